@@ -1,0 +1,126 @@
+package block
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"failback/replication"
+)
+
+// Limits of a block, checked by Check on both ends.
+const (
+	MaxRaw     = 64 << 10                // bytes of content
+	MaxExtents = MaxRaw/512 + 1          // extents of a data block: one per sector at worst
+	MaxPayload = MaxRaw + MaxRaw/64 + 64 // bytes of payload: no codec is kept that makes more
+	MaxRanges  = 4096                    // extents of a zero or equal block
+)
+
+// Kind says what a block tells of its extents. The numbers are part of the wire and journal formats.
+type Kind uint8
+
+// The kinds of blocks.
+const (
+	Data  Kind = 1 // the payload is their content
+	Zero  Kind = 2 // they read as zeros; of any length
+	Equal Kind = 3 // the target already holds their content; only in compare mode, never in a journal
+)
+
+// Codec says how a payload is compressed. The numbers are part of the wire and journal formats.
+type Codec uint8
+
+// The codecs.
+const (
+	None Codec = 1
+	LZ4  Codec = 2
+	S2   Codec = 3
+	Zstd Codec = 4
+)
+
+func (c Codec) String() string {
+	switch c {
+	case None:
+		return "none"
+	case LZ4:
+		return "lz4"
+	case S2:
+		return "s2"
+	case Zstd:
+		return "zstd"
+	}
+	return fmt.Sprintf("codec %d", uint8(c))
+}
+
+// ParseCodec is the inverse of Codec.String for the four codecs.
+func ParseCodec(s string) (Codec, error) {
+	for c := None; c <= Zstd; c++ {
+		if c.String() == s {
+			return c, nil
+		}
+	}
+	return 0, fmt.Errorf("codec %q is none of none, lz4, s2, zstd", s)
+}
+
+// ErrCorrupt is in the chain of every error that says that bytes are not what their checksum or header says.
+var ErrCorrupt = errors.New("corrupt block")
+
+// Block is one encoded block.
+type Block struct {
+	Disk    replication.DiskNo
+	Kind    Kind
+	Extents []replication.Extent // rising, disjoint; for Data their lengths add up to Raw
+	Codec   Codec                // Data only
+	Raw     int                  // bytes after decoding; Data only
+	CRC     uint32               // CRC-32C of the raw bytes; Data only
+	Payload []byte               // encoded content; Data only. Whose it is, the user of the block says.
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Checksum returns CRC-32C of b.
+func Checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// Bytes returns how many bytes of the disk the block's extents cover.
+func (b *Block) Bytes() (n int64) {
+	for _, e := range b.Extents {
+		n += e.Len()
+	}
+	return n
+}
+
+// Check says whether the header is one that Encode could have made for a disk of the given size. It does not look at the payload's bytes.
+func (b *Block) Check(size int64) error {
+	limit := MaxRanges
+	if b.Kind == Data {
+		limit = MaxExtents
+	}
+	if len(b.Extents) == 0 || len(b.Extents) > limit {
+		return fmt.Errorf("%w: %d extents, want 1 to %d", ErrCorrupt, len(b.Extents), limit)
+	}
+	last := int64(0)
+	for _, e := range b.Extents {
+		if e.Off < last || e.End <= e.Off || e.End > size {
+			return fmt.Errorf("%w: extent %v after %d on a disk of %d bytes", ErrCorrupt, e, last, size)
+		}
+		last = e.End
+	}
+	switch b.Kind {
+	case Data:
+		if n := b.Bytes(); b.Raw <= 0 || b.Raw > MaxRaw || n != int64(b.Raw) {
+			return fmt.Errorf("%w: %d raw bytes for extents of %d, at most %d", ErrCorrupt, b.Raw, n, MaxRaw)
+		}
+		if len(b.Payload) == 0 || len(b.Payload) > MaxPayload {
+			return fmt.Errorf("%w: payload of %d bytes, want 1 to %d", ErrCorrupt, len(b.Payload), MaxPayload)
+		}
+		if b.Codec < None || b.Codec > Zstd {
+			return fmt.Errorf("%w: %v", ErrCorrupt, b.Codec)
+		}
+	case Zero, Equal:
+		if b.Raw != 0 || len(b.Payload) != 0 || b.Codec != 0 || b.CRC != 0 {
+			return fmt.Errorf("%w: kind %d with a payload", ErrCorrupt, b.Kind)
+		}
+	default:
+		return fmt.Errorf("%w: kind %d", ErrCorrupt, b.Kind)
+	}
+	return nil
+}

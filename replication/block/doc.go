@@ -1,0 +1,10 @@
+// Package block is the unit of replicated content: at most 64 KiB of one disk, possibly scattered over several extents, compressed on its own, with a checksum
+// made when the source was read.
+//
+// A block is encoded once, by the process server, and stays as it came off the wire: the same header fields and the same payload
+// bytes travel in a frame and rest in a segment or save file. Each reader (arrival, move, export) checks it by decoding (I9): the checksum is CRC-32C over
+// the raw bytes, extents in rising order one after another.
+//
+// Codecs: none (raw bytes), LZ4 block format, S2 block format, one Zstandard frame without dictionary. Each decoder is told the exact raw length beforehand and never
+// writes more than that, so a payload that lies cannot make it allocate.
+package block
