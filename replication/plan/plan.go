@@ -1,0 +1,94 @@
+package plan
+
+import (
+	"encoding/json"
+	"time"
+
+	"failback/replication"
+)
+
+// Plan is one group as the operator wants it. Defaults are filled in: what a plan leaves out and what it says in full are the same Plan.
+type Plan struct {
+	Group         replication.GroupID `json:"group"`
+	OS            string              `json:"os"` // linux or windows
+	ProcessServer string              `json:"process_server"`
+	Policy        Policy              `json:"policy"`
+	Machines      []Machine           `json:"machines"`
+}
+
+// Machine is one machine of the group.
+type Machine struct {
+	Name  string `json:"name"`
+	Disks []Disk `json:"disks"`
+	line  int
+}
+
+// Disk is one disk of a machine.
+type Disk struct {
+	ID       string `json:"id"`
+	Source   string `json:"source"`             // as written, "image:/path"
+	Target   string `json:"target"`             // path on the master target
+	Format   string `json:"format,omitempty"`   // of a target that is to be created; empty: by the target's name
+	Snapshot string `json:"snapshot,omitempty"` // commands; empty: none
+	Release  string `json:"release,omitempty"`
+	Changes  string `json:"changes,omitempty"`
+	line     int
+}
+
+// Image is the scheme of a source that is a regular file or a block device.
+const Image = "image:"
+
+// Path returns the source without its scheme.
+func (d Disk) Path() string {
+	if len(d.Source) < len(Image) {
+		return ""
+	}
+	return d.Source[len(Image):]
+}
+
+// GroupDisk is a disk with its names in the group.
+type GroupDisk struct {
+	Disk
+	No      replication.DiskNo
+	Name    replication.DiskID // machine/id
+	Machine string
+}
+
+// Disks returns all disks in the order of the plan, which is the order of their numbers.
+func (p *Plan) Disks() []GroupDisk {
+	var all []GroupDisk
+	for _, m := range p.Machines {
+		for _, d := range m.Disks {
+			all = append(all, GroupDisk{
+				Disk: d, No: replication.DiskNo(len(all)), Name: replication.DiskID(m.Name + "/" + d.ID), Machine: m.Name,
+			})
+		}
+	}
+	return all
+}
+
+// Policy says how often a point is made and how long it is kept.
+type Policy struct {
+	CrashInterval Duration `json:"crash_interval"` // between crash-consistent points
+	AppInterval   Duration `json:"app_interval"`   // between application-consistent points
+	Retention     Duration `json:"retention"`      // how far back points are kept
+	RPOAlert      Duration `json:"rpo_alert"`      // the last point older than this is an alert
+}
+
+// Failback is the policy of that name, the default: the fixed values of the product that this one replaces.
+var failback = Policy{
+	CrashInterval: Duration(5 * time.Minute),
+	AppInterval:   Duration(60 * time.Minute),
+	Retention:     Duration(24 * time.Hour),
+	RPOAlert:      Duration(15 * time.Minute),
+}
+
+// Canonical returns the plan in one fixed form: two plans mean the same exactly when their canonical forms are equal. The form is itself a plan
+// that Parse reads.
+func (p *Plan) Canonical() []byte {
+	b, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		panic(err) // strings and durations only
+	}
+	return append(b, '\n')
+}

@@ -1,0 +1,89 @@
+package replication
+
+import "time"
+
+// GroupState is the one word that says where a group is in its life.
+type GroupState string
+
+// The states of a group.
+const (
+	StateChecking    GroupState = "checking"    // sources and targets are being looked at; no byte has moved
+	StateBaseline    GroupState = "baseline"    // the first point is being made by comparing
+	StateProtected   GroupState = "protected"   // points are made as the policy says
+	StateHeld        GroupState = "held"        // a rewind holds the head; points collect ahead of it
+	StateResyncing   GroupState = "resyncing"   // tracking was lost; a point is being made by comparing again
+	StateError       GroupState = "error"       // stopped; the problem says why and what to do
+	StateUnprotected GroupState = "unprotected" // replication was ended; the disks stay at the head
+)
+
+// Status is what a master target tells of itself: its groups by name, and the process servers that it knows.
+type Status struct {
+	Groups  []GroupStatus  `json:"groups"`
+	Workers []WorkerStatus `json:"workers"`
+}
+
+// WorkerStatus is one process server as the master target sees it.
+type WorkerStatus struct {
+	Name      string        `json:"name"`
+	Connected bool          `json:"connected"`
+	Version   string        `json:"version"`
+	Since     time.Time     `json:"since,omitzero"`   // connected, or gone, since then
+	ClockSkew time.Duration `json:"clock_skew_nanos"` // its clock less ours
+}
+
+// GroupStatus is one group.
+type GroupStatus struct {
+	Group         GroupID      `json:"group"`
+	State         GroupState   `json:"state"`
+	Since         time.Time    `json:"since,omitzero"` // when it came into State
+	WaitsFor      string       `json:"waits_for"`      // in words; empty: nothing
+	Problem       *Problem     `json:"problem,omitempty"`
+	Head          PointID      `json:"head"` // 0: the disks are at no point
+	Last          PointID      `json:"last"` // the last listed point; 0: none
+	LastTime      time.Time    `json:"last_time,omitzero"`
+	Held          bool         `json:"held"` // a rewind holds the head
+	Open          PointID      `json:"open"` // the point of the open cycle; 0: none
+	Mode          Mode         `json:"mode,omitempty"`
+	ProcessServer string       `json:"process_server"`
+	Disks         []DiskStatus `json:"disks"`
+	Move          *MoveStatus  `json:"move,omitempty"` // nil: none under way
+	Notices       []string     `json:"notices"`
+	LagSeconds    float64      `json:"lag_seconds"` // age of the last listed point
+	Generation    Generation   `json:"generation"`
+	NextCut       time.Time    `json:"next_cut,omitzero"` // zero: not scheduled
+}
+
+// DiskStatus is one disk of a group.
+type DiskStatus struct {
+	Disk    DiskID  `json:"disk"`
+	State   string  `json:"state"`
+	Size    int64   `json:"size"`
+	Ledger  Ledger  `json:"ledger"`  // of the open cycle, or of the last one
+	Durable int64   `json:"durable"` // bytes of the open cycle that are durable on the master target
+	Rate    float64 `json:"rate"`    // bytes a second looked at, lately
+	Source  string  `json:"source"`
+	Target  string  `json:"target"`
+	Format  string  `json:"format"`
+	View    string  `json:"view"` // how a stable view of the source is made: reflink, command or none
+}
+
+// Ledger counts the bytes of one disk in one piece of work (a cycle, a verification). All counters rise.
+type Ledger struct {
+	Disk    DiskNo `json:"no"`
+	Total   int64  `json:"total"`   // to look at
+	Done    int64  `json:"done"`    // looked at, or known without looking
+	Read    int64  `json:"read"`    // read from the source
+	Zero    int64  `json:"zero"`    // known or found to be zero
+	Equal   int64  `json:"equal"`   // not sent because the hashes were equal
+	Raw     int64  `json:"raw"`     // sent, before compression
+	Payload int64  `json:"payload"` // sent, after compression
+}
+
+// MoveStatus is a move of the head that is under way.
+type MoveStatus struct {
+	From  PointID `json:"from"`
+	To    PointID `json:"to"`
+	Phase string  `json:"phase"` // in one word: save, write…
+	Done  int64   `json:"done"`  // bytes of the phase
+	Total int64   `json:"total"`
+}

@@ -1,0 +1,43 @@
+package transport
+
+import (
+	"context"
+	"io"
+
+	"failback/replication"
+)
+
+// Operations is what an operator can ask of a master target. Its engine implements it; an error is, or wraps, a *replication.Problem wherever an
+// operator can do something about it.
+type Operations interface {
+	// Check tells everything that would go wrong with a plan, before a byte moves. The error is for a plan that can't be read.
+	Check(ctx context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error)
+	// Reprotect starts protection of the plan's group, or carries on where it is protected by the same plan already.
+	Reprotect(ctx context.Context, planYAML []byte) (group replication.GroupID, carriedOn bool, err error)
+	// Status tells of one group, or of all for "".
+	Status(ctx context.Context, group replication.GroupID) (replication.Status, error)
+	// Cut takes a point now. It returns when the point's number is given; the point is listed later.
+	Cut(ctx context.Context, group replication.GroupID) (replication.PointID, error)
+	// Points lists the group's points, rising.
+	Points(ctx context.Context, group replication.GroupID) (head replication.PointID, points []replication.Point, err error)
+	// Move moves the disks, and returns when they stand at the point. Without advance it is a rewind, which holds the head there. With advance,
+	// to may be 0 for the latest; at the latest the head is let go. The end of ctx ends the waiting, never the move. Progress is called by one
+	// goroutine at a time, and not after Move returned.
+	Move(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (head replication.PointID, err error)
+	// Verify compares a point (0: the last) with the source's snapshot, and tells which disks differ. Progress as with Move.
+	Verify(ctx context.Context, group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
+	// Export opens the content of one disk at a point. Disk is the disk's id, or machine/id. The caller closes the content.
+	Export(ctx context.Context, group replication.GroupID, point replication.PointID, disk string) (Content, error)
+	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty.
+	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
+}
+
+// Content is one disk as it was at a point. It stays readable, and the same, until it is closed.
+type Content interface {
+	io.ReaderAt
+	// Size is the disk's size in bytes.
+	Size() int64
+	// NextData returns the first range at or after off that may hold bytes other than zero; start == end == Size() when there is none.
+	NextData(off int64) (start, end int64, err error)
+	Close() error
+}
