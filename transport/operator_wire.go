@@ -1,0 +1,153 @@
+package transport
+
+import (
+	"time"
+
+	failbackpb "failback/proto"
+	"failback/replication"
+)
+
+// This file says, for each message of operator.proto, which value of the vocabulary it is; both directions side by side.
+
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func timeOf(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos).UTC()
+}
+
+func findingToWire(f replication.Finding) *failbackpb.Finding {
+	return &failbackpb.Finding{Severity: string(f.Severity), Code: f.Code, Subject: f.Subject, Message: f.Message, Remedy: f.Remedy}
+}
+
+func findingFromWire(f *failbackpb.Finding) replication.Finding {
+	return replication.Finding{
+		Severity: replication.Severity(f.Severity), Code: f.Code, Subject: f.Subject, Message: f.Message, Remedy: f.Remedy,
+	}
+}
+
+func statusToWire(s replication.Status) *failbackpb.StatusReply {
+	r := &failbackpb.StatusReply{}
+	for _, g := range s.Groups {
+		r.Groups = append(r.Groups, groupToWire(g))
+	}
+	for _, w := range s.Workers {
+		r.Workers = append(r.Workers, &failbackpb.WorkerStatus{
+			Name: w.Name, Connected: w.Connected, Version: w.Version, SinceUnixNanos: nanos(w.Since), ClockSkewNanos: int64(w.ClockSkew),
+		})
+	}
+	return r
+}
+
+func statusFromWire(r *failbackpb.StatusReply) replication.Status {
+	s := replication.Status{Groups: []replication.GroupStatus{}, Workers: []replication.WorkerStatus{}}
+	for _, g := range r.Groups {
+		s.Groups = append(s.Groups, groupFromWire(g))
+	}
+	for _, w := range r.Workers {
+		s.Workers = append(s.Workers, replication.WorkerStatus{
+			Name: w.Name, Connected: w.Connected, Version: w.Version, Since: timeOf(w.SinceUnixNanos), ClockSkew: time.Duration(w.ClockSkewNanos),
+		})
+	}
+	return s
+}
+
+func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
+	r := &failbackpb.GroupStatus{
+		Group: string(g.Group), State: string(g.State), SinceUnixNanos: nanos(g.Since), WaitsFor: g.WaitsFor, Problem: problemToWire(g.Problem),
+		Head: uint64(g.Head), Last: uint64(g.Last), LastUnixNanos: nanos(g.LastTime), Held: g.Held, Open: uint64(g.Open), Mode: string(g.Mode),
+		ProcessServer: g.ProcessServer, Notices: g.Notices, LagSeconds: g.LagSeconds, Generation: uint64(g.Generation), NextCutUnixNanos: nanos(g.NextCut),
+	}
+	for _, d := range g.Disks {
+		r.Disks = append(r.Disks, &failbackpb.DiskStatus{
+			Disk: string(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerToWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
+			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View,
+		})
+	}
+	if g.Move != nil {
+		r.Move = moveToWire(*g.Move)
+	}
+	return r
+}
+
+func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
+	g := replication.GroupStatus{
+		Group: replication.GroupID(r.Group), State: replication.GroupState(r.State), Since: timeOf(r.SinceUnixNanos), WaitsFor: r.WaitsFor,
+		Problem: problemFromWire(r.Problem), Head: replication.PointID(r.Head), Last: replication.PointID(r.Last), LastTime: timeOf(r.LastUnixNanos),
+		Held: r.Held, Open: replication.PointID(r.Open), Mode: replication.Mode(r.Mode), ProcessServer: r.ProcessServer,
+		Disks: []replication.DiskStatus{}, Notices: append([]string{}, r.Notices...), LagSeconds: r.LagSeconds,
+		Generation: replication.Generation(r.Generation), NextCut: timeOf(r.NextCutUnixNanos),
+	}
+	for _, d := range r.Disks {
+		g.Disks = append(g.Disks, replication.DiskStatus{
+			Disk: replication.DiskID(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerFromWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
+			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View,
+		})
+	}
+	if r.Move != nil {
+		m := moveFromWire(r.Move)
+		g.Move = &m
+	}
+	return g
+}
+
+func ledgerToWire(l replication.Ledger) *failbackpb.DiskLedger {
+	return &failbackpb.DiskLedger{
+		No: uint32(l.Disk), Total: l.Total, Done: l.Done, Read: l.Read, Zero: l.Zero, Equal: l.Equal, Raw: l.Raw, Payload: l.Payload,
+	}
+}
+
+func ledgerFromWire(l *failbackpb.DiskLedger) replication.Ledger {
+	return replication.Ledger{
+		Disk: replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
+		Raw: l.GetRaw(), Payload: l.GetPayload(),
+	}
+}
+
+func moveToWire(m replication.MoveStatus) *failbackpb.MoveStatus {
+	return &failbackpb.MoveStatus{From: uint64(m.From), To: uint64(m.To), Phase: m.Phase, Done: m.Done, Total: m.Total}
+}
+
+func moveFromWire(m *failbackpb.MoveStatus) replication.MoveStatus {
+	return replication.MoveStatus{
+		From: replication.PointID(m.From), To: replication.PointID(m.To), Phase: m.Phase, Done: m.Done, Total: m.Total,
+	}
+}
+
+func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Point {
+	r := &failbackpb.Point{
+		Point: uint64(p.ID), UnixNanos: nanos(p.Time), Kind: string(p.Kind), Head: p.ID == head, Pinned: p.Pinned,
+		Bytes: p.Bytes, Stored: p.Stored, Suspect: p.Suspect,
+	}
+	if p.Verified != nil {
+		r.Verified = verifyToWire(*p.Verified)
+	}
+	return r
+}
+
+func pointFromWire(r *failbackpb.Point) replication.Point {
+	p := replication.Point{
+		ID: replication.PointID(r.Point), Time: timeOf(r.UnixNanos), Kind: replication.Kind(r.Kind), Pinned: r.Pinned,
+		Bytes: r.Bytes, Stored: r.Stored, Suspect: r.Suspect,
+	}
+	if r.Verified != nil {
+		v := verifyFromWire(r.Verified)
+		p.Verified = &v
+	}
+	return p
+}
+
+func verifyToWire(v replication.Verify) *failbackpb.Verified {
+	return &failbackpb.Verified{UnixNanos: nanos(v.Time), Equal: v.Equal, Differs: v.Differs}
+}
+
+func verifyFromWire(r *failbackpb.Verified) replication.Verify {
+	return replication.Verify{Time: timeOf(r.GetUnixNanos()), Equal: r.GetEqual(), Differs: r.GetDiffers()}
+}
