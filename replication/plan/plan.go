@@ -75,7 +75,7 @@ type Policy struct {
 	RPOAlert      Duration `json:"rpo_alert"`      // the last point older than this is an alert
 }
 
-// Failback is the policy of that name, the default: the fixed values of the product that this one replaces.
+// failback is the policy of that name, the default: the fixed values of the product that this one replaces.
 var failback = Policy{
 	CrashInterval: Duration(5 * time.Minute),
 	AppInterval:   Duration(60 * time.Minute),

@@ -1,0 +1,140 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"failback/replication"
+	"failback/replication/plan/strictyaml"
+)
+
+// Code is the code of the problem that Parse returns.
+const Code = "plan"
+
+// commands are the keys that may stand with a disk, a machine or the group.
+var commands = []string{"snapshot", "release", "changes"}
+
+// Parse reads a plan. The error is a *replication.Problem of code "plan" that names every line and key that is wrong. That a plan can be read does not mean
+// that it is right: see Findings.
+func Parse(text []byte) (*Plan, error) {
+	doc, root, err := strictyaml.Parse(text)
+	if err != nil {
+		return nil, unreadable(err.Error(), "mend the line: a plan is YAML, indented with spaces, and values with a colon or a # in them are quoted")
+	}
+	if !root.Present() {
+		return nil, unreadable("it is empty", "write group, os, process_server and machines; failback reprotect --help shows a plan")
+	}
+	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "machines"}, commands...)...)
+	p := &Plan{
+		Group:         replication.GroupID(top["group"].Text()),
+		OS:            strings.ToLower(top["os"].Text()),
+		ProcessServer: top["process_server"].Text(),
+		Policy:        parsePolicy(top["policy"]),
+		Machines:      []Machine{},
+	}
+	for _, n := range top["machines"].Sequence() {
+		p.Machines = append(p.Machines, parseMachine(n, inherit(top, Disk{})))
+	}
+	if errs := doc.Err(); len(errs) > 0 {
+		var lines []string
+		for _, e := range errs {
+			lines = append(lines, e.Error())
+		}
+		return nil, unreadable(strings.Join(lines, "; "), "mend the plan there; failback reprotect --help shows a plan with every key")
+	}
+	return p, nil
+}
+
+func unreadable(what, remedy string) error {
+	return &replication.Problem{Code: Code, Message: "the plan can't be read: " + what, Remedy: remedy}
+}
+
+func parseMachine(n strictyaml.Node, above Disk) Machine {
+	keys := n.Mapping(append([]string{"name", "disks"}, commands...)...)
+	m := Machine{Name: keys["name"].Text(), Disks: []Disk{}, line: n.Line()}
+	for _, d := range keys["disks"].Sequence() {
+		m.Disks = append(m.Disks, parseDisk(d, inherit(keys, above)))
+	}
+	return m
+}
+
+func parseDisk(n strictyaml.Node, above Disk) Disk {
+	keys := n.Mapping(append([]string{"id", "source", "target", "format"}, commands...)...)
+	d := inherit(keys, above)
+	d.ID, d.Source, d.Target, d.Format = keys["id"].Text(), keys["source"].Text(), keys["target"].Text(), keys["format"].Text()
+	d.line = n.Line()
+	return d
+}
+
+// inherit returns the commands from above, less those that stand here.
+func inherit(keys map[string]strictyaml.Node, above Disk) Disk {
+	for key, to := range map[string]*string{"snapshot": &above.Snapshot, "release": &above.Release, "changes": &above.Changes} {
+		if n, ok := keys[key]; ok {
+			*to = strings.TrimSpace(n.Text())
+		}
+	}
+	return above
+}
+
+// parsePolicy reads a policy's name or its values. What is left out of the values follows from those that stand there, see complete.
+func parsePolicy(n strictyaml.Node) Policy {
+	if !n.Present() {
+		return failback
+	}
+	if !n.IsMapping() {
+		if name := n.Text(); name != "failback" {
+			n.Fail("%q is not a policy: write failback, or a mapping of crash_interval, app_interval, retention and rpo_alert", name)
+		}
+		return failback
+	}
+	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert")
+	var p Policy
+	for key, to := range map[string]*Duration{
+		"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "retention": &p.Retention, "rpo_alert": &p.RPOAlert,
+	} {
+		if !keys[key].Present() {
+			*to = -1
+			continue
+		}
+		d, err := ParseDuration(keys[key].Text())
+		if err != nil {
+			keys[key].Fail("%v", err)
+		}
+		*to = d
+	}
+	return p.complete()
+}
+
+// complete fills in what was left out (negative) with the values of the policy failback, made to go with those that were given.
+func (p Policy) complete() Policy {
+	if p.CrashInterval < 0 {
+		p.CrashInterval = failback.CrashInterval
+		if p.AppInterval >= 0 {
+			p.CrashInterval = min(p.CrashInterval, p.AppInterval)
+		}
+	}
+	if p.AppInterval < 0 {
+		p.AppInterval = failback.AppInterval
+		if crash := p.CrashInterval; crash > 0 {
+			p.AppInterval = (p.AppInterval + crash - 1) / crash * crash // the next multiple
+		}
+	}
+	if p.Retention < 0 {
+		p.Retention = max(failback.Retention, p.CrashInterval)
+	}
+	if p.RPOAlert < 0 {
+		p.RPOAlert = max(failback.RPOAlert, 3*p.CrashInterval)
+	}
+	return p
+}
+
+// minInterval is the least time between two points.
+const minInterval = Duration(time.Second)
+
+func where(line int) string {
+	if line == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (line %d)", line)
+}
