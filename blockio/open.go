@@ -1,0 +1,230 @@
+package blockio
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Probe describes the disk at path. It only reads. An absent disk is os.ErrNotExist; a VMDK of which a file is missing is ErrCorrupt.
+func Probe(path string) (Description, error) {
+	l, err := examine(path)
+	if err != nil {
+		return Description{}, fmt.Errorf("probe disk: %w", err)
+	}
+	d := l.description
+	if err := l.refused(TargetOptions{}); err != nil {
+		d.TargetRefusal = err.Error()
+	} else if held := l.heldBy(); held != "" {
+		d.TargetRefusal = fmt.Sprintf("%v: %v: %s", ErrNotTarget, ErrInUse, held)
+	}
+	return d, nil
+}
+
+// heldBy tells which file or device of the disk is in use now, "" when none is.
+func (l *layout) heldBy() string {
+	for _, p := range l.pieces {
+		if p.kind == pieceZero {
+			continue
+		}
+		if p.kind == pieceDevice {
+			if deviceHeld(p.path) {
+				return p.path + " is mounted or held; unmount or release it first"
+			}
+			continue
+		}
+		f, err := os.Open(p.path)
+		if err != nil {
+			return err.Error()
+		}
+		held := lockedElsewhere(f)
+		f.Close()
+		if held {
+			return p.path + " is locked; another master target, or another disk of this one, has it open"
+		}
+	}
+	return ""
+}
+
+// OpenReader opens a disk for reading: raw files, devices, and the VMDK formats that doc.go lists. It takes no lock: whoever reads
+// a sparse disk while it is written sees it as it was some time ago, in parts.
+func OpenReader(path string) (Disk, error) {
+	l, err := examine(path)
+	if err != nil {
+		return nil, fmt.Errorf("open disk for reading: %w", err)
+	}
+	m, err := l.open(false)
+	if err != nil {
+		return nil, fmt.Errorf("open disk for reading: %w", err)
+	}
+	return m, nil
+}
+
+// OpenTarget opens an existing disk for writing, after the rules that hold before a byte is written (doc.go), and under a lock
+// that keeps a second writer out until Close. Nothing is written yet: see Target.SetContentID. It fails with ErrNotTarget, ErrInUse
+// or ErrCorrupt, each with the reason.
+func OpenTarget(path string, o TargetOptions) (Target, error) {
+	m, err := openTarget(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("open disk for writing: %w", err)
+	}
+	return m, nil
+}
+
+// openTarget looks twice: first to know what to lock, then, under the lock, whether it is still what it was.
+func openTarget(path string, o TargetOptions) (*image, error) {
+	before, err := examine(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := before.refused(o); err != nil {
+		return nil, err
+	}
+	m, err := before.open(true)
+	if err != nil {
+		return nil, err
+	}
+	after, err := examine(path)
+	if err == nil && !before.sameAs(after) {
+		err = fmt.Errorf("%w: %s changed while it was being opened; see who else writes it, then try again", ErrInUse, path)
+	}
+	if err == nil {
+		err = after.refused(o)
+	}
+	if err == nil {
+		err = m.checkForWriting()
+	}
+	if err != nil {
+		m.abandon()
+		return nil, err
+	}
+	return m, nil
+}
+
+// checkForWriting looks at the tables of sparse extents before they are relied on for writing.
+func (m *image) checkForWriting() error {
+	for _, p := range m.parts {
+		if s, ok := p.extent.(*sparseExtent); ok {
+			if err := s.checkForWriting(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// abandon closes the files of an image that was never used.
+func (m *image) abandon() {
+	for _, f := range m.files {
+		f.Close()
+	}
+}
+
+// open opens the files of l, locked where they are to be written.
+func (l *layout) open(write bool) (*image, error) {
+	if l.unreadable != nil {
+		return nil, l.unreadable
+	}
+	m := &image{name: l.description.Path, write: write, description: l.description}
+	for _, p := range l.pieces {
+		e, err := l.openPiece(m, p, write)
+		if err != nil {
+			m.abandon()
+			return nil, err
+		}
+		m.add(p.size, e)
+	}
+	switch {
+	case l.descriptor == nil:
+		m.mayWrite.Store(true)
+	case l.embedded:
+		m.identity = &embeddedIdentity{d: l.descriptor, extent: m.parts[0].extent.(*sparseExtent)}
+	default:
+		m.identity = &descriptorIdentity{d: l.descriptor, path: l.path}
+	}
+	return m, nil
+}
+
+func (l *layout) openPiece(m *image, p piece, write bool) (extent, error) {
+	if p.kind == pieceZero {
+		return zeroExtent{name: l.path, size: p.size}, nil
+	}
+	for _, f := range m.files { // extents may lie in one file, which is locked once
+		if f.Name() == p.path {
+			return &flatExtent{st: f, base: p.base, size: p.size}, nil
+		}
+	}
+	st, err := l.openStorage(p, write)
+	if err != nil {
+		return nil, err
+	}
+	m.files = append(m.files, st)
+	if p.kind != pieceSparse {
+		return &flatExtent{st: st, base: p.base, size: p.size}, nil
+	}
+	return openSparse(st)
+}
+
+func (l *layout) openStorage(p piece, write bool) (*osFile, error) {
+	st := &osFile{name: p.path, device: p.kind == pieceDevice}
+	var err error
+	if st.device {
+		st.f, err = openDevice(p.path, write)
+		return st, err
+	}
+	rel, err := filepath.Rel(filepath.Dir(l.path), p.path)
+	if err != nil {
+		return nil, err
+	}
+	if st.f, err = openBeneath(filepath.Dir(l.path), rel, write); err != nil {
+		return nil, err
+	}
+	if write {
+		err = lockExclusive(st.f)
+	}
+	if err == nil {
+		err = sameFile(st.f, p)
+	}
+	if err != nil {
+		st.f.Close()
+		return nil, err
+	}
+	st.keepAllocated = l.descriptor != nil && l.description.Format == FormatVMFS && l.descriptor.key("ddb.thinProvisioned") != "1"
+	return st, nil
+}
+
+// sameFile: what was opened is what was looked at.
+func sameFile(f *os.File, p piece) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(info, p.info) {
+		return fmt.Errorf("%w: %s was replaced while the disk was being opened; try again", ErrInUse, p.path)
+	}
+	return nil
+}
+
+// embeddedIdentity is the content id of a disk whose descriptor is inside of its sparse extent.
+type embeddedIdentity struct {
+	d      *descriptor
+	extent *sparseExtent
+}
+
+func (i *embeddedIdentity) replaceContentID(id uint32) (bool, error) {
+	tracked := i.d.dropChangeTracking()
+	i.d.setContentID(id)
+	return tracked, i.extent.writeDescriptor(i.d.bytes())
+}
+
+// descriptorIdentity is the content id of a disk whose descriptor is a file of its own.
+type descriptorIdentity struct {
+	d    *descriptor
+	path string
+}
+
+func (i *descriptorIdentity) replaceContentID(id uint32) (bool, error) {
+	tracked := i.d.dropChangeTracking()
+	i.d.setContentID(id)
+	return tracked, replaceFile(i.path, i.d.bytes())
+}

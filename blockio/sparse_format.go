@@ -1,0 +1,238 @@
+package blockio
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// The bytes of a hosted sparse extent. doc.go has the layout.
+const (
+	sparseMagic           = 0x564d444b               // "KDMV"
+	sparseMagicUnfinished = sparseMagic ^ 0x20202020 // "kdmv": a writer that did not get to the end
+	sparseHeaderBytes     = 512
+	sparseUncleanAt       = 72 // the byte that is set while the extent is open for writing
+
+	tableEntries  = 512                             // grain table entries in a table; the only number there is
+	tableBytes    = tableEntries * 4                //
+	tableSectors  = int64(tableBytes) / SectorSize  //
+	maxDirectory  = 4 << 20                         // grain directory entries: 128 TiB with grains of 64 KiB
+	maxGrain      = 1 << 15                         // sectors
+	minGrain      = 8                               // sectors
+	newGrain      = 128                             // sectors in a grain of what we make
+	gdAtEnd       = 0xffffffffffffffff              // streamOptimized: the footer knows where the directory is
+	entryZero     = 1                               // a grain table entry for a grain of zeros, with flagZeroGrains
+	maxSparse     = (int64(1)<<32 - 1) * SectorSize // sector numbers have 32 bits
+	newSparseDesc = 20                              // sectors for the embedded descriptor of what we make
+)
+
+// Flags. The lower 16 may be ignored by a reader that does not know them, the upper 16 may not.
+const (
+	flagNewlines   = 1 << 0
+	flagRedundant  = 1 << 1
+	flagZeroGrains = 1 << 2
+	flagCompressed = 1 << 16
+	flagMarkers    = 1 << 17
+)
+
+var newlineCheck = [4]byte{'\n', ' ', '\r', '\n'}
+
+// sparseHeader is the first sector of a sparse extent. Offsets and sizes are in sectors.
+type sparseHeader struct {
+	version          uint32
+	flags            uint32
+	capacity         int64
+	grain            int64
+	descriptorOffset int64
+	descriptorSize   int64
+	redundantOffset  int64 // 0 without flagRedundant
+	directoryOffset  int64
+	overhead         int64
+	unclean          bool
+}
+
+// decodeSparseHeader reads and judges a header. fileSize bounds everything that it points to. Nothing is allocated from it.
+func decodeSparseHeader(name string, b []byte, fileSize int64) (sparseHeader, error) {
+	if len(b) < sparseHeaderBytes {
+		return sparseHeader{}, corruptAt(name, 0, "sparse header is cut off after %d of %d bytes", len(b), sparseHeaderBytes)
+	}
+	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
+	u64 := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
+	if magic := u32(0); magic != sparseMagic {
+		return sparseHeader{}, corruptAt(name, 0, "magic %08x, want %08x", magic, uint32(sparseMagic))
+	}
+	h := sparseHeader{version: u32(4), flags: u32(8), unclean: b[sparseUncleanAt] != 0}
+	if h.version < 1 || h.version > 3 {
+		return h, unsupported(name, "sparse header version %d; 1 to 3 are known", h.version)
+	}
+	if h.flags&(flagCompressed|flagMarkers) != 0 || u64(56) == gdAtEnd || b[77]|b[78] != 0 {
+		return h, unsupported(name, "a compressed (streamOptimized) extent; convert it first")
+	}
+	if unknown := h.flags &^ 0xffff; unknown != 0 {
+		return h, unsupported(name, "sparse header has unknown flags %08x that must not be ignored", unknown)
+	}
+	if h.flags&flagNewlines != 0 && !bytes.Equal(b[73:77], newlineCheck[:]) {
+		return h, corruptAt(name, 73, "line end check bytes are % x, want % x: the file was changed by a transfer in text mode", b[73:77], newlineCheck)
+	}
+	if n := u32(44); n != tableEntries {
+		return h, corruptAt(name, 44, "%d entries in a grain table, want %d", n, tableEntries)
+	}
+	fields := []struct {
+		at  int
+		out *int64
+	}{
+		{12, &h.capacity}, {20, &h.grain}, {28, &h.descriptorOffset}, {36, &h.descriptorSize},
+		{48, &h.redundantOffset}, {56, &h.directoryOffset}, {64, &h.overhead},
+	}
+	for _, f := range fields {
+		n := u64(f.at)
+		if n > maxSectors {
+			return h, corruptAt(name, int64(f.at), "%d sectors, at most %d are believed", n, int64(maxSectors))
+		}
+		*f.out = int64(n)
+	}
+	if h.flags&flagRedundant == 0 {
+		h.redundantOffset = 0
+	}
+	return h, h.validate(name, fileSize)
+}
+
+func (h sparseHeader) validate(name string, fileSize int64) error {
+	fileSectors := fileSize / SectorSize
+	inFile := func(at int64, what string, start, n int64) error {
+		if start < 1 || n > fileSectors || start > fileSectors-n {
+			return corruptAt(name, at, "%s at sector %d, %d sectors, is not inside the file of %d bytes", what, start, n, fileSize)
+		}
+		return nil
+	}
+	if h.grain < minGrain || h.grain > maxGrain || h.grain&(h.grain-1) != 0 {
+		return corruptAt(name, 20, "grain of %d sectors, want a power of two from %d to %d", h.grain, minGrain, maxGrain)
+	}
+	if h.capacity == 0 {
+		return corruptAt(name, 12, "capacity is 0")
+	}
+	if n := h.tables(); n > maxDirectory {
+		return corruptAt(name, 12, "capacity of %d sectors needs %d grain tables, at most %d are supported", h.capacity, n, maxDirectory)
+	}
+	if h.descriptorOffset != 0 {
+		if h.descriptorSize*SectorSize > maxDescriptorBytes || h.descriptorSize < 1 {
+			return corruptAt(name, 36, "descriptor of %d sectors", h.descriptorSize)
+		}
+		if err := inFile(28, "descriptor", h.descriptorOffset, h.descriptorSize); err != nil {
+			return err
+		}
+	}
+	if err := inFile(56, "grain directory", h.directoryOffset, h.directorySectors()); err != nil {
+		return err
+	}
+	if h.flags&flagRedundant != 0 {
+		if err := inFile(48, "redundant grain directory", h.redundantOffset, h.directorySectors()); err != nil {
+			return err
+		}
+	}
+	if h.overhead < 1 {
+		return corruptAt(name, 64, "overhead is %d sectors", h.overhead)
+	}
+	return h.validateLayout(name)
+}
+
+// validateLayout checks that header, descriptor and directories do not lie on each other, nor where grains may be.
+func (h sparseHeader) validateLayout(name string) error {
+	parts := h.metadata()
+	for i, a := range parts {
+		if a.start+a.n > h.overhead {
+			return corruptAt(name, 64, "overhead of %d sectors ends before the %s (%d+%d)", h.overhead, a.what, a.start, a.n)
+		}
+		for _, b := range parts[:i] {
+			if a.start < b.start+b.n && b.start < a.start+a.n {
+				return corruptAt(name, 48, "%s (sector %d+%d) overlaps the %s (%d+%d)", a.what, a.start, a.n, b.what, b.start, b.n)
+			}
+		}
+	}
+	return nil
+}
+
+type sparsePart struct {
+	what     string
+	start, n int64 // sectors
+}
+
+// metadata lists the parts whose place the header fixes.
+func (h sparseHeader) metadata() []sparsePart {
+	parts := []sparsePart{{"header", 0, 1}, {"grain directory", h.directoryOffset, h.directorySectors()}}
+	if h.descriptorOffset != 0 {
+		parts = append(parts, sparsePart{"descriptor", h.descriptorOffset, h.descriptorSize})
+	}
+	if h.flags&flagRedundant != 0 {
+		parts = append(parts, sparsePart{"redundant grain directory", h.redundantOffset, h.directorySectors()})
+	}
+	return parts
+}
+
+// tables is the number of grain tables, and of entries in each directory.
+func (h sparseHeader) tables() int64 { return ceilDiv(h.capacity, h.grain*tableEntries) }
+
+func (h sparseHeader) directorySectors() int64 { return ceilDiv(h.tables()*4, SectorSize) }
+
+func (h sparseHeader) grainBytes() int64 { return h.grain * SectorSize }
+
+// encode writes the header of a new extent.
+func (h sparseHeader) encode() []byte {
+	b := make([]byte, sparseHeaderBytes)
+	le := binary.LittleEndian
+	le.PutUint32(b[0:], sparseMagic)
+	le.PutUint32(b[4:], h.version)
+	le.PutUint32(b[8:], h.flags)
+	le.PutUint64(b[12:], uint64(h.capacity))
+	le.PutUint64(b[20:], uint64(h.grain))
+	le.PutUint64(b[28:], uint64(h.descriptorOffset))
+	le.PutUint64(b[36:], uint64(h.descriptorSize))
+	le.PutUint32(b[44:], tableEntries)
+	le.PutUint64(b[48:], uint64(h.redundantOffset))
+	le.PutUint64(b[56:], uint64(h.directoryOffset))
+	le.PutUint64(b[64:], uint64(h.overhead))
+	if h.unclean {
+		b[sparseUncleanAt] = 1
+	}
+	copy(b[73:], newlineCheck[:])
+	return b
+}
+
+// newSparseHeader lays out an extent of capacity sectors: header, descriptor, then each directory followed by its tables, the
+// redundant one first, and the grains from the next whole grain on.
+func newSparseHeader(capacity int64, embedDescriptor bool) sparseHeader {
+	h := sparseHeader{version: 1, flags: flagNewlines | flagRedundant, capacity: capacity, grain: newGrain}
+	next := int64(1)
+	if embedDescriptor {
+		h.descriptorOffset, h.descriptorSize = next, newSparseDesc
+		next += newSparseDesc
+	}
+	span := h.directorySectors() + h.tables()*tableSectors
+	h.redundantOffset, h.directoryOffset = next, next+span
+	h.overhead = ceilDiv(next+2*span, h.grain) * h.grain
+	return h
+}
+
+// newDirectory is the directory at sector start of a new extent: its tables follow it without a gap.
+func (h sparseHeader) newDirectory(start int64) []byte {
+	b := make([]byte, h.directorySectors()*SectorSize)
+	for i := range h.tables() {
+		binary.LittleEndian.PutUint32(b[i*4:], uint32(start+h.directorySectors()+i*tableSectors))
+	}
+	return b
+}
+
+func decodeEntries(b []byte, into []uint32) {
+	for i := range into {
+		into[i] = binary.LittleEndian.Uint32(b[i*4:])
+	}
+}
+
+func encodeEntries(entries []uint32) []byte {
+	b := make([]byte, len(entries)*4)
+	for i, e := range entries {
+		binary.LittleEndian.PutUint32(b[i*4:], e)
+	}
+	return b
+}
+
+func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }
