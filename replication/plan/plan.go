@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"failback/replication"
@@ -38,12 +39,13 @@ type Disk struct {
 // Image is the scheme of a source that is a regular file or a block device.
 const Image = "image:"
 
-// Path returns the source without its scheme.
+// Path returns the path that an image source names; empty for any other source.
 func (d Disk) Path() string {
-	if len(d.Source) < len(Image) {
+	path, ok := strings.CutPrefix(d.Source, Image)
+	if !ok {
 		return ""
 	}
-	return d.Source[len(Image):]
+	return path
 }
 
 // GroupDisk is a disk with its names in the group.
