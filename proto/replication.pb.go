@@ -8,7 +8,7 @@
 //     process server answers each with exactly one final report of the same id (a result or failed), with progress reports before it as it likes. The
 //     stream ends when either side goes; orders under way are then given again on the next stream: all of them may be repeated.
 //  2. A cycle is: cut (a point over all disks; may be repeated), then ship. To ship, the process server asks Coverage for what is already durable, opens
-//     lanes (Ship) and, in compare mode, one Compare per disk; sends the rest; half-closes each lane and waits for its end, which means that all it
+//     lanes (Ship) and, in compare mode, a Compare per disk; sends the rest; half-closes each lane and waits for its end, which means that all it
 //     carried is durable; then calls Finish, whose answer is the listed point.
 //  3. release follows when the point is listed: only then may the source let go of the earlier one.
 //
@@ -1794,8 +1794,9 @@ func (x *CoverageReply) GetExtents() []uint64 {
 
 type CompareRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Open          *CompareOpen           `protobuf:"bytes,1,opt,name=open,proto3" json:"open,omitempty"`               // first message only
-	Regions       []int64                `protobuf:"varint,2,rep,packed,name=regions,proto3" json:"regions,omitempty"` // offsets of regions whose pages are wanted
+	Fence         *Fence                 `protobuf:"bytes,1,opt,name=fence,proto3" json:"fence,omitempty"`
+	Disk          uint32                 `protobuf:"varint,2,opt,name=disk,proto3" json:"disk,omitempty"`
+	Extents       []uint64               `protobuf:"varint,3,rep,packed,name=extents,proto3" json:"extents,omitempty"` // what to compare, in whole regions: offset, end, offset, end…; empty: the whole disk
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1830,94 +1831,40 @@ func (*CompareRequest) Descriptor() ([]byte, []int) {
 	return file_replication_proto_rawDescGZIP(), []int{25}
 }
 
-func (x *CompareRequest) GetOpen() *CompareOpen {
-	if x != nil {
-		return x.Open
-	}
-	return nil
-}
-
-func (x *CompareRequest) GetRegions() []int64 {
-	if x != nil {
-		return x.Regions
-	}
-	return nil
-}
-
-type CompareOpen struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Fence         *Fence                 `protobuf:"bytes,1,opt,name=fence,proto3" json:"fence,omitempty"`
-	Disk          uint32                 `protobuf:"varint,2,opt,name=disk,proto3" json:"disk,omitempty"`
-	Extents       []uint64               `protobuf:"varint,3,rep,packed,name=extents,proto3" json:"extents,omitempty"` // what to compare, in whole regions: offset, end…; empty: the whole disk
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *CompareOpen) Reset() {
-	*x = CompareOpen{}
-	mi := &file_replication_proto_msgTypes[26]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *CompareOpen) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*CompareOpen) ProtoMessage() {}
-
-func (x *CompareOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[26]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use CompareOpen.ProtoReflect.Descriptor instead.
-func (*CompareOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{26}
-}
-
-func (x *CompareOpen) GetFence() *Fence {
+func (x *CompareRequest) GetFence() *Fence {
 	if x != nil {
 		return x.Fence
 	}
 	return nil
 }
 
-func (x *CompareOpen) GetDisk() uint32 {
+func (x *CompareRequest) GetDisk() uint32 {
 	if x != nil {
 		return x.Disk
 	}
 	return 0
 }
 
-func (x *CompareOpen) GetExtents() []uint64 {
+func (x *CompareRequest) GetExtents() []uint64 {
 	if x != nil {
 		return x.Extents
 	}
 	return nil
 }
 
+// Regions in rising order: either a run that is known to be zero without reading, or the hashes of consecutive regions from offset on.
 type CompareReply struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Regions in rising order: either a run that is known to be zero, or the hashes of consecutive regions from offset on.
-	Offset        int64  `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
-	Zero          int64  `protobuf:"varint,2,opt,name=zero,proto3" json:"zero,omitempty"`    // length of the run of zeros; 0: see hashes
-	Hashes        []byte `protobuf:"bytes,3,opt,name=hashes,proto3" json:"hashes,omitempty"` // 16 bytes a region
-	Pages         []byte `protobuf:"bytes,4,opt,name=pages,proto3" json:"pages,omitempty"`   // answer to a request: 16 bytes for each page of the region at offset
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        int64                  `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	Zero          int64                  `protobuf:"varint,2,opt,name=zero,proto3" json:"zero,omitempty"`    // length of the run of zeros; 0: see hashes
+	Hashes        []byte                 `protobuf:"bytes,3,opt,name=hashes,proto3" json:"hashes,omitempty"` // 16 bytes a region
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompareReply) Reset() {
 	*x = CompareReply{}
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +1876,7 @@ func (x *CompareReply) String() string {
 func (*CompareReply) ProtoMessage() {}
 
 func (x *CompareReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +1889,7 @@ func (x *CompareReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareReply.ProtoReflect.Descriptor instead.
 func (*CompareReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{27}
+	return file_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CompareReply) GetOffset() int64 {
@@ -1966,9 +1913,107 @@ func (x *CompareReply) GetHashes() []byte {
 	return nil
 }
 
-func (x *CompareReply) GetPages() []byte {
+type PagesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Fence         *Fence                 `protobuf:"bytes,1,opt,name=fence,proto3" json:"fence,omitempty"`
+	Disk          uint32                 `protobuf:"varint,2,opt,name=disk,proto3" json:"disk,omitempty"`
+	Regions       []int64                `protobuf:"varint,3,rep,packed,name=regions,proto3" json:"regions,omitempty"` // offsets, at most 64
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PagesRequest) Reset() {
+	*x = PagesRequest{}
+	mi := &file_replication_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PagesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PagesRequest) ProtoMessage() {}
+
+func (x *PagesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[27]
 	if x != nil {
-		return x.Pages
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
+func (*PagesRequest) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PagesRequest) GetFence() *Fence {
+	if x != nil {
+		return x.Fence
+	}
+	return nil
+}
+
+func (x *PagesRequest) GetDisk() uint32 {
+	if x != nil {
+		return x.Disk
+	}
+	return 0
+}
+
+func (x *PagesRequest) GetRegions() []int64 {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+// 16 bytes for each page, region after region in the order asked for.
+type PagesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hashes        []byte                 `protobuf:"bytes,1,opt,name=hashes,proto3" json:"hashes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PagesReply) Reset() {
+	*x = PagesReply{}
+	mi := &file_replication_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PagesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PagesReply) ProtoMessage() {}
+
+func (x *PagesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PagesReply.ProtoReflect.Descriptor instead.
+func (*PagesReply) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PagesReply) GetHashes() []byte {
+	if x != nil {
+		return x.Hashes
 	}
 	return nil
 }
@@ -1986,7 +2031,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2043,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2056,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{28}
+	return file_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Frame) GetOpen() *LaneOpen {
@@ -2046,7 +2091,7 @@ type LaneOpen struct {
 
 func (x *LaneOpen) Reset() {
 	*x = LaneOpen{}
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2103,7 @@ func (x *LaneOpen) String() string {
 func (*LaneOpen) ProtoMessage() {}
 
 func (x *LaneOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2116,7 @@ func (x *LaneOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneOpen.ProtoReflect.Descriptor instead.
 func (*LaneOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{29}
+	return file_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LaneOpen) GetFence() *Fence {
@@ -2111,7 +2156,7 @@ type BlockHeader struct {
 
 func (x *BlockHeader) Reset() {
 	*x = BlockHeader{}
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2168,7 @@ func (x *BlockHeader) String() string {
 func (*BlockHeader) ProtoMessage() {}
 
 func (x *BlockHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2181,7 @@ func (x *BlockHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHeader.ProtoReflect.Descriptor instead.
 func (*BlockHeader) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{30}
+	return file_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BlockHeader) GetDisk() uint32 {
@@ -2188,7 +2233,7 @@ func (x *BlockHeader) GetSize() uint32 {
 	return 0
 }
 
-// Everything in the lane's first `frames` frames is durable.
+// Everything in the lane's frames is durable; how many there were, the one that opened it not counted.
 type LaneAck struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Frames        uint64                 `protobuf:"varint,1,opt,name=frames,proto3" json:"frames,omitempty"`
@@ -2198,7 +2243,7 @@ type LaneAck struct {
 
 func (x *LaneAck) Reset() {
 	*x = LaneAck{}
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +2255,7 @@ func (x *LaneAck) String() string {
 func (*LaneAck) ProtoMessage() {}
 
 func (x *LaneAck) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +2268,7 @@ func (x *LaneAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneAck.ProtoReflect.Descriptor instead.
 func (*LaneAck) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{31}
+	return file_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LaneAck) GetFrames() uint64 {
@@ -2243,7 +2288,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2300,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2313,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{32}
+	return file_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FinishRequest) GetFence() *Fence {
@@ -2296,7 +2341,7 @@ type DiskTotal struct {
 
 func (x *DiskTotal) Reset() {
 	*x = DiskTotal{}
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2353,7 @@ func (x *DiskTotal) String() string {
 func (*DiskTotal) ProtoMessage() {}
 
 func (x *DiskTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2366,7 @@ func (x *DiskTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskTotal.ProtoReflect.Descriptor instead.
 func (*DiskTotal) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{33}
+	return file_replication_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DiskTotal) GetDisk() uint32 {
@@ -2355,7 +2400,7 @@ type FinishReply struct {
 
 func (x *FinishReply) Reset() {
 	*x = FinishReply{}
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2412,7 @@ func (x *FinishReply) String() string {
 func (*FinishReply) ProtoMessage() {}
 
 func (x *FinishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2425,7 @@ func (x *FinishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReply.ProtoReflect.Descriptor instead.
 func (*FinishReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{34}
+	return file_replication_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *FinishReply) GetPoint() uint64 {
@@ -2409,7 +2454,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2466,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2479,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{35}
+	return file_replication_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Problem) GetCode() string {
@@ -2588,19 +2633,22 @@ const file_replication_proto_rawDesc = "" +
 	"\x05fence\x18\x01 \x01(\v2\x12.failback.v1.FenceR\x05fence\"=\n" +
 	"\rCoverageReply\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\rR\x04disk\x12\x18\n" +
-	"\aextents\x18\x02 \x03(\x04R\aextents\"X\n" +
-	"\x0eCompareRequest\x12,\n" +
-	"\x04open\x18\x01 \x01(\v2\x18.failback.v1.CompareOpenR\x04open\x12\x18\n" +
-	"\aregions\x18\x02 \x03(\x03R\aregions\"e\n" +
-	"\vCompareOpen\x12(\n" +
+	"\aextents\x18\x02 \x03(\x04R\aextents\"h\n" +
+	"\x0eCompareRequest\x12(\n" +
 	"\x05fence\x18\x01 \x01(\v2\x12.failback.v1.FenceR\x05fence\x12\x12\n" +
 	"\x04disk\x18\x02 \x01(\rR\x04disk\x12\x18\n" +
-	"\aextents\x18\x03 \x03(\x04R\aextents\"h\n" +
+	"\aextents\x18\x03 \x03(\x04R\aextents\"R\n" +
 	"\fCompareReply\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x12\n" +
 	"\x04zero\x18\x02 \x01(\x03R\x04zero\x12\x16\n" +
-	"\x06hashes\x18\x03 \x01(\fR\x06hashes\x12\x14\n" +
-	"\x05pages\x18\x04 \x01(\fR\x05pages\"~\n" +
+	"\x06hashes\x18\x03 \x01(\fR\x06hashes\"f\n" +
+	"\fPagesRequest\x12(\n" +
+	"\x05fence\x18\x01 \x01(\v2\x12.failback.v1.FenceR\x05fence\x12\x12\n" +
+	"\x04disk\x18\x02 \x01(\rR\x04disk\x12\x18\n" +
+	"\aregions\x18\x03 \x03(\x03R\aregions\"$\n" +
+	"\n" +
+	"PagesReply\x12\x16\n" +
+	"\x06hashes\x18\x01 \x01(\fR\x06hashes\"~\n" +
 	"\x05Frame\x12)\n" +
 	"\x04open\x18\x01 \x01(\v2\x15.failback.v1.LaneOpenR\x04open\x120\n" +
 	"\x06blocks\x18\x02 \x03(\v2\x18.failback.v1.BlockHeaderR\x06blocks\x12\x18\n" +
@@ -2632,12 +2680,13 @@ const file_replication_proto_rawDesc = "" +
 	"\aProblem\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
-	"\x06remedy\x18\x03 \x01(\tR\x06remedy2\xc7\x02\n" +
+	"\x06remedy\x18\x03 \x01(\tR\x06remedy2\x80\x03\n" +
 	"\vReplication\x123\n" +
 	"\x04Work\x12\x13.failback.v1.Report\x1a\x12.failback.v1.Order(\x010\x01\x12F\n" +
-	"\bCoverage\x12\x1c.failback.v1.CoverageRequest\x1a\x1a.failback.v1.CoverageReply0\x01\x12E\n" +
-	"\aCompare\x12\x1b.failback.v1.CompareRequest\x1a\x19.failback.v1.CompareReply(\x010\x01\x124\n" +
-	"\x04Ship\x12\x12.failback.v1.Frame\x1a\x14.failback.v1.LaneAck(\x010\x01\x12>\n" +
+	"\bCoverage\x12\x1c.failback.v1.CoverageRequest\x1a\x1a.failback.v1.CoverageReply0\x01\x12C\n" +
+	"\aCompare\x12\x1b.failback.v1.CompareRequest\x1a\x19.failback.v1.CompareReply0\x01\x12;\n" +
+	"\x05Pages\x12\x19.failback.v1.PagesRequest\x1a\x17.failback.v1.PagesReply\x122\n" +
+	"\x04Ship\x12\x12.failback.v1.Frame\x1a\x14.failback.v1.LaneAck(\x01\x12>\n" +
 	"\x06Finish\x12\x1a.failback.v1.FinishRequest\x1a\x18.failback.v1.FinishReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
 
 var (
@@ -2652,7 +2701,7 @@ func file_replication_proto_rawDescGZIP() []byte {
 	return file_replication_proto_rawDescData
 }
 
-var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_replication_proto_goTypes = []any{
 	(*Hello)(nil),           // 0: failback.v1.Hello
 	(*Welcome)(nil),         // 1: failback.v1.Welcome
@@ -2680,16 +2729,17 @@ var file_replication_proto_goTypes = []any{
 	(*CoverageRequest)(nil), // 23: failback.v1.CoverageRequest
 	(*CoverageReply)(nil),   // 24: failback.v1.CoverageReply
 	(*CompareRequest)(nil),  // 25: failback.v1.CompareRequest
-	(*CompareOpen)(nil),     // 26: failback.v1.CompareOpen
-	(*CompareReply)(nil),    // 27: failback.v1.CompareReply
-	(*Frame)(nil),           // 28: failback.v1.Frame
-	(*LaneOpen)(nil),        // 29: failback.v1.LaneOpen
-	(*BlockHeader)(nil),     // 30: failback.v1.BlockHeader
-	(*LaneAck)(nil),         // 31: failback.v1.LaneAck
-	(*FinishRequest)(nil),   // 32: failback.v1.FinishRequest
-	(*DiskTotal)(nil),       // 33: failback.v1.DiskTotal
-	(*FinishReply)(nil),     // 34: failback.v1.FinishReply
-	(*Problem)(nil),         // 35: failback.v1.Problem
+	(*CompareReply)(nil),    // 26: failback.v1.CompareReply
+	(*PagesRequest)(nil),    // 27: failback.v1.PagesRequest
+	(*PagesReply)(nil),      // 28: failback.v1.PagesReply
+	(*Frame)(nil),           // 29: failback.v1.Frame
+	(*LaneOpen)(nil),        // 30: failback.v1.LaneOpen
+	(*BlockHeader)(nil),     // 31: failback.v1.BlockHeader
+	(*LaneAck)(nil),         // 32: failback.v1.LaneAck
+	(*FinishRequest)(nil),   // 33: failback.v1.FinishRequest
+	(*DiskTotal)(nil),       // 34: failback.v1.DiskTotal
+	(*FinishReply)(nil),     // 35: failback.v1.FinishReply
+	(*Problem)(nil),         // 36: failback.v1.Problem
 }
 var file_replication_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.GroupSpec.disks:type_name -> failback.v1.SourceDisk
@@ -2715,30 +2765,32 @@ var file_replication_proto_depIdxs = []int32{
 	17, // 20: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
 	19, // 21: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
 	18, // 22: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
-	35, // 23: failback.v1.Report.failed:type_name -> failback.v1.Problem
+	36, // 23: failback.v1.Report.failed:type_name -> failback.v1.Problem
 	14, // 24: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
-	35, // 25: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
+	36, // 25: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
 	21, // 26: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
 	22, // 27: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
-	26, // 28: failback.v1.CompareRequest.open:type_name -> failback.v1.CompareOpen
-	22, // 29: failback.v1.CompareOpen.fence:type_name -> failback.v1.Fence
-	29, // 30: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
-	30, // 31: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
+	22, // 28: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
+	22, // 29: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
+	30, // 30: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
+	31, // 31: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
 	22, // 32: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
 	22, // 33: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
-	33, // 34: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
+	34, // 34: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
 	12, // 35: failback.v1.Replication.Work:input_type -> failback.v1.Report
 	23, // 36: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
 	25, // 37: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
-	28, // 38: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
-	32, // 39: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
-	4,  // 40: failback.v1.Replication.Work:output_type -> failback.v1.Order
-	24, // 41: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
-	27, // 42: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
-	31, // 43: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
-	34, // 44: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
-	40, // [40:45] is the sub-list for method output_type
-	35, // [35:40] is the sub-list for method input_type
+	27, // 38: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
+	29, // 39: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
+	33, // 40: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
+	4,  // 41: failback.v1.Replication.Work:output_type -> failback.v1.Order
+	24, // 42: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
+	26, // 43: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
+	28, // 44: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
+	32, // 45: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
+	35, // 46: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
+	41, // [41:47] is the sub-list for method output_type
+	35, // [35:41] is the sub-list for method input_type
 	35, // [35:35] is the sub-list for extension type_name
 	35, // [35:35] is the sub-list for extension extendee
 	0,  // [0:35] is the sub-list for field type_name
@@ -2776,7 +2828,7 @@ func file_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replication_proto_rawDesc), len(file_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

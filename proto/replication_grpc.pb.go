@@ -8,7 +8,7 @@
 //     process server answers each with exactly one final report of the same id (a result or failed), with progress reports before it as it likes. The
 //     stream ends when either side goes; orders under way are then given again on the next stream: all of them may be repeated.
 //  2. A cycle is: cut (a point over all disks; may be repeated), then ship. To ship, the process server asks Coverage for what is already durable, opens
-//     lanes (Ship) and, in compare mode, one Compare per disk; sends the rest; half-closes each lane and waits for its end, which means that all it
+//     lanes (Ship) and, in compare mode, a Compare per disk; sends the rest; half-closes each lane and waits for its end, which means that all it
 //     carried is durable; then calls Finish, whose answer is the listed point.
 //  3. release follows when the point is listed: only then may the source let go of the earlier one.
 //
@@ -41,6 +41,7 @@ const (
 	Replication_Work_FullMethodName     = "/failback.v1.Replication/Work"
 	Replication_Coverage_FullMethodName = "/failback.v1.Replication/Coverage"
 	Replication_Compare_FullMethodName  = "/failback.v1.Replication/Compare"
+	Replication_Pages_FullMethodName    = "/failback.v1.Replication/Pages"
 	Replication_Ship_FullMethodName     = "/failback.v1.Replication/Ship"
 	Replication_Finish_FullMethodName   = "/failback.v1.Replication/Finish"
 )
@@ -52,12 +53,13 @@ type ReplicationClient interface {
 	Work(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Report, Order], error)
 	// What is durable of the group's open cycle, disk by disk, rising. Ends when all is told.
 	Coverage(ctx context.Context, in *CoverageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CoverageReply], error)
-	// Hashes of the master target's side of one disk, down the idle direction. The first request opens; later ones ask for the pages of regions whose
-	// hash differed. The process server half-closes when it wants no more; the master target ends the stream then.
-	Compare(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CompareRequest, CompareReply], error)
-	// One lane. The first frame has open and nothing else. The master target acknowledges now and then what is durable; after the process server's
-	// half-close it makes the rest durable, acknowledges it, and ends the stream with OK.
-	Ship(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, LaneAck], error)
+	// Hashes of the master target's side of one disk, region by region, down the idle direction.
+	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CompareReply], error)
+	// Hashes of the pages of regions whose hash differed.
+	Pages(ctx context.Context, in *PagesRequest, opts ...grpc.CallOption) (*PagesReply, error)
+	// One lane. The first frame has open and nothing else. After the process server's half-close the master target makes all that the lane carried
+	// durable, and answers. A lane that breaks is not lost: what became durable on the way is in the coverage.
+	Ship(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Frame, LaneAck], error)
 	// All of the cycle was sent: makes it a point. Refused with what is missing if what is durable is not exactly what the totals say.
 	Finish(ctx context.Context, in *FinishRequest, opts ...grpc.CallOption) (*FinishReply, error)
 }
@@ -102,20 +104,36 @@ func (c *replicationClient) Coverage(ctx context.Context, in *CoverageRequest, o
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Replication_CoverageClient = grpc.ServerStreamingClient[CoverageReply]
 
-func (c *replicationClient) Compare(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CompareRequest, CompareReply], error) {
+func (c *replicationClient) Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CompareReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Replication_ServiceDesc.Streams[2], Replication_Compare_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	x := &grpc.GenericClientStream[CompareRequest, CompareReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Replication_CompareClient = grpc.BidiStreamingClient[CompareRequest, CompareReply]
+type Replication_CompareClient = grpc.ServerStreamingClient[CompareReply]
 
-func (c *replicationClient) Ship(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, LaneAck], error) {
+func (c *replicationClient) Pages(ctx context.Context, in *PagesRequest, opts ...grpc.CallOption) (*PagesReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PagesReply)
+	err := c.cc.Invoke(ctx, Replication_Pages_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *replicationClient) Ship(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Frame, LaneAck], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Replication_ServiceDesc.Streams[3], Replication_Ship_FullMethodName, cOpts...)
 	if err != nil {
@@ -126,7 +144,7 @@ func (c *replicationClient) Ship(ctx context.Context, opts ...grpc.CallOption) (
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Replication_ShipClient = grpc.BidiStreamingClient[Frame, LaneAck]
+type Replication_ShipClient = grpc.ClientStreamingClient[Frame, LaneAck]
 
 func (c *replicationClient) Finish(ctx context.Context, in *FinishRequest, opts ...grpc.CallOption) (*FinishReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -145,12 +163,13 @@ type ReplicationServer interface {
 	Work(grpc.BidiStreamingServer[Report, Order]) error
 	// What is durable of the group's open cycle, disk by disk, rising. Ends when all is told.
 	Coverage(*CoverageRequest, grpc.ServerStreamingServer[CoverageReply]) error
-	// Hashes of the master target's side of one disk, down the idle direction. The first request opens; later ones ask for the pages of regions whose
-	// hash differed. The process server half-closes when it wants no more; the master target ends the stream then.
-	Compare(grpc.BidiStreamingServer[CompareRequest, CompareReply]) error
-	// One lane. The first frame has open and nothing else. The master target acknowledges now and then what is durable; after the process server's
-	// half-close it makes the rest durable, acknowledges it, and ends the stream with OK.
-	Ship(grpc.BidiStreamingServer[Frame, LaneAck]) error
+	// Hashes of the master target's side of one disk, region by region, down the idle direction.
+	Compare(*CompareRequest, grpc.ServerStreamingServer[CompareReply]) error
+	// Hashes of the pages of regions whose hash differed.
+	Pages(context.Context, *PagesRequest) (*PagesReply, error)
+	// One lane. The first frame has open and nothing else. After the process server's half-close the master target makes all that the lane carried
+	// durable, and answers. A lane that breaks is not lost: what became durable on the way is in the coverage.
+	Ship(grpc.ClientStreamingServer[Frame, LaneAck]) error
 	// All of the cycle was sent: makes it a point. Refused with what is missing if what is durable is not exactly what the totals say.
 	Finish(context.Context, *FinishRequest) (*FinishReply, error)
 	mustEmbedUnimplementedReplicationServer()
@@ -169,10 +188,13 @@ func (UnimplementedReplicationServer) Work(grpc.BidiStreamingServer[Report, Orde
 func (UnimplementedReplicationServer) Coverage(*CoverageRequest, grpc.ServerStreamingServer[CoverageReply]) error {
 	return status.Error(codes.Unimplemented, "method Coverage not implemented")
 }
-func (UnimplementedReplicationServer) Compare(grpc.BidiStreamingServer[CompareRequest, CompareReply]) error {
+func (UnimplementedReplicationServer) Compare(*CompareRequest, grpc.ServerStreamingServer[CompareReply]) error {
 	return status.Error(codes.Unimplemented, "method Compare not implemented")
 }
-func (UnimplementedReplicationServer) Ship(grpc.BidiStreamingServer[Frame, LaneAck]) error {
+func (UnimplementedReplicationServer) Pages(context.Context, *PagesRequest) (*PagesReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pages not implemented")
+}
+func (UnimplementedReplicationServer) Ship(grpc.ClientStreamingServer[Frame, LaneAck]) error {
 	return status.Error(codes.Unimplemented, "method Ship not implemented")
 }
 func (UnimplementedReplicationServer) Finish(context.Context, *FinishRequest) (*FinishReply, error) {
@@ -218,18 +240,40 @@ func _Replication_Coverage_Handler(srv interface{}, stream grpc.ServerStream) er
 type Replication_CoverageServer = grpc.ServerStreamingServer[CoverageReply]
 
 func _Replication_Compare_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(ReplicationServer).Compare(&grpc.GenericServerStream[CompareRequest, CompareReply]{ServerStream: stream})
+	m := new(CompareRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ReplicationServer).Compare(m, &grpc.GenericServerStream[CompareRequest, CompareReply]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Replication_CompareServer = grpc.BidiStreamingServer[CompareRequest, CompareReply]
+type Replication_CompareServer = grpc.ServerStreamingServer[CompareReply]
+
+func _Replication_Pages_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PagesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ReplicationServer).Pages(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Replication_Pages_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ReplicationServer).Pages(ctx, req.(*PagesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Replication_Ship_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(ReplicationServer).Ship(&grpc.GenericServerStream[Frame, LaneAck]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Replication_ShipServer = grpc.BidiStreamingServer[Frame, LaneAck]
+type Replication_ShipServer = grpc.ClientStreamingServer[Frame, LaneAck]
 
 func _Replication_Finish_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(FinishRequest)
@@ -257,6 +301,10 @@ var Replication_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*ReplicationServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "Pages",
+			Handler:    _Replication_Pages_Handler,
+		},
+		{
 			MethodName: "Finish",
 			Handler:    _Replication_Finish_Handler,
 		},
@@ -277,12 +325,10 @@ var Replication_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Compare",
 			Handler:       _Replication_Compare_Handler,
 			ServerStreams: true,
-			ClientStreams: true,
 		},
 		{
 			StreamName:    "Ship",
 			Handler:       _Replication_Ship_Handler,
-			ServerStreams: true,
 			ClientStreams: true,
 		},
 	},

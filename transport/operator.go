@@ -2,9 +2,9 @@ package transport
 
 import (
 	"context"
-	"io"
 
 	"failback/replication"
+	"failback/replication/link"
 )
 
 // Operations is what an operator can ask of a master target. Its engine implements it; an error is, or wraps, a *replication.Problem wherever an
@@ -27,17 +27,7 @@ type Operations interface {
 	// Verify compares a point (0: the last) with the source's snapshot, and tells which disks differ. Progress as with Move.
 	Verify(ctx context.Context, group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
 	// Export opens the content of one disk at a point. Disk is the disk's id, or machine/id. The caller closes the content.
-	Export(ctx context.Context, group replication.GroupID, point replication.PointID, disk string) (Content, error)
+	Export(ctx context.Context, group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
 	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty.
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
-}
-
-// Content is one disk as it was at a point. It stays readable, and the same, until it is closed.
-type Content interface {
-	io.ReaderAt
-	// Size is the disk's size in bytes.
-	Size() int64
-	// NextData returns the first range at or after off that may hold bytes other than zero; start == end == Size() when there is none.
-	NextData(off int64) (start, end int64, err error)
-	Close() error
 }

@@ -14,6 +14,7 @@ import (
 
 	failbackpb "failback/proto"
 	"failback/replication"
+	"failback/replication/link"
 	"failback/transport/pki"
 )
 
@@ -174,7 +175,7 @@ func (s *operatorServer) Export(r *failbackpb.ExportRequest, out grpc.ServerStre
 }
 
 // sendContent sends the disk's size, and then whatever of its content is not zero.
-func sendContent(out grpc.ServerStreamingServer[failbackpb.ExportReply], content Content) error {
+func sendContent(out grpc.ServerStreamingServer[failbackpb.ExportReply], content link.Content) error {
 	size := content.Size()
 	if err := out.Send(&failbackpb.ExportReply{Size: size}); err != nil {
 		return err

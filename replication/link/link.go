@@ -1,0 +1,129 @@
+// Package link says what the two ends ask of each other, whatever carries it: package transport over gRPC, or a test directly.
+//
+// A master target gives a Worker (a process server) orders. All of them may be repeated: after a cut connection the same order is given again and goes
+// on from what is durable. A process server that ships asks its Authority (the master target) what is durable, compares, opens lanes, and finishes.
+package link
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"failback/replication"
+	"failback/replication/block"
+)
+
+// Source is one disk of a group as the process server sees it.
+type Source struct {
+	Disk     replication.Disk // Size 0: not known yet
+	Path     string           // file or block device
+	Snapshot string           // commands of the plan, "" = none
+	Release  string
+	Changes  string
+}
+
+// Spec names a group and a session in every order.
+type Spec struct {
+	Session replication.Session // ID 0 where the order does not ship
+	Disks   []Source
+}
+
+// Probed is what a process server found of one source.
+type Probed struct {
+	Disk    replication.DiskNo
+	Size    int64
+	View    string               // reflink | command | none: how a stable view will be made
+	Problem *replication.Problem // nil: readable
+}
+
+// Shipment is the order to ship a cut.
+type Shipment struct {
+	Point, Base replication.PointID
+	Mode        replication.Mode
+	Snapshot    string // Cut.Snapshot
+}
+
+// Verified is the outcome of a verify order.
+type Verified struct {
+	Differs int64                // bytes, in pages
+	Disks   []replication.DiskNo // that differ
+}
+
+// Cut is a cut and, where it is not tracked, why.
+type Cut struct {
+	replication.Cut
+	UntrackedWhy string
+}
+
+// Worker is a process server as its master target sees it.
+type Worker interface {
+	// Probe looks at the sources: sizes, or why they can't be read.
+	Probe(ctx context.Context, s Spec) ([]Probed, error)
+	// Cut makes a point over all disks; the same point again gives the same cut as long as its views are stable.
+	Cut(ctx context.Context, s Spec, point, base replication.PointID) (Cut, error)
+	// Ship sends what is not durable yet of a cut and finishes the cycle. It returns when the point is listed.
+	Ship(ctx context.Context, s Spec, sh Shipment, progress func([]replication.Ledger)) error
+	// Release lets go of every point but keep (I6).
+	Release(ctx context.Context, s Spec, keep replication.PointID) error
+	// Verify compares a held cut with the master target's content of that point, by hashes.
+	Verify(ctx context.Context, s Spec, point replication.PointID, progress func([]replication.Ledger)) (Verified, error)
+	// Forget lets go of everything.
+	Forget(ctx context.Context, s Spec) error
+}
+
+// Fence names the session, and the point, that a call belongs to.
+type Fence struct {
+	replication.Session
+	Point replication.PointID
+}
+
+// Authority is a master target as a process server sees it.
+type Authority interface {
+	// Coverage returns what is durable of the group's open cycle, by disk number; a disk of which nothing is durable may be missing.
+	Coverage(ctx context.Context, f Fence) (map[replication.DiskNo]*replication.Set, error)
+	// Compare starts telling the master target's side of a disk: of the given extents (whole regions, rising), or of all when there are none.
+	Compare(ctx context.Context, f Fence, disk replication.DiskNo, extents []replication.Extent) (Comparison, error)
+	// Pages returns the hashes of the pages of the region at off.
+	Pages(ctx context.Context, f Fence, disk replication.DiskNo, off int64) ([]replication.Hash, error)
+	// Lane opens a lane.
+	Lane(ctx context.Context, l replication.Lane) (Lane, error)
+	// Finish makes the cycle a point.
+	Finish(ctx context.Context, f Fence, totals []replication.Total) (replication.PointID, error)
+}
+
+// Side is a piece of the master target's side of a disk.
+type Side struct {
+	replication.Extent                  // one region, or a run of any length that is zero
+	Zero               bool             // known to be zero without reading
+	Hash               replication.Hash // of the region, when not Zero
+}
+
+// Comparison tells a disk's regions in rising order. Next returns io.EOF after the last one.
+type Comparison interface {
+	Next() (Side, error)
+	Close()
+}
+
+// Lane carries frames in order. Send takes the frame over; Flush half-closes and returns when all that was sent is durable (I5). One goroutine at a time.
+type Lane interface {
+	Send(f *block.Frame) error
+	Flush() error
+	Close() // gives up; harmless after Flush
+}
+
+// Peer is what a process server says of itself when it connects.
+type Peer struct {
+	Name    string
+	Version string
+	Skew    time.Duration // its clock less ours, one network delay included
+}
+
+// Content is one disk as it was at a point. It stays readable, and the same, until it is closed.
+type Content interface {
+	io.ReaderAt
+	// Size is the disk's size in bytes.
+	Size() int64
+	// NextData returns the first range at or after off that may hold bytes other than zero; start == end == Size() when there is none.
+	NextData(off int64) (start, end int64, err error)
+	Close() error
+}

@@ -1,0 +1,16 @@
+// Package processserver is the worker's engine: it cuts points, finds what changed, packs it into frames and ships them over lanes.
+//
+// Ship, the heart of it, runs from left to right; every stage is bounded, and a slow one holds back those before it:
+//
+//	scan (one goroutine a disk, at most Config.Disks at once)
+//	  what may differ, region by region: told by the master target's hashes (compare), or by the source (changes)
+//	→ workers (Config.Workers)
+//	  read, hash, decide, compress into frames
+//	→ lanes (Config.Lanes)
+//	  one connection each; any frame goes on any lane
+//
+// What is already durable on the master target is asked for first and not sent again. When all lanes have been flushed, the totals of what the cycle
+// covers go to the master target, which lists the point only if exactly that is durable.
+//
+// The engine keeps no state of its own: what it needs after a restart is in package source's directory and at the master target.
+package processserver

@@ -1,0 +1,198 @@
+package processserver
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"sync"
+
+	"failback/replication"
+	"failback/replication/block"
+	"failback/replication/link"
+	"failback/source"
+)
+
+// Config sets an Engine up. Zero values mean the defaults.
+type Config struct {
+	Dir     string       // state directory; each group gets a directory of its own below it
+	Lanes   int          // connections that one cycle uses; default 4, 1 to MaxLanes
+	Workers int          // goroutines that read, hash and compress; default twice the cores, 1 to MaxWorkers
+	Disks   int          // disks scanned at a time; default 3, as the product we replace
+	Level   *block.Level // compression, where it is pinned; nil: adaptive
+	Log     *slog.Logger
+}
+
+// Bounds of a Config. A worker holds 2 MiB and a frame, a lane one frame and its send buffers.
+const (
+	MaxLanes   = 32
+	MaxWorkers = 64
+)
+
+func (c *Config) validate() error {
+	if c.Lanes == 0 {
+		c.Lanes = 4
+	}
+	if c.Workers == 0 {
+		c.Workers = min(2*runtime.NumCPU(), MaxWorkers)
+	}
+	if c.Disks == 0 {
+		c.Disks = 3
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Lanes < 1 || c.Lanes > MaxLanes {
+		return fmt.Errorf("%d lanes, want 1 to %d", c.Lanes, MaxLanes)
+	}
+	if c.Workers < 1 || c.Workers > MaxWorkers {
+		return fmt.Errorf("%d workers, want 1 to %d", c.Workers, MaxWorkers)
+	}
+	if c.Disks < 1 || c.Disks > replication.MaxDisks {
+		return fmt.Errorf("%d disks at a time, want 1 to %d", c.Disks, replication.MaxDisks)
+	}
+	return nil
+}
+
+// Engine works on orders. It implements link.Worker. Orders of one group run one after another.
+type Engine struct {
+	cfg       Config
+	authority link.Authority
+
+	mu     sync.Mutex
+	groups map[replication.GroupID]*group
+}
+
+// group is what is open of a group.
+type group struct {
+	mu     sync.Mutex // held while an order runs
+	images *source.Images
+	specs  []source.Spec
+}
+
+// New returns an engine that ships to the given master target.
+func New(cfg Config, authority link.Authority) (*Engine, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Engine{cfg: cfg, authority: authority, groups: map[replication.GroupID]*group{}}, nil
+}
+
+// Close closes what is open. No order may be running.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var first error
+	for id, g := range e.groups {
+		if g.images == nil {
+			continue
+		}
+		if err := g.images.Close(); err != nil && first == nil {
+			first = fmt.Errorf("close group %s: %w", id, err)
+		}
+	}
+	e.groups = map[replication.GroupID]*group{}
+	return first
+}
+
+// open returns the group of an order with its images open, and locked: the caller unlocks it.
+func (e *Engine) open(s link.Spec) (*group, error) {
+	e.mu.Lock()
+	g := e.groups[s.Session.Group]
+	if g == nil {
+		g = &group{}
+		e.groups[s.Session.Group] = g
+	}
+	e.mu.Unlock()
+
+	specs := make([]source.Spec, len(s.Disks))
+	for i, d := range s.Disks {
+		specs[i] = source.Spec{Disk: d.Disk, Path: d.Path, Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes}
+	}
+	g.mu.Lock()
+	if g.images != nil && reflect.DeepEqual(g.specs, specs) {
+		return g, nil
+	}
+	if g.images != nil {
+		g.images.Close()
+		g.images = nil
+	}
+	images, err := source.Open(filepath.Join(e.cfg.Dir, string(s.Session.Group)), s.Session.Group, specs, e.cfg.Log.With("group", s.Session.Group))
+	if err != nil {
+		g.mu.Unlock()
+		return nil, fmt.Errorf("open sources of group %s: %w", s.Session.Group, err)
+	}
+	g.images, g.specs = images, specs
+	return g, nil
+}
+
+// Probe implements link.Worker.
+func (e *Engine) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
+	var out []link.Probed
+	for _, d := range s.Disks {
+		p := link.Probed{Disk: d.Disk.No}
+		size, err := source.Probe(d.Path)
+		if err != nil {
+			p.Problem = &replication.Problem{
+				Code: "source", Message: fmt.Sprintf("disk %s: source %s: %v", d.Disk.ID, d.Path, err),
+				Remedy: "give a regular file or block device that the process server can read",
+			}
+		}
+		p.Size = size
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// Cut implements link.Worker.
+func (e *Engine) Cut(ctx context.Context, s link.Spec, point, base replication.PointID) (link.Cut, error) {
+	g, err := e.open(s)
+	if err != nil {
+		return link.Cut{}, err
+	}
+	defer g.mu.Unlock()
+	c, err := g.images.Cut(ctx, point, base)
+	if err != nil {
+		return link.Cut{}, sourceProblem(fmt.Sprintf("cut point %d of group %s", point, s.Session.Group), err)
+	}
+	e.cfg.Log.Info("cut", "group", s.Session.Group, "point", point, "base", base, "stable", c.Stable, "tracked", c.Tracked)
+	return link.Cut{Cut: c, UntrackedWhy: g.images.Untracked(point)}, nil
+}
+
+// Release implements link.Worker.
+func (e *Engine) Release(ctx context.Context, s link.Spec, keep replication.PointID) error {
+	g, err := e.open(s)
+	if err != nil {
+		return err
+	}
+	defer g.mu.Unlock()
+	if err := g.images.Release(ctx, keep); err != nil {
+		return sourceProblem(fmt.Sprintf("release points of group %s but %d", s.Session.Group, keep), err)
+	}
+	return nil
+}
+
+// Forget implements link.Worker.
+func (e *Engine) Forget(ctx context.Context, s link.Spec) error {
+	g, err := e.open(s)
+	if err != nil {
+		return err
+	}
+	defer g.mu.Unlock()
+	if err := g.images.Forget(ctx); err != nil {
+		return sourceProblem(fmt.Sprintf("forget group %s", s.Session.Group), err)
+	}
+	g.images, g.specs = nil, nil
+	e.cfg.Log.Info("forgot", "group", s.Session.Group)
+	return nil
+}
+
+// sourceProblem tells an error of the sources in the operator's words.
+func sourceProblem(doing string, err error) error {
+	return &replication.Problem{
+		Code: "source", Message: doing, Err: err,
+		Remedy: "see that the source exists, has its size and can be read on the process server; replication goes on by itself when it can",
+	}
+}

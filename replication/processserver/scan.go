@@ -1,0 +1,189 @@
+package processserver
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"failback/replication"
+	"failback/replication/link"
+)
+
+// job is a piece of one disk for a worker.
+type job struct {
+	disk    *diskShip
+	region  replication.Extent   // one region, or a run of regions where all is known to be zero (hole and sideZero)
+	side    *link.Side           // compare mode: the master target's side of it; nil: covered already, only the table wants it
+	hole    bool                 // the source has a hole here: it reads as zeros without being read
+	extents []replication.Extent // changes that the source knows: what to send, at most a frame's worth
+}
+
+// scan finds what may differ on one disk and makes jobs of it.
+func (s *shipment) scan(ctx context.Context, d *diskShip) error {
+	var err error
+	switch {
+	case s.order.Mode == replication.Compare:
+		err = s.scanCompare(ctx, d)
+	case d.known != nil:
+		err = s.scanKnown(ctx, d)
+	default:
+		err = s.scanTable(ctx, d)
+	}
+	if err != nil {
+		return fmt.Errorf("disk %s: %w", d.Disk.ID, err)
+	}
+	return nil
+}
+
+func (s *shipment) give(ctx context.Context, j job) error {
+	select {
+	case s.jobs <- j:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// scanCompare asks for the master target's side of all regions that are not durable yet. Those that are durable are only hashed for the table,
+// where their record did not survive.
+func (s *shipment) scanCompare(ctx context.Context, d *diskShip) error {
+	var open, covered []replication.Extent // runs of whole regions
+	for off := int64(0); off < d.Disk.Size; off += replication.Region {
+		r := replication.Extent{Off: off, End: min(off+replication.Region, d.Disk.Size)}
+		to := &open
+		if d.durable.Contains(r) {
+			to = &covered
+		}
+		if n := len(*to); n > 0 && (*to)[n-1].End == off {
+			(*to)[n-1].End = r.End
+		} else {
+			*to = append(*to, r)
+		}
+	}
+	if d.table != nil {
+		for _, run := range covered {
+			if err := s.regions(ctx, d, run, nil); err != nil {
+				return err
+			}
+		}
+	}
+	for _, run := range covered {
+		d.ledger.equal.Add(run.Len())
+		d.ledger.done.Add(run.Len())
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	c, err := s.engine.authority.Compare(ctx, s.fence, d.Disk.No, open)
+	if err != nil {
+		return fmt.Errorf("compare: %w", err)
+	}
+	defer c.Close()
+	told := int64(0)
+	for {
+		side, err := c.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("compare: %w", err)
+		}
+		side.End = min(side.End, d.Disk.Size)
+		if side.Off < told || side.Empty() || side.Off%replication.Region != 0 {
+			return fmt.Errorf("compare: the master target told %v after %d", side.Extent, told)
+		}
+		told = side.End
+		for _, run := range open { // it may tell more than was asked for
+			part := side.Extent.Intersect(run)
+			if part.Empty() {
+				continue
+			}
+			if err := s.regions(ctx, d, part, &side); err != nil {
+				return err
+			}
+		}
+	}
+	if last := open[len(open)-1]; told < last.End {
+		return fmt.Errorf("compare: the master target stopped at %d of %d", told, last.End)
+	}
+	return nil
+}
+
+// regions makes jobs of a run of whole regions: one a region, but one for all of a run where both sides are known to be zero.
+func (s *shipment) regions(ctx context.Context, d *diskShip, run replication.Extent, side *link.Side) error {
+	for off := run.Off; off < run.End; {
+		data, end, err := d.view.NextData(off)
+		if err != nil {
+			return sourceProblem("find data", err)
+		}
+		data = min(data&^(replication.Region-1), run.End)
+		if data > off && (side == nil || side.Zero) {
+			if err := s.give(ctx, job{disk: d, region: replication.Extent{Off: off, End: data}, side: side, hole: true}); err != nil {
+				return err
+			}
+			off = data
+			continue
+		}
+		// Up to where the data ends, each region is a job of its own.
+		stop := run.End
+		if data > off {
+			stop = data
+		} else if e := (end + replication.Region - 1) &^ (replication.Region - 1); e < stop {
+			stop = max(e, off+replication.Region)
+		}
+		for ; off < min(stop, run.End); off += replication.Region {
+			r := replication.Extent{Off: off, End: min(off+replication.Region, run.End)}
+			if err := s.give(ctx, job{disk: d, region: r, side: side, hole: data > off}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// scanKnown makes jobs of the changes that the source told, less what is durable.
+func (s *shipment) scanKnown(ctx context.Context, d *diskShip) error {
+	var batch []replication.Extent
+	room := int64(jobBytes)
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		j := job{disk: d, extents: batch}
+		batch, room = nil, jobBytes
+		return s.give(ctx, j)
+	}
+	var missing []replication.Extent
+	d.ledger.done.Add(d.durable.Bytes())
+	for _, x := range d.known.Extents() {
+		if err := x.Check(d.Disk.Size); err != nil {
+			return fmt.Errorf("changes: %w", err)
+		}
+		missing = d.durable.Missing(missing[:0], x)
+		for _, e := range missing {
+			for !e.Empty() {
+				part := replication.Extent{Off: e.Off, End: min(e.End, e.Off+room)}
+				batch = append(batch, part)
+				room -= part.Len()
+				e.Off = part.End
+				if room == 0 || len(batch) == jobExtents {
+					if err := flush(); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return flush()
+}
+
+// Bounds of a job of known changes.
+const (
+	jobBytes   = replication.Region
+	jobExtents = 256
+)
+
+// scanTable makes a job of every region: what changed is found by hashing.
+func (s *shipment) scanTable(ctx context.Context, d *diskShip) error {
+	return s.regions(ctx, d, replication.Extent{End: d.Disk.Size}, nil)
+}

@@ -1,0 +1,278 @@
+package processserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"failback/replication"
+	"failback/replication/block"
+	"failback/replication/link"
+	"failback/source"
+)
+
+// progressEvery is how often a running order tells its ledgers.
+const progressEvery = time.Second
+
+// shipment is one ship order under way.
+type shipment struct {
+	engine *Engine
+	order  link.Shipment
+	fence  link.Fence
+	images *source.Images
+	disks  []*diskShip
+
+	jobs   chan job
+	frames chan *block.Frame
+	level  *ladder
+}
+
+// diskShip is one disk of a shipment.
+type diskShip struct {
+	link.Source
+	view    *source.View
+	table   *source.Table    // of this point; nil where none is kept
+	base    *source.Table    // of the base; changes mode with a table only
+	known   *replication.Set // changes mode: what the source says changed; nil: found by table
+	durable *replication.Set // what the master target had when this order began
+	ledger  ledger
+
+	mu    sync.Mutex
+	total replication.Set // what the cycle covers, as found; changes mode by table only
+}
+
+// Ship implements link.Worker.
+func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func([]replication.Ledger)) error {
+	g, err := e.open(s)
+	if err != nil {
+		return err
+	}
+	defer g.mu.Unlock()
+	c, err := g.images.Cut(ctx, sh.Point, sh.Base) // the same cut again, or this process has lost it
+	if err != nil {
+		return sourceProblem(fmt.Sprintf("open cut %d of group %s", sh.Point, s.Session.Group), err)
+	}
+	if c.Snapshot != sh.Snapshot {
+		return &replication.Problem{Code: "snapshot-gone", Message: fmt.Sprintf("group %s: the snapshot of point %d is another one now", s.Session.Group, sh.Point)}
+	}
+	ship := &shipment{
+		engine: e, order: sh, fence: link.Fence{Session: s.Session, Point: sh.Point}, images: g.images,
+		jobs: make(chan job), frames: make(chan *block.Frame, e.cfg.Lanes), level: newLadder(e.cfg.Level),
+	}
+	defer ship.close()
+	if err := ship.open(ctx, s.Disks); err != nil {
+		return err
+	}
+	stop := ship.report(progress)
+	err = ship.run(ctx)
+	stop()
+	if err != nil {
+		return err
+	}
+	if _, err := e.authority.Finish(ctx, ship.fence, ship.totals()); err != nil {
+		return fmt.Errorf("finish point %d of group %s: %w", sh.Point, s.Session.Group, err)
+	}
+	progress(ship.ledgers())
+	return nil
+}
+
+func (s *shipment) open(ctx context.Context, disks []link.Source) error {
+	cover, err := s.engine.authority.Coverage(ctx, s.fence)
+	if err != nil {
+		return fmt.Errorf("ask what is durable: %w", err)
+	}
+	for _, d := range disks {
+		ds := &diskShip{Source: d, durable: cover[d.Disk.No]}
+		s.disks = append(s.disks, ds)
+		if ds.durable == nil {
+			ds.durable = &replication.Set{}
+		}
+		if ds.view, err = s.images.View(s.order.Point, d.Disk.No); err != nil {
+			return sourceProblem(fmt.Sprintf("open disk %s at point %d", d.Disk.ID, s.order.Point), err)
+		}
+		if got := ds.view.Size(); got != d.Disk.Size {
+			return &replication.Problem{Code: "source-resized", Message: fmt.Sprintf("disk %s: source %s has %d bytes now, the group has it with %d", d.Disk.ID, d.Path, got, d.Disk.Size),
+				Remedy: "give the source its size again; a group with another size has to be protected anew"}
+		}
+		if s.images.NeedsTable(d.Disk.No) {
+			if ds.table, err = s.images.Table(s.order.Point, d.Disk.No); err != nil {
+				return sourceProblem(fmt.Sprintf("open table of disk %s at point %d", d.Disk.ID, s.order.Point), err)
+			}
+		}
+		if s.order.Mode == replication.Changes {
+			if err := s.openBase(ctx, ds); err != nil {
+				return err
+			}
+		}
+		ds.ledger.no = d.Disk.No
+		ds.ledger.total.Store(d.Disk.Size)
+		if ds.known != nil {
+			ds.ledger.total.Store(ds.known.Bytes())
+		}
+	}
+	return nil
+}
+
+// openBase finds out how the disk's changes are known. Where they are not, the master target has to compare (I10).
+func (s *shipment) openBase(ctx context.Context, d *diskShip) error {
+	lost := func(err error) error {
+		return &replication.Problem{Code: CodeTrackingLost, Message: fmt.Sprintf("disk %s: what changed since point %d is not known", d.Disk.ID, s.order.Base), Err: err,
+			Remedy: "none needed: the master target compares"}
+	}
+	set, known, err := s.images.Changed(ctx, s.order.Point, s.order.Base, d.Disk.No)
+	if err != nil {
+		return lost(err)
+	}
+	if known {
+		d.known = set
+		return nil
+	}
+	if d.base, err = s.images.Table(s.order.Base, d.Disk.No); err != nil {
+		return lost(err)
+	}
+	if whole, err := d.base.Complete(); err != nil || !whole {
+		return lost(err)
+	}
+	return nil
+}
+
+// CodeTrackingLost is the code of the problem that makes a master target compare.
+const CodeTrackingLost = "tracking-lost"
+
+func (s *shipment) close() {
+	for _, d := range s.disks {
+		if d.view != nil {
+			d.view.Close()
+		}
+	}
+}
+
+// run moves everything through the stages, and returns when all lanes are flushed and the tables of the point are sealed.
+func (s *shipment) run(ctx context.Context) error {
+	stages, ctx := errgroup.WithContext(ctx)
+	for i := range s.engine.cfg.Lanes {
+		stages.Go(func() error { return s.lane(ctx, uint32(i)) })
+	}
+	stages.Go(func() error {
+		defer close(s.frames)
+		workers, ctx := errgroup.WithContext(ctx)
+		for range s.engine.cfg.Workers {
+			workers.Go(func() error { return s.work(ctx) })
+		}
+		workers.Go(func() error {
+			defer close(s.jobs)
+			scans, ctx := errgroup.WithContext(ctx)
+			scans.SetLimit(s.engine.cfg.Disks)
+			for _, d := range s.disks {
+				scans.Go(func() error { return s.scan(ctx, d) })
+			}
+			return scans.Wait()
+		})
+		return workers.Wait()
+	})
+	if err := stages.Wait(); err != nil {
+		return err
+	}
+	for _, d := range s.disks {
+		if d.table == nil {
+			continue
+		}
+		if err := d.table.Seal(); err != nil && !errors.Is(err, source.ErrSealed) {
+			return sourceProblem(fmt.Sprintf("seal table of disk %s", d.Disk.ID), err)
+		}
+	}
+	return nil
+}
+
+// totals says what the cycle covers, disk by disk.
+func (s *shipment) totals() []replication.Total {
+	var out []replication.Total
+	for _, d := range s.disks {
+		set := &d.total
+		switch {
+		case s.order.Mode == replication.Compare:
+			set = replication.NewSet(replication.Extent{End: d.Disk.Size})
+		case d.known != nil:
+			set = d.known
+		}
+		out = append(out, replication.Total{Disk: d.Disk.No, Bytes: set.Bytes(), Digest: set.Digest()})
+	}
+	return out
+}
+
+// attempts numbers lane attempts of this process; the session makes them unique.
+var attempts atomic.Uint64
+
+// lane sends frames over one connection until there are no more, and returns when they are durable.
+func (s *shipment) lane(ctx context.Context, no uint32) error {
+	var lane link.Lane
+	for {
+		var f *block.Frame
+		select {
+		case f = <-s.frames:
+		case <-ctx.Done():
+			if lane != nil {
+				lane.Close()
+			}
+			return context.Cause(ctx)
+		}
+		if f == nil { // no more
+			break
+		}
+		if lane == nil {
+			var err error
+			lane, err = s.engine.authority.Lane(ctx, replication.Lane{Session: s.fence.Session, Point: s.fence.Point, Lane: no, Attempt: attempts.Add(1)})
+			if err != nil {
+				f.Free()
+				return fmt.Errorf("open lane %d: %w", no, err)
+			}
+			defer lane.Close()
+		}
+		for i := range f.Blocks { // before Send, which takes the frame over
+			b := &f.Blocks[i]
+			s.disks[b.Disk].ledger.sent(b)
+		}
+		if err := lane.Send(f); err != nil {
+			return fmt.Errorf("lane %d: %w", no, err)
+		}
+	}
+	if lane == nil {
+		return nil
+	}
+	if err := lane.Flush(); err != nil {
+		return fmt.Errorf("flush lane %d: %w", no, err)
+	}
+	return nil
+}
+
+// report tells the ledgers every progressEvery until the returned function is called.
+func (s *shipment) report(progress func([]replication.Ledger)) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(progressEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				progress(s.ledgers())
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+func (s *shipment) ledgers() []replication.Ledger {
+	var l []replication.Ledger
+	for _, d := range s.disks {
+		l = append(l, d.ledger.snapshot())
+	}
+	return l
+}

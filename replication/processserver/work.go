@@ -1,0 +1,304 @@
+package processserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"failback/replication"
+	"failback/replication/block"
+	"failback/source"
+)
+
+const pagesPerRegion = replication.Region / replication.Page
+
+// zeroPages are the hashes of a region of zeros.
+var zeroPages [pagesPerRegion]replication.Hash
+
+// worker reads, hashes, decides and packs. It owns its buffers.
+type worker struct {
+	*shipment
+	buf   []byte // one region, or the extents of a job one after another
+	pages []replication.Hash
+	base  []replication.Hash
+	pack  packer
+}
+
+// work does jobs until there are none left, then sends what is packed.
+func (s *shipment) work(ctx context.Context) error {
+	w := &worker{shipment: s, buf: make([]byte, replication.Region), pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
+	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: s.level.level}
+	for {
+		select {
+		case j, more := <-s.jobs:
+			if !more {
+				return w.pack.flush()
+			}
+			if err := w.do(ctx, j); err != nil {
+				return fmt.Errorf("disk %s at %d: %w", j.disk.Disk.ID, j.region.Off, err)
+			}
+		case <-ctx.Done():
+			w.pack.drop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// emit puts a frame before the lanes, and notes whether they were waiting for it or it for them.
+func (s *shipment) emit(ctx context.Context, f *block.Frame) error {
+	s.level.note(len(s.frames), cap(s.frames))
+	select {
+	case s.frames <- f:
+		return nil
+	case <-ctx.Done():
+		f.Free()
+		return context.Cause(ctx)
+	}
+}
+
+func (w *worker) do(ctx context.Context, j job) error {
+	switch {
+	case j.extents != nil:
+		return w.sendKnown(j)
+	case w.order.Mode == replication.Compare && j.side == nil:
+		_, err := w.hash(j, false) // for the table; counted as done already
+		return err
+	}
+	err := error(nil)
+	switch {
+	case w.order.Mode == replication.Changes:
+		err = w.diffBase(j)
+	case j.side.Zero:
+		err = w.diffZero(j)
+	default:
+		err = w.diffHash(ctx, j)
+	}
+	j.disk.ledger.done.Add(j.region.Len())
+	return err
+}
+
+// sendKnown sends extents that the source says have changed.
+func (w *worker) sendKnown(j job) error {
+	buf := w.buf
+	for _, e := range j.extents {
+		b := buf[:e.Len()]
+		buf = buf[e.Len():]
+		if err := w.read(j.disk, b, e.Off); err != nil {
+			return err
+		}
+		if err := w.pack.pages(j.disk, e, b); err != nil {
+			return err
+		}
+		j.disk.ledger.done.Add(e.Len())
+	}
+	return nil
+}
+
+// diffBase sends the pages of a region that differ from the base's table.
+func (w *worker) diffBase(j job) error {
+	d := j.disk
+	for off := j.region.Off; off < j.region.End; off += replication.Region {
+		one := job{disk: d, hole: j.hole, region: replication.Extent{Off: off, End: min(off+replication.Region, j.region.End)}}
+		read, err := w.hash(one, false)
+		if err != nil {
+			return err
+		}
+		base, ok, err := d.base.Get(off/replication.Region, w.base[:0])
+		if err != nil || !ok {
+			return &replication.Problem{Code: CodeTrackingLost, Message: fmt.Sprintf("disk %s: the table of point %d has no record at %d", d.Disk.ID, w.order.Base, off), Err: err}
+		}
+		for _, e := range differing(one.region, w.pages, base) {
+			d.mu.Lock()
+			d.total.Add(e)
+			d.mu.Unlock()
+			for _, m := range d.durable.Missing(nil, e) {
+				if !read {
+					if err := w.fill(one); err != nil {
+						return err
+					}
+					read = true
+				}
+				if err := w.pack.pages(d, m, w.buf[m.Off-off:m.End-off]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// diffZero sends what is not zero: the master target's side is.
+func (w *worker) diffZero(j job) error {
+	d := j.disk
+	if j.hole {
+		if _, err := w.hash(j, false); err != nil {
+			return err
+		}
+		d.ledger.zero.Add(j.region.Len())
+		return w.pack.equal(d, j.region)
+	}
+	w.pages = w.pages[:0]
+	if d.table == nil { // nobody wants the hashes
+		if err := w.fill(j); err != nil {
+			return err
+		}
+	} else if _, err := w.hash(j, true); err != nil {
+		return err
+	}
+	for off := j.region.Off; off < j.region.End; {
+		zero := w.isZero(j.region, off)
+		e := replication.Extent{Off: off, End: off}
+		for e.End < j.region.End && w.isZero(j.region, e.End) == zero {
+			e.End = min(e.End+replication.Page, j.region.End)
+		}
+		off = e.End
+		if zero {
+			d.ledger.zero.Add(e.Len())
+			if err := w.pack.equal(d, e); err != nil {
+				return err
+			}
+		} else if err := w.pack.data(d, e, w.buf[e.Off-j.region.Off:e.End-j.region.Off]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isZero says whether the page at off of the region in buf is zero: by its hash, where there is one.
+func (w *worker) isZero(region replication.Extent, off int64) bool {
+	if len(w.pages) > 0 {
+		return w.pages[(off-region.Off)/replication.Page] == replication.Hash{}
+	}
+	return replication.IsZero(w.buf[off-region.Off : min(off+replication.Page, region.End)-region.Off])
+}
+
+// diffHash compares a region with the master target's hash of it, and its pages where that differs.
+func (w *worker) diffHash(ctx context.Context, j job) error {
+	d := j.disk
+	read, err := w.hash(j, false)
+	if err != nil {
+		return err
+	}
+	if replication.HashRegion(w.pages) == j.side.Hash {
+		d.ledger.equal.Add(j.region.Len())
+		return w.pack.equal(d, j.region)
+	}
+	theirs, err := w.engine.authority.Pages(ctx, w.fence, d.Disk.No, j.region.Off)
+	if err != nil {
+		return fmt.Errorf("ask for hashes of pages: %w", err)
+	}
+	if len(theirs) != len(w.pages) {
+		return fmt.Errorf("the master target told %d pages of a region of %d", len(theirs), len(w.pages))
+	}
+	at := j.region.Off
+	for _, e := range append(differing(j.region, w.pages, theirs), replication.Extent{Off: j.region.End, End: j.region.End}) {
+		if same := (replication.Extent{Off: at, End: e.Off}); !same.Empty() {
+			d.ledger.equal.Add(same.Len())
+			if err := w.pack.equal(d, same); err != nil {
+				return err
+			}
+		}
+		at = e.End
+		if e.Empty() {
+			break
+		}
+		if !read {
+			if err := w.fill(j); err != nil {
+				return err
+			}
+			read = true
+		}
+		if err := w.pack.pages(d, e, w.buf[e.Off-j.region.Off:e.End-j.region.Off]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// differing returns the runs of pages of a region whose hashes differ, rising.
+func differing(region replication.Extent, a, b []replication.Hash) (x []replication.Extent) {
+	for i := range a {
+		if i < len(b) && a[i] == b[i] {
+			continue
+		}
+		off := region.Off + int64(i)*replication.Page
+		e := replication.Extent{Off: off, End: min(off+replication.Page, region.End)}
+		if n := len(x); n > 0 && x[n-1].End == e.Off {
+			x[n-1].End = e.End
+		} else {
+			x = append(x, e)
+		}
+	}
+	return x
+}
+
+// hash makes w.pages the hashes of the job's region (of its last region, in a run of holes), from the table where it has them, and puts them into the table.
+// It says whether the region was read into buf; it is when mustRead.
+func (w *worker) hash(j job, mustRead bool) (read bool, err error) {
+	d := j.disk
+	if j.hole {
+		first := j.region.Off
+		if d.table == nil {
+			first = (j.region.End - 1) &^ (replication.Region - 1)
+		}
+		for off := first; off < j.region.End; off += replication.Region {
+			n := min(replication.Region, j.region.End-off)
+			w.pages = append(w.pages[:0], zeroPages[:(n+replication.Page-1)/replication.Page]...)
+			if err := w.put(d, off); err != nil {
+				return false, err
+			}
+		}
+		clear(w.buf)
+		return true, nil
+	}
+	if mustRead {
+		if err := w.fill(j); err != nil {
+			return false, err
+		}
+	}
+	if d.table != nil {
+		pages, ok, err := d.table.Get(j.region.Off/replication.Region, w.pages[:0])
+		if err != nil {
+			return false, fmt.Errorf("read table: %w", err)
+		}
+		if ok {
+			w.pages = pages
+			return mustRead, nil
+		}
+	}
+	if !mustRead {
+		if err := w.fill(j); err != nil {
+			return false, err
+		}
+	}
+	w.pages = replication.HashPages(w.pages[:0], w.buf[:j.region.Len()])
+	return true, w.put(d, j.region.Off)
+}
+
+func (w *worker) put(d *diskShip, off int64) error {
+	if d.table == nil {
+		return nil
+	}
+	if err := d.table.Put(off/replication.Region, w.pages); err != nil && !errors.Is(err, source.ErrSealed) {
+		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
+
+// fill reads the job's region into buf.
+func (w *worker) fill(j job) error {
+	return w.read(j.disk, w.buf[:j.region.Len()], j.region.Off)
+}
+
+func (w *worker) read(d *diskShip, b []byte, off int64) error {
+	n, err := d.view.ReadAt(b, off)
+	d.ledger.read.Add(int64(n))
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = source.ErrGone
+	}
+	return sourceProblem(fmt.Sprintf("read source %s", d.Path), err)
+}

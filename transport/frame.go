@@ -1,0 +1,302 @@
+package transport
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the codec that everything but frames goes through
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	failbackpb "failback/proto"
+	"failback/replication"
+	"failback/replication/block"
+)
+
+// Field numbers of messages Frame and BlockHeader in proto/replication.proto.
+const (
+	fieldFrameOpen    = 1
+	fieldFrameBlocks  = 2
+	fieldFramePayload = 15
+
+	fieldBlockDisk    = 1
+	fieldBlockKind    = 2
+	fieldBlockExtents = 3
+	fieldBlockCodec   = 4
+	fieldBlockRaw     = 5
+	fieldBlockCRC     = 6
+	fieldBlockSize    = 7
+)
+
+// maxMessage bounds every message of both services: a frame at its largest.
+const maxMessage = block.MaxFramePayload + 1<<20
+
+// wireFrame is message Frame without the copies that generated code would make: it is sent as a small header beside the payload buffer, and received into one
+// pooled buffer that the blocks' payloads point into.
+type wireFrame struct {
+	open  *failbackpb.LaneOpen
+	frame *block.Frame
+}
+
+// codec is the protobuf codec with a way of its own for frames. The bytes on the wire are plain protobuf.
+type codec struct{ encoding.CodecV2 }
+
+func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
+
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	f, ok := v.(*wireFrame)
+	if !ok {
+		return c.CodecV2.Marshal(v)
+	}
+	return f.marshal()
+}
+
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	f, ok := v.(*wireFrame)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	return f.unmarshal(data)
+}
+
+// framePool gives a frame's buffer back when gRPC has written its bytes to the connection.
+type framePool struct{ frame *block.Frame }
+
+func (p framePool) Get(int) *[]byte { panic("transport: a frame's pool only takes back") }
+func (p framePool) Put(*[]byte)     { p.frame.Free() }
+
+func (f *wireFrame) marshal() (mem.BufferSlice, error) {
+	var head []byte
+	if f.open != nil {
+		b, err := proto.Marshal(f.open)
+		if err != nil {
+			return nil, fmt.Errorf("marshal lane open: %w", err)
+		}
+		head = protowire.AppendTag(head, fieldFrameOpen, protowire.BytesType)
+		head = protowire.AppendBytes(head, b)
+	}
+	if f.frame == nil {
+		return mem.BufferSlice{mem.SliceBuffer(head)}, nil
+	}
+	var h []byte
+	for i := range f.frame.Blocks {
+		h = appendBlock(h[:0], &f.frame.Blocks[i])
+		head = protowire.AppendTag(head, fieldFrameBlocks, protowire.BytesType)
+		head = protowire.AppendBytes(head, h)
+	}
+	if len(f.frame.Buf) == 0 {
+		f.frame.Free()
+		return mem.BufferSlice{mem.SliceBuffer(head)}, nil
+	}
+	head = protowire.AppendTag(head, fieldFramePayload, protowire.BytesType)
+	head = protowire.AppendVarint(head, uint64(len(f.frame.Buf)))
+	return mem.BufferSlice{mem.SliceBuffer(head), mem.NewBuffer(&f.frame.Buf, framePool{f.frame})}, nil
+}
+
+func appendBlock(h []byte, b *block.Block) []byte {
+	varint := func(field protowire.Number, v uint64) {
+		if v != 0 {
+			h = protowire.AppendTag(h, field, protowire.VarintType)
+			h = protowire.AppendVarint(h, v)
+		}
+	}
+	varint(fieldBlockDisk, uint64(b.Disk))
+	varint(fieldBlockKind, uint64(b.Kind))
+	n, last := 0, int64(0)
+	for _, e := range b.Extents {
+		n += protowire.SizeVarint(uint64(e.Off-last)) + protowire.SizeVarint(uint64(e.Len()))
+		last = e.End
+	}
+	h = protowire.AppendTag(h, fieldBlockExtents, protowire.BytesType)
+	h = protowire.AppendVarint(h, uint64(n))
+	last = 0
+	for _, e := range b.Extents {
+		h = protowire.AppendVarint(h, uint64(e.Off-last))
+		h = protowire.AppendVarint(h, uint64(e.Len()))
+		last = e.End
+	}
+	if b.Kind == block.Data {
+		varint(fieldBlockCodec, uint64(b.Codec))
+		varint(fieldBlockRaw, uint64(b.Raw))
+		h = protowire.AppendTag(h, fieldBlockCRC, protowire.Fixed32Type)
+		h = protowire.AppendFixed32(h, b.CRC)
+		varint(fieldBlockSize, uint64(len(b.Payload)))
+	}
+	return h
+}
+
+// unmarshal parses a frame from the peer: nothing in it is believed. The blocks are checked for form (block.Check does the rest, by disk size).
+func (f *wireFrame) unmarshal(data mem.BufferSlice) error {
+	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	b := buf.ReadOnlyData()
+	f.open = nil
+	f.frame = &block.Frame{Done: buf.Free}
+	ok := false
+	defer func() {
+		if !ok {
+			f.frame.Free()
+			f.frame = nil
+		}
+	}()
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return fmt.Errorf("frame: %w", protowire.ParseError(n))
+		}
+		b = b[n:]
+		if typ != protowire.BytesType {
+			if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+				return fmt.Errorf("frame: field %d: %w", num, protowire.ParseError(n))
+			}
+			b = b[n:]
+			continue
+		}
+		v, n := protowire.ConsumeBytes(b)
+		if n < 0 {
+			return fmt.Errorf("frame: field %d: %w", num, protowire.ParseError(n))
+		}
+		b = b[n:]
+		switch num {
+		case fieldFrameOpen:
+			f.open = &failbackpb.LaneOpen{}
+			if err := proto.Unmarshal(v, f.open); err != nil {
+				return fmt.Errorf("frame: lane open: %w", err)
+			}
+		case fieldFrameBlocks:
+			if len(f.frame.Blocks) == block.MaxFrameBlocks {
+				return fmt.Errorf("frame: more than %d blocks", block.MaxFrameBlocks)
+			}
+			blk, err := parseBlock(v)
+			if err != nil {
+				return fmt.Errorf("frame: block %d: %w", len(f.frame.Blocks), err)
+			}
+			f.frame.Blocks = append(f.frame.Blocks, blk.Block)
+			if blk.size > 0 { // its place in the payload, which comes last
+				f.frame.Blocks[len(f.frame.Blocks)-1].Payload = unplaced[:blk.size:blk.size]
+			}
+		case fieldFramePayload:
+			f.frame.Buf = v
+		}
+	}
+	if err := place(f.frame); err != nil {
+		return err
+	}
+	ok = true
+	return nil
+}
+
+// unplaced lends its length to a payload that has not been found yet; its bytes are never read.
+var unplaced [block.MaxPayload]byte
+
+// place points each block's payload at its bytes.
+func place(f *block.Frame) error {
+	rest := f.Buf
+	for i := range f.Blocks {
+		n := len(f.Blocks[i].Payload)
+		if n > len(rest) {
+			return fmt.Errorf("frame: payload of %d bytes ends within block %d", len(f.Buf), i)
+		}
+		f.Blocks[i].Payload, rest = rest[:n:n], rest[n:]
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("frame: %d bytes of payload belong to no block", len(rest))
+	}
+	return nil
+}
+
+type parsedBlock struct {
+	block.Block
+	size int
+}
+
+func parseBlock(b []byte) (p parsedBlock, err error) {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return p, protowire.ParseError(n)
+		}
+		b = b[n:]
+		var v uint64
+		switch {
+		case num == fieldBlockExtents && typ == protowire.BytesType:
+			x, m := protowire.ConsumeBytes(b)
+			if m < 0 {
+				return p, protowire.ParseError(m)
+			}
+			if p.Extents, err = parseExtents(x); err != nil {
+				return p, err
+			}
+			b = b[m:]
+			continue
+		case typ == protowire.VarintType:
+			v, n = protowire.ConsumeVarint(b)
+		case typ == protowire.Fixed32Type:
+			var w uint32
+			w, n = protowire.ConsumeFixed32(b)
+			v = uint64(w)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return p, protowire.ParseError(n)
+		}
+		b = b[n:]
+		if typ != protowire.VarintType && typ != protowire.Fixed32Type {
+			continue
+		}
+		switch num {
+		case fieldBlockDisk:
+			if v >= replication.MaxDisks {
+				return p, fmt.Errorf("disk %d, at most %d", v, replication.MaxDisks)
+			}
+			p.Disk = replication.DiskNo(v)
+		case fieldBlockKind:
+			p.Kind = block.Kind(min(v, 255))
+		case fieldBlockCodec:
+			p.Codec = block.Codec(min(v, 255))
+		case fieldBlockRaw:
+			p.Raw = int(min(v, block.MaxRaw+1))
+		case fieldBlockCRC:
+			p.CRC = uint32(v)
+		case fieldBlockSize:
+			if v > block.MaxPayload {
+				return p, fmt.Errorf("payload of %d bytes, at most %d", v, block.MaxPayload)
+			}
+			p.size = int(v)
+		}
+	}
+	return p, nil
+}
+
+func parseExtents(b []byte) ([]replication.Extent, error) {
+	count := 0
+	for _, c := range b {
+		if c < 0x80 {
+			count++
+		}
+	}
+	if count/2 > block.MaxRanges {
+		return nil, fmt.Errorf("%d extents, at most %d", count/2, block.MaxRanges)
+	}
+	x := make([]replication.Extent, 0, count/2)
+	last := uint64(0)
+	for len(b) > 0 {
+		gap, n := protowire.ConsumeVarint(b)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		length, m := protowire.ConsumeVarint(b[n:])
+		if m < 0 {
+			return nil, protowire.ParseError(m)
+		}
+		b = b[n+m:]
+		if gap > replication.MaxDiskSize || length == 0 || length > replication.MaxDiskSize || last+gap+length > replication.MaxDiskSize {
+			return nil, fmt.Errorf("extent of %d bytes, %d after %d", length, gap, last)
+		}
+		off := last + gap
+		last = off + length
+		x = append(x, replication.Extent{Off: int64(off), End: int64(last)})
+	}
+	return x, nil
+}

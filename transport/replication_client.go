@@ -1,0 +1,367 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	failbackpb "failback/proto"
+	"failback/replication"
+	"failback/replication/block"
+	"failback/replication/link"
+)
+
+// ReplicationClient is a process server's connections to its master target: one for orders and questions, and one for each lane. It implements
+// link.Authority.
+type ReplicationClient struct {
+	address string
+	tls     *tls.Config
+
+	control *grpc.ClientConn
+	client  failbackpb.ReplicationClient
+
+	mu    sync.Mutex
+	lanes map[uint32]*grpc.ClientConn
+}
+
+// DialReplication prepares connections to the master target at HOST:PORT. Nothing is sent before the first call.
+func DialReplication(address string, t *tls.Config) (*ReplicationClient, error) {
+	c := &ReplicationClient{address: address, tls: t, lanes: map[uint32]*grpc.ClientConn{}}
+	conn, err := c.dial()
+	if err != nil {
+		return nil, err
+	}
+	c.control, c.client = conn, failbackpb.NewReplicationClient(conn)
+	return c, nil
+}
+
+func (c *ReplicationClient) dial() (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient("passthrough:///"+c.address,
+		grpc.WithTransportCredentials(credentials.NewTLS(c.tls)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveEvery}),
+		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(socketBuffer),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", c.address, err)
+	}
+	return conn, nil
+}
+
+// Close ends all connections.
+func (c *ReplicationClient) Close() {
+	c.control.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.lanes {
+		conn.Close()
+	}
+}
+
+// Work says hello and works on orders until the connection ends, which is the error it returns. It returns after all orders under way have.
+func (c *ReplicationClient) Work(ctx context.Context, name, version string, worker link.Worker, welcomed func(masterVersion string, skew time.Duration)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.client.Work(ctx)
+	if err != nil {
+		return ProblemOf(err)
+	}
+	if err := stream.Send(&failbackpb.Report{What: &failbackpb.Report_Hello{Hello: &failbackpb.Hello{
+		Name: name, Major: ProtocolMajor, Minor: ProtocolMinor, Version: version, UnixNanos: time.Now().UnixNano(),
+	}}}); err != nil && err != io.EOF { // EOF: Recv tells why
+		return ProblemOf(err)
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return ProblemOf(err)
+	}
+	w := first.GetWelcome()
+	if w == nil {
+		return &replication.Problem{Code: "protocol", Message: c.address + " did not answer with a welcome", Remedy: "it is not a failback master target"}
+	}
+	if w.Major != ProtocolMajor {
+		return versionProblem("master target "+c.address, w.Version, w.Major)
+	}
+	welcomed(w.Version, time.Duration(w.UnixNanos-time.Now().UnixNano()))
+
+	d := &desk{stream: stream, worker: worker, cancels: map[uint64]context.CancelFunc{}}
+	defer d.wait()
+	defer cancel()
+	for {
+		o, err := stream.Recv()
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return ProblemOf(err)
+		}
+		d.take(ctx, o)
+	}
+}
+
+// desk is where orders come in and reports go out.
+type desk struct {
+	worker  link.Worker
+	stream  failbackpb.Replication_WorkClient
+	sendMu  sync.Mutex
+	mu      sync.Mutex
+	cancels map[uint64]context.CancelFunc
+	running sync.WaitGroup
+}
+
+func (d *desk) wait() { d.running.Wait() }
+
+func (d *desk) take(ctx context.Context, o *failbackpb.Order) {
+	if c := o.GetCancel(); c != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if cancel := d.cancels[c.Order]; cancel != nil {
+			cancel()
+		}
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	d.mu.Lock()
+	d.cancels[o.Id] = cancel
+	d.mu.Unlock()
+	d.running.Go(func() {
+		defer cancel()
+		r, err := d.work(ctx, o)
+		if err != nil {
+			p := replication.AsProblem(err)
+			if ctx.Err() != nil {
+				p = &replication.Problem{Code: CodeCancelled, Message: err.Error()}
+			}
+			r = &failbackpb.Report{What: &failbackpb.Report_Failed{Failed: problemToWire(p)}}
+		}
+		d.mu.Lock()
+		delete(d.cancels, o.Id)
+		d.mu.Unlock()
+		d.report(o.Id, r)
+	})
+}
+
+func (d *desk) report(order uint64, r *failbackpb.Report) {
+	r.Order = order
+	d.sendMu.Lock()
+	defer d.sendMu.Unlock()
+	_ = d.stream.Send(r) // a stream that can't be written is found by Recv, and all orders are given again
+}
+
+func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Report, error) {
+	progress := func(l []replication.Ledger) {
+		d.report(o.Id, &failbackpb.Report{What: &failbackpb.Report_Progress{Progress: progressToWire(l)}})
+	}
+	switch v := o.What.(type) {
+	case *failbackpb.Order_Probe:
+		spec, err := specFromWire(v.Probe.Group)
+		if err != nil {
+			return nil, err
+		}
+		disks, err := d.worker.Probe(ctx, spec)
+		r := &failbackpb.ProbeDone{}
+		for _, p := range disks {
+			r.Disks = append(r.Disks, &failbackpb.ProbedDisk{No: uint32(p.Disk), Size: p.Size, View: p.View, Problem: problemToWire(p.Problem)})
+		}
+		return &failbackpb.Report{What: &failbackpb.Report_Probe{Probe: r}}, err
+	case *failbackpb.Order_Cut:
+		spec, err := specFromWire(v.Cut.Group)
+		if err != nil {
+			return nil, err
+		}
+		c, err := d.worker.Cut(ctx, spec, replication.PointID(v.Cut.Point), replication.PointID(v.Cut.Base))
+		return &failbackpb.Report{What: &failbackpb.Report_Cut{Cut: &failbackpb.CutDone{
+			UnixNanos: c.Time.UnixNano(), Snapshot: c.Snapshot, Stable: c.Stable, Tracked: c.Tracked, UntrackedWhy: c.UntrackedWhy, Sizes: c.Sizes,
+		}}}, err
+	case *failbackpb.Order_Ship:
+		spec, err := specFromWire(v.Ship.Group)
+		if err != nil {
+			return nil, err
+		}
+		err = d.worker.Ship(ctx, spec, link.Shipment{
+			Point: replication.PointID(v.Ship.Point), Base: replication.PointID(v.Ship.Base), Mode: replication.Mode(v.Ship.Mode), Snapshot: v.Ship.Snapshot,
+		}, progress)
+		return &failbackpb.Report{What: &failbackpb.Report_Ship{Ship: &failbackpb.ShipDone{Point: v.Ship.Point}}}, err
+	case *failbackpb.Order_Release:
+		spec, err := specFromWire(v.Release.Group)
+		if err != nil {
+			return nil, err
+		}
+		return &failbackpb.Report{What: &failbackpb.Report_Release{Release: &failbackpb.ReleaseDone{}}},
+			d.worker.Release(ctx, spec, replication.PointID(v.Release.Keep))
+	case *failbackpb.Order_Verify:
+		spec, err := specFromWire(v.Verify.Group)
+		if err != nil {
+			return nil, err
+		}
+		res, err := d.worker.Verify(ctx, spec, replication.PointID(v.Verify.Point), progress)
+		r := &failbackpb.VerifyDone{Equal: res.Differs == 0, Differs: res.Differs}
+		for _, n := range res.Disks {
+			r.Disks = append(r.Disks, uint32(n))
+		}
+		return &failbackpb.Report{What: &failbackpb.Report_Verify{Verify: r}}, err
+	case *failbackpb.Order_Forget:
+		spec, err := specFromWire(v.Forget.Group)
+		if err != nil {
+			return nil, err
+		}
+		return &failbackpb.Report{What: &failbackpb.Report_Forget{Forget: &failbackpb.ForgetDone{}}}, d.worker.Forget(ctx, spec)
+	}
+	return nil, &replication.Problem{Code: CodeNotSupported, Message: "the master target gave an order that this process server does not know", Remedy: "upgrade the process server"}
+}
+
+// Coverage implements link.Authority.
+func (c *ReplicationClient) Coverage(ctx context.Context, f link.Fence) (map[replication.DiskNo]*replication.Set, error) {
+	stream, err := c.client.Coverage(ctx, &failbackpb.CoverageRequest{Fence: fenceToWire(f)})
+	if err != nil {
+		return nil, ProblemOf(err)
+	}
+	cover := map[replication.DiskNo]*replication.Set{}
+	for {
+		r, err := stream.Recv()
+		if err == io.EOF {
+			return cover, nil
+		}
+		if err != nil {
+			return nil, ProblemOf(err)
+		}
+		x, err := extentsFromWire(r.Extents)
+		if err != nil {
+			return nil, fmt.Errorf("coverage: %w", err)
+		}
+		set := cover[replication.DiskNo(r.Disk)]
+		if set == nil {
+			set = &replication.Set{}
+			cover[replication.DiskNo(r.Disk)] = set
+		}
+		for _, e := range x {
+			set.Add(e)
+		}
+	}
+}
+
+// Compare implements link.Authority.
+func (c *ReplicationClient) Compare(ctx context.Context, f link.Fence, disk replication.DiskNo, extents []replication.Extent) (link.Comparison, error) {
+	if len(extents) > extentsPerMessage { // more than one message holds: ask for the whole run, the caller skips what it did not ask for
+		extents = []replication.Extent{{Off: extents[0].Off, End: extents[len(extents)-1].End}}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := c.client.Compare(ctx, &failbackpb.CompareRequest{Fence: fenceToWire(f), Disk: uint32(disk), Extents: extentsToWire(extents)})
+	if err != nil {
+		cancel()
+		return nil, ProblemOf(err)
+	}
+	return &comparison{stream: stream, cancel: cancel}, nil
+}
+
+type comparison struct {
+	stream failbackpb.Replication_CompareClient
+	cancel context.CancelFunc
+	off    int64 // of the next hash
+	hashes []byte
+}
+
+// Next implements link.Comparison. The last region of a disk comes with the length of a whole one: the caller knows the disk's size.
+func (c *comparison) Next() (link.Side, error) {
+	for len(c.hashes) == 0 {
+		r, err := c.stream.Recv()
+		if err == io.EOF {
+			return link.Side{}, io.EOF
+		}
+		if err != nil {
+			return link.Side{}, ProblemOf(err)
+		}
+		if r.Offset < 0 || r.Offset > replication.MaxDiskSize || r.Zero < 0 || r.Zero > replication.MaxDiskSize || len(r.Hashes)%16 != 0 {
+			return link.Side{}, errors.New("compare: the master target sent what is no part of a disk")
+		}
+		if r.Zero > 0 {
+			return link.Side{Extent: replication.Extent{Off: r.Offset, End: r.Offset + r.Zero}, Zero: true}, nil
+		}
+		c.off, c.hashes = r.Offset, r.Hashes
+	}
+	s := link.Side{Extent: replication.Extent{Off: c.off, End: c.off + replication.Region}, Hash: replication.Hash(c.hashes)}
+	c.off, c.hashes = s.End, c.hashes[16:]
+	return s, nil
+}
+
+func (c *comparison) Close() { c.cancel() }
+
+// Pages implements link.Authority.
+func (c *ReplicationClient) Pages(ctx context.Context, f link.Fence, disk replication.DiskNo, off int64) ([]replication.Hash, error) {
+	r, err := c.client.Pages(ctx, &failbackpb.PagesRequest{Fence: fenceToWire(f), Disk: uint32(disk), Regions: []int64{off}})
+	if err != nil {
+		return nil, ProblemOf(err)
+	}
+	return hashesFromWire(r.Hashes)
+}
+
+// Lane implements link.Authority. Each lane number has a connection of its own, kept for the next attempt.
+func (c *ReplicationClient) Lane(ctx context.Context, l replication.Lane) (link.Lane, error) {
+	c.mu.Lock()
+	conn := c.lanes[l.Lane]
+	if conn == nil {
+		var err error
+		if conn, err = c.dial(); err != nil {
+			c.mu.Unlock()
+			return nil, err
+		}
+		c.lanes[l.Lane] = conn
+	}
+	c.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := failbackpb.NewReplicationClient(conn).Ship(ctx)
+	if err == nil {
+		err = stream.SendMsg(&wireFrame{open: &failbackpb.LaneOpen{
+			Fence: fenceToWire(link.Fence{Session: l.Session, Point: l.Point}), Lane: l.Lane, Attempt: l.Attempt,
+		}})
+	}
+	if err != nil && err != io.EOF { // EOF: the next Send or Flush tells why
+		cancel()
+		return nil, ProblemOf(err)
+	}
+	return &lane{stream: stream, cancel: cancel}, nil
+}
+
+type lane struct {
+	stream grpc.ClientStreamingClient[failbackpb.Frame, failbackpb.LaneAck]
+	cancel context.CancelFunc
+	frames uint64
+}
+
+// Send implements link.Lane. It blocks while the lane's window is full: that is the flow control, to the end.
+func (l *lane) Send(f *block.Frame) error {
+	err := l.stream.SendMsg(&wireFrame{frame: f})
+	if err == io.EOF { // the other side ended the lane: its reason comes with the answer
+		_, err = l.stream.CloseAndRecv()
+		if err == nil || err == io.EOF {
+			err = errors.New("the master target ended the lane without a reason")
+		}
+	}
+	if err != nil {
+		return ProblemOf(err)
+	}
+	l.frames++
+	return nil
+}
+
+// Flush implements link.Lane.
+func (l *lane) Flush() error {
+	ack, err := l.stream.CloseAndRecv()
+	if err != nil {
+		return ProblemOf(err)
+	}
+	if ack.Frames != l.frames {
+		return fmt.Errorf("the master target has %d frames of a lane, %d were sent", ack.Frames, l.frames)
+	}
+	return nil
+}
+
+func (l *lane) Close() { l.cancel() }

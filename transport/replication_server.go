@@ -1,0 +1,361 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	failbackpb "failback/proto"
+	"failback/replication"
+	"failback/replication/link"
+)
+
+// MasterTarget is the engine behind the replication service.
+type MasterTarget interface {
+	link.Authority
+	// Connected takes a process server that has said hello; done is called when it has gone. An error refuses it.
+	Connected(p link.Peer, w link.Worker) (done func(), err error)
+}
+
+// RegisterReplication puts the replication service before m.
+func RegisterReplication(s grpc.ServiceRegistrar, m MasterTarget, version string, log *slog.Logger) {
+	failbackpb.RegisterReplicationServer(s, &replicationServer{master: m, version: version, log: log})
+}
+
+type replicationServer struct {
+	failbackpb.UnimplementedReplicationServer
+	master  MasterTarget
+	version string
+	log     *slog.Logger
+}
+
+// Work is one process server's session: hello, welcome, then orders and reports until one side goes.
+func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	if err := checkHello(hello); err != nil {
+		s.log.Warn("process server refused", "name", hello.GetName(), "err", err)
+		return StatusOf(err)
+	}
+	w := &remoteWorker{stream: stream, calls: map[uint64]*call{}, gone: make(chan struct{})}
+	peer := link.Peer{Name: hello.Name, Version: hello.Version, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano())}
+	if err := stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
+		Major: ProtocolMajor, Minor: ProtocolMinor, Version: s.version, UnixNanos: time.Now().UnixNano(),
+	}}}); err != nil {
+		return err
+	}
+	done, err := s.master.Connected(peer, w)
+	if err != nil {
+		s.log.Warn("process server refused", "name", peer.Name, "err", err)
+		return StatusOf(err)
+	}
+	defer done()
+	err = w.receive()
+	w.end(err)
+	if err == io.EOF || errors.Is(stream.Context().Err(), context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func checkHello(h *failbackpb.Hello) error {
+	switch {
+	case h == nil:
+		return &replication.Problem{Code: "protocol", Message: "the first report on a work stream must be hello", Remedy: "the caller is not a failback process server"}
+	case h.Major != ProtocolMajor:
+		return versionProblem("process server "+h.Name, h.Version, h.Major)
+	}
+	if err := replication.ValidName(h.Name); err != nil {
+		return &replication.Problem{Code: "name", Message: "process server name: " + err.Error(), Remedy: "start the process server with another --name"}
+	}
+	return nil
+}
+
+func versionProblem(who, version string, major uint32) error {
+	return &replication.Problem{
+		Code:    "protocol-version",
+		Message: fmt.Sprintf("%s (version %s) speaks replication protocol %d, this side speaks %d.%d", who, version, major, ProtocolMajor, ProtocolMinor),
+		Remedy:  "run the same release of failback on both sides",
+	}
+}
+
+func (s *replicationServer) Coverage(req *failbackpb.CoverageRequest, stream failbackpb.Replication_CoverageServer) error {
+	cover, err := s.master.Coverage(stream.Context(), fenceFromWire(req.Fence))
+	if err != nil {
+		return StatusOf(err)
+	}
+	for disk, set := range cover {
+		x := set.Extents()
+		for len(x) > 0 {
+			n := min(len(x), extentsPerMessage)
+			if err := stream.Send(&failbackpb.CoverageReply{Disk: uint32(disk), Extents: extentsToWire(x[:n])}); err != nil {
+				return err
+			}
+			x = x[n:]
+		}
+	}
+	return nil
+}
+
+// hashesPerMessage is how many region hashes are gathered for one message.
+const hashesPerMessage = 64
+
+func (s *replicationServer) Compare(req *failbackpb.CompareRequest, stream failbackpb.Replication_CompareServer) error {
+	extents, err := extentsFromWire(req.Extents)
+	if err != nil {
+		return StatusOf(fmt.Errorf("compare: %w", err))
+	}
+	c, err := s.master.Compare(stream.Context(), fenceFromWire(req.Fence), replication.DiskNo(req.Disk), extents)
+	if err != nil {
+		return StatusOf(err)
+	}
+	defer c.Close()
+	var run failbackpb.CompareReply // hashes not sent yet
+	var next int64                  // where the next hash must follow on
+	flush := func() error {
+		if len(run.Hashes) == 0 {
+			return nil
+		}
+		err := stream.Send(&failbackpb.CompareReply{Offset: run.Offset, Hashes: run.Hashes})
+		run.Hashes = nil
+		return err
+	}
+	for {
+		side, err := c.Next()
+		if err == io.EOF {
+			return flush()
+		}
+		if err != nil {
+			return StatusOf(err)
+		}
+		if side.Zero || len(run.Hashes) >= 16*hashesPerMessage || side.Off != next {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		if side.Zero {
+			if err := stream.Send(&failbackpb.CompareReply{Offset: side.Off, Zero: side.Len()}); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(run.Hashes) == 0 {
+			run.Offset = side.Off
+		}
+		run.Hashes = append(run.Hashes, side.Hash[:]...)
+		next = side.End
+	}
+}
+
+func (s *replicationServer) Pages(ctx context.Context, req *failbackpb.PagesRequest) (*failbackpb.PagesReply, error) {
+	if len(req.Regions) > hashesPerMessage {
+		return nil, StatusOf(fmt.Errorf("pages of %d regions asked for, at most %d", len(req.Regions), hashesPerMessage))
+	}
+	reply := &failbackpb.PagesReply{}
+	for _, off := range req.Regions {
+		h, err := s.master.Pages(ctx, fenceFromWire(req.Fence), replication.DiskNo(req.Disk), off)
+		if err != nil {
+			return nil, StatusOf(err)
+		}
+		reply.Hashes = append(reply.Hashes, hashesToWire(h)...)
+	}
+	return reply, nil
+}
+
+// Ship receives one lane. The frames' memory goes to the engine, which frees it.
+func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error {
+	var first wireFrame
+	if err := stream.RecvMsg(&first); err != nil {
+		return err
+	}
+	first.frame.Free()
+	if first.open == nil || len(first.frame.Blocks) > 0 {
+		return StatusOf(errors.New("the first frame of a lane must open it and carry nothing else"))
+	}
+	fence := fenceFromWire(first.open.Fence)
+	lane, err := s.master.Lane(stream.Context(), replication.Lane{Session: fence.Session, Point: fence.Point, Lane: first.open.Lane, Attempt: first.open.Attempt})
+	if err != nil {
+		return StatusOf(err)
+	}
+	defer lane.Close()
+	frames := uint64(0)
+	for {
+		var f wireFrame
+		err := stream.RecvMsg(&f)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := lane.Send(f.frame); err != nil {
+			return StatusOf(err)
+		}
+		frames++
+	}
+	if err := lane.Flush(); err != nil {
+		return StatusOf(err)
+	}
+	return stream.SendMsg(&failbackpb.LaneAck{Frames: frames})
+}
+
+func (s *replicationServer) Finish(ctx context.Context, req *failbackpb.FinishRequest) (*failbackpb.FinishReply, error) {
+	var totals []replication.Total
+	for _, t := range req.Totals {
+		if len(t.Digest) != 32 {
+			return nil, StatusOf(fmt.Errorf("digest of %d bytes, want 32", len(t.Digest)))
+		}
+		totals = append(totals, replication.Total{Disk: replication.DiskNo(t.Disk), Bytes: t.Bytes, Digest: [32]byte(t.Digest)})
+	}
+	p, err := s.master.Finish(ctx, fenceFromWire(req.Fence), totals)
+	if err != nil {
+		return nil, StatusOf(err)
+	}
+	return &failbackpb.FinishReply{Point: uint64(p)}, nil
+}
+
+// remoteWorker is a process server at the other end of a work stream.
+type remoteWorker struct {
+	stream failbackpb.Replication_WorkServer
+	sendMu sync.Mutex
+
+	mu    sync.Mutex
+	last  uint64
+	calls map[uint64]*call
+	err   error         // why it has gone
+	gone  chan struct{} // closed when it has gone
+}
+
+type call struct {
+	progress func([]replication.Ledger)
+	done     chan *failbackpb.Report // holds one
+}
+
+func (w *remoteWorker) receive() error {
+	for {
+		r, err := w.stream.Recv()
+		if err != nil {
+			return err
+		}
+		w.mu.Lock()
+		c := w.calls[r.Order]
+		if c != nil && r.GetProgress() == nil {
+			delete(w.calls, r.Order)
+		}
+		w.mu.Unlock()
+		switch {
+		case c == nil: // an order that was given up
+		case r.GetProgress() != nil:
+			if c.progress != nil {
+				c.progress(progressFromWire(r.GetProgress()))
+			}
+		default:
+			c.done <- r
+		}
+	}
+}
+
+func (w *remoteWorker) end(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.err = &replication.Problem{Code: CodeUnreachable, Message: "the connection to the process server ended", Remedy: "it dials again by itself; see that it runs and that the network lets it through", Err: err}
+	close(w.gone)
+}
+
+// do gives an order and waits for its final report.
+func (w *remoteWorker) do(ctx context.Context, o *failbackpb.Order, progress func([]replication.Ledger)) (*failbackpb.Report, error) {
+	c := &call{progress: progress, done: make(chan *failbackpb.Report, 1)}
+	w.mu.Lock()
+	w.last++
+	o.Id = w.last
+	w.calls[o.Id] = c
+	w.mu.Unlock()
+	if err := w.send(o); err != nil {
+		return nil, &replication.Problem{Code: CodeUnreachable, Message: "the process server can't be given an order", Err: err}
+	}
+	select {
+	case r := <-c.done:
+		if p := r.GetFailed(); p != nil {
+			return nil, problemFromWire(p)
+		}
+		return r, nil
+	case <-w.gone:
+		return nil, w.err
+	case <-ctx.Done():
+		w.mu.Lock()
+		delete(w.calls, o.Id)
+		w.mu.Unlock()
+		_ = w.send(&failbackpb.Order{What: &failbackpb.Order_Cancel{Cancel: &failbackpb.CancelOrder{Order: o.Id}}}) // a broken stream ends the order as well
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (w *remoteWorker) send(o *failbackpb.Order) error {
+	w.sendMu.Lock()
+	defer w.sendMu.Unlock()
+	return w.stream.Send(o)
+}
+
+func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) ([]link.Probed, error) {
+	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Probe{Probe: &failbackpb.ProbeOrder{Group: specToWire(s)}}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	var out []link.Probed
+	for _, d := range r.GetProbe().GetDisks() {
+		out = append(out, link.Probed{Disk: replication.DiskNo(d.No), Size: d.Size, View: d.View, Problem: problemFromWire(d.Problem)})
+	}
+	return out, nil
+}
+
+func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point, base replication.PointID) (link.Cut, error) {
+	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Cut{Cut: &failbackpb.CutOrder{Group: specToWire(s), Point: uint64(point), Base: uint64(base)}}}, nil)
+	if err != nil {
+		return link.Cut{}, err
+	}
+	c := r.GetCut()
+	return link.Cut{
+		Cut: replication.Cut{
+			Time: time.Unix(0, c.GetUnixNanos()).UTC(), Snapshot: c.GetSnapshot(), Stable: c.GetStable(), Tracked: c.GetTracked(), Sizes: c.GetSizes(),
+		},
+		UntrackedWhy: c.GetUntrackedWhy(),
+	}, nil
+}
+
+func (w *remoteWorker) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func([]replication.Ledger)) error {
+	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Ship{Ship: &failbackpb.ShipOrder{
+		Group: specToWire(s), Point: uint64(sh.Point), Base: uint64(sh.Base), Mode: string(sh.Mode), Snapshot: sh.Snapshot,
+	}}}, progress)
+	return err
+}
+
+func (w *remoteWorker) Release(ctx context.Context, s link.Spec, keep replication.PointID) error {
+	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Release{Release: &failbackpb.ReleaseOrder{Group: specToWire(s), Keep: uint64(keep)}}}, nil)
+	return err
+}
+
+func (w *remoteWorker) Verify(ctx context.Context, s link.Spec, point replication.PointID, progress func([]replication.Ledger)) (link.Verified, error) {
+	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Verify{Verify: &failbackpb.VerifyOrder{Group: specToWire(s), Point: uint64(point)}}}, progress)
+	if err != nil {
+		return link.Verified{}, err
+	}
+	v := link.Verified{Differs: r.GetVerify().GetDiffers()}
+	for _, d := range r.GetVerify().GetDisks() {
+		v.Disks = append(v.Disks, replication.DiskNo(d))
+	}
+	return v, nil
+}
+
+func (w *remoteWorker) Forget(ctx context.Context, s link.Spec) error {
+	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Forget{Forget: &failbackpb.ForgetOrder{Group: specToWire(s)}}}, nil)
+	return err
+}

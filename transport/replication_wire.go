@@ -1,0 +1,128 @@
+package transport
+
+import (
+	"fmt"
+	"time"
+
+	failbackpb "failback/proto"
+	"failback/replication"
+	"failback/replication/link"
+)
+
+// Version of the replication protocol. Another major is refused by both sides; a lower minor is spoken down to.
+const (
+	ProtocolMajor = 1
+	ProtocolMinor = 0
+)
+
+// Settings of every connection. They bound memory: a lane holds at most laneWindow received and not yet taken.
+const (
+	laneWindow     = 8 << 20          // bytes in flight on one lane: 640 Mbit/s at 100 ms, times the lanes
+	socketBuffer   = 256 << 10        // bytes gathered for one write, or read at once
+	keepaliveEvery = 10 * time.Second // a dead peer is found in twice that
+)
+
+// extentsPerMessage bounds the extents in one CoverageReply or CompareRequest.
+const extentsPerMessage = 4096
+
+func fenceToWire(f link.Fence) *failbackpb.Fence {
+	return &failbackpb.Fence{Group: string(f.Group), Generation: uint64(f.Generation), Session: f.ID, Point: uint64(f.Point)}
+}
+
+func fenceFromWire(f *failbackpb.Fence) link.Fence {
+	return link.Fence{
+		Session: replication.Session{Group: replication.GroupID(f.GetGroup()), Generation: replication.Generation(f.GetGeneration()), ID: f.GetSession()},
+		Point:   replication.PointID(f.GetPoint()),
+	}
+}
+
+func extentsToWire(x []replication.Extent) []uint64 {
+	v := make([]uint64, 0, 2*len(x))
+	for _, e := range x {
+		v = append(v, uint64(e.Off), uint64(e.End))
+	}
+	return v
+}
+
+// extentsFromWire checks what the peer says: pairs, rising, within any disk.
+func extentsFromWire(v []uint64) ([]replication.Extent, error) {
+	if len(v)%2 != 0 || len(v) > 2*extentsPerMessage {
+		return nil, fmt.Errorf("%d numbers are not at most %d extents", len(v), extentsPerMessage)
+	}
+	x := make([]replication.Extent, 0, len(v)/2)
+	last := uint64(0)
+	for i := 0; i < len(v); i += 2 {
+		if v[i] < last || v[i+1] <= v[i] || v[i+1] > replication.MaxDiskSize {
+			return nil, fmt.Errorf("extent [%d,%d) after %d", v[i], v[i+1], last)
+		}
+		last = v[i+1]
+		x = append(x, replication.Extent{Off: int64(v[i]), End: int64(v[i+1])})
+	}
+	return x, nil
+}
+
+func specToWire(s link.Spec) *failbackpb.GroupSpec {
+	g := &failbackpb.GroupSpec{Group: string(s.Session.Group), Generation: uint64(s.Session.Generation), Session: s.Session.ID}
+	for _, d := range s.Disks {
+		g.Disks = append(g.Disks, &failbackpb.SourceDisk{
+			No: uint32(d.Disk.No), Id: string(d.Disk.ID), Size: d.Disk.Size,
+			Path: d.Path, Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes,
+		})
+	}
+	return g
+}
+
+// specFromWire checks the names, which become file names of the process server's state.
+func specFromWire(g *failbackpb.GroupSpec) (link.Spec, error) {
+	s := link.Spec{Session: replication.Session{Group: replication.GroupID(g.GetGroup()), Generation: replication.Generation(g.GetGeneration()), ID: g.GetSession()}}
+	if err := replication.ValidName(g.GetGroup()); err != nil {
+		return s, fmt.Errorf("group: %w", err)
+	}
+	if len(g.Disks) == 0 || len(g.Disks) > replication.MaxDisks {
+		return s, fmt.Errorf("group %s has %d disks, want 1 to %d", g.Group, len(g.Disks), replication.MaxDisks)
+	}
+	for i, d := range g.Disks {
+		if int(d.No) != i {
+			return s, fmt.Errorf("group %s: disk %d in place %d", g.Group, d.No, i)
+		}
+		s.Disks = append(s.Disks, link.Source{
+			Disk: replication.Disk{No: replication.DiskNo(d.No), ID: replication.DiskID(d.Id), Size: d.Size},
+			Path: d.Path, Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes,
+		})
+	}
+	return s, nil
+}
+
+func hashesToWire(h []replication.Hash) []byte {
+	b := make([]byte, 0, 16*len(h))
+	for i := range h {
+		b = append(b, h[i][:]...)
+	}
+	return b
+}
+
+func hashesFromWire(b []byte) ([]replication.Hash, error) {
+	if len(b)%16 != 0 {
+		return nil, fmt.Errorf("%d bytes are not whole hashes", len(b))
+	}
+	h := make([]replication.Hash, len(b)/16)
+	for i := range h {
+		h[i] = replication.Hash(b[16*i:])
+	}
+	return h, nil
+}
+
+func progressToWire(l []replication.Ledger) *failbackpb.Progress {
+	p := &failbackpb.Progress{}
+	for _, d := range l {
+		p.Disks = append(p.Disks, ledgerToWire(d))
+	}
+	return p
+}
+
+func progressFromWire(p *failbackpb.Progress) (l []replication.Ledger) {
+	for _, d := range p.GetDisks() {
+		l = append(l, ledgerFromWire(d))
+	}
+	return l
+}
