@@ -1,0 +1,113 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"failback/replication"
+)
+
+// maxAsked bounds how many changes commands run at once.
+const maxAsked = 4
+
+// track finds out whether the changes of all disks since base are known or can be found, and records it.
+func (s *Images) track(ctx context.Context, c *cut, base replication.PointID) (*cut, error) {
+	why, err := s.untracked(ctx, c, base)
+	if err != nil {
+		return nil, err
+	}
+	t := &tracking{Base: base, Why: why}
+	if c.Tracking != nil && *c.Tracking == *t {
+		return c, nil
+	}
+	done := *c
+	done.Tracking = t
+	if err := s.replace(c, &done); err != nil {
+		return nil, err
+	}
+	if why != "" && base != 0 {
+		s.log.Warn("changes are not known, a compare follows", "point", c.Point, "base", base, "why", why)
+	}
+	return &done, nil
+}
+
+// untracked says why changes since base are not known, "" if they are. An error says that it could not be found out.
+func (s *Images) untracked(ctx context.Context, c *cut, base replication.PointID) (string, error) {
+	if base == 0 {
+		return "there is no point to start from", nil
+	}
+	from := s.cutOf(base)
+	if from == nil || from.Making {
+		return fmt.Sprintf("point %d is not held", base), nil
+	}
+	if len(from.Disks) != len(c.Disks) {
+		return fmt.Sprintf("point %d has %d disks, point %d has %d", base, len(from.Disks), c.Point, len(c.Disks)), nil
+	}
+	whys := make([]string, len(c.Disks))
+	var ask []int
+	for i := range c.Disks {
+		whys[i] = s.lost(from, c, i)
+		if whys[i] == "" && s.specs[i].Changes != "" {
+			ask = append(ask, i)
+		}
+	}
+	if strings.Join(whys, "") == "" { // else the answers are not needed
+		var wait sync.WaitGroup
+		slots := make(chan struct{}, maxAsked)
+		for _, i := range ask {
+			slots <- struct{}{}
+			wait.Go(func() {
+				defer func() { <-slots }()
+				if err := s.askChanges(ctx, from, c, replication.DiskNo(i), s.specs[i].Changes); err != nil {
+					whys[i] = err.Error()
+				}
+			})
+		}
+		wait.Wait()
+		if err := ctx.Err(); err != nil { // says nothing about the changes
+			return "", err
+		}
+	}
+	var told []string
+	for i, why := range whys {
+		if why != "" {
+			told = append(told, fmt.Sprintf("disk %s: %s", c.Disks[i].Disk.ID, why))
+		}
+	}
+	return strings.Join(told, "; "), nil
+}
+
+// lost says why a disk's changes between two cuts cannot be known, as far as that can be said without asking.
+func (s *Images) lost(from, to *cut, disk int) string {
+	a, b := &from.Disks[disk], &to.Disks[disk]
+	switch {
+	case a.Disk.ID != b.Disk.ID:
+		return fmt.Sprintf("the disk was %s at point %d", a.Disk.ID, from.Point)
+	case a.Path != b.Path:
+		return fmt.Sprintf("its source was %s at point %d, is %s now", a.Path, from.Point, b.Path)
+	case a.Size != b.Size:
+		return fmt.Sprintf("it had %d bytes at point %d, has %d now", a.Size, from.Point, b.Size)
+	}
+	if s.specs[disk].Changes != "" {
+		if !a.Source.sameFile(b.Source) {
+			return fmt.Sprintf("%s is another file than at point %d", b.Path, from.Point)
+		}
+		return ""
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, err := s.openTableLocked(from, replication.DiskNo(disk))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Sprintf("there is no table of point %d", from.Point)
+	case err != nil:
+		return fmt.Sprintf("the table of point %d: %v", from.Point, err)
+	case !t.Sealed():
+		return fmt.Sprintf("the table of point %d is not complete", from.Point)
+	}
+	return ""
+}
