@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"failback/replication"
+	"failback/transport"
+)
+
+func (t *tool) pointsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "points GROUP",
+		Short: "List the points that there are to go back to",
+		Long: `Lists the group's recovery points, the oldest first. A point is one instant of all disks of the group.
+
+  KIND      crash: what a power failure would have left; app: applications had flushed; final: the last of a planned failback
+  CHANGED   bytes of the disks that changed since the point before
+  STORED    what the point takes on the retention volume
+  NOTES     head: the disks show this point; pinned: not dropped by policy; equal / DIFFERS: what failback verify found;
+            suspect: do not trust it before failback verify found it equal`,
+		Example: "  failback points erp",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return t.points(c.Context(), args[0]) },
+	}
+}
+
+// pointJSON is a point as points --json has it.
+type pointJSON struct {
+	Point    replication.PointID `json:"point"`
+	Time     time.Time           `json:"time"`
+	Kind     replication.Kind    `json:"kind"`
+	Head     bool                `json:"head"`
+	Pinned   bool                `json:"pinned"`
+	Verified *replication.Verify `json:"verified"` // null: never verified
+	Suspect  bool                `json:"suspect"`
+	Bytes    int64               `json:"bytes"`
+	Stored   int64               `json:"stored"`
+}
+
+func (t *tool) points(ctx context.Context, name string) error {
+	group, err := groupOf(name)
+	if err != nil {
+		return err
+	}
+	return t.with(func(c *transport.OperatorClient) error {
+		head, points, err := c.Points(ctx, group)
+		if err != nil {
+			return err
+		}
+		result := struct {
+			Group  replication.GroupID `json:"group"`
+			Head   replication.PointID `json:"head"`
+			Points []pointJSON         `json:"points"`
+		}{group, head, []pointJSON{}}
+		for _, p := range points {
+			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.Verified, p.Suspect, p.Bytes, p.Stored})
+		}
+		return t.print(result, func(w io.Writer) { printPoints(w, group, head, points) })
+	})
+}
+
+func printPoints(w io.Writer, group replication.GroupID, head replication.PointID, points []replication.Point) {
+	if len(points) == 0 {
+		fmt.Fprintf(w, "group %s has no points yet; failback status %s tells how far the first one is\n", group, group)
+		return
+	}
+	rows := [][]string{{"POINT", "TIME", "KIND", "CHANGED", "STORED", "NOTES"}}
+	for _, p := range points {
+		rows = append(rows, []string{strconv.FormatUint(uint64(p.ID), 10), clock(p.Time), string(p.Kind), size(p.Bytes), size(p.Stored), notesOf(p, head)})
+	}
+	table(w, rows)
+}
+
+func notesOf(p replication.Point, head replication.PointID) string {
+	var notes []string
+	if p.ID == head {
+		notes = append(notes, "head")
+	}
+	if p.Pinned {
+		notes = append(notes, "pinned")
+	}
+	if p.Suspect {
+		notes = append(notes, "suspect")
+	}
+	if v := p.Verified; v != nil && v.Equal {
+		notes = append(notes, "equal ("+clock(v.Time)+")")
+	} else if v != nil {
+		notes = append(notes, fmt.Sprintf("DIFFERS in %s (%s)", size(v.Differs), clock(v.Time)))
+	}
+	return strings.Join(notes, ", ")
+}
+
+func (t *tool) cutCommand() *cobra.Command {
+	var wait bool
+	c := &cobra.Command{
+		Use:   "cut GROUP",
+		Short: "Take a point now",
+		Long: `Takes a point of all disks of the group now, whatever the policy says, and prints its number. The point can be used once it is
+listed: --wait returns then.`,
+		Example: "  failback cut erp --wait",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return t.cut(c.Context(), args[0], wait) },
+	}
+	c.Flags().BoolVar(&wait, "wait", false, "return when the point is listed, and fail if the group stops before")
+	return c
+}
+
+func (t *tool) cut(ctx context.Context, name string, wait bool) error {
+	group, err := groupOf(name)
+	if err != nil {
+		return err
+	}
+	return t.with(func(c *transport.OperatorClient) error {
+		point, err := c.Cut(ctx, group)
+		if err != nil {
+			return err
+		}
+		if wait {
+			if err := t.waitListed(ctx, c, group, point); err != nil {
+				return err
+			}
+		}
+		result := struct {
+			Point replication.PointID `json:"point"`
+		}{point}
+		return t.print(result, func(w io.Writer) { fmt.Fprintln(w, point) })
+	})
+}
+
+// waitListed returns when the point is listed.
+func (t *tool) waitListed(ctx context.Context, c *transport.OperatorClient, group replication.GroupID, point replication.PointID) error {
+	shown := t.progress()
+	defer shown.close()
+	return t.until(ctx, shown, func() (bool, error) {
+		g, err := statusOf(ctx, c, group)
+		if err != nil {
+			return false, err
+		}
+		if g.Open == point {
+			shown.show(gaugesOf(g))
+		}
+		if g.Last < point {
+			return false, stopped(g)
+		}
+		_, points, err := c.Points(ctx, group) // asked after the status: what that told is in it
+		if err != nil {
+			return false, err
+		}
+		for _, p := range points {
+			if p.ID == point {
+				return true, nil
+			}
+		}
+		return false, &replication.Problem{
+			Code:    "no-such-point",
+			Message: fmt.Sprintf("point %d of group %s is not listed, although point %d is", point, group, g.Last),
+			Remedy:  "its cycle was given up, or policy dropped it already; failback points shows what there is, and the master target's log why",
+		}
+	})
+}

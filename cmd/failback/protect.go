@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"failback/replication"
+	"failback/transport"
+)
+
+const planHelp = `A plan is a YAML file, one for each group of machines that share recovery points:
+
+  group: erp
+  os: linux                       # linux or windows; one for the whole group
+  process_server: ps1             # the name by which the process server in Azure was started
+  policy: failback                # a point every 5m, kept for 24h; or a mapping of your own:
+                                  #   policy: {crash_interval: 5m, app_interval: 60m, retention: 24h, rpo_alert: 15m}
+  machines:
+    - name: erp-db
+      disks:
+        - id: os
+          source: image:/srv/azure/erp-db-os.raw            # file or block device, on the process server
+          target: /vmfs/volumes/ds1/erp-db/erp-db.vmdk      # made if absent; on the master target
+          format: vmfs                                      # optional: raw, device, vmfs, monolithicFlat, monolithicSparse...
+        - id: data
+          source: image:/dev/disk/by-id/...
+          target: /dev/disk/by-id/wwn-0x6000c29...
+          snapshot: COMMAND       # optional: makes a stable view of the source; release lets go of it,
+          release: COMMAND        # changes prints what changed between two points ("offset length" a line).
+          changes: COMMAND        # These three may stand with a machine or the group, as default for the disks below.`
+
+func (t *tool) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check PLAN",
+		Short: "Tell everything that would go wrong with a plan, before a byte moves",
+		Long: `Looks at the plan, the sources and the targets, and tells everything that would go wrong. Nothing is changed.
+Exit code 1 if the plan would not work; warnings alone leave it at 0. PLAN may be - for standard input.
+
+` + planHelp,
+		Example: "  failback check erp.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return t.check(c.Context(), args[0]) },
+	}
+}
+
+func (t *tool) check(ctx context.Context, path string) error {
+	text, err := t.readPlan(path)
+	if err != nil {
+		return err
+	}
+	return t.with(func(c *transport.OperatorClient) error {
+		group, findings, err := c.Check(ctx, text)
+		if err != nil {
+			return err
+		}
+		ok := !slices.ContainsFunc(findings, func(f replication.Finding) bool { return f.Severity == replication.Error })
+		result := struct {
+			Group    replication.GroupID   `json:"group"`
+			Findings []replication.Finding `json:"findings"`
+			OK       bool                  `json:"ok"`
+		}{group, findings, ok}
+		if err := t.print(result, func(w io.Writer) { printFindings(w, group, findings) }); err != nil {
+			return err
+		}
+		if !ok {
+			return errQuiet
+		}
+		return nil
+	})
+}
+
+// printFindings writes what was found, the worst first.
+func printFindings(w io.Writer, group replication.GroupID, findings []replication.Finding) {
+	count := make(map[replication.Severity]int)
+	for _, s := range []replication.Severity{replication.Error, replication.Warning, replication.Info} {
+		for _, f := range findings {
+			if f.Severity != s {
+				continue
+			}
+			count[s]++
+			fmt.Fprintf(w, "%-8s %s: %s  [%s]\n", s, f.Subject, f.Message, f.Code)
+			if f.Remedy != "" {
+				fmt.Fprintf(w, "         What to do: %s\n", f.Remedy)
+			}
+		}
+	}
+	switch errs, warnings := count[replication.Error], count[replication.Warning]; {
+	case errs > 0:
+		fmt.Fprintf(w, "group %s: would not work: %s, %s\n", group, plural(errs, "error"), plural(warnings, "warning"))
+	case warnings > 0:
+		fmt.Fprintf(w, "group %s: would work, with %s\n", group, plural(warnings, "warning"))
+	default:
+		fmt.Fprintf(w, "group %s: nothing stands in the way\n", group)
+	}
+}
+
+// readPlan returns the text of the plan at path, or from standard input for "-".
+func (t *tool) readPlan(path string) (text []byte, err error) {
+	in := t.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, &replication.Problem{Code: "plan", Message: fmt.Sprintf("read the plan: %v", err), Remedy: "name the plan's file; failback check --help shows what is in one"}
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err = io.ReadAll(io.LimitReader(in, transport.MaxPlan+1))
+	if err != nil {
+		return nil, &replication.Problem{Code: "plan", Message: fmt.Sprintf("read the plan: %v", err), Remedy: "name the plan's file"}
+	}
+	if len(text) > transport.MaxPlan {
+		return nil, &replication.Problem{Code: "plan", Message: fmt.Sprintf("%s is not a plan: it has more than %s", path, size(transport.MaxPlan)), Remedy: "name the plan's file"}
+	}
+	return text, nil
+}
+
+func (t *tool) reprotectCommand() *cobra.Command {
+	var wait bool
+	c := &cobra.Command{
+		Use:   "reprotect PLAN",
+		Short: "Start protecting a group, or carry on",
+		Long: `Starts to bring the plan's group home: the first point is made by comparing both sides, later ones by sending what changed.
+Where the group is protected by the same plan already, it carries on where it was. Returns at once; with --wait, when the
+first point is listed. PLAN may be - for standard input.
+
+` + planHelp,
+		Example: "  failback reprotect erp.yaml --wait",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return t.reprotect(c.Context(), args[0], wait) },
+	}
+	c.Flags().BoolVar(&wait, "wait", false, "return when the first point is listed, and fail if the group stops before")
+	return c
+}
+
+func (t *tool) reprotect(ctx context.Context, path string, wait bool) error {
+	text, err := t.readPlan(path)
+	if err != nil {
+		return err
+	}
+	return t.with(func(c *transport.OperatorClient) error {
+		group, carriedOn, err := c.Reprotect(ctx, text)
+		if err != nil {
+			return err
+		}
+		result := struct {
+			Group     replication.GroupID `json:"group"`
+			CarriedOn bool                `json:"carried_on"`
+			Point     replication.PointID `json:"point,omitempty"` // the last listed one; with --wait
+		}{Group: group, CarriedOn: carriedOn}
+		if wait {
+			if result.Point, err = t.waitFirst(ctx, c, group); err != nil {
+				return err
+			}
+		}
+		return t.print(result, func(w io.Writer) {
+			switch {
+			case wait:
+				fmt.Fprintf(w, "group %s is protected: point %d is listed\n", group, result.Point)
+			case carriedOn:
+				fmt.Fprintf(w, "group %s carries on; see failback status %s\n", group, group)
+			default:
+				fmt.Fprintf(w, "group %s has started; see failback status %s\n", group, group)
+			}
+		})
+	})
+}
+
+// waitFirst returns the group's last point when there is one.
+func (t *tool) waitFirst(ctx context.Context, c *transport.OperatorClient, group replication.GroupID) (point replication.PointID, err error) {
+	shown := t.progress()
+	defer shown.close()
+	var told string
+	err = t.until(ctx, shown, func() (bool, error) {
+		g, err := statusOf(ctx, c, group)
+		if err != nil {
+			return false, err
+		}
+		if g.Last > 0 {
+			point = g.Last
+			return true, nil
+		}
+		if g.WaitsFor != "" && g.WaitsFor != told {
+			shown.note(fmt.Sprintf("%s: waits for %s", group, g.WaitsFor))
+		}
+		told = g.WaitsFor
+		shown.show(gaugesOf(g))
+		return false, stopped(g)
+	})
+	return point, err
+}
+
+func gaugesOf(g replication.GroupStatus) (all []gauge) {
+	for _, d := range g.Disks {
+		if d.Ledger.Total > 0 {
+			all = append(all, gauge{name: string(d.Disk), done: d.Ledger.Done, total: d.Ledger.Total})
+		}
+	}
+	return all
+}
+
+// statusOf returns the status of one group.
+func statusOf(ctx context.Context, c *transport.OperatorClient, group replication.GroupID) (replication.GroupStatus, error) {
+	s, err := c.Status(ctx, group)
+	if err != nil {
+		return replication.GroupStatus{}, err
+	}
+	for _, g := range s.Groups {
+		if g.Group == group {
+			return g, nil
+		}
+	}
+	return replication.GroupStatus{}, &replication.Problem{
+		Code: "no-such-group", Message: fmt.Sprintf("the master target has no group %s", group), Remedy: "failback status lists the groups that it has",
+	}
+}
+
+// stopped returns why no point is to be expected of the group any more, or nil.
+func stopped(g replication.GroupStatus) error {
+	switch {
+	case g.State == replication.StateError && g.Problem != nil:
+		return g.Problem
+	case g.State == replication.StateError:
+		return &replication.Problem{Code: "group-error", Message: fmt.Sprintf("group %s stopped with an error", g.Group), Remedy: "see the master target's log"}
+	case g.State == replication.StateUnprotected:
+		return &replication.Problem{Code: "unprotected", Message: fmt.Sprintf("group %s is not protected any more", g.Group), Remedy: "failback reprotect PLAN starts again"}
+	}
+	return nil
+}
+
+func (t *tool) unprotectCommand() *cobra.Command {
+	var keep bool
+	c := &cobra.Command{
+		Use:   "unprotect GROUP",
+		Short: "Stop replication; the disks stay as they are",
+		Long: `Stops replication of the group. Its disks stay at the head's point, complete and consistent; failback points shows which that is.
+The journal goes, and with it every other point, unless --keep-journal is given.`,
+		Example: "  failback unprotect erp --keep-journal",
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(c *cobra.Command, args []string) error { return t.unprotect(c.Context(), args[0], keep) },
+	}
+	c.Flags().BoolVar(&keep, "keep-journal", false, "leave the journal on the retention volume")
+	return c
+}
+
+func (t *tool) unprotect(ctx context.Context, name string, keep bool) error {
+	group, err := groupOf(name)
+	if err != nil {
+		return err
+	}
+	return t.with(func(c *transport.OperatorClient) error {
+		head, journal, err := c.Unprotect(ctx, group, keep)
+		if err != nil {
+			return err
+		}
+		result := struct {
+			Group   replication.GroupID `json:"group"`
+			Head    replication.PointID `json:"head"`
+			Journal string              `json:"journal"`
+		}{group, head, journal}
+		return t.print(result, func(w io.Writer) {
+			fmt.Fprintf(w, "group %s is not replicated any more; %s\n", group, standAt(head))
+			if journal != "" {
+				fmt.Fprintf(w, "Its journal was kept: %s\n", journal)
+			} else {
+				fmt.Fprintln(w, "Its journal was removed.")
+			}
+		})
+	})
+}
+
+func standAt(head replication.PointID) string {
+	if head == 0 {
+		return "its disks are at no point"
+	}
+	return fmt.Sprintf("its disks stand at point %d", head)
+}
+
+// unreachable says whether err is that the master target is not there just now.
+func unreachable(err error) bool {
+	var p *replication.Problem
+	return errors.As(err, &p) && p.Code == transport.CodeUnreachable
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"failback/cmd/internal/settings"
+	"failback/replication"
+	"failback/transport"
+)
+
+func (t *tool) statusCommand() *cobra.Command {
+	var watch bool
+	c := &cobra.Command{
+		Use:   "status [GROUP]",
+		Short: "Tell how things stand: one line for each disk",
+		Long: `Tells how one group stands, or all: its state and since when, the point that its disks show (head), the last point and how old
+it is (lag: what you would lose if Azure were gone now), and for each disk its state, progress, rate and what it waits for.
+
+States of a group:
+  checking     sources and targets are being looked at; no byte has moved
+  baseline     the first point is being made by comparing both sides
+  protected    points are made as the policy says
+  held         a rewind holds the head; points collect ahead of it until failback advance
+  resyncing    tracking was lost; a point is being made by comparing again
+  error        stopped; it says why and what to do
+  unprotected  replication was ended; the disks stay at the head`,
+		Example: "  failback status\n  failback status erp --watch",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			var group replication.GroupID
+			if len(args) == 1 {
+				if group, err = groupOf(args[0]); err != nil {
+					return err
+				}
+			}
+			if watch {
+				return t.watchStatus(c.Context(), group)
+			}
+			return t.status(c.Context(), group)
+		},
+	}
+	c.Flags().BoolVar(&watch, "watch", false, "show it again every 2 seconds, until interrupted")
+	return c
+}
+
+func (t *tool) status(ctx context.Context, group replication.GroupID) error {
+	return t.with(func(c *transport.OperatorClient) error {
+		s, err := c.Status(ctx, group)
+		if err != nil {
+			return err
+		}
+		return t.print(s, func(w io.Writer) { printStatus(w, s, time.Now()) })
+	})
+}
+
+// watchStatus shows the status until ctx ends, which is its good end.
+func (t *tool) watchStatus(ctx context.Context, group replication.GroupID) error {
+	if t.json {
+		return settings.Usage(fmt.Errorf("--watch shows many pictures, --json is one document: use one of the two"))
+	}
+	terminal := isTerminal(t.out)
+	return t.with(func(c *transport.OperatorClient) error {
+		tick := time.NewTicker(t.watch)
+		defer tick.Stop()
+		for {
+			var picture bytes.Buffer
+			s, err := c.Status(ctx, group)
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case unreachable(err):
+				settings.PrintError(&picture, "failback", err)
+			case err != nil:
+				return err
+			default:
+				printStatus(&picture, s, time.Now())
+			}
+			if terminal {
+				fmt.Fprint(t.out, "\x1b[H\x1b[2J")
+			} else {
+				fmt.Fprintf(t.out, "--- %s\n", clock(time.Now()))
+			}
+			if _, err := t.out.Write(picture.Bytes()); err != nil {
+				return fmt.Errorf("write the status: %w", err)
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+func printStatus(w io.Writer, s replication.Status, now time.Time) {
+	for i, g := range s.Groups {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		printGroup(w, g, now)
+	}
+	if len(s.Groups) == 0 {
+		fmt.Fprintln(w, "no groups; failback reprotect PLAN starts one")
+	}
+	if len(s.Workers) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	rows := [][]string{{"PROCESS SERVER", "STATE", "SINCE", "VERSION", "CLOCK"}}
+	for _, p := range s.Workers {
+		state, skew := "connected", "agrees"
+		if !p.Connected {
+			state = "away"
+		}
+		switch d := p.ClockSkew; {
+		case d > time.Second:
+			skew = age(d) + " ahead"
+		case d < -time.Second:
+			skew = age(-d) + " behind"
+		}
+		rows = append(rows, []string{p.Name, state, clock(p.Since), p.Version, skew})
+	}
+	table(w, rows)
+}
+
+func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
+	fmt.Fprintf(w, "%s: %s", g.Group, g.State)
+	if !g.Since.IsZero() {
+		fmt.Fprintf(w, " for %s", age(max(0, now.Sub(g.Since))))
+	}
+	switch {
+	case g.Head > 0 && g.Held:
+		fmt.Fprintf(w, ", disks held at point %d", g.Head)
+	case g.Head > 0:
+		fmt.Fprintf(w, ", disks at point %d", g.Head)
+	default:
+		fmt.Fprint(w, ", disks at no point")
+	}
+	if g.Last > 0 {
+		fmt.Fprintf(w, ", last point %d of %s", g.Last, clock(g.LastTime))
+	}
+	if g.Open > 0 {
+		fmt.Fprintf(w, ", making point %d", g.Open)
+	}
+	if !g.NextCut.IsZero() {
+		fmt.Fprintf(w, ", next point in %s", age(max(0, g.NextCut.Sub(now))))
+	}
+	fmt.Fprintln(w)
+	if m := g.Move; m != nil {
+		fmt.Fprintf(w, "  moving from point %d to point %d: %s %s of %s\n", m.From, m.To, m.Phase, percent(m.Done, m.Total), size(m.Total))
+	}
+	if p := g.Problem; p != nil {
+		fmt.Fprintf(w, "  Problem: %s\n", p.Message)
+		if p.Remedy != "" {
+			fmt.Fprintf(w, "  What to do: %s\n", p.Remedy)
+		}
+	}
+	for _, n := range g.Notices {
+		fmt.Fprintf(w, "  Note: %s\n", n)
+	}
+	printDisks(w, g)
+}
+
+func printDisks(w io.Writer, g replication.GroupStatus) {
+	if len(g.Disks) == 0 {
+		return
+	}
+	lag := "-"
+	if g.Last > 0 {
+		lag = age(time.Duration(g.LagSeconds * float64(time.Second)))
+	}
+	rows := [][]string{{"DISK", "SIZE", "STATE", "PROGRESS", "RATE", "SENT", "LAG", "WAITS FOR"}}
+	for _, d := range g.Disks {
+		progress, rate := "-", "-"
+		if g.Open > 0 {
+			progress = percent(d.Ledger.Done, d.Ledger.Total)
+		}
+		if d.Rate >= 1 {
+			rate = size(int64(d.Rate)) + "/s"
+		}
+		rows = append(rows, []string{string(d.Disk), size(d.Size), d.State, progress, rate, size(d.Ledger.Payload), lag, g.WaitsFor})
+	}
+	table(w, rows)
+}
