@@ -15,7 +15,7 @@ type extent interface {
 // markedExtent is an extent that carries a mark while it is being written.
 type markedExtent interface {
 	mark() error   // before the first write of a session
-	Finish() error // at a clean close
+	Finish() error // at a clean close, after a Sync that went well
 }
 
 // flatExtent keeps its bytes as they are, from base on in a file or device.

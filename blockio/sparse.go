@@ -24,6 +24,8 @@ type sparseExtent struct {
 	crashed bool
 	// marked: our own unclean mark is durable.
 	marked bool
+	// step is growStep, less in tests.
+	step int64
 
 	syncing sync.Mutex // one flush at a time; taken before mu
 
@@ -47,7 +49,7 @@ func openSparse(st storage) (*sparseExtent, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sparseExtent{st: st, header: h, size: h.capacity * SectorSize, crashed: h.unclean, fileSize: fileSize}
+	s := &sparseExtent{st: st, header: h, size: h.capacity * SectorSize, crashed: h.unclean, step: growStep, fileSize: fileSize}
 	s.nextFree = ceilDiv(max(fileSize, h.overhead*SectorSize), h.grainBytes()) * h.grain
 	if err := s.tables.load(st, h); err != nil {
 		return nil, err
@@ -132,7 +134,7 @@ func (s *sparseExtent) growLocked(n int64) (sector int64, err error) {
 		return 0, fmt.Errorf("grow %s: %d bytes are the most that a sparse file can have; use a flat format for this disk", s.st.Name(), int64(maxSparse))
 	}
 	if end*SectorSize > s.fileSize {
-		size := max(min(end*SectorSize+growStep, maxSparse), end*SectorSize)
+		size := max(min(end*SectorSize+s.step, maxSparse), end*SectorSize)
 		if err := s.st.Truncate(size); err != nil {
 			return 0, fmt.Errorf("grow %s from %d to %d bytes: %w", s.st.Name(), s.fileSize, size, err)
 		}
@@ -249,13 +251,10 @@ func (s *sparseExtent) syncStorage() error {
 	return nil
 }
 
-// Finish cuts off what was grown in vain and takes the unclean mark away, after a Sync that went well.
+// Finish cuts off what was grown in vain and takes the unclean mark away. Everything else has been synced.
 func (s *sparseExtent) Finish() error {
 	if !s.marked {
 		return nil
-	}
-	if err := s.Sync(); err != nil {
-		return err
 	}
 	if end := s.nextFree * SectorSize; end < s.fileSize {
 		if err := s.st.Truncate(end); err != nil {

@@ -83,6 +83,9 @@ func (s *sparseExtent) tableLocked(n int64, make bool) (*grainTable, error) {
 	if c.redundant != nil {
 		t.atSecond = int64(c.redundant[n])
 	}
+	if err := s.checkDirectoriesLocked(t); err != nil {
+		return nil, err
+	}
 	if t.at == 0 {
 		if !make {
 			return nil, nil
@@ -92,16 +95,44 @@ func (s *sparseExtent) tableLocked(n int64, make bool) (*grainTable, error) {
 	if err := s.readTableLocked(t.at, n, &t.entries); err != nil {
 		return nil, err
 	}
+	if err := s.checkCopyLocked(t); err != nil {
+		return nil, err
+	}
 	c.loaded[n] = t
 	return t, nil
 }
 
+// unsettled: a session that was cut off may have left the two directories in disagreement. Otherwise that is damage, and most
+// of all a table of zeros is not believed without its copy.
+func (s *sparseExtent) unsettled() bool { return s.crashed && !s.marked }
+
+func (s *sparseExtent) checkDirectoriesLocked(t *grainTable) error {
+	if s.tables.redundant == nil || s.unsettled() || (t.at == 0) == (t.atSecond == 0) {
+		return nil
+	}
+	return corruptAt(s.st.Name(), s.header.directoryOffset*SectorSize+t.number*4,
+		"grain table %d is at sector %d in the directory and at %d in the redundant one; 0 is none", t.number, t.at, t.atSecond)
+}
+
+func (s *sparseExtent) checkCopyLocked(t *grainTable) error {
+	if s.tables.redundant == nil || s.unsettled() {
+		return nil
+	}
+	var second [tableEntries]uint32
+	if err := s.readTableLocked(t.atSecond, t.number, &second); err != nil {
+		return err
+	}
+	for i := range second {
+		if t.entries[i] != second[i] {
+			return corruptAt(s.st.Name(), t.at*SectorSize+int64(i)*4, "grain %d is at sector %d, and at %d by the redundant table",
+				t.number*tableEntries+int64(i), t.entries[i], second[i])
+		}
+	}
+	return nil
+}
+
 // newTableLocked makes the place for a table and its copy. A fresh place reads as a table without grains.
 func (s *sparseExtent) newTableLocked(t *grainTable) error {
-	if t.atSecond != 0 {
-		return corruptAt(s.st.Name(), s.header.redundantOffset*SectorSize+t.number*4,
-			"table %d is at sector %d in the redundant directory and missing in the other", t.number, t.atSecond)
-	}
 	at, err := s.growLocked(2 * tableSectors)
 	if err != nil {
 		return err
