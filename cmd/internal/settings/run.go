@@ -22,6 +22,9 @@ const (
 	ExitUsage  = 2 // wrong usage: nothing was tried
 )
 
+// codeUsage is the code of problems of wrong usage that have no other.
+const codeUsage = "usage"
+
 // usage marks an error as one of wrong usage.
 type usage struct{ err error }
 
@@ -49,7 +52,7 @@ func ProblemOf(err error) *replication.Problem {
 	var u usage
 	var told *replication.Problem
 	if errors.As(err, &u) && !errors.As(err, &told) {
-		p = &replication.Problem{Code: "usage", Message: err.Error(), Remedy: "--help shows what can be given"}
+		p = &replication.Problem{Code: codeUsage, Message: err.Error(), Remedy: "--help shows what can be given"}
 	}
 	return p
 }
@@ -69,9 +72,17 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) error {
 	entered := false
 	noteEntry(root, &entered)
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SuggestionsMinimumDistance = 2
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	root.SetContext(ctx)
+	c, err := root.ExecuteC()
+	var told *replication.Problem
 	if err != nil && !entered {
+		if !errors.As(err, &told) {
+			err = &replication.Problem{
+				Code: codeUsage, Message: err.Error(), Remedy: fmt.Sprintf("the usage is: %s; %s --help tells more", c.UseLine(), c.CommandPath()),
+			}
+		}
 		err = Usage(err)
 	}
 	return err

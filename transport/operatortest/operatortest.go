@@ -1,0 +1,166 @@
+// Package operatortest holds a stand-in for the engine behind the operator's service.
+package operatortest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"failback/replication"
+	"failback/replication/link"
+	"failback/transport"
+)
+
+// Fake answers each call with the function of its name; a call whose function is nil is a problem of code "not-staged".
+type Fake struct {
+	OnCheck     func(planYAML []byte) (replication.GroupID, []replication.Finding, error)
+	OnReprotect func(planYAML []byte) (replication.GroupID, bool, error)
+	OnStatus    func(group replication.GroupID) (replication.Status, error)
+	OnCut       func(group replication.GroupID) (replication.PointID, error)
+	OnPoints    func(group replication.GroupID) (replication.PointID, []replication.Point, error)
+	OnMove      func(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error)
+	OnVerify    func(group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
+	OnExport    func(group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
+	OnUnprotect func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
+}
+
+var errNotStaged = &replication.Problem{Code: "not-staged", Message: "the test does not expect this call", Remedy: "stage it"}
+
+// Check implements transport.Operations, as do the methods below.
+func (f *Fake) Check(_ context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error) {
+	if f.OnCheck == nil {
+		return "", nil, errNotStaged
+	}
+	return f.OnCheck(planYAML)
+}
+
+// Reprotect calls OnReprotect.
+func (f *Fake) Reprotect(_ context.Context, planYAML []byte) (replication.GroupID, bool, error) {
+	if f.OnReprotect == nil {
+		return "", false, errNotStaged
+	}
+	return f.OnReprotect(planYAML)
+}
+
+// Status calls OnStatus.
+func (f *Fake) Status(_ context.Context, group replication.GroupID) (replication.Status, error) {
+	if f.OnStatus == nil {
+		return replication.Status{}, errNotStaged
+	}
+	return f.OnStatus(group)
+}
+
+// Cut calls OnCut.
+func (f *Fake) Cut(_ context.Context, group replication.GroupID) (replication.PointID, error) {
+	if f.OnCut == nil {
+		return 0, errNotStaged
+	}
+	return f.OnCut(group)
+}
+
+// Points calls OnPoints.
+func (f *Fake) Points(_ context.Context, group replication.GroupID) (replication.PointID, []replication.Point, error) {
+	if f.OnPoints == nil {
+		return 0, nil, errNotStaged
+	}
+	return f.OnPoints(group)
+}
+
+// Move calls OnMove.
+func (f *Fake) Move(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+	if f.OnMove == nil {
+		return 0, errNotStaged
+	}
+	return f.OnMove(ctx, group, to, advance, progress)
+}
+
+// Verify calls OnVerify.
+func (f *Fake) Verify(_ context.Context, group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
+	if f.OnVerify == nil {
+		return 0, replication.Verify{}, nil, errNotStaged
+	}
+	return f.OnVerify(group, point, progress)
+}
+
+// Export calls OnExport.
+func (f *Fake) Export(_ context.Context, group replication.GroupID, point replication.PointID, disk string) (link.Content, error) {
+	if f.OnExport == nil {
+		return nil, errNotStaged
+	}
+	return f.OnExport(group, point, disk)
+}
+
+// Unprotect calls OnUnprotect.
+func (f *Fake) Unprotect(_ context.Context, group replication.GroupID, keepJournal bool) (replication.PointID, string, error) {
+	if f.OnUnprotect == nil {
+		return 0, "", errNotStaged
+	}
+	return f.OnUnprotect(group, keepJournal)
+}
+
+// Content is a disk's content in memory. Its data is known only where Data says so; nil: everywhere.
+type Content struct {
+	Bytes  []byte
+	Data   []replication.Extent
+	FailAt int64 // reads at or above it fail with Err; 0: none do
+	Err    error
+	Closed bool
+}
+
+// ReadAt reads, or fails as staged.
+func (c *Content) ReadAt(p []byte, off int64) (int, error) {
+	if c.FailAt > 0 && off+int64(len(p)) > c.FailAt {
+		return 0, c.Err
+	}
+	return bytes.NewReader(c.Bytes).ReadAt(p, off)
+}
+
+// Size returns the number of bytes.
+func (c *Content) Size() int64 { return int64(len(c.Bytes)) }
+
+// NextData returns the next staged range of data.
+func (c *Content) NextData(off int64) (start, end int64, err error) {
+	data := c.Data
+	if data == nil {
+		data = []replication.Extent{{Off: 0, End: c.Size()}}
+	}
+	for _, e := range data {
+		if e.End > off {
+			return max(e.Off, off), e.End, nil
+		}
+	}
+	return c.Size(), c.Size(), nil
+}
+
+// Close notes that it was called.
+func (c *Content) Close() error {
+	c.Closed = true
+	return nil
+}
+
+// Serve serves ops on a unix socket until the test ends, and returns its address.
+func Serve(t testing.TB, ops transport.Operations) (address string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "fb") // a test's own directory may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	address = "unix:" + filepath.Join(dir, "op.sock")
+	l, err := transport.ListenOperator(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := transport.NewOperatorServer(ops, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = s.Serve(l)
+	}()
+	t.Cleanup(func() { s.Stop(); <-served })
+	return address
+}
