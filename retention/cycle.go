@@ -1,0 +1,422 @@
+package retention
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"failback/replication"
+)
+
+// openCycle is what is there of the open cycle, apart from its record.
+type openCycle struct {
+	arrivals map[*Arrival]bool
+	sealed   []*sealed
+	unsealed []string                                // paths: arrivals that failed, to be scanned before the point is listed
+	covered  map[replication.DiskNo]*replication.Set // by what is in no live arrival and not in coverage
+	coverage *coverageFile
+	dropping bool
+}
+
+func (o *openCycle) close() (err error) {
+	for a := range o.arrivals {
+		err = errors.Join(err, a.w.close())
+	}
+	if o.coverage != nil {
+		err = errors.Join(err, o.coverage.close())
+	}
+	*o = openCycle{}
+	return err
+}
+
+func (o *openCycle) cover(sets map[replication.DiskNo]*replication.Set) {
+	for d, s := range sets {
+		o.covered[d] = union(o.covered[d], s)
+	}
+}
+
+// begin makes o that of a cycle.
+func (j *Journal) begin(point replication.PointID) error {
+	c, err := openCoverage(j.vol, j.path(coverageName), &j.id, j.journal, point)
+	if err != nil {
+		return err
+	}
+	j.open = openCycle{arrivals: map[*Arrival]bool{}, covered: map[replication.DiskNo]*replication.Set{}, coverage: c}
+	return nil
+}
+
+// openCycleFiles takes up the open cycle where it durably was.
+func (j *Journal) openCycleFiles(st *state) error {
+	if st.cycle == nil {
+		return removeIfThere(j.vol, j.path(coverageName))
+	}
+	if err := j.begin(st.cycle.Point); err != nil {
+		return err
+	}
+	names, err := j.vol.List(j.path(segDir))
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if !strings.HasPrefix(n, fmt.Sprintf("%d-", st.cycle.Point)) || !strings.HasSuffix(n, segSuffix) {
+			continue
+		}
+		if err := j.adopt(st, j.path(segDir, n)); err != nil {
+			return err
+		}
+	}
+	return syncDir(j.vol, j.path(segDir))
+}
+
+// adopt takes up a segment file of the open cycle: sealed, or scanned and sealed now.
+func (j *Journal) adopt(st *state, name string) error {
+	s, err := openSealed(j.files, name, &j.id, j.journal)
+	if err == nil {
+		err = s.verifyIndex(&j.id)
+	}
+	if err == nil {
+		err = j.resync(name)
+	} else if errors.Is(err, ErrCorrupt) {
+		j.files.forget(name)
+		s, err = j.reseal(name)
+	}
+	if err != nil || s == nil {
+		return err
+	}
+	if s.hdr.kind != segmentFile || s.hdr.point != st.cycle.Point {
+		return corruptf(name, 0, "file of kind %d of point %d", s.hdr.kind, s.hdr.point)
+	}
+	sets, err := s.coverage()
+	if err != nil {
+		return err
+	}
+	j.open.cover(sets)
+	j.open.sealed = append(j.open.sealed, s)
+	return nil
+}
+
+// resync makes durable what a process that died may have left in memory.
+func (j *Journal) resync(name string) error {
+	f, err := j.vol.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncFile(f, name), f.Close())
+}
+
+// reseal scans an unsealed file, cuts what is torn, and seals it; nil when nothing is in it, and then the file is gone.
+func (j *Journal) reseal(name string) (*sealed, error) {
+	f, err := j.vol.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{vol: j.vol, name: name, f: f, t: &j.t}
+	defer w.close()
+	w.hdr, w.end, err = scan(f, name, &j.id, w.indexed)
+	if err != nil {
+		return nil, err
+	}
+	if w.end <= fileHeaderSize {
+		return nil, removeIfThere(j.vol, name)
+	}
+	if w.hdr.journal != j.journal {
+		return nil, corruptf(name, 0, "file of journal %s", w.hdr.journal)
+	}
+	w.flushed = w.end
+	if err := f.Truncate(w.end); err != nil {
+		return nil, fmt.Errorf("cut the torn end of %s: %w", base(name), err)
+	}
+	return j.sealWriter(w)
+}
+
+// sealWriter makes a file's entries durable, then its index: an index that is found after a crash never tells of entries that are not there.
+func (j *Journal) sealWriter(w *writer) (*sealed, error) {
+	if err := w.sync(); err != nil {
+		return nil, err
+	}
+	foot, some, err := w.seal()
+	if err != nil || !some {
+		return nil, err
+	}
+	return &sealed{name: w.name, h: j.files, hdr: w.hdr, foot: foot}, nil
+}
+
+// OpenCycle returns the open cycle, or nil.
+func (j *Journal) OpenCycle() *replication.Cycle {
+	c := j.now.Load().cycle
+	if c == nil {
+		return nil
+	}
+	x := *c
+	x.Cut.Sizes = slices.Clone(c.Cut.Sizes)
+	return &x
+}
+
+// NextPoint returns the number that the next cycle has.
+func (j *Journal) NextPoint() replication.PointID { return j.now.Load().used + 1 }
+
+// Begin opens a cycle, durably. It must start from the last listed point (ErrBase) and have a number never used before. Beginning the open cycle again, with
+// the same snapshot, changes nothing; with another snapshot it is refused (ErrCycleOpen): drop it first. The first cycle is a baseline written through to
+// the disks; every other is journaled (ErrRoute).
+func (j *Journal) Begin(c replication.Cycle) error {
+	j.cycle.Lock()
+	defer j.cycle.Unlock()
+	opened := false
+	err := j.commit(kindCycleOpened, func(st *state) (any, error) {
+		if o := st.cycle; o != nil {
+			if o.Point == c.Point && o.Cut.Snapshot == c.Cut.Snapshot && o.Base == c.Base && o.BaseChain == c.BaseChain && o.Route == c.Route && o.Mode == c.Mode {
+				return nil, nil
+			}
+			return nil, fmt.Errorf("%w: point %d of snapshot %q, not point %d of snapshot %q", ErrCycleOpen, o.Point, o.Cut.Snapshot, c.Point, c.Cut.Snapshot)
+		}
+		last, ok := st.last()
+		switch {
+		case c.Base != last.ID || c.BaseChain != last.Chain:
+			return nil, fmt.Errorf("%w: from point %d chain %.12q, the last is %d chain %.12q", ErrBase, c.Base, c.BaseChain, last.ID, last.Chain)
+		case c.Point <= st.used:
+			return nil, fmt.Errorf("%w: number %d was used, the next is %d", ErrBase, c.Point, st.used+1)
+		case (c.Route == replication.Through) == ok:
+			return nil, fmt.Errorf("%w: %q after point %d: only the first baseline is written through", ErrRoute, c.Route, last.ID)
+		case c.Route != replication.Through && c.Route != replication.Journaled:
+			return nil, fmt.Errorf("%w: %q", ErrRoute, c.Route)
+		case len(c.Cut.Sizes) != len(j.id.Disks):
+			return nil, fmt.Errorf("%w: cut of %d disks, the group has %d", ErrDisks, len(c.Cut.Sizes), len(j.id.Disks))
+		}
+		for d, n := range c.Cut.Sizes {
+			if n != j.id.Disks[d].Size {
+				return nil, fmt.Errorf("%w: disk %d has %d bytes in the cut, the group says %d", ErrDisks, d, n, j.id.Disks[d].Size)
+			}
+		}
+		opened = true
+		return c, nil
+	})
+	if err != nil || !opened {
+		return err
+	}
+	return j.begin(c.Point)
+}
+
+// Drop gives the open cycle up: its files go and its number is burnt. Arrivals that are still open fail from then on.
+func (j *Journal) Drop(reason string) error {
+	if err := j.cutOff(); err != nil {
+		return err
+	}
+	j.cycle.Lock()
+	defer j.cycle.Unlock()
+	defer func() { j.open.dropping = false }()
+	err := j.commit(kindCycleDropped, func(st *state) (any, error) {
+		if st.cycle == nil {
+			return nil, ErrNoCycle
+		}
+		return cycleDroppedRecord{st.cycle.Point, reason}, nil
+	})
+	if err != nil {
+		return err
+	}
+	// From here on the files are leftovers: what fails to go now goes when the journal is opened.
+	for _, s := range j.open.sealed {
+		j.files.forget(s.name)
+		err = errors.Join(err, removeIfThere(j.vol, s.name))
+	}
+	for _, n := range j.open.unsealed {
+		err = errors.Join(err, removeIfThere(j.vol, n))
+	}
+	err = errors.Join(err, j.open.coverage.remove())
+	j.open = openCycle{}
+	if err != nil {
+		return fmt.Errorf("remove the files of a dropped cycle: %w", err)
+	}
+	return nil
+}
+
+// cutOff ends all arrivals. What is durable of them stays.
+func (j *Journal) cutOff() error {
+	j.cycle.Lock()
+	if j.now.Load().cycle == nil {
+		j.cycle.Unlock()
+		return ErrNoCycle
+	}
+	j.open.dropping = true
+	var live []*Arrival
+	for a := range j.open.arrivals {
+		live = append(live, a)
+	}
+	j.cycle.Unlock()
+	for _, a := range live {
+		a.cutOff()
+	}
+	return nil
+}
+
+// Coverage returns what is durable of the open cycle on one disk: a copy. It is empty when no cycle is open.
+func (j *Journal) Coverage(disk replication.DiskNo) *replication.Set {
+	j.cycle.Lock()
+	defer j.cycle.Unlock()
+	s := j.open.covered[disk]
+	if j.open.coverage != nil {
+		s = union(s, j.open.coverage.sets[disk])
+	}
+	for a := range j.open.arrivals {
+		s = union(s, a.durable[disk])
+	}
+	return s.Clone()
+}
+
+// RecordCoverage notes, durably, extents of a cycle written through: they are durable on the disks, which the caller has synced.
+func (j *Journal) RecordCoverage(add map[replication.DiskNo][]replication.Extent) error {
+	j.cycle.Lock()
+	defer j.cycle.Unlock()
+	if err := j.usable(); err != nil {
+		return err
+	}
+	c := j.now.Load().cycle
+	if c == nil {
+		return ErrNoCycle
+	}
+	if c.Route != replication.Through {
+		return fmt.Errorf("%w: the cycle of point %d is journaled", ErrRoute, c.Point)
+	}
+	var cs []covered
+	for d, es := range add {
+		for _, e := range es {
+			if err := e.Check(j.id.size(d)); err != nil {
+				return fmt.Errorf("coverage of disk %d: %w", d, err)
+			}
+			cs = append(cs, covered{d, e})
+		}
+	}
+	return j.note(j.open.coverage.add(cs))
+}
+
+// List makes the open cycle's point a listed one, durably (I1), when what is durable of it is exactly what totals say, disk by disk; else ErrIncomplete. A
+// disk without a total has no change. Arrivals must have been closed. After an error nothing has changed; it may be tried again.
+func (j *Journal) List(totals []replication.Total, k replication.Kind, verified *replication.Verify) (replication.Point, error) {
+	j.cycle.Lock()
+	defer j.cycle.Unlock()
+	if err := j.usable(); err != nil {
+		return replication.Point{}, err
+	}
+	c := j.now.Load().cycle
+	if c == nil {
+		return replication.Point{}, ErrNoCycle
+	}
+	if len(j.open.arrivals) > 0 {
+		return replication.Point{}, fmt.Errorf("%w: point %d has %d open arrivals", ErrIncomplete, c.Point, len(j.open.arrivals))
+	}
+	if err := j.sealLeftovers(); err != nil {
+		return replication.Point{}, j.note(err)
+	}
+	r := pointRecord{Point: c.Point, Time: c.Cut.Time, Kind: k, Route: c.Route, Verify: verified}
+	if err := j.reckon(&r, totals); err != nil {
+		return replication.Point{}, err
+	}
+	for _, s := range j.open.sealed {
+		r.Files = append(r.Files, s.record())
+		r.Stored += s.foot.size()
+	}
+	if err := j.commit(kindPointListed, func(*state) (any, error) { return r, nil }, j.open.sealed...); err != nil {
+		return replication.Point{}, err
+	}
+	old := j.open.coverage
+	j.open = openCycle{}
+	_ = old.remove() // the point is listed: what stays behind here goes when the journal is opened
+	return j.Point(r.Point)
+}
+
+// sealLeftovers scans and seals the files of arrivals that failed, and puts all in the order in which a later one wins.
+func (j *Journal) sealLeftovers() error {
+	for len(j.open.unsealed) > 0 {
+		if err := j.adopt(j.now.Load().state, j.open.unsealed[0]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		j.open.unsealed = j.open.unsealed[1:]
+	}
+	slices.SortFunc(j.open.sealed, func(a, b *sealed) int {
+		x, y := a.hdr, b.hdr
+		return cmp.Or(cmp.Compare(x.generation, y.generation), cmp.Compare(x.session, y.session), cmp.Compare(x.attempt, y.attempt), cmp.Compare(x.lane, y.lane))
+	})
+	return nil
+}
+
+// reckon compares what is durable with what the source says it sent, from the sealed indexes rather than from memory.
+func (j *Journal) reckon(r *pointRecord, totals []replication.Total) error {
+	want := map[replication.DiskNo]replication.Total{}
+	for _, t := range totals {
+		if _, twice := want[t.Disk]; twice || j.id.size(t.Disk) < 0 {
+			return fmt.Errorf("%w: disk %d is named twice, or is none of the group's", ErrIncomplete, t.Disk)
+		}
+		want[t.Disk] = t
+	}
+	for d := range j.id.Disks {
+		disk := replication.DiskNo(d)
+		changed, err := indexed(j.open.sealed, disk)
+		if err != nil {
+			return err
+		}
+		got := union(changed, j.open.coverage.sets[disk])
+		w, ok := want[disk]
+		if !ok {
+			w.Digest = (&replication.Set{}).Digest()
+		}
+		if n, dig := got.Bytes(), got.Digest(); n != w.Bytes || dig != w.Digest {
+			return fmt.Errorf("%w: point %d, disk %d (%s): %d bytes are durable, digest %x; the source sent %d, digest %x", ErrIncomplete, r.Point, d, j.id.Disks[d].ID, n, dig[:6], w.Bytes, w.Digest[:6])
+		} else if r.Route == replication.Through {
+			if n != j.id.Disks[d].Size {
+				return fmt.Errorf("%w: point %d, disk %d (%s): the baseline covers %d of %d bytes", ErrIncomplete, r.Point, d, j.id.Disks[d].ID, n, j.id.Disks[d].Size)
+			}
+			r.Bytes += n
+		} else {
+			r.Bytes += changed.Bytes()
+		}
+		r.Disks = append(r.Disks, diskRecord{disk, got.Bytes(), w.Digest[:]})
+	}
+	return nil
+}
+
+// indexed returns what files hold of a disk.
+func indexed(files []*sealed, disk replication.DiskNo) (*replication.Set, error) {
+	var fs []feed
+	for _, s := range files {
+		fs = append(fs, newCursor(s, disk))
+	}
+	o, err := newOverlay(fs)
+	if err != nil {
+		return nil, err
+	}
+	set := &replication.Set{}
+	for {
+		sp, ok, err := o.next(noLimit)
+		if err != nil || !ok {
+			return set, err
+		}
+		set.Add(sp.ext)
+	}
+}
+
+// union returns the bytes of both sets; it may return one of them itself, never nil.
+func union(a, b *replication.Set) *replication.Set {
+	x, y := a.Extents(), b.Extents()
+	if len(y) == 0 {
+		if a == nil {
+			return &replication.Set{}
+		}
+		return a
+	}
+	if len(x) == 0 {
+		return b
+	}
+	u := &replication.Set{}
+	for len(x) > 0 || len(y) > 0 {
+		if len(y) == 0 || len(x) > 0 && x[0].Off <= y[0].Off {
+			u.Add(x[0])
+			x = x[1:]
+		} else {
+			u.Add(y[0])
+			y = y[1:]
+		}
+	}
+	return u
+}

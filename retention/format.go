@@ -1,0 +1,558 @@
+package retention
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"failback/replication"
+	"failback/replication/block"
+)
+
+// The bytes of a journal's files: doc.go describes them, this file codes them, and nothing here does I/O.
+
+const (
+	logMagic      = "FBRETLOG"
+	contentMagic  = "FBRETCON"
+	footerMagic   = "FBRETEND"
+	coverageMagic = "FBRETCOV"
+	entryMagic    = 0x4b424246 // "FBBK"
+
+	logVersion      = 1
+	contentVersion  = 1
+	coverageVersion = 1
+)
+
+// Sizes of the fixed parts, in bytes.
+const (
+	logSlotA       = 4096      // where the first of the log's two end marks lies
+	logSlotB       = 8192      // and the second: in another physical sector, so that they are not torn together
+	logStart       = 12288     // where the first record lies
+	logHeaderSize  = 16        //
+	logSlotSize    = 64        //
+	recordSize     = 56        // header of a record
+	maxRecord      = 16 << 20  // payload of a record
+	fileHeaderSize = 256       // of a segment or save file
+	entryFixed     = 40        // header of an entry, before its extents
+	extentSize     = 16        //
+	chunkSize      = 4096      // of an index
+	indexEntrySize = 48        //
+	chunkEntries   = 85        // index entries of a chunk
+	fenceSize      = 16        //
+	footerSize     = 128       //
+	coverageHeader = 64        //
+	coverageBatch  = 16        // header of a batch
+	coverageEntry  = 24        //
+	maxBatch       = 64 << 10  // entries of a coverage batch
+	maxFileEnd     = 1 << 62   // no offset within a file is beyond
+	maxIndexChunks = 256 << 20 // chunks of an index: 2e10 extents
+)
+
+var le = binary.LittleEndian
+
+// errFormat says what is wrong with bytes; the callers turn it into a Corruption with file and offset.
+var errFormat = errors.New("bad format")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errFormat, fmt.Sprintf(format, args...))
+}
+
+// newer is the error of a file that a later release wrote.
+func newer(what string, version uint32, known int) error {
+	return fmt.Errorf("%w: %s has format version %d, this program knows %d", ErrNewer, what, version, known)
+}
+
+func crc(b []byte) uint32 { return block.Checksum(b) }
+
+// uuid is the random name of a journal; every file of the journal carries it.
+type uuid [16]byte
+
+func (u uuid) String() string { return hex.EncodeToString(u[:]) }
+
+func parseUUID(s string) (u uuid, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(u) {
+		return u, malformed("journal name %q is not 32 hexadecimal digits", s)
+	}
+	return uuid(b), nil
+}
+
+// putLogHeader codes the log's first bytes.
+func putLogHeader() []byte {
+	b := make([]byte, logHeaderSize)
+	copy(b, logMagic)
+	le.PutUint32(b[8:], logVersion)
+	le.PutUint32(b[12:], crc(b[:12]))
+	return b
+}
+
+func parseLogHeader(b []byte) error {
+	if len(b) < logHeaderSize || string(b[:8]) != logMagic {
+		return malformed("not a journal's log")
+	}
+	if le.Uint32(b[12:]) != crc(b[:12]) {
+		return malformed("checksum of the log's header")
+	}
+	if v := le.Uint32(b[8:]); v == 0 || v > logVersion {
+		return newer("the log", v, logVersion)
+	}
+	return nil
+}
+
+// chain is the hash over a log up to and including a record.
+type chain [sha256.Size]byte
+
+func (c chain) hash() replication.ChainHash { return replication.ChainHash(hex.EncodeToString(c[:])) }
+
+// mark says how far the log is durable. A record before a valid mark's end is never a torn one.
+type mark struct {
+	end   int64
+	seq   uint64 // records before end
+	chain chain  // of the last of them
+}
+
+func (m mark) put() []byte {
+	b := make([]byte, logSlotSize)
+	le.PutUint64(b[8:], uint64(m.end))
+	le.PutUint64(b[16:], m.seq)
+	copy(b[24:], m.chain[:])
+	le.PutUint32(b, crc(b[4:]))
+	return b
+}
+
+func parseMark(b []byte) (m mark, err error) {
+	if len(b) < logSlotSize || le.Uint32(b) != crc(b[4:logSlotSize]) {
+		return m, malformed("checksum of an end mark")
+	}
+	m = mark{end: int64(le.Uint64(b[8:])), seq: le.Uint64(b[16:]), chain: chain(b[24:56])}
+	if m.end < logStart || m.end > maxFileEnd {
+		return m, malformed("end mark at %d", m.end)
+	}
+	return m, nil
+}
+
+// record is one entry of the log.
+type record struct {
+	kind    kind
+	seq     uint64
+	chain   chain
+	payload []byte
+}
+
+// putRecord codes a record that follows one with the given chain hash, and returns its own.
+func putRecord(k kind, seq uint64, prev chain, payload []byte) ([]byte, chain) {
+	b := make([]byte, recordSize, recordSize+len(payload))
+	le.PutUint32(b, uint32(len(payload)))
+	le.PutUint16(b[8:], uint16(k))
+	le.PutUint16(b[10:], 1)
+	le.PutUint64(b[16:], seq)
+	b = append(b, payload...)
+	c := link(prev, b)
+	copy(b[24:], c[:])
+	le.PutUint32(b[4:], crc(b[8:]))
+	return b, c
+}
+
+// link is SHA-256 over the chain hash before, the header's length, kind, version and sequence, and the payload.
+func link(prev chain, rec []byte) chain {
+	h := sha256.New()
+	h.Write(prev[:])
+	h.Write(rec[:4])
+	h.Write(rec[8:24])
+	h.Write(rec[recordSize:])
+	return chain(h.Sum(nil))
+}
+
+// recordLen returns the length of the payload that a record's header announces.
+func recordLen(b []byte) (int, error) {
+	if len(b) < recordSize {
+		return 0, malformed("record of %d bytes", len(b))
+	}
+	n := le.Uint32(b)
+	if n > maxRecord {
+		return 0, malformed("record with a payload of %d bytes, at most %d", n, maxRecord)
+	}
+	return int(n), nil
+}
+
+// parseRecord decodes the record that b holds exactly. The payload lies in b.
+func parseRecord(b []byte, prev chain, seq uint64) (r record, err error) {
+	n, err := recordLen(b)
+	if err != nil {
+		return r, err
+	}
+	if len(b) != recordSize+n {
+		return r, malformed("record of %d bytes, want %d", len(b), recordSize+n)
+	}
+	if le.Uint32(b[4:]) != crc(b[8:]) {
+		return r, malformed("checksum of a record")
+	}
+	if v := le.Uint16(b[10:]); v != 1 {
+		return r, newer("a record", uint32(v), 1)
+	}
+	r = record{kind: kind(le.Uint16(b[8:])), seq: le.Uint64(b[16:]), chain: chain(b[24:56]), payload: b[recordSize:]}
+	if r.seq != seq {
+		return r, malformed("record number %d, want %d", r.seq, seq)
+	}
+	if r.chain != link(prev, b) {
+		return r, malformed("record %d does not follow the one before", seq)
+	}
+	if r.kind == 0 || r.kind > lastKind {
+		return r, newer("the log", uint32(r.kind), int(lastKind))
+	}
+	return r, nil
+}
+
+// fileKind tells segments from saves. The numbers are part of the format.
+type fileKind uint32
+
+const (
+	segmentFile fileKind = 1
+	saveFile    fileKind = 2
+)
+
+// fileHeader begins a segment or save file.
+type fileHeader struct {
+	kind       fileKind
+	journal    uuid
+	point      replication.PointID // segment: the point it makes; save: the head it was taken at
+	generation replication.Generation
+	session    uint64
+	attempt    uint64
+	lane       uint32
+	group      replication.GroupID
+}
+
+func (h fileHeader) put() []byte {
+	b := make([]byte, fileHeaderSize)
+	copy(b, contentMagic)
+	le.PutUint32(b[8:], contentVersion)
+	le.PutUint32(b[12:], uint32(h.kind))
+	copy(b[16:], h.journal[:])
+	le.PutUint64(b[32:], uint64(h.point))
+	le.PutUint64(b[40:], uint64(h.generation))
+	le.PutUint64(b[48:], h.session)
+	le.PutUint64(b[56:], h.attempt)
+	le.PutUint32(b[64:], h.lane)
+	copy(b[72:136], h.group)
+	le.PutUint32(b[fileHeaderSize-4:], crc(b[:fileHeaderSize-4]))
+	return b
+}
+
+func parseFileHeader(b []byte) (h fileHeader, err error) {
+	if len(b) < fileHeaderSize || string(b[:8]) != contentMagic {
+		return h, malformed("not a segment or save file")
+	}
+	if le.Uint32(b[fileHeaderSize-4:]) != crc(b[:fileHeaderSize-4]) {
+		return h, malformed("checksum of the file's header")
+	}
+	if v := le.Uint32(b[8:]); v == 0 || v > contentVersion {
+		return h, newer("the file", v, contentVersion)
+	}
+	n := 0
+	for n < 64 && b[72+n] != 0 {
+		n++
+	}
+	h = fileHeader{
+		kind: fileKind(le.Uint32(b[12:])), journal: uuid(b[16:32]), point: replication.PointID(le.Uint64(b[32:])),
+		generation: replication.Generation(le.Uint64(b[40:])), session: le.Uint64(b[48:]), attempt: le.Uint64(b[56:]),
+		lane: le.Uint32(b[64:]), group: replication.GroupID(b[72 : 72+n]),
+	}
+	if h.kind != segmentFile && h.kind != saveFile {
+		return h, malformed("file of kind %d", h.kind)
+	}
+	return h, nil
+}
+
+// appendEntry codes a block's header and extents, which its payload follows.
+func appendEntry(dst []byte, b *block.Block, version replication.PointID) []byte {
+	n := len(dst)
+	var f [entryFixed]byte
+	le.PutUint32(f[0:], entryMagic)
+	le.PutUint32(f[8:], uint32(b.Disk))
+	f[12], f[13] = byte(b.Kind), byte(b.Codec)
+	le.PutUint64(f[16:], uint64(version))
+	le.PutUint32(f[24:], uint32(b.Raw))
+	le.PutUint32(f[28:], b.CRC)
+	le.PutUint32(f[32:], uint32(len(b.Payload)))
+	le.PutUint32(f[36:], uint32(len(b.Extents)))
+	dst = append(dst, f[:]...)
+	for _, e := range b.Extents {
+		dst = le.AppendUint64(dst, uint64(e.Off))
+		dst = le.AppendUint64(dst, uint64(e.End))
+	}
+	le.PutUint32(dst[n+4:], crc(dst[n+8:]))
+	return dst
+}
+
+// entrySize returns the length of an entry's header with its extents, and of its payload, from the fixed part.
+func entrySize(fixed []byte) (header, payload int, err error) {
+	if len(fixed) < entryFixed || le.Uint32(fixed) != entryMagic {
+		return 0, 0, malformed("no entry begins here")
+	}
+	p, n := le.Uint32(fixed[32:]), le.Uint32(fixed[36:])
+	if n == 0 || n > block.MaxRanges || p > block.MaxPayload {
+		return 0, 0, malformed("entry of %d extents and a payload of %d bytes", n, p)
+	}
+	return entryFixed + int(n)*extentSize, int(p), nil
+}
+
+// parseEntry decodes an entry's header, without its payload. size tells a disk's size, -1 when there is no such disk.
+func parseEntry(h []byte, size func(replication.DiskNo) int64) (b block.Block, version replication.PointID, err error) {
+	n, payload, err := entrySize(h)
+	if err != nil {
+		return b, 0, err
+	}
+	if len(h) != n {
+		return b, 0, malformed("entry header of %d bytes, want %d", len(h), n)
+	}
+	if le.Uint32(h[4:]) != crc(h[8:]) {
+		return b, 0, malformed("checksum of an entry's header")
+	}
+	b = block.Block{Disk: replication.DiskNo(le.Uint32(h[8:])), Kind: block.Kind(h[12]), Codec: block.Codec(h[13]), Raw: int(le.Uint32(h[24:])), CRC: le.Uint32(h[28:])}
+	for x := h[entryFixed:]; len(x) > 0; x = x[extentSize:] {
+		b.Extents = append(b.Extents, replication.Extent{Off: int64(le.Uint64(x)), End: int64(le.Uint64(x[8:]))})
+	}
+	if payload > 0 {
+		b.Payload = zeroPayload[:payload] // Check looks at its length only
+	}
+	s := size(b.Disk)
+	if s < 0 {
+		return b, 0, malformed("entry of disk %d, which the group does not have", b.Disk)
+	}
+	if err := b.Check(s); err != nil {
+		return b, 0, malformed("entry: %v", err)
+	}
+	if b.Kind != block.Data && b.Kind != block.Zero {
+		return b, 0, malformed("entry of kind %d", b.Kind)
+	}
+	b.Payload = nil
+	return b, replication.PointID(le.Uint64(h[16:])), nil
+}
+
+var zeroPayload [block.MaxPayload]byte
+
+// entry is one extent of an index: where its content lies in the file.
+type entry struct {
+	disk    replication.DiskNo
+	kind    block.Kind
+	ext     replication.Extent
+	version replication.PointID
+	at      int64  // file offset of the header of the block that holds it
+	raw     uint32 // where the extent begins in the block's raw bytes; 0 for Zero
+}
+
+// putChunk codes up to chunkEntries index entries into b, which has chunkSize bytes.
+func putChunk(b []byte, es []entry) {
+	clear(b)
+	le.PutUint32(b[4:], uint32(len(es)))
+	for i, e := range es {
+		x := b[8+i*indexEntrySize:]
+		le.PutUint32(x, uint32(e.disk))
+		x[4] = byte(e.kind)
+		le.PutUint64(x[8:], uint64(e.ext.Off))
+		le.PutUint64(x[16:], uint64(e.ext.End))
+		le.PutUint64(x[24:], uint64(e.version))
+		le.PutUint64(x[32:], uint64(e.at))
+		le.PutUint32(x[40:], e.raw)
+	}
+	le.PutUint32(b, crc(b[4:chunkSize]))
+}
+
+// parseChunk appends the entries of an index chunk to dst.
+func parseChunk(dst []entry, b []byte) ([]entry, error) {
+	if len(b) != chunkSize || le.Uint32(b) != crc(b[4:]) {
+		return dst, malformed("checksum of an index chunk")
+	}
+	n := le.Uint32(b[4:])
+	if n == 0 || n > chunkEntries {
+		return dst, malformed("index chunk of %d entries", n)
+	}
+	for i := range int(n) {
+		x := b[8+i*indexEntrySize:]
+		e := entry{
+			disk: replication.DiskNo(le.Uint32(x)), kind: block.Kind(x[4]), ext: replication.Extent{Off: int64(le.Uint64(x[8:])), End: int64(le.Uint64(x[16:]))},
+			version: replication.PointID(le.Uint64(x[24:])), at: int64(le.Uint64(x[32:])), raw: le.Uint32(x[40:]),
+		}
+		if e.ext.Off < 0 || e.ext.End <= e.ext.Off || e.ext.End > replication.MaxDiskSize || e.at < fileHeaderSize || e.at > maxFileEnd || e.raw >= block.MaxRaw ||
+			e.kind != block.Data && e.kind != block.Zero || e.kind == block.Data && int64(e.raw)+e.ext.Len() > block.MaxRaw {
+			return dst, malformed("index entry %d", i)
+		}
+		if k := len(dst); i > 0 && !dst[k-1].before(e) {
+			return dst, malformed("index entries out of order")
+		}
+		dst = append(dst, e)
+	}
+	return dst, nil
+}
+
+// before says whether e ends before o begins.
+func (e entry) before(o entry) bool {
+	return e.disk < o.disk || e.disk == o.disk && e.ext.End <= o.ext.Off
+}
+
+// fence is the first key of an index chunk.
+type fence struct {
+	disk replication.DiskNo
+	off  int64
+}
+
+// after says whether the fence's key is beyond (disk, off).
+func (f fence) after(disk replication.DiskNo, off int64) bool {
+	return f.disk > disk || f.disk == disk && f.off > off
+}
+
+func appendFence(dst []byte, f fence) []byte {
+	dst = le.AppendUint64(dst, uint64(f.disk))
+	return le.AppendUint64(dst, uint64(f.off))
+}
+
+func parseFences(b []byte) []fence {
+	f := make([]fence, len(b)/fenceSize)
+	for i := range f {
+		f[i] = fence{replication.DiskNo(le.Uint64(b[i*fenceSize:])), int64(le.Uint64(b[i*fenceSize+8:]))}
+	}
+	return f
+}
+
+// footer ends a sealed segment or save file.
+type footer struct {
+	journal  uuid
+	point    replication.PointID
+	dataEnd  int64  // end of the entries
+	index    int64  // offset of the first index chunk
+	count    uint64 // index entries
+	chunks   int64
+	indexCRC uint32 // of all chunks
+	fenceCRC uint32 // of the fences, which follow the chunks
+	first    fence  // lowest disk and offset
+	last     fence  // highest disk, and end of its highest extent
+	bytes    int64  // of the disks, covered by the index
+}
+
+func (f footer) size() int64 { return f.index + f.chunks*(chunkSize+fenceSize) + footerSize }
+
+func (f footer) put() []byte {
+	b := make([]byte, footerSize)
+	copy(b, footerMagic)
+	le.PutUint32(b[8:], contentVersion)
+	le.PutUint64(b[16:], uint64(f.dataEnd))
+	le.PutUint64(b[24:], uint64(f.index))
+	le.PutUint64(b[32:], f.count)
+	le.PutUint64(b[40:], uint64(f.chunks))
+	le.PutUint32(b[48:], f.indexCRC)
+	le.PutUint32(b[52:], f.fenceCRC)
+	le.PutUint32(b[56:], uint32(f.first.disk))
+	le.PutUint32(b[60:], uint32(f.last.disk))
+	le.PutUint64(b[64:], uint64(f.first.off))
+	le.PutUint64(b[72:], uint64(f.last.off))
+	le.PutUint64(b[80:], uint64(f.bytes))
+	le.PutUint64(b[88:], uint64(f.point))
+	copy(b[96:], f.journal[:])
+	le.PutUint32(b[12:], crc(b[16:]))
+	return b
+}
+
+func parseFooter(b []byte) (f footer, err error) {
+	if len(b) != footerSize || string(b[:8]) != footerMagic {
+		return f, malformed("no footer: the file was not sealed")
+	}
+	if le.Uint32(b[12:]) != crc(b[16:]) {
+		return f, malformed("checksum of the footer")
+	}
+	if v := le.Uint32(b[8:]); v != contentVersion {
+		return f, newer("the file", v, contentVersion)
+	}
+	f = footer{
+		dataEnd: int64(le.Uint64(b[16:])), index: int64(le.Uint64(b[24:])), count: le.Uint64(b[32:]), chunks: int64(le.Uint64(b[40:])),
+		indexCRC: le.Uint32(b[48:]), fenceCRC: le.Uint32(b[52:]),
+		first: fence{replication.DiskNo(le.Uint32(b[56:])), int64(le.Uint64(b[64:]))}, last: fence{replication.DiskNo(le.Uint32(b[60:])), int64(le.Uint64(b[72:]))},
+		bytes: int64(le.Uint64(b[80:])), point: replication.PointID(le.Uint64(b[88:])), journal: uuid(b[96:112]),
+	}
+	if f.dataEnd < fileHeaderSize || f.index != alignUp(f.dataEnd) || f.dataEnd > maxFileEnd || f.chunks < 1 || f.chunks > maxIndexChunks ||
+		f.count < uint64(f.chunks) || f.count > uint64(f.chunks)*chunkEntries {
+		return f, malformed("footer with %d chunks of %d entries after %d", f.chunks, f.count, f.dataEnd)
+	}
+	return f, nil
+}
+
+func alignUp(n int64) int64 { return (n + chunkSize - 1) &^ (chunkSize - 1) }
+
+// putCoverageHeader begins a coverage file.
+func putCoverageHeader(journal uuid, point replication.PointID) []byte {
+	b := make([]byte, coverageHeader)
+	copy(b, coverageMagic)
+	le.PutUint32(b[8:], coverageVersion)
+	copy(b[16:], journal[:])
+	le.PutUint64(b[32:], uint64(point))
+	le.PutUint32(b[12:], crc(b[16:]))
+	return b
+}
+
+func parseCoverageHeader(b []byte) (journal uuid, point replication.PointID, err error) {
+	if len(b) < coverageHeader || string(b[:8]) != coverageMagic {
+		return journal, 0, malformed("not a coverage file")
+	}
+	if le.Uint32(b[12:]) != crc(b[16:coverageHeader]) {
+		return journal, 0, malformed("checksum of the coverage file's header")
+	}
+	if v := le.Uint32(b[8:]); v == 0 || v > coverageVersion {
+		return journal, 0, newer("the coverage file", v, coverageVersion)
+	}
+	return uuid(b[16:32]), replication.PointID(le.Uint64(b[32:])), nil
+}
+
+// covered is one extent of a coverage file.
+type covered struct {
+	disk replication.DiskNo
+	ext  replication.Extent
+}
+
+// appendBatch codes a batch of coverage. at is its offset in the file, so that a batch does not pass for one elsewhere.
+func appendBatch(dst []byte, at int64, cs []covered) []byte {
+	n := len(dst)
+	dst = append(dst, make([]byte, coverageBatch)...)
+	le.PutUint32(dst[n+4:], uint32(len(cs)))
+	le.PutUint64(dst[n+8:], uint64(at))
+	for _, c := range cs {
+		dst = le.AppendUint64(dst, uint64(c.disk))
+		dst = le.AppendUint64(dst, uint64(c.ext.Off))
+		dst = le.AppendUint64(dst, uint64(c.ext.End))
+	}
+	le.PutUint32(dst[n:], crc(dst[n+4:]))
+	return dst
+}
+
+// batchLen returns the length of the batch whose header b begins with.
+func batchLen(b []byte) (int, error) {
+	if len(b) < coverageBatch {
+		return 0, malformed("batch of %d bytes", len(b))
+	}
+	n := le.Uint32(b[4:])
+	if n == 0 || n > maxBatch {
+		return 0, malformed("batch of %d extents", n)
+	}
+	return coverageBatch + int(n)*coverageEntry, nil
+}
+
+// parseBatch decodes the batch that b holds exactly.
+func parseBatch(b []byte, at int64, size func(replication.DiskNo) int64) (cs []covered, err error) {
+	n, err := batchLen(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) != n || le.Uint32(b) != crc(b[4:]) || int64(le.Uint64(b[8:])) != at {
+		return nil, malformed("checksum of a coverage batch")
+	}
+	for x := b[coverageBatch:]; len(x) > 0; x = x[coverageEntry:] {
+		d := le.Uint64(x)
+		c := covered{replication.DiskNo(d), replication.Extent{Off: int64(le.Uint64(x[8:])), End: int64(le.Uint64(x[16:]))}}
+		if d >= replication.MaxDisks || size(c.disk) < 0 || c.ext.Check(size(c.disk)) != nil {
+			return nil, malformed("coverage of disk %d %v", d, c.ext)
+		}
+		cs = append(cs, c)
+	}
+	return cs, nil
+}

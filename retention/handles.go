@@ -1,0 +1,98 @@
+package retention
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// handles opens sealed files when they are read and keeps the last used ones open, at most max beside those in use (I12).
+type handles struct {
+	vol volume
+	max int
+
+	mu   sync.Mutex
+	open map[string]*list.Element // of *handle
+	used list.List                // most recently used first
+}
+
+type handle struct {
+	name string
+	f    file
+	refs int
+	gone bool // closed by the last user
+}
+
+func newHandles(vol volume, max int) *handles {
+	return &handles{vol: vol, max: max, open: map[string]*list.Element{}}
+}
+
+func (h *handles) acquire(name string) (*handle, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if el := h.open[name]; el != nil {
+		h.used.MoveToFront(el)
+		x := el.Value.(*handle)
+		x.refs++
+		return x, nil
+	}
+	f, err := h.vol.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	x := &handle{name: name, f: f, refs: 1}
+	h.open[name] = h.used.PushFront(x)
+	for el := h.used.Back(); el != nil && h.used.Len() > h.max; {
+		prev := el.Prev()
+		if y := el.Value.(*handle); y.refs == 0 {
+			y.f.Close() // nothing was written through it
+			h.used.Remove(el)
+			delete(h.open, y.name)
+		}
+		el = prev
+	}
+	return x, nil
+}
+
+func (h *handles) release(x *handle) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if x.refs--; x.refs == 0 && x.gone {
+		x.f.Close()
+	}
+}
+
+// readAt reads exactly len(b) bytes; a file that ends before, or is not there, is a Corruption.
+func (h *handles) readAt(name string, b []byte, off int64) error {
+	x, err := h.acquire(name)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", base(name), err)
+	}
+	defer h.release(x)
+	if err := readFull(x.f, b, off); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return corruptf(name, off, "the file ends before %d bytes that should be here", len(b))
+		}
+		return fmt.Errorf("read %s at %d: %w", name, off, err)
+	}
+	return nil
+}
+
+// forget closes the files that fit, or all for "".
+func (h *handles) forget(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for n, el := range h.open {
+		if name != "" && n != name {
+			continue
+		}
+		x := el.Value.(*handle)
+		if x.gone = true; x.refs == 0 {
+			x.f.Close()
+		}
+		h.used.Remove(el)
+		delete(h.open, n)
+	}
+}

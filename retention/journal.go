@@ -1,0 +1,543 @@
+package retention
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"failback/replication"
+)
+
+// Names within a group's directory.
+const (
+	lockName     = "lock"
+	logName      = "log"
+	retiredName  = "log.retired"
+	coverageName = "coverage"
+	segDir       = "seg"
+	saveDir      = "save"
+	segSuffix    = ".seg"
+	saveSuffix   = ".sav"
+	newSuffix    = ".new"
+	runSuffix    = ".run"
+)
+
+// keptContentIDs is how many records of content ids are kept.
+const keptContentIDs = 2
+
+// tuning holds the bounds of a journal (I12).
+type tuning struct {
+	writeBytes    int   // buffered before a write, and the most that one read or write of a disk has
+	spillEntries  int   // index entries in memory before they are spilled as a run
+	openFiles     int   // sealed files kept open beside those in use
+	readerChunks  int   // index chunks kept for readers, of 5 KiB each
+	readerBlocks  int   // decoded blocks kept for readers, of 64 KiB each
+	moveBlocks    int   // decoded blocks kept by a move
+	disksAtOnce   int   // disks that a move works on at a time
+	progressBytes int64 // written to a disk before the progress is recorded
+	reserve       int64 // bytes left free on the volume when a move is reckoned
+}
+
+var defaultTuning = tuning{
+	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, moveBlocks: 512, disksAtOnce: 8,
+	progressBytes: 1 << 30, reserve: 16 << 20,
+}
+
+// Journal is a group's points on the retention volume. It is safe for concurrent use.
+//
+// After a failed sync of one of its files it is poisoned: nothing is known of what was written before, so every later call fails with that error. Close it
+// and open it again; what was listed is still there.
+type Journal struct {
+	vol     volume
+	dir     string
+	journal uuid
+	id      Identity
+	t       tuning
+	lock    io.Closer
+	files   *handles
+	read    *contents   // for readers
+	chunks  *chunkCache // likewise
+
+	moving sync.Mutex // held by whoever moves the disks
+	cycle  sync.Mutex // held by whoever changes the open cycle's files; taken before mu
+	open   openCycle  // under cycle
+
+	mu      sync.Mutex // guards what follows; held over an append to the log
+	log     *recordLog
+	logFile file
+	bad     error              // poisoned or closed
+	sealed  map[string]*sealed // by path: the files that records of the log name
+
+	now atomic.Pointer[catalog]
+
+	betweenLooks func() // for tests: called by readers between the look in the journal and the read of the disk
+}
+
+// catalog is what readers and moves see: a state and the files that belong to it. It never changes.
+type catalog struct {
+	*state
+	segments []segment
+	saves    []*sealed // in the order they were made
+}
+
+// segment is what the cycle to a point changed.
+type segment struct {
+	point replication.PointID
+	files []*sealed // a later one stands above
+}
+
+// Create makes the journal of a group in dir, which must not exist, or be empty. The journal is durable, and open, when it returns.
+func Create(dir string, id Identity) (*Journal, error) {
+	return create(osVolume{}, dir, id, defaultTuning)
+}
+
+func create(vol volume, dir string, id Identity, t tuning) (_ *Journal, err error) {
+	if id.UUID == "" {
+		var u uuid
+		rand.Read(u[:]) // never fails
+		id.UUID = u.String()
+	}
+	if id.Created.IsZero() {
+		id.Created = time.Now().UTC()
+	}
+	if err := checkIdentity(id); err != nil {
+		return nil, fmt.Errorf("create journal %s: %w", dir, err)
+	}
+	if err := errors.Join(vol.Mkdir(dir), vol.SyncDir(filepath.Dir(dir))); err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	if err := empty(vol, dir); err != nil {
+		return nil, err
+	}
+	lock, err := vol.Lock(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	if err := empty(vol, dir); err != nil { // another may have been faster
+		return nil, err
+	}
+	if err := errors.Join(vol.Mkdir(filepath.Join(dir, segDir)), vol.Mkdir(filepath.Join(dir, saveDir))); err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	payload, err := json.Marshal(id)
+	if err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	name := filepath.Join(dir, logName)
+	if err := removeIfThere(vol, name+newSuffix); err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	f, err := vol.Create(name + newSuffix)
+	if err != nil {
+		return nil, fmt.Errorf("create journal: %w", noSpace(err))
+	}
+	err = newLog(name, f, kindIdentity, payload)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	if err := vol.Rename(name+newSuffix, name); err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	if err := vol.SyncDir(dir); err != nil {
+		return nil, fmt.Errorf("create journal: %w", err)
+	}
+	return load(vol, dir, id.Group, t, lock)
+}
+
+func checkIdentity(id Identity) error {
+	if err := replication.ValidName(string(id.Group)); err != nil {
+		return err
+	}
+	if len(id.Disks) == 0 || len(id.Disks) > replication.MaxDisks || len(id.Targets) != len(id.Disks) {
+		return fmt.Errorf("%d disks and %d targets, want 1 to %d of each", len(id.Disks), len(id.Targets), replication.MaxDisks)
+	}
+	for i, d := range id.Disks {
+		if d.No != replication.DiskNo(i) || d.Size <= 0 || d.Size > replication.MaxDiskSize {
+			return fmt.Errorf("disk %d has number %d and %d bytes", i, d.No, d.Size)
+		}
+	}
+	_, err := parseUUID(id.UUID)
+	return err
+}
+
+// empty says whether a journal may be made in dir: nothing is there, or the leftovers of an attempt that did not come to its end.
+func empty(vol volume, dir string) error {
+	names, err := vol.List(dir)
+	if err != nil {
+		return fmt.Errorf("create journal: %w", err)
+	}
+	for _, n := range names {
+		ok := n == lockName || n == logName+newSuffix
+		if n == segDir || n == saveDir {
+			in, err := vol.List(filepath.Join(dir, n))
+			ok = err == nil && len(in) == 0
+		}
+		if !ok {
+			return fmt.Errorf("create journal: %s is not empty: %q: %w", dir, n, fs.ErrExist)
+		}
+	}
+	return nil
+}
+
+// Open opens a group's journal: it locks it, replays its log and takes up the open cycle where it durably was. It reads the open cycle's unsealed files in
+// whole; the rest by headers only.
+func Open(dir string, group replication.GroupID) (*Journal, error) {
+	return open(osVolume{}, dir, group, defaultTuning)
+}
+
+func open(vol volume, dir string, group replication.GroupID, t tuning) (*Journal, error) {
+	names, err := vol.List(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	if !slices.Contains(names, logName) { // do not leave a lock file in a directory that is not ours
+		return nil, fmt.Errorf("open journal: %s: %w", dir, ErrNotJournal)
+	}
+	lock, err := vol.Lock(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	j, err := load(vol, dir, group, t, lock)
+	if err != nil {
+		lock.Close()
+	}
+	return j, err
+}
+
+// load opens a locked journal.
+func load(vol volume, dir string, group replication.GroupID, t tuning, lock io.Closer) (*Journal, error) {
+	name := filepath.Join(dir, logName)
+	f, err := vol.Open(name)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrNotJournal, err)
+		}
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	j := &Journal{vol: vol, dir: dir, t: t, lock: lock, files: newHandles(vol, t.openFiles), logFile: f, sealed: map[string]*sealed{}}
+	if err := j.replay(name, group); err != nil {
+		j.files.forget("")
+		return nil, fmt.Errorf("open journal: %w", errors.Join(err, f.Close()))
+	}
+	return j, nil
+}
+
+func (j *Journal) replay(name string, group replication.GroupID) (err error) {
+	st := &state{}
+	if j.log, err = openLog(name, j.logFile, st.apply); err != nil {
+		return err
+	}
+	j.id = st.id
+	if err := checkIdentity(j.id); err != nil {
+		return corrupt(name, logStart, err)
+	}
+	if j.id.Group != group {
+		return fmt.Errorf("%w: %s is of %q, not of %q", ErrOtherGroup, j.dir, j.id.Group, group)
+	}
+	if st.retired {
+		return fmt.Errorf("%w: %s was retired", ErrNotJournal, j.dir)
+	}
+	if j.journal, err = parseUUID(j.id.UUID); err != nil {
+		return corrupt(name, logStart, err)
+	}
+	j.read, j.chunks = newContents(&j.id, j.t.readerBlocks), newChunkCache(j.t.readerChunks)
+	// A crash may have left the directories undone, never one that a record stands on.
+	if err := errors.Join(j.vol.Mkdir(j.path(segDir)), j.vol.Mkdir(j.path(saveDir))); err != nil {
+		return err
+	}
+	if err := j.openListed(st); err != nil {
+		return err
+	}
+	j.publish(st)
+	if err := j.sweep(st); err != nil {
+		return err
+	}
+	return j.openCycleFiles(st)
+}
+
+func (j *Journal) path(elem ...string) string {
+	return filepath.Join(append([]string{j.dir}, elem...)...)
+}
+
+// openListed opens every file that a record names.
+func (j *Journal) openListed(st *state) error {
+	take := func(dir string, k fileKind, point replication.PointID, r fileRecord) error {
+		s, err := openSealed(j.files, j.path(dir, r.Name), &j.id, j.journal)
+		if err != nil {
+			return err
+		}
+		if s.hdr.kind != k || point != 0 && s.hdr.point != point {
+			return corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, k, point)
+		}
+		j.sealed[s.name] = s
+		return s.matches(r)
+	}
+	for _, p := range st.records {
+		for _, r := range p.Files {
+			if err := take(segDir, segmentFile, p.Point, r); err != nil {
+				return err
+			}
+		}
+	}
+	for _, r := range st.saves {
+		if err := take(saveDir, saveFile, 0, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes what a crash left: files that no record names and that do not belong to the open cycle.
+func (j *Journal) sweep(st *state) error {
+	for _, dir := range []string{segDir, saveDir} {
+		names, err := j.vol.List(j.path(dir))
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			name := j.path(dir, n)
+			if j.sealed[name] != nil {
+				continue
+			}
+			if dir == segDir && strings.HasSuffix(n, segSuffix) {
+				var p replication.PointID
+				if _, err := fmt.Sscanf(n, "%d-", &p); err != nil || p == 0 {
+					continue // not ours
+				}
+				if p > st.used {
+					return corruptf(j.path(logName), j.log.mark.end, "the log does not know point %d, of which there is %s", p, n)
+				}
+				if st.cycle != nil && st.cycle.Point == p {
+					continue
+				}
+			} else if !strings.HasSuffix(n, saveSuffix) && !strings.HasSuffix(n, newSuffix) && !strings.Contains(n, runSuffix) {
+				continue // not ours
+			}
+			if err := removeIfThere(j.vol, name); err != nil {
+				return err
+			}
+		}
+	}
+	return removeIfThere(j.vol, j.path(coverageName+newSuffix))
+}
+
+// publish makes a state the one that everybody sees.
+func (j *Journal) publish(st *state) {
+	c := &catalog{state: st}
+	for _, p := range st.records {
+		s := segment{point: p.Point}
+		for _, r := range p.Files {
+			s.files = append(s.files, j.sealed[j.path(segDir, r.Name)])
+		}
+		c.segments = append(c.segments, s)
+	}
+	for _, r := range st.saves {
+		c.saves = append(c.saves, j.sealed[j.path(saveDir, r.Name)])
+	}
+	j.now.Store(c)
+}
+
+// commit appends a record, made from the present state, and publishes what follows from it. with are the sealed files that the record names.
+func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.bad != nil {
+		return j.bad
+	}
+	st := j.now.Load().state.clone()
+	v, err := make(st)
+	if err != nil || v == nil {
+		return err
+	}
+	payload, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("record of kind %d: %w", k, err)
+	}
+	// What the log would not replay must not enter it.
+	r := record{kind: k, seq: j.log.mark.seq, payload: payload}
+	if err := st.clone().apply(r); err != nil {
+		return fmt.Errorf("record of kind %d: %w", k, err)
+	}
+	if r.chain, err = j.log.append(k, payload); err != nil {
+		j.bad = j.log.bad
+		return err
+	}
+	if err := st.apply(r); err != nil {
+		panic(fmt.Sprintf("retention: a record that applied does not apply: %v", err))
+	}
+	next := maps.Clone(j.sealed)
+	for _, s := range with {
+		next[s.name] = s
+	}
+	j.sealed = next
+	j.publish(st)
+	return nil
+}
+
+// note returns err; a failed sync poisons the journal: every later call fails.
+func (j *Journal) note(err error) error {
+	var failed *syncError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.bad == nil {
+		j.bad = fmt.Errorf("the journal %s can not go on after a failed sync: %w", j.dir, err)
+	}
+	return err
+}
+
+// usable returns why the journal can not be used.
+func (j *Journal) usable() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.bad
+}
+
+// Close lets go of the journal. The caller has ended its arrivals, moves and readers.
+func (j *Journal) Close() error {
+	j.moving.Lock()
+	defer j.moving.Unlock()
+	j.cycle.Lock()
+	defer j.cycle.Unlock()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.logFile == nil {
+		return nil
+	}
+	err := errors.Join(j.open.close(), j.logFile.Close())
+	j.files.forget("")
+	err = errors.Join(err, j.lock.Close())
+	j.logFile, j.bad = nil, fmt.Errorf("journal %s: %w", j.dir, ErrClosed)
+	if err != nil {
+		return fmt.Errorf("close journal: %w", err)
+	}
+	return nil
+}
+
+// Identity says whose journal it is.
+func (j *Journal) Identity() Identity {
+	id := j.id
+	id.Disks, id.Targets = slices.Clone(id.Disks), slices.Clone(id.Targets)
+	return id
+}
+
+// Generation returns the highest generation that the journal knows; 0 before the first Adopt.
+func (j *Journal) Generation() replication.Generation { return j.now.Load().generation }
+
+// Adopt raises the generation above the journal's own and atLeast, durably, and returns it (I7).
+func (j *Journal) Adopt(atLeast replication.Generation) (g replication.Generation, err error) {
+	err = j.commit(kindGeneration, func(st *state) (any, error) {
+		g = max(st.generation, atLeast) + 1
+		return generationRecord{g}, nil
+	})
+	return g, err
+}
+
+// RecordContentIDs notes the content ids that the disks may carry from now on, by disk number: before the first write of a session (I8). It keeps the last
+// two records: note first the ids found on the disks, if they are others, then the new ones, so that whichever the disks carry after a crash is known.
+func (j *Journal) RecordContentIDs(ids []uint32) error {
+	return j.commit(kindContentIDs, func(st *state) (any, error) {
+		if len(ids) != len(j.id.Disks) {
+			return nil, fmt.Errorf("%w: %d content ids for %d disks", ErrDisks, len(ids), len(j.id.Disks))
+		}
+		if len(st.contentIDs) > 0 && slices.Equal(st.contentIDs[0], ids) {
+			return nil, nil
+		}
+		return contentIDsRecord{ids}, nil
+	})
+}
+
+// ContentIDs returns, by disk number, every content id that a disk may carry because of us, the newest first.
+func (j *Journal) ContentIDs() [][]uint32 {
+	out := make([][]uint32, len(j.id.Disks))
+	for _, ids := range j.now.Load().contentIDs {
+		for d, id := range ids {
+			if !slices.Contains(out[d], id) {
+				out[d] = append(out[d], id)
+			}
+		}
+	}
+	return out
+}
+
+// Points returns the listed points, rising.
+func (j *Journal) Points() []replication.Point { return slices.Clone(j.now.Load().points) }
+
+// Last returns the last listed point; false when there is none.
+func (j *Journal) Last() (replication.Point, bool) { return j.now.Load().last() }
+
+// Point returns a listed point.
+func (j *Journal) Point(id replication.PointID) (replication.Point, error) {
+	c := j.now.Load()
+	i, err := c.point(id)
+	if err != nil {
+		return replication.Point{}, err
+	}
+	return c.points[i], nil
+}
+
+// Head returns the point that the disks show, or showed before a move that is not finished; 0 while they are at no point: before the first baseline is listed.
+func (j *Journal) Head() replication.PointID { return j.now.Load().head }
+
+// Unfinished returns the move that was recorded and not committed, or nil.
+func (j *Journal) Unfinished() *Move { return j.now.Load().move.clone() }
+
+// MarkVerified notes the outcome of comparing a point with the source.
+func (j *Journal) MarkVerified(id replication.PointID, v replication.Verify) error {
+	return j.commit(kindPointVerified, func(st *state) (any, error) {
+		_, err := st.point(id)
+		return verifyRecord{id, v}, err
+	})
+}
+
+// Pin keeps a point from being dropped by policy.
+func (j *Journal) Pin(id replication.PointID) error { return j.pin(id, true) }
+
+// Unpin takes a pin back.
+func (j *Journal) Unpin(id replication.PointID) error { return j.pin(id, false) }
+
+func (j *Journal) pin(id replication.PointID, pinned bool) error {
+	return j.commit(kindPointPinned, func(st *state) (any, error) {
+		i, err := st.point(id)
+		if err == nil && st.points[i].Pinned == pinned {
+			return nil, nil
+		}
+		return pinRecord{id, pinned}, err
+	})
+}
+
+// MarkSuspect marks a point whose tracking was found wanting, and all points before it since the last verified one (I14).
+func (j *Journal) MarkSuspect(id replication.PointID, reason string) error {
+	return j.commit(kindPointsSuspect, func(st *state) (any, error) {
+		i, err := st.point(id)
+		if err != nil {
+			return nil, err
+		}
+		r := suspectRecord{Reason: reason}
+		for ; i >= 0; i-- {
+			p := st.points[i]
+			if p.ID != id && p.Verified != nil && p.Verified.Equal {
+				break
+			}
+			r.Points = append(r.Points, p.ID)
+		}
+		return r, nil
+	})
+}

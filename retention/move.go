@@ -1,0 +1,368 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"failback/replication"
+	"failback/replication/block"
+)
+
+// Disk is what a journal needs of a target. It belongs to the caller, who has checked that it is the one agreed on (I8), and who writes to it only within a
+// cycle that is written through.
+type Disk interface {
+	io.ReaderAt
+	io.WriterAt
+	// Size returns the disk's size in bytes.
+	Size() int64
+	// Zero makes a range read as zeros.
+	Zero(off, n int64) error
+	// NextData returns the first range at or after off that may hold bytes other than zero; start == end == Size() when there is none.
+	NextData(off int64) (start, end int64, err error)
+	// Sync makes durable what was written.
+	Sync() error
+}
+
+// MoveProgress tells how far a move is.
+type MoveProgress struct {
+	Phase string // save, write or sync
+	Done  int64  // bytes of the disks
+	Total int64
+}
+
+// The phases of a move.
+const (
+	PhaseSave  = "save"
+	PhaseWrite = "write"
+	PhaseSync  = "sync"
+)
+
+// Move brings the disks to a listed point. A move that was interrupted is finished first, or taken back when it came from there.
+//
+// It saves what only the disks hold of the bytes that change, records itself, writes each byte once, syncs and commits. A context that ends before the record
+// leaves everything as it was; later, the disks are left in an unfinished move, which a later call finishes or takes back. progress may be nil; it is called from several goroutines, one at a time.
+func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID, progress func(MoveProgress)) error {
+	j.moving.Lock()
+	defer j.moving.Unlock()
+	if err := j.usable(); err != nil {
+		return err
+	}
+	c := j.now.Load()
+	if _, err := c.point(to); err != nil {
+		return err
+	}
+	if c.head == 0 {
+		return ErrNotAtPoint
+	}
+	if err := j.checkDisks(disks); err != nil {
+		return err
+	}
+	m := &mover{j: j, disks: disks, report: progress}
+	if err := m.settle(ctx, to); err != nil {
+		return err
+	}
+	c = j.now.Load()
+	if c.head == to {
+		return nil
+	}
+	if err := m.begin(ctx, c, to); err != nil {
+		return fmt.Errorf("move from point %d to %d: %w", c.head, to, err)
+	}
+	return m.finish(ctx)
+}
+
+func (j *Journal) checkDisks(disks []Disk) error {
+	if len(disks) != len(j.id.Disks) {
+		return fmt.Errorf("%w: %d of %d", ErrDisks, len(disks), len(j.id.Disks))
+	}
+	for d, x := range disks {
+		if x.Size() != j.id.Disks[d].Size {
+			return fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, d, x.Size(), j.id.Disks[d].Size)
+		}
+	}
+	return nil
+}
+
+// EstimateMove returns how many bytes of the disks a move from the head to a point would write.
+func (j *Journal) EstimateMove(to replication.PointID) (int64, error) {
+	c := j.now.Load()
+	if _, err := c.point(to); err != nil {
+		return 0, err
+	}
+	if c.head == 0 {
+		return 0, ErrNotAtPoint
+	}
+	write, _, err := c.reckonMove(context.Background(), c.head, to)
+	return write, err
+}
+
+// reckonMove returns, from the indexes alone, how many bytes a move writes and how many of them only the disks hold.
+func (c *catalog) reckonMove(ctx context.Context, from, to replication.PointID) (write, save int64, err error) {
+	if from == to {
+		return 0, 0, nil
+	}
+	for d := range c.id.Disks {
+		err := c.differing(replication.DiskNo(d), from, to, from, 0, func(sp span) error {
+			write += sp.ext.Len()
+			if sp.in == nil {
+				save += sp.ext.Len()
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return write, save, nil
+}
+
+// mover is one call of Move.
+type mover struct {
+	j     *Journal
+	disks []Disk
+
+	mu     sync.Mutex
+	report func(MoveProgress)
+	phase  string
+	total  int64
+	done   atomic.Int64
+}
+
+func (m *mover) start(phase string, total int64) {
+	m.phase, m.total = phase, total
+	m.done.Store(0)
+	m.advance(0)
+}
+
+func (m *mover) advance(n int64) {
+	done := m.done.Add(n)
+	if m.report == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.report(MoveProgress{m.phase, done, m.total})
+}
+
+// syncing tells that all was written, once it was.
+func (m *mover) syncing() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if done := m.done.Load(); m.report != nil && done == m.total {
+		m.report(MoveProgress{PhaseSync, done, m.total})
+	}
+}
+
+// settle finishes an unfinished move: to where it goes, or, when to is where it came from, back.
+func (m *mover) settle(ctx context.Context, to replication.PointID) error {
+	u := m.j.now.Load().move
+	if u == nil {
+		return nil
+	}
+	if u.From == to {
+		err := m.j.commit(kindMoveTurned, func(*state) (any, error) { return turnRecord{From: u.To, To: u.From}, nil })
+		if err != nil {
+			return err
+		}
+	}
+	return m.finish(ctx)
+}
+
+// begin saves what only the disks hold and records the move: from here on it is unfinished until it is committed.
+func (m *mover) begin(ctx context.Context, c *catalog, to replication.PointID) error {
+	_, need, err := c.reckonMove(ctx, c.head, to)
+	if err != nil {
+		return err
+	}
+	r := moveRecord{From: c.head, To: to}
+	var with []*sealed
+	if need > 0 {
+		s, err := m.save(ctx, c, to, need)
+		if err != nil {
+			return m.j.note(err)
+		}
+		f := s.record()
+		r.Save, with = &f, append(with, s)
+	}
+	if err = ctx.Err(); err == nil {
+		err = m.j.commit(kindMoveStarted, func(*state) (any, error) { return r, nil }, with...)
+	}
+	if err != nil && m.j.usable() == nil { // else the record may be there, and needs its save
+		for _, s := range with {
+			m.j.files.forget(s.name)
+			err = errors.Join(err, removeIfThere(m.j.vol, s.name))
+		}
+	}
+	return err
+}
+
+// finish writes the recorded move's content to the disks, syncs them and commits.
+func (m *mover) finish(ctx context.Context) error {
+	c := m.j.now.Load()
+	u := c.move
+	var total int64
+	for d := range m.disks {
+		err := c.differing(replication.DiskNo(d), u.From, u.To, max(u.From, u.To), u.Done[d], func(sp span) error {
+			total += sp.ext.Len()
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("move from point %d to %d: %w", u.From, u.To, err)
+		}
+	}
+	m.start(PhaseWrite, total)
+	blocks := newContents(&m.j.id, m.j.t.moveBlocks)
+	err := m.eachDisk(ctx, func(ctx context.Context, d replication.DiskNo) error {
+		w := &diskWriter{m: m, to: m.disks[d], no: d, blocks: blocks, buf: make([]byte, 0, max(m.j.t.writeBytes, block.MaxRaw)), recorded: u.Done[d]}
+		return w.run(ctx, c, u)
+	})
+	if err == nil {
+		err = m.j.commit(kindMoveCommitted, func(*state) (any, error) { return commitRecord{u.To}, nil })
+	}
+	if err != nil {
+		return fmt.Errorf("move from point %d to %d: %w", u.From, u.To, err)
+	}
+	return nil
+}
+
+// eachDisk calls fn for every disk, some at a time. The first error ends the context of the others.
+func (m *mover) eachDisk(ctx context.Context, fn func(context.Context, replication.DiskNo) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	errs := make([]error, len(m.disks))
+	if m.j.t.disksAtOnce == 1 {
+		for d := range m.disks {
+			if err := fn(ctx, replication.DiskNo(d)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, m.j.t.disksAtOnce)
+	for d := range m.disks {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if errs[d] = fn(ctx, replication.DiskNo(d)); errs[d] != nil {
+				cancel(errs[d])
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// diskWriter brings one disk to a point. Neighbours are written together, and zeros as ranges.
+type diskWriter struct {
+	m        *mover
+	to       Disk
+	no       replication.DiskNo
+	blocks   *contents
+	buf      []byte             // content of [at, at+len(buf))
+	at       int64              //
+	zero     replication.Extent // or zeros
+	since    int64              // bytes written since the progress was recorded
+	recorded int64              // the progress
+}
+
+func (w *diskWriter) run(ctx context.Context, c *catalog, u *Move) error {
+	err := c.differing(w.no, u.From, u.To, u.To, u.Done[w.no], func(sp span) error {
+		if sp.in == nil {
+			return missing(w.m.j.dir, sp.disk, sp.ext, sp.version)
+		}
+		if w.since >= w.m.j.t.progressBytes || ctx.Err() != nil {
+			if err := w.record(sp.ext.Off); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return w.put(sp)
+	})
+	if err == nil {
+		err = w.flush()
+	}
+	if err != nil {
+		return err
+	}
+	w.m.syncing()
+	if err := w.to.Sync(); err != nil {
+		return fmt.Errorf("sync disk %d: %w", w.no, err)
+	}
+	return nil
+}
+
+// record makes durable what was written, and then that it is.
+func (w *diskWriter) record(done int64) error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	if done == w.recorded {
+		return nil
+	}
+	if err := w.to.Sync(); err != nil {
+		return fmt.Errorf("sync disk %d: %w", w.no, err)
+	}
+	err := w.m.j.commit(kindMoveProgress, func(*state) (any, error) { return progressRecord{w.no, done}, nil })
+	if err != nil {
+		return err
+	}
+	w.since, w.recorded = 0, done
+	return nil
+}
+
+func (w *diskWriter) put(sp span) error {
+	w.since += sp.ext.Len()
+	if sp.kind == block.Zero {
+		if w.zero.End != sp.ext.Off || w.zero.Empty() {
+			if err := w.flush(); err != nil {
+				return err
+			}
+			w.zero = sp.ext
+			return nil
+		}
+		w.zero.End = sp.ext.End
+		return nil
+	}
+	n := len(w.buf)
+	if !w.zero.Empty() || n > 0 && w.at+int64(n) != sp.ext.Off || n+int(sp.ext.Len()) > cap(w.buf) {
+		if err := w.flush(); err != nil {
+			return err
+		}
+		n = 0
+	}
+	if n == 0 {
+		w.at = sp.ext.Off
+	}
+	w.buf = w.buf[:n+int(sp.ext.Len())]
+	if err := w.blocks.read(w.buf[n:], sp); err != nil {
+		w.buf = w.buf[:n]
+		return err
+	}
+	return nil
+}
+
+// flush writes what has gathered.
+func (w *diskWriter) flush() error {
+	if n := len(w.buf); n > 0 {
+		if _, err := w.to.WriteAt(w.buf, w.at); err != nil {
+			return fmt.Errorf("write %d bytes at %d of disk %d: %w", n, w.at, w.no, err)
+		}
+		w.buf = w.buf[:0]
+		w.m.advance(int64(n))
+	}
+	if n := w.zero.Len(); n > 0 {
+		if err := w.to.Zero(w.zero.Off, n); err != nil {
+			return fmt.Errorf("zero %d bytes at %d of disk %d: %w", n, w.zero.Off, w.no, err)
+		}
+		w.zero = replication.Extent{}
+		w.m.advance(n)
+	}
+	return nil
+}

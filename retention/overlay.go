@@ -1,0 +1,224 @@
+package retention
+
+import (
+	"container/heap"
+	"math"
+
+	"failback/replication"
+)
+
+// chunked is an index that lies in chunks: of a sealed file, or a run that a writer has spilled.
+type chunked interface {
+	loadFences() ([]fence, error)
+	chunk(dst []entry, i int64, buf []byte) ([]entry, error)
+}
+
+// cursor walks an index upwards in memory for one chunk.
+type cursor struct {
+	src    chunked
+	in     *sealed // what the spans carry; nil for runs
+	disk   replication.DiskNo
+	whole  bool // all disks; else only disk
+	filter func(entry) bool
+
+	next_ int64 // next chunk
+	es    []entry
+	i     int
+	buf   []byte
+}
+
+func newCursor(s *sealed, disk replication.DiskNo) *cursor {
+	return &cursor{src: s, in: s, disk: disk, next_: -1}
+}
+
+// next returns the next span that ends behind off of the cursor's disk, false at the end. off must not fall.
+func (c *cursor) next(off int64) (span, bool, error) {
+	for {
+		for ; c.i < len(c.es); c.i++ {
+			e := c.es[c.i]
+			if !c.whole && (e.disk < c.disk || e.disk == c.disk && e.ext.End <= off) {
+				continue
+			}
+			if !c.whole && e.disk > c.disk {
+				return span{}, false, nil
+			}
+			if c.filter == nil || c.filter(e) {
+				c.i++
+				return span{e, c.in}, true, nil
+			}
+		}
+		fences, err := c.src.loadFences()
+		if err != nil {
+			return span{}, false, err
+		}
+		if !c.whole {
+			c.next_ = max(c.next_, startChunk(fences, c.disk, off))
+		}
+		c.next_ = max(c.next_, 0)
+		if c.next_ >= int64(len(fences)) || !c.whole && fences[c.next_].disk > c.disk {
+			return span{}, false, nil
+		}
+		if c.buf == nil {
+			c.buf = make([]byte, chunkSize)
+		}
+		if c.es, err = c.src.chunk(c.es[:0], c.next_, c.buf); err != nil {
+			return span{}, false, err
+		}
+		c.next_++
+		c.i = 0
+	}
+}
+
+// feed gives spans that rise and do not overlap; a cursor, or a slice in memory.
+type feed interface {
+	// next returns the next span that ends behind off; off does not fall.
+	next(off int64) (span, bool, error)
+}
+
+type sliceFeed struct {
+	es []entry
+}
+
+func (s *sliceFeed) next(int64) (span, bool, error) {
+	if len(s.es) == 0 {
+		return span{}, false, nil
+	}
+	e := s.es[0]
+	s.es = s.es[1:]
+	return span{entry: e}, true, nil
+}
+
+// noLimit is a limit behind every disk's end.
+const noLimit = math.MaxInt64
+
+// overlay lays indexes over each other: it gives spans that rise and do not overlap, where at each byte the span that stands above wins: the higher
+// version, then the feed of higher rank, then the one written later.
+type overlay struct {
+	heads heads
+}
+
+type head struct {
+	span
+	feed feed
+	rank int
+}
+
+func (h *head) above(o *head) bool {
+	if h.version != o.version {
+		return h.version > o.version
+	}
+	if h.rank != o.rank {
+		return h.rank > o.rank
+	}
+	return h.at > o.at
+}
+
+type heads []*head
+
+func (h heads) Len() int { return len(h) }
+func (h heads) Less(i, j int) bool {
+	a, b := h[i], h[j]
+	if a.disk != b.disk {
+		return a.disk < b.disk
+	}
+	if a.ext.Off != b.ext.Off {
+		return a.ext.Off < b.ext.Off
+	}
+	return a.above(b)
+}
+func (h heads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *heads) Push(x any)   { *h = append(*h, x.(*head)) }
+func (h *heads) Pop() any {
+	o := *h
+	x := o[len(o)-1]
+	*h = o[:len(o)-1]
+	return x
+}
+
+// newOverlay lays feeds over each other, each above those before it.
+func newOverlay(fs []feed) (*overlay, error) {
+	o := &overlay{}
+	for i, f := range fs {
+		sp, ok, err := f.next(0)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			o.heads = append(o.heads, &head{span: sp, feed: f, rank: i})
+		}
+	}
+	heap.Init(&o.heads)
+	return o, nil
+}
+
+// cut moves the lowest head to begin at off at least, taking the feed's next span when nothing is left of it.
+func (o *overlay) cut(disk replication.DiskNo, off int64) error {
+	h := o.heads[0]
+	if h.disk == disk && h.ext.End > off {
+		h.span = h.span.clip(replication.Extent{Off: off, End: h.ext.End})
+		heap.Fix(&o.heads, 0)
+		return nil
+	}
+	sp, ok, err := h.feed.next(off)
+	for err == nil && ok && (sp.disk < disk || sp.disk == disk && sp.ext.End <= off) {
+		sp, ok, err = h.feed.next(off)
+	}
+	if err != nil {
+		return err
+	}
+	if !ok {
+		heap.Pop(&o.heads)
+		return nil
+	}
+	if sp.disk == disk && sp.ext.Off < off {
+		sp = sp.clip(replication.Extent{Off: off, End: sp.ext.End})
+	}
+	h.span = sp
+	heap.Fix(&o.heads, 0)
+	return nil
+}
+
+// seek drops everything of the disk before off.
+func (o *overlay) seek(disk replication.DiskNo, off int64) error {
+	for len(o.heads) > 0 && (o.heads[0].disk < disk || o.heads[0].disk == disk && o.heads[0].ext.Off < off) {
+		if err := o.cut(disk, off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next returns the next span, cut off at limit, and false when there is none that begins before limit.
+func (o *overlay) next(limit int64) (span, bool, error) {
+	if len(o.heads) == 0 || o.heads[0].ext.Off >= limit {
+		return span{}, false, nil
+	}
+	top := o.heads[0]
+	cur := *top
+	// What overlaps: a head below is cut, as cur covers it; a head above ends cur.
+	heap.Pop(&o.heads)
+	end := min(cur.ext.End, limit)
+	for len(o.heads) > 0 && o.heads[0].disk == cur.disk && o.heads[0].ext.Off < end {
+		if o.heads[0].above(&cur) {
+			end = o.heads[0].ext.Off
+			break
+		}
+		if err := o.cut(cur.disk, end); err != nil {
+			return span{}, false, err
+		}
+	}
+	if end < cur.ext.End {
+		top.span = cur.span.clip(replication.Extent{Off: end, End: cur.ext.End})
+		heap.Push(&o.heads, top)
+	} else {
+		sp, ok, err := top.feed.next(end)
+		if err != nil {
+			return span{}, false, err
+		}
+		if ok {
+			top.span = sp
+			heap.Push(&o.heads, top)
+		}
+	}
+	return cur.span.clip(replication.Extent{Off: cur.ext.Off, End: end}), true, nil
+}

@@ -1,0 +1,196 @@
+package retention
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"sync/atomic"
+
+	"failback/replication"
+	"failback/replication/block"
+)
+
+const (
+	readPart  = 1 << 20  // bytes of a disk that a reader looks up at a time
+	holesPart = 16 << 20 // likewise when it looks for holes
+)
+
+// Reader is the content of one disk at one point. It may be used while cycles arrive and while the disks move, by several goroutines. It belongs to its
+// journal and must be closed before it.
+type Reader struct {
+	j      *Journal
+	point  replication.PointID
+	disk   replication.DiskNo
+	target Disk
+	size   int64
+	closed atomic.Bool
+}
+
+// Reader opens a listed point for reading. target is the disk itself, of which only ReadAt and NextData are used.
+func (j *Journal) Reader(p replication.PointID, disk replication.DiskNo, target Disk) (*Reader, error) {
+	if err := j.usable(); err != nil {
+		return nil, err
+	}
+	if _, err := j.now.Load().point(p); err != nil {
+		return nil, err
+	}
+	size := j.id.size(disk)
+	if size < 0 || target.Size() != size {
+		return nil, fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, disk, target.Size(), size)
+	}
+	return &Reader{j: j, point: p, disk: disk, target: target, size: size}, nil
+}
+
+// Size returns the disk's size in bytes.
+func (r *Reader) Size() int64 { return r.size }
+
+// Close ends the reader.
+func (r *Reader) Close() error {
+	r.closed.Store(true)
+	return nil
+}
+
+// ReadAt reads at an offset, as io.ReaderAt says. What comes from the journal was checked against its checksum (I9).
+func (r *Reader) ReadAt(b []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read disk %d at %d", r.disk, off)
+	}
+	for n < len(b) && off < r.size {
+		k := int(min(int64(len(b)-n), r.size-off, readPart))
+		if err := r.part(b[n:n+k], off); err != nil {
+			return n, fmt.Errorf("read point %d: %w", r.point, err)
+		}
+		n, off = n+k, off+int64(k)
+	}
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// look returns what lies where, and the catalog that says so.
+func (r *Reader) look(e replication.Extent) (*catalog, []span, error) {
+	if r.closed.Load() {
+		return nil, nil, fmt.Errorf("reader of point %d: %w", r.point, ErrClosed)
+	}
+	c := r.j.now.Load()
+	if _, err := c.point(r.point); err != nil {
+		return nil, nil, err
+	}
+	ps, err := c.lookup(r.j.chunks, r.disk, r.point, e)
+	return c, ps, err
+}
+
+// part reads a part by the two-step rule: what the journal does not hold is read from the disk, and then looked for in the journal again, as a move may just have
+// saved it there before it wrote over it. The journal wins.
+func (r *Reader) part(b []byte, off int64) error {
+	c, ps, err := r.look(replication.Extent{Off: off, End: off + int64(len(b))})
+	if err != nil {
+		return err
+	}
+	var onDisk []replication.Extent
+	for _, p := range ps {
+		if p.in == nil {
+			onDisk = append(onDisk, p.ext)
+		} else if err := r.copy(b, off, p); err != nil {
+			return err
+		}
+	}
+	if len(onDisk) == 0 {
+		return nil
+	}
+	if f := r.j.betweenLooks; f != nil {
+		f()
+	}
+	for _, e := range onDisk {
+		if err := readFull(r.target, b[e.Off-off:e.End-off], e.Off); err != nil {
+			return fmt.Errorf("disk %d at %d: %w", r.disk, e.Off, err)
+		}
+	}
+	again := r.j.now.Load()
+	if slices.Equal(c.saves, again.saves) {
+		return nil
+	}
+	l := look{cache: r.j.chunks, disk: r.disk, left: onDisk}
+	if err := l.inSaves(again.saves, again.floor()); err != nil {
+		return err
+	}
+	for _, p := range l.found {
+		if err := r.copy(b, off, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copy puts a span's content where it belongs in b, which begins at off.
+func (r *Reader) copy(b []byte, off int64, p span) error {
+	dst := b[p.ext.Off-off : p.ext.End-off]
+	if p.kind == block.Zero {
+		clear(dst)
+		return nil
+	}
+	return r.j.read.read(dst, p)
+}
+
+// NextData returns the first range at or after off that may hold bytes other than zero, as far as that is known without reading; start == end == Size() when
+// there is none.
+func (r *Reader) NextData(off int64) (start, end int64, err error) {
+	for off < r.size {
+		e := replication.Extent{Off: off, End: min(off+holesPart, r.size)}
+		start, end, err := r.nextData(e)
+		if err != nil {
+			return 0, 0, fmt.Errorf("holes of point %d: %w", r.point, err)
+		}
+		if start < end {
+			return start, end, nil
+		}
+		off = e.End
+	}
+	return r.size, r.size, nil
+}
+
+func (r *Reader) nextData(e replication.Extent) (start, end int64, err error) {
+	for {
+		c, ps, err := r.look(e)
+		if err != nil {
+			return 0, 0, err
+		}
+		start, end, err := r.firstData(ps)
+		if err != nil {
+			return 0, 0, err
+		}
+		if slices.Equal(c.saves, r.j.now.Load().saves) { // else a move may have written what the disk told of
+			return start, end, nil
+		}
+	}
+}
+
+// firstData returns the first run of spans that may hold data.
+func (r *Reader) firstData(ps []span) (start, end int64, err error) {
+	for _, p := range ps {
+		d := p.ext
+		if p.in == nil {
+			s, t, err := r.target.NextData(d.Off)
+			if err != nil {
+				return 0, 0, err
+			}
+			d = d.Intersect(replication.Extent{Off: s, End: max(s, t)})
+		} else if p.kind == block.Zero {
+			d.End = d.Off
+		}
+		if start < end && (d.Empty() || d.Off != end) {
+			break
+		}
+		if d.Empty() {
+			continue
+		}
+		if start == end {
+			start = d.Off
+		}
+		if end = d.End; d.End < p.ext.End {
+			break
+		}
+	}
+	return start, end, nil
+}

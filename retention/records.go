@@ -1,0 +1,120 @@
+package retention
+
+import (
+	"time"
+
+	"failback/replication"
+)
+
+// kind says what a record of the log tells. The numbers are part of the format.
+type kind uint16
+
+const (
+	kindIdentity       kind = 1  // Identity; always the first record
+	kindGeneration     kind = 2  // generationRecord
+	kindContentIDs     kind = 3  // contentIDsRecord
+	kindCycleOpened    kind = 4  // replication.Cycle
+	kindCycleDropped   kind = 5  // cycleDroppedRecord
+	kindPointListed    kind = 6  // pointRecord
+	kindMoveStarted    kind = 7  // moveRecord
+	kindMoveProgress   kind = 8  // progressRecord
+	kindMoveTurned     kind = 9  // turnRecord
+	kindMoveCommitted  kind = 10 // commitRecord
+	kindPointVerified  kind = 11 // verifyRecord
+	kindPointPinned    kind = 12 // pinRecord
+	kindPointsSuspect  kind = 13 // suspectRecord
+	kindJournalRetired kind = 14 // nothing: the journal is being removed
+	lastKind                = kindJournalRetired
+)
+
+// Identity says whose journal it is: its first record.
+type Identity struct {
+	Group   replication.GroupID `json:"group"`
+	Disks   []replication.Disk  `json:"disks"`   // by disk number
+	Targets []string            `json:"targets"` // by disk number: where the disks lie, for a person to read
+	Created time.Time           `json:"created"`
+	UUID    string              `json:"uuid"` // names this journal: 32 hexadecimal digits; Create makes one when it is empty
+}
+
+func (id *Identity) size(d replication.DiskNo) int64 {
+	if int64(d) >= int64(len(id.Disks)) {
+		return -1
+	}
+	return id.Disks[d].Size
+}
+
+type generationRecord struct {
+	Generation replication.Generation `json:"generation"`
+}
+
+type contentIDsRecord struct {
+	IDs []uint32 `json:"ids"` // by disk number
+}
+
+type cycleDroppedRecord struct {
+	Point  replication.PointID `json:"point"`
+	Reason string              `json:"reason"`
+}
+
+// fileRecord names a sealed file in such a way that another file in its place is found out.
+type fileRecord struct {
+	Name     string `json:"name"` // within seg or save
+	Size     int64  `json:"size"`
+	Bytes    int64  `json:"bytes"` // of the disks
+	Extents  uint64 `json:"extents"`
+	IndexCRC uint32 `json:"index_crc"`
+}
+
+// diskRecord is what a cycle covered of one disk.
+type diskRecord struct {
+	Disk   replication.DiskNo `json:"disk"`
+	Bytes  int64              `json:"bytes"`
+	Digest []byte             `json:"digest"` // Set.Digest
+}
+
+type pointRecord struct {
+	Point  replication.PointID `json:"point"`
+	Time   time.Time           `json:"time"`
+	Kind   replication.Kind    `json:"kind"`
+	Route  replication.Route   `json:"route"`
+	Bytes  int64               `json:"bytes"`
+	Stored int64               `json:"stored"`
+	Verify *replication.Verify `json:"verified,omitempty"`
+	Disks  []diskRecord        `json:"disks"`
+	Files  []fileRecord        `json:"files"` // by rising generation, session, attempt and lane: a later one wins
+}
+
+type moveRecord struct {
+	From replication.PointID `json:"from"`
+	To   replication.PointID `json:"to"`
+	Save *fileRecord         `json:"save,omitempty"`
+}
+
+type progressRecord struct {
+	Disk replication.DiskNo `json:"disk"`
+	Done int64              `json:"done"` // every byte of the disk before is durable at the move's To
+}
+
+type turnRecord struct {
+	From replication.PointID `json:"from"`
+	To   replication.PointID `json:"to"`
+}
+
+type commitRecord struct {
+	Head replication.PointID `json:"head"`
+}
+
+type verifyRecord struct {
+	Point  replication.PointID `json:"point"`
+	Verify replication.Verify  `json:"verify"`
+}
+
+type pinRecord struct {
+	Point  replication.PointID `json:"point"`
+	Pinned bool                `json:"pinned"`
+}
+
+type suspectRecord struct {
+	Points []replication.PointID `json:"points"`
+	Reason string                `json:"reason"`
+}

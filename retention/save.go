@@ -1,0 +1,256 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"failback/replication"
+	"failback/replication/block"
+)
+
+// saveLevel is how much work goes into compressing what is saved: it must keep up with a disk.
+const saveLevel = block.LevelLZ4
+
+// save copies what a move to a point will overwrite, and only the disks hold, to a save file, sealed and durable when it returns (I4). The disks are not touched.
+func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, need int64) (*sealed, error) {
+	j := m.j
+	if err := j.roomFor(need); err != nil {
+		return nil, err
+	}
+	m.start(PhaseSave, need)
+	name := j.path(saveDir, fmt.Sprintf("%d%s", len(c.saves)+1, saveSuffix))
+	if err := removeIfThere(j.vol, name+newSuffix); err != nil {
+		return nil, err
+	}
+	hdr := fileHeader{kind: saveFile, journal: j.journal, point: c.head, generation: c.generation, group: j.id.Group}
+	w, err := createWriter(j.vol, name+newSuffix, hdr, &j.t)
+	if err != nil {
+		return nil, err
+	}
+	w.synced = true // its name is made durable when it has the right one
+	s := &saver{w: w}
+	err = m.eachDisk(ctx, func(ctx context.Context, d replication.DiskNo) error {
+		x := &diskSaver{s: s, m: m, no: d, from: m.disks[d], buf: make([]byte, max(j.t.writeBytes, block.MaxRaw))}
+		return x.run(ctx, c, to)
+	})
+	var foot footer
+	if err == nil {
+		foot, _, err = w.seal()
+	}
+	err = errors.Join(err, w.close())
+	if err == nil {
+		err = j.vol.Rename(name+newSuffix, name)
+	}
+	if err == nil {
+		err = syncDir(j.vol, j.path(saveDir))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("save what the disks hold: %w", noSpace(err)), removeIfThere(j.vol, name+newSuffix), removeIfThere(j.vol, name))
+	}
+	j.files.forget(name)
+	return &sealed{name: name, h: j.files, hdr: hdr, foot: foot}, nil
+}
+
+// roomFor says whether a save of raw bytes fits, with its headers and index.
+func (j *Journal) roomFor(raw int64) error {
+	free, err := j.vol.Free(j.dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if want := raw + raw/32 + j.t.reserve; want > free {
+		return fmt.Errorf("%w: the move has to save up to %d bytes that only the disks hold, and keeps a reserve of %d; %d are free", ErrNoSpace, raw+raw/32, j.t.reserve, free)
+	}
+	return nil
+}
+
+// saver is the save file that the disks' savers share.
+type saver struct {
+	mu sync.Mutex
+	w  *writer
+}
+
+func (s *saver) append(b *block.Block, version replication.PointID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.append(b, version)
+}
+
+// diskSaver reads one disk. Scattered extents share blocks; zeros become ranges.
+type diskSaver struct {
+	s    *saver
+	m    *mover
+	no   replication.DiskNo
+	from Disk
+
+	enc     block.Encoder
+	buf     []byte             // for reading
+	want    replication.Extent // to be saved, not read yet
+	version replication.PointID
+
+	data    replication.Extent // where the disk may hold data, as far as it told
+	raw     []byte             // content of exts
+	exts    []replication.Extent
+	zeros   []replication.Extent
+	payload []byte
+}
+
+func (x *diskSaver) run(ctx context.Context, c *catalog, to replication.PointID) error {
+	err := c.differing(x.no, c.head, to, c.head, 0, func(sp span) error {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if sp.in != nil {
+			return nil
+		}
+		if x.want.End == sp.ext.Off && x.version == sp.version && !x.want.Empty() {
+			x.want.End = sp.ext.End
+		} else {
+			if err := x.take(); err != nil {
+				return err
+			}
+			if x.version != sp.version {
+				if err := x.flush(); err != nil {
+					return err
+				}
+			}
+			x.want, x.version = sp.ext, sp.version
+		}
+		if x.want.Len() >= int64(len(x.buf)) {
+			return x.take()
+		}
+		return nil
+	})
+	if err == nil {
+		err = x.take()
+	}
+	if err == nil {
+		err = x.flush()
+	}
+	return err
+}
+
+// take reads what is wanted, by what the disk tells of its holes.
+func (x *diskSaver) take() error {
+	for x.want.Off < x.want.End {
+		if x.want.Off >= x.data.End {
+			s, e, err := x.from.NextData(x.want.Off)
+			if err != nil {
+				return fmt.Errorf("holes of disk %d at %d: %w", x.no, x.want.Off, err)
+			}
+			if e <= s { // none up to the end
+				s, e = x.from.Size(), x.from.Size()+1
+			}
+			x.data = replication.Extent{Off: s, End: e}
+		}
+		e := replication.Extent{Off: x.want.Off, End: min(x.want.End, x.data.Off)}
+		if !e.Empty() {
+			if err := x.zero(e); err != nil {
+				return err
+			}
+		} else {
+			e.End = min(x.want.End, x.data.End, e.Off+int64(len(x.buf)))
+			if err := x.copy(e); err != nil {
+				return err
+			}
+		}
+		x.want.Off = e.End
+		x.m.advance(e.Len())
+	}
+	return nil
+}
+
+// copy reads an extent and tells its pages of zeros from the rest.
+func (x *diskSaver) copy(e replication.Extent) error {
+	b := x.buf[:e.Len()]
+	if err := readFull(x.from, b, e.Off); err != nil {
+		return fmt.Errorf("read %d bytes at %d of disk %d: %w", len(b), e.Off, x.no, err)
+	}
+	for len(b) > 0 {
+		zero := replication.IsZero(b[:min(len(b), replication.Page)])
+		n := min(len(b), replication.Page)
+		for n < len(b) && replication.IsZero(b[n:min(len(b), n+replication.Page)]) == zero {
+			n = min(len(b), n+replication.Page)
+		}
+		var err error
+		if part := (replication.Extent{Off: e.Off, End: e.Off + int64(n)}); zero {
+			err = x.zero(part)
+		} else {
+			err = x.add(part, b[:n])
+		}
+		if err != nil {
+			return err
+		}
+		b, e.Off = b[n:], e.Off+int64(n)
+	}
+	return nil
+}
+
+func (x *diskSaver) zero(e replication.Extent) error {
+	if n := len(x.zeros); n > 0 && x.zeros[n-1].End == e.Off {
+		x.zeros[n-1].End = e.End
+		return nil
+	}
+	if len(x.zeros) == block.MaxRanges {
+		if err := x.flushZeros(); err != nil {
+			return err
+		}
+	}
+	x.zeros = append(x.zeros, e)
+	return nil
+}
+
+func (x *diskSaver) add(e replication.Extent, b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), block.MaxRaw-len(x.raw))
+		x.raw = append(x.raw, b[:n]...)
+		part := replication.Extent{Off: e.Off, End: e.Off + int64(n)}
+		if k := len(x.exts); k > 0 && x.exts[k-1].End == part.Off {
+			x.exts[k-1].End = part.End
+		} else {
+			x.exts = append(x.exts, part)
+		}
+		b, e.Off = b[n:], part.End
+		if len(x.raw) == block.MaxRaw || len(x.exts) == block.MaxExtents {
+			if err := x.flushData(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flush writes out what has gathered of one version.
+func (x *diskSaver) flush() error {
+	return errors.Join(x.flushData(), x.flushZeros())
+}
+
+func (x *diskSaver) flushData() error {
+	if len(x.exts) == 0 {
+		return nil
+	}
+	b := block.Block{Disk: x.no, Kind: block.Data, Extents: x.exts, Raw: len(x.raw), CRC: block.Checksum(x.raw)}
+	x.payload, b.Codec = x.enc.Encode(x.payload[:0], x.raw, saveLevel)
+	b.Payload = x.payload
+	if err := x.s.append(&b, x.version); err != nil {
+		return err
+	}
+	x.raw, x.exts = x.raw[:0], x.exts[:0]
+	return nil
+}
+
+func (x *diskSaver) flushZeros() error {
+	if len(x.zeros) == 0 {
+		return nil
+	}
+	b := block.Block{Disk: x.no, Kind: block.Zero, Extents: x.zeros}
+	if err := x.s.append(&b, x.version); err != nil {
+		return err
+	}
+	x.zeros = x.zeros[:0]
+	return nil
+}

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package retention
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+var errQuota = errors.New("quota exceeded")
+
+// lockFile has no lock to offer here that the kernel gives back when the process dies: journals are written on Linux only.
+func lockFile(name string) (io.Closer, error) {
+	return nil, fmt.Errorf("lock %s: %w", name, errors.ErrUnsupported)
+}
+
+func dataSync(f *os.File) error { return f.Sync() }
+
+func (osVolume) Free(dir string) (int64, error) {
+	return 0, fmt.Errorf("space of %s: %w", dir, errors.ErrUnsupported)
+}
