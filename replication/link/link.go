@@ -55,6 +55,14 @@ type Cut struct {
 	UntrackedWhy string
 }
 
+// Codes of problems that the other end acts on.
+const (
+	CodeTrackingLost = "tracking-lost" // what changed since the base is not known: a compare must follow (I10)
+	CodeIncomplete   = "incomplete"    // what is durable of a cycle is not what was sent
+	CodeStale        = "stale"         // a call of an earlier session or generation (I7)
+	CodeUnreachable  = "unreachable"   // the connection ended
+)
+
 // Worker is a process server as its master target sees it.
 type Worker interface {
 	// Probe looks at the sources: sizes, or why they can't be read.

@@ -121,7 +121,7 @@ func (s *shipment) open(ctx context.Context, disks []link.Source) error {
 // openBase finds out how the disk's changes are known. Where they are not, the master target has to compare (I10).
 func (s *shipment) openBase(ctx context.Context, d *diskShip) error {
 	lost := func(err error) error {
-		return &replication.Problem{Code: CodeTrackingLost, Message: fmt.Sprintf("disk %s: what changed since point %d is not known", d.Disk.ID, s.order.Base), Err: err,
+		return &replication.Problem{Code: link.CodeTrackingLost, Message: fmt.Sprintf("disk %s: what changed since point %d is not known", d.Disk.ID, s.order.Base), Err: err,
 			Remedy: "none needed: the master target compares"}
 	}
 	set, known, err := s.images.Changed(ctx, s.order.Point, s.order.Base, d.Disk.No)
@@ -140,9 +140,6 @@ func (s *shipment) openBase(ctx context.Context, d *diskShip) error {
 	}
 	return nil
 }
-
-// CodeTrackingLost is the code of the problem that makes a master target compare.
-const CodeTrackingLost = "tracking-lost"
 
 func (s *shipment) close() {
 	for _, d := range s.disks {

@@ -8,6 +8,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/block"
+	"failback/replication/link"
 	"failback/source"
 )
 
@@ -106,7 +107,7 @@ func (w *worker) diffBase(j job) error {
 		}
 		base, ok, err := d.base.Get(off/replication.Region, w.base[:0])
 		if err != nil || !ok {
-			return &replication.Problem{Code: CodeTrackingLost, Message: fmt.Sprintf("disk %s: the table of point %d has no record at %d", d.Disk.ID, w.order.Base, off), Err: err}
+			return &replication.Problem{Code: link.CodeTrackingLost, Message: fmt.Sprintf("disk %s: the table of point %d has no record at %d", d.Disk.ID, w.order.Base, off), Err: err}
 		}
 		for _, e := range differing(one.region, w.pages, base) {
 			d.mu.Lock()

@@ -1,0 +1,321 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"failback/blockio"
+	"failback/replication"
+	"failback/replication/block"
+	"failback/replication/link"
+	"failback/retention"
+)
+
+// grant begins a session: from now on, calls of an earlier one are refused, and none is under way.
+func (g *group) grant(c replication.Cycle) (uint64, error) {
+	g.gate.Lock()
+	defer g.gate.Unlock()
+	g.session++
+	g.active = true
+	g.reading = c.Base
+	g.through = nil
+	if c.Route == replication.Through {
+		g.through = newThroughCycle(g.journal, g.targets)
+	}
+	return g.session, nil
+}
+
+// revoke ends the session, with what it wrote and did not make durable yet made so.
+func (g *group) revoke() {
+	g.gate.Lock()
+	defer g.gate.Unlock()
+	g.active = false
+	if g.through != nil {
+		if err := g.through.sync(); err != nil {
+			g.log.Error("make what arrived durable", "err", err)
+		}
+		g.through = nil
+	}
+}
+
+// enter returns the group of a call, with its gate held for reading; the caller leaves it by g.gate.RUnlock.
+func (e *Engine) enter(f link.Fence) (*group, error) {
+	g, err := e.group(f.Group)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.isReady(); err != nil {
+		return nil, err
+	}
+	g.gate.RLock()
+	if err := g.checkFence(f.Session); err != nil {
+		g.gate.RUnlock()
+		return nil, err
+	}
+	return g, nil
+}
+
+// checkFence refuses a call of another session than the active one (I7). The gate is held.
+func (g *group) checkFence(s replication.Session) error {
+	switch now := g.journal.Generation(); {
+	case s.Generation != now:
+		return &replication.Problem{Code: link.CodeStale, Message: fmt.Sprintf("group %s: generation %d is not the current %d", g.id, s.Generation, now),
+			Remedy: "none needed: the process server is given a new session"}
+	case !g.active || s.ID != g.session:
+		return &replication.Problem{Code: link.CodeStale, Message: fmt.Sprintf("group %s: session %d has ended (the newest is %d)", g.id, s.ID, g.session),
+			Remedy: "none needed: the process server is given a new session"}
+	}
+	return nil
+}
+
+// Coverage implements link.Authority.
+func (e *Engine) Coverage(_ context.Context, f link.Fence) (map[replication.DiskNo]*replication.Set, error) {
+	g, err := e.enter(f)
+	if err != nil {
+		return nil, err
+	}
+	defer g.gate.RUnlock()
+	cover := map[replication.DiskNo]*replication.Set{}
+	for _, d := range g.journal.Identity().Disks {
+		set := g.journal.Coverage(d.No)
+		cover[d.No] = set
+		g.mu.Lock()
+		g.durable[d.No] = set.Bytes()
+		g.mu.Unlock()
+	}
+	return cover, nil
+}
+
+// Finish implements link.Authority.
+func (e *Engine) Finish(_ context.Context, f link.Fence, totals []replication.Total) (replication.PointID, error) {
+	g, err := e.enter(f)
+	if err != nil {
+		return 0, err
+	}
+	defer g.gate.RUnlock()
+	c := g.journal.OpenCycle()
+	if c == nil || c.Point != f.Point {
+		return 0, fmt.Errorf("group %s: finish of point %d, which is not open", g.id, f.Point)
+	}
+	if g.through != nil {
+		if err := g.through.sync(); err != nil {
+			return 0, err
+		}
+	}
+	p, err := g.journal.List(totals, c.Kind, nil)
+	if errors.Is(err, retention.ErrIncomplete) {
+		return 0, &replication.Problem{Code: link.CodeIncomplete, Message: fmt.Sprintf("group %s: point %d can't be listed", g.id, f.Point), Err: err,
+			Remedy: "none needed: the cycle is made again by comparing"}
+	}
+	if err != nil {
+		return 0, journalProblem(g.id, err)
+	}
+	return p.ID, nil
+}
+
+// Lane implements link.Authority.
+func (e *Engine) Lane(_ context.Context, l replication.Lane) (link.Lane, error) {
+	g, err := e.enter(link.Fence{Session: l.Session, Point: l.Point})
+	if err != nil {
+		return nil, err
+	}
+	defer g.gate.RUnlock()
+	c := g.journal.OpenCycle()
+	if c == nil || c.Point != l.Point {
+		return nil, fmt.Errorf("lane %v: its point is not open", l)
+	}
+	a := &arrival{group: g, lane: l, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
+	if g.through != nil {
+		a.through = g.through
+		return a, nil
+	}
+	if a.journal, err = g.journal.Lane(l); err != nil {
+		return nil, journalProblem(g.id, err)
+	}
+	return a, nil
+}
+
+// arrival is one lane on its way to the disks or into the journal.
+type arrival struct {
+	group   *group
+	lane    replication.Lane
+	compare bool
+	disks   []replication.Disk
+	raw     []byte // one decoded block
+
+	through *throughCycle // exactly one of the two
+	journal *retention.Arrival
+	dirty   int64 // bytes appended to the journal since its last sync
+	closed  bool
+}
+
+// syncEvery bounds how much of a lane would have to be sent again after a power failure.
+const syncEvery = 64 << 20
+
+// Send implements link.Lane: the frame is checked block by block (I9), and written or journalled.
+func (a *arrival) Send(f *block.Frame) error {
+	defer f.Free()
+	a.group.gate.RLock()
+	defer a.group.gate.RUnlock()
+	if err := a.group.checkFence(a.lane.Session); err != nil {
+		return err
+	}
+	for i := range f.Blocks {
+		if err := a.block(&f.Blocks[i]); err != nil {
+			return err
+		}
+	}
+	if a.journal != nil && a.dirty >= syncEvery {
+		a.dirty = 0
+		return a.syncJournal()
+	}
+	return nil
+}
+
+func (a *arrival) block(b *block.Block) error {
+	if int(b.Disk) >= len(a.disks) {
+		return fmt.Errorf("lane %v: disk %d of %d", a.lane, b.Disk, len(a.disks))
+	}
+	if err := b.Check(a.disks[b.Disk].Size); err != nil {
+		return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
+	}
+	if b.Kind == block.Equal && !a.compare {
+		return fmt.Errorf("lane %v: an equal block in a cycle that does not compare", a.lane)
+	}
+	var raw []byte
+	if b.Kind == block.Data {
+		var err error
+		if raw, err = b.Decode(a.raw); err != nil {
+			return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
+		}
+	}
+	if a.through != nil {
+		return a.through.write(b, raw)
+	}
+	if err := a.journal.Append(b); err != nil {
+		return journalProblem(a.group.id, err)
+	}
+	a.dirty += int64(len(b.Payload))
+	return nil
+}
+
+func (a *arrival) syncJournal() error {
+	if err := a.journal.Sync(); err != nil {
+		return journalProblem(a.group.id, err)
+	}
+	return nil
+}
+
+// Flush implements link.Lane.
+func (a *arrival) Flush() error {
+	a.group.gate.RLock()
+	defer a.group.gate.RUnlock()
+	if err := a.group.checkFence(a.lane.Session); err != nil {
+		return err
+	}
+	if a.through != nil {
+		return a.through.sync()
+	}
+	a.closed = true
+	if err := a.journal.Close(); err != nil {
+		return journalProblem(a.group.id, err)
+	}
+	return nil
+}
+
+// Close implements link.Lane: what arrived is kept.
+func (a *arrival) Close() {
+	if a.journal != nil && !a.closed {
+		a.closed = true
+		if err := a.journal.Close(); err != nil {
+			a.group.log.Error("keep what arrived", "lane", a.lane, "err", err)
+		}
+	}
+}
+
+// throughCycle is an open cycle that is written through to the disks. Safe for concurrent use.
+type throughCycle struct {
+	journal *retention.Journal
+	targets []blockio.Target
+
+	mu      sync.Mutex
+	written map[replication.DiskNo]*replication.Set // since the last sync began
+	bytes   int64                                   // data of these
+	syncing sync.Mutex                              // held by the one that syncs
+}
+
+// throughSyncEvery is how much is written through before it is made durable and noted: what is sent again, at most, after a power failure.
+const throughSyncEvery = 512 << 20
+
+func newThroughCycle(j *retention.Journal, targets []blockio.Target) *throughCycle {
+	return &throughCycle{journal: j, targets: targets, written: map[replication.DiskNo]*replication.Set{}}
+}
+
+// write puts a block on its disk. What an equal block tells is noted too: the bytes are on the disk, but perhaps not durable yet.
+func (t *throughCycle) write(b *block.Block, raw []byte) error {
+	disk := t.targets[b.Disk]
+	for _, e := range b.Extents {
+		var err error
+		switch b.Kind {
+		case block.Data:
+			_, err = disk.WriteAt(raw[:e.Len()], e.Off)
+			raw = raw[e.Len():]
+		case block.Zero:
+			err = disk.Zero(e.Off, e.Len())
+		}
+		if err != nil {
+			return targetProblem(disk.Description().Path, err)
+		}
+	}
+	t.mu.Lock()
+	set := t.written[b.Disk]
+	if set == nil {
+		set = &replication.Set{}
+		t.written[b.Disk] = set
+	}
+	for _, e := range b.Extents {
+		set.Add(e)
+	}
+	t.bytes += int64(b.Raw)
+	due := t.bytes >= throughSyncEvery
+	t.mu.Unlock()
+	if due && t.syncing.TryLock() { // the others go on writing
+		defer t.syncing.Unlock()
+		return t.syncLocked()
+	}
+	return nil
+}
+
+// sync makes durable, and notes as durable, all that was written before the call.
+func (t *throughCycle) sync() error {
+	t.syncing.Lock()
+	defer t.syncing.Unlock()
+	return t.syncLocked()
+}
+
+func (t *throughCycle) syncLocked() error {
+	t.mu.Lock()
+	written := t.written
+	t.written, t.bytes = map[replication.DiskNo]*replication.Set{}, 0
+	t.mu.Unlock()
+	if len(written) == 0 {
+		return nil
+	}
+	add := map[replication.DiskNo][]replication.Extent{}
+	var wg sync.WaitGroup
+	errs := make([]error, len(t.targets))
+	for disk, set := range written {
+		add[disk] = set.Extents()
+		wg.Go(func() { errs[disk] = t.targets[disk].Sync() })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil { // the disk is poisoned: nothing more will be noted for it
+		return targetProblem("sync", err)
+	}
+	if err := t.journal.RecordCoverage(add); err != nil {
+		return journalProblem(t.journal.Identity().Group, err)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package mastertarget
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"failback/replication"
+	"failback/replication/link"
+)
+
+// catalogueVersion is the version of the catalogue's layout: buckets "groups" (GroupID → groupRecord), "farewells" (GroupID → farewell) and "meta".
+const catalogueVersion = "1"
+
+// catalogue remembers the groups across restarts. Every change is durable when its method returns.
+type catalogue struct{ db *bbolt.DB }
+
+// groupRecord is what the catalogue knows of a group. Points, head and generation are in its journal.
+type groupRecord struct {
+	Plan    json.RawMessage `json:"plan"` // canonical
+	Created time.Time       `json:"created"`
+	Held    bool            `json:"held"` // a rewind holds the head
+}
+
+// farewell is an order to forget a group that its process server has not been given yet.
+type farewell struct {
+	Worker string    `json:"worker"`
+	Spec   link.Spec `json:"spec"`
+}
+
+var (
+	bucketGroups    = []byte("groups")
+	bucketFarewells = []byte("farewells")
+	bucketMeta      = []byte("meta")
+	keyVersion      = []byte("version")
+)
+
+// openCatalogue opens the catalogue in dir, and makes it where there is none.
+func openCatalogue(dir string) (*catalogue, error) {
+	path := filepath.Join(dir, "catalogue.db")
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if err != nil {
+		return nil, fmt.Errorf("open catalogue %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, b := range [][]byte{bucketGroups, bucketFarewells, bucketMeta} {
+			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		switch v := meta.Get(keyVersion); {
+		case v == nil:
+			return meta.Put(keyVersion, []byte(catalogueVersion))
+		case string(v) != catalogueVersion:
+			return fmt.Errorf("is of version %s, this program knows %s", v, catalogueVersion)
+		}
+		return nil
+	})
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("catalogue %s: %w", path, err)
+	}
+	return &catalogue{db}, nil
+}
+
+func (c *catalogue) close() error { return c.db.Close() }
+
+func (c *catalogue) put(bucket []byte, id replication.GroupID, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := c.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(id), b) }); err != nil {
+		return fmt.Errorf("write %s of the catalogue: %w", id, err)
+	}
+	return nil
+}
+
+func (c *catalogue) remove(bucket []byte, id replication.GroupID) error {
+	if err := c.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Delete([]byte(id)) }); err != nil {
+		return fmt.Errorf("remove %s from the catalogue: %w", id, err)
+	}
+	return nil
+}
+
+// each calls f for every record of a bucket, in the order of the groups' names.
+func each[T any](c *catalogue, bucket []byte, f func(replication.GroupID, T) error) error {
+	return c.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucket).ForEach(func(k, b []byte) error {
+			var v T
+			if err := json.Unmarshal(b, &v); err != nil {
+				return fmt.Errorf("catalogue record %s: %w", k, err)
+			}
+			return f(replication.GroupID(k), v)
+		})
+	})
+}

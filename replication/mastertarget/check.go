@@ -1,0 +1,248 @@
+package mastertarget
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"failback/blockio"
+	"failback/replication"
+	"failback/replication/plan"
+	"failback/retention"
+)
+
+// maxSkew is how far the clocks of the two sides may be apart before it is worth a word.
+const maxSkew = 30 * time.Second
+
+// preflight looks at a plan with the eyes of this master target.
+type preflight struct {
+	engine   *Engine
+	plan     *plan.Plan
+	known    *group // the group, where it is protected already
+	findings []replication.Finding
+	sizes    []int64 // of the sources, by disk number; 0: not known
+	exists   []bool  // the target does
+	adopt    bool    // a journal of this very group is there, from an earlier protection
+}
+
+func (f *preflight) find(s replication.Severity, code, subject, message, remedy string) {
+	f.findings = append(f.findings, replication.Finding{Severity: s, Code: code, Subject: subject, Message: message, Remedy: remedy})
+}
+
+func (f *preflight) problem(subject string, err error) {
+	p := replication.AsProblem(err)
+	f.find(replication.Error, p.Code, subject, p.Error(), p.Remedy)
+}
+
+func (f *preflight) failed() bool {
+	return slices.ContainsFunc(f.findings, func(x replication.Finding) bool { return x.Severity == replication.Error })
+}
+
+// Check implements transport.Operations.
+func (e *Engine) Check(ctx context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error) {
+	p, err := plan.Parse(planYAML)
+	if err != nil {
+		return "", nil, err
+	}
+	f := e.preflight(ctx, p)
+	return p.Group, f.findings, nil
+}
+
+// preflight runs all checks that the earlier ones leave sense in.
+func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
+	f := &preflight{engine: e, plan: p, sizes: make([]int64, len(p.Disks())), exists: make([]bool, len(p.Disks()))}
+	f.findings = append(f.findings, p.Findings()...)
+	if g, err := e.group(p.Group); err == nil {
+		f.known = g
+		if !bytes.Equal(g.plan.Canonical(), p.Canonical()) {
+			f.find(replication.Error, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected already, by another plan", p.Group),
+				"use the plan it was protected with, give this one another name, or unprotect the group first")
+			return f
+		}
+		f.find(replication.Info, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected by this plan already", p.Group), "none needed: reprotect carries on")
+	}
+	if err := checkRetention(e.cfg.Retention); err != nil {
+		f.problem(e.cfg.Retention, err)
+	}
+	if f.failed() {
+		return f
+	}
+	f.sources(ctx)
+	if f.known == nil {
+		f.journal()
+		f.targets()
+	}
+	return f
+}
+
+// sources asks the process server to look.
+func (f *preflight) sources(ctx context.Context) {
+	wait, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	w, err := f.engine.waitWorker(wait, f.plan.ProcessServer)
+	if err != nil {
+		f.problem(f.plan.ProcessServer, notConnected(f.plan.ProcessServer))
+		return
+	}
+	if skew := w.Skew.Abs(); skew > maxSkew {
+		f.find(replication.Warning, "clock-skew", w.Name, fmt.Sprintf("the clock of process server %s is %s away from this master target's", w.Name, skew.Round(time.Second)),
+			"synchronise both with NTP: points are named by the process server's time")
+	}
+	probed, err := w.Probe(ctx, specOf(f.plan, nil, replication.Session{Group: f.plan.Group}))
+	if err != nil {
+		f.problem(f.plan.ProcessServer, err)
+		return
+	}
+	disks := f.plan.Disks()
+	for _, p := range probed {
+		if int(p.Disk) >= len(disks) {
+			continue
+		}
+		d := disks[p.Disk]
+		switch {
+		case p.Problem != nil:
+			f.problem(string(d.Name), p.Problem)
+		case p.Size <= 0 || p.Size%blockio.SectorSize != 0 || p.Size > replication.MaxDiskSize:
+			f.find(replication.Error, "source-size", string(d.Name), fmt.Sprintf("disk %s: source %s has %d bytes", d.Name, d.Path(), p.Size), "a disk is a positive multiple of 512 bytes, at most 64 TiB")
+		default:
+			f.sizes[p.Disk] = p.Size
+			if p.View == "none" {
+				f.find(replication.Warning, "no-snapshot", string(d.Name), fmt.Sprintf("disk %s: no stable view of source %s can be made", d.Name, d.Path()),
+					"keep the disk still while it is read, put it on xfs or btrfs, or give snapshot and release commands in the plan")
+			}
+		}
+	}
+}
+
+// journal looks at what is in the group's place on the retention volume.
+func (f *preflight) journal() {
+	dir := f.engine.journalDir(f.plan.Group)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return
+	}
+	j, err := retention.Open(dir, f.plan.Group)
+	if err != nil {
+		f.problem(dir, journalProblem(f.plan.Group, err))
+		return
+	}
+	defer j.Close()
+	id := j.Identity()
+	same := len(id.Disks) == len(f.plan.Disks())
+	for i, d := range f.plan.Disks() {
+		same = same && id.Disks[i].ID == d.Name && id.Targets[i] == d.Target && (f.sizes[i] == 0 || id.Disks[i].Size == f.sizes[i])
+	}
+	if !same {
+		f.find(replication.Error, "journal", dir, fmt.Sprintf("%s holds the journal of a group %s with other disks", dir, f.plan.Group),
+			"move the directory away if its points are not needed any more, or use the plan that it was made with")
+		return
+	}
+	f.adopt = true
+	f.find(replication.Info, "journal", dir, fmt.Sprintf("%s holds this group's journal with %d points: they stay", dir, len(j.Points())), "none needed")
+}
+
+// targets looks at the disks to be written.
+func (f *preflight) targets() {
+	seen := map[[2]uint64]replication.DiskID{}
+	for _, d := range f.plan.Disks() {
+		name := string(d.Name)
+		if inside(d.Target, f.engine.cfg.Retention) {
+			f.find(replication.Error, "target-in-retention", name, fmt.Sprintf("disk %s: target %s lies in the retention directory %s", d.Name, d.Target, f.engine.cfg.Retention),
+				"put the target on a datastore: the retention volume is for the journal only")
+			continue
+		}
+		if other := f.engine.holder(d.Target); other != "" {
+			f.find(replication.Error, "target-in-use", name, fmt.Sprintf("disk %s: target %s belongs to group %s", d.Name, d.Target, other), "give each disk a target of its own")
+			continue
+		}
+		desc, err := blockio.Probe(d.Target)
+		if errors.Is(err, fs.ErrNotExist) {
+			f.absent(d)
+			continue
+		}
+		if err != nil {
+			f.problem(name, targetProblem(d.Target, err))
+			continue
+		}
+		f.exists[d.No] = true
+		if desc.TargetRefusal != "" {
+			f.find(replication.Error, "target-refused", name, fmt.Sprintf("disk %s: target %s: %s", d.Name, d.Target, desc.TargetRefusal), "give another target, or put this one in order as the message says")
+			continue
+		}
+		if size := f.sizes[d.No]; size != 0 && desc.Size != size {
+			f.find(replication.Error, "size-differs", name, fmt.Sprintf("disk %s: source %s has %d bytes, target %s has %d", d.Name, d.Path(), size, d.Target, desc.Size),
+				"give a target of the source's size, or a path where none exists: it is created then")
+		}
+		key := [2]uint64{desc.Device, desc.Inode}
+		if other, twice := seen[key]; twice {
+			f.find(replication.Error, "target-twice", name, fmt.Sprintf("disk %s: target %s is the same disk as that of %s", d.Name, d.Target, other), "give each disk a target of its own")
+			continue
+		}
+		seen[key] = d.Name
+		if t, err := blockio.OpenTarget(d.Target, blockio.TargetOptions{}); err != nil && !f.adopt {
+			f.problem(name, targetProblem(d.Target, err))
+		} else if err == nil {
+			t.Close()
+		}
+		for _, n := range desc.Notices {
+			f.find(replication.Info, "target", name, fmt.Sprintf("disk %s: target %s: %s", d.Name, d.Target, n), "none needed")
+		}
+	}
+}
+
+// absent looks at where a target is to be created.
+func (f *preflight) absent(d plan.GroupDisk) {
+	if f.adopt {
+		f.find(replication.Error, "target-missing", string(d.Name), fmt.Sprintf("disk %s: target %s is missing, but the group's journal needs it", d.Name, d.Target),
+			"put the target back, or move the journal away to begin anew")
+		return
+	}
+	dir := filepath.Dir(d.Target)
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+		f.find(replication.Error, "8061", string(d.Name), fmt.Sprintf("disk %s: %s, where target %s would be created, is no directory", d.Name, dir, filepath.Base(d.Target)), "mount the datastore, or make the directory")
+		return
+	}
+	if strings.HasPrefix(d.Target, "/dev/") {
+		f.find(replication.Error, "target-missing", string(d.Name), fmt.Sprintf("disk %s: device %s does not exist", d.Name, d.Target), "attach the disk to the master target; a device is never created")
+	}
+}
+
+// inside says whether path lies in dir, symbolic links followed as far as they exist.
+func inside(path, dir string) bool {
+	real := func(p string) string {
+		if r, err := filepath.EvalSymlinks(p); err == nil {
+			return r
+		}
+		if r, err := filepath.EvalSymlinks(filepath.Dir(p)); err == nil {
+			return filepath.Join(r, filepath.Base(p))
+		}
+		return filepath.Clean(p)
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(real(abs), real(path))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// holder returns the group that has the target already, or "".
+func (e *Engine) holder(target string) replication.GroupID {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id, g := range e.groups {
+		for _, d := range g.plan.Disks() {
+			if filepath.Clean(d.Target) == filepath.Clean(target) {
+				return id
+			}
+		}
+	}
+	return ""
+}

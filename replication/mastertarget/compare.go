@@ -1,0 +1,202 @@
+package mastertarget
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"failback/replication"
+	"failback/replication/link"
+)
+
+// Compare implements link.Authority. It shows the content that the session's cycle is compared with: the disks themselves for a first baseline, a point otherwise.
+func (e *Engine) Compare(ctx context.Context, f link.Fence, disk replication.DiskNo, extents []replication.Extent) (link.Comparison, error) {
+	g, err := e.enter(f)
+	if err != nil {
+		return nil, err
+	}
+	defer g.gate.RUnlock()
+	content, err := g.content(g.reading, disk)
+	if err != nil {
+		return nil, err
+	}
+	size := content.Size()
+	if len(extents) == 0 {
+		extents = []replication.Extent{{End: size}}
+	}
+	for _, x := range extents {
+		if x.Off%replication.Region != 0 || x.Check((size+replication.Region-1)&^(replication.Region-1)) != nil {
+			content.Close()
+			return nil, fmt.Errorf("compare disk %d of group %s: %v is not whole regions of a disk of %d bytes", disk, g.id, x, size)
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	c := &comparison{cancel: cancel, sides: make(chan (<-chan told), compareAhead)}
+	go c.run(ctx, content, extents, func() error { return g.still(f) })
+	return c, nil
+}
+
+// still says whether the session of a call is active.
+func (g *group) still(f link.Fence) error {
+	g.gate.RLock()
+	defer g.gate.RUnlock()
+	return g.checkFence(f.Session)
+}
+
+// Pages implements link.Authority.
+func (e *Engine) Pages(_ context.Context, f link.Fence, disk replication.DiskNo, off int64) ([]replication.Hash, error) {
+	g, err := e.enter(f)
+	if err != nil {
+		return nil, err
+	}
+	defer g.gate.RUnlock()
+	content, err := g.content(g.reading, disk)
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	if off < 0 || off%replication.Region != 0 || off >= content.Size() {
+		return nil, fmt.Errorf("pages of disk %d of group %s: no region at %d", disk, g.id, off)
+	}
+	b := regionBuffers.Get().(*[]byte)
+	defer regionBuffers.Put(b)
+	return hashRegion(content, off, *b)
+}
+
+// content opens a disk at a point; 0: as it stands.
+func (g *group) content(p replication.PointID, disk replication.DiskNo) (link.Content, error) {
+	if int(disk) >= len(g.targets) {
+		return nil, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("group %s has no disk %d", g.id, disk)}
+	}
+	if p == 0 {
+		return standing{g.targets[disk]}, nil
+	}
+	r, err := g.journal.Reader(p, disk, g.targets[disk])
+	if err != nil {
+		return nil, journalProblem(g.id, err)
+	}
+	return r, nil
+}
+
+// standing is a disk as it stands: its Close leaves the disk open.
+type standing struct {
+	disk interface {
+		io.ReaderAt
+		Size() int64
+		NextData(off int64) (start, end int64, err error)
+	}
+}
+
+func (s standing) ReadAt(p []byte, off int64) (int, error)          { return s.disk.ReadAt(p, off) }
+func (s standing) Size() int64                                      { return s.disk.Size() }
+func (s standing) NextData(off int64) (start, end int64, err error) { return s.disk.NextData(off) }
+func (s standing) Close() error                                     { return nil }
+
+// Bounds of one comparison: regions read and hashed at a time, and told ahead of who asks.
+const (
+	compareWorkers = 2
+	compareAhead   = 32
+)
+
+var regionBuffers = newBufferPool(replication.Region)
+
+type told struct {
+	link.Side
+	err error
+}
+
+// comparison reads and hashes ahead; Next takes in order.
+type comparison struct {
+	cancel context.CancelFunc
+	sides  chan (<-chan told) // in rising order
+}
+
+func (c *comparison) Close() { c.cancel() }
+
+func (c *comparison) Next() (link.Side, error) {
+	one, more := <-c.sides
+	if !more {
+		return link.Side{}, io.EOF
+	}
+	t := <-one
+	return t.Side, t.err
+}
+
+// run makes the sides, rising, until ctx ends. It closes the content when nothing reads it any more.
+func (c *comparison) run(ctx context.Context, content link.Content, extents []replication.Extent, still func() error) {
+	places := make(chan struct{}, compareWorkers)
+	defer content.Close()
+	defer func() { // wait for all hashing to end
+		for range compareWorkers {
+			places <- struct{}{}
+		}
+	}()
+	defer close(c.sides)
+	give := func(ch <-chan told) bool {
+		select {
+		case c.sides <- ch:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	known := func(t told) bool {
+		ch := make(chan told, 1)
+		ch <- t
+		return give(ch)
+	}
+	size := content.Size()
+	for _, x := range extents {
+		x.End = min(x.End, size)
+		for off := x.Off; off < x.End; {
+			if err := ctx.Err(); err != nil {
+				return
+			}
+			data, _, err := content.NextData(off)
+			if err == nil {
+				err = still()
+			}
+			if err != nil {
+				known(told{err: err})
+				return
+			}
+			if zero := min(data&^(replication.Region-1), x.End); data >= size || zero > off {
+				if data >= size {
+					zero = x.End
+				}
+				if !known(told{Side: link.Side{Extent: replication.Extent{Off: off, End: zero}, Zero: true}}) {
+					return
+				}
+				off = zero
+				continue
+			}
+			region := replication.Extent{Off: off, End: min(off+replication.Region, size)}
+			ch := make(chan told, 1)
+			places <- struct{}{}
+			go func() {
+				defer func() { <-places }()
+				b := regionBuffers.Get().(*[]byte)
+				defer regionBuffers.Put(b)
+				pages, err := hashRegion(content, region.Off, *b)
+				if err != nil {
+					ch <- told{err: err}
+					return
+				}
+				ch <- told{Side: link.Side{Extent: region, Hash: replication.HashRegion(pages)}}
+			}()
+			if !give(ch) {
+				return
+			}
+			off = region.End
+		}
+	}
+}
+
+// hashRegion returns the hashes of the pages of the region at off, read into b.
+func hashRegion(content link.Content, off int64, b []byte) ([]replication.Hash, error) {
+	b = b[:min(replication.Region, content.Size()-off)]
+	if n, err := content.ReadAt(b, off); n < len(b) {
+		return nil, fmt.Errorf("read region at %d: %w", off, err)
+	}
+	return replication.HashPages(make([]replication.Hash, 0, replication.Region/replication.Page), b), nil
+}

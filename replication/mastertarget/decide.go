@@ -1,0 +1,58 @@
+package mastertarget
+
+import (
+	"time"
+
+	"failback/replication"
+)
+
+// requests are what operators asked of a group's loop.
+type requests struct {
+	cut    []chan<- cutAnswer // waiting for the number of the next point
+	verify []*verifyRequest   // waiting to be worked on
+	wake   chan struct{}      // holds one
+}
+
+type cutAnswer struct {
+	point replication.PointID
+	err   error
+}
+
+// situation is all that decide looks at.
+type situation struct {
+	now        time.Time
+	open       bool          // a cycle is open
+	points     int           // listed
+	last       time.Time     // when the last listed point was cut
+	interval   time.Duration // between crash-consistent points
+	cuts       int           // requests to cut
+	verifies   int           // requests to verify
+	unreleased bool          // the source was not yet told to release what came before the last point
+}
+
+// step is what the group's loop does next.
+type step string
+
+const (
+	stepCycle   step = "cycle"   // go on with the open cycle, or begin one
+	stepRelease step = "release" // let the source release earlier points
+	stepVerify  step = "verify"
+	stepWait    step = "wait" // until something is asked for, or the time given
+)
+
+// decide says what is next, and for stepWait until when. An open cycle goes first: releasing would take its cut away. Releasing comes before a new
+// cut, so that a source holds no more than two points.
+func decide(s situation) (step, time.Time) {
+	due := s.last.Add(s.interval)
+	switch {
+	case s.open, s.points == 0:
+		return stepCycle, time.Time{}
+	case s.unreleased:
+		return stepRelease, time.Time{}
+	case s.verifies > 0: // before a new cut: the source still has the point
+		return stepVerify, time.Time{}
+	case s.cuts > 0, !due.After(s.now):
+		return stepCycle, time.Time{}
+	}
+	return stepWait, due
+}

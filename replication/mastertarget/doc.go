@@ -1,0 +1,22 @@
+// Package mastertarget is the authority's engine: it owns a master target's groups, their disks, journals and points, and gives process servers orders.
+//
+// Each group has one goroutine that gives orders, one after another (loop.go): it asks decide, a pure function, what is next, and does it. A second one
+// moves the disks (move.go), since cycles go on arriving while disks move.
+//
+//	                targets open,            first point
+//	                journal open             listed
+//	 ── checking ──────────────► baseline ───────────────► protected ◄───────────┐
+//	       │  ▲                     │                       │  ▲  │ rewind        │ advance to
+//	can't  │  │ tried again         │          tracking lost│  │  ▼               │ the latest
+//	open   ▼  │ by itself           │                       ▼  │ held ────────────┘
+//	      error                     │               resyncing ─┘ point listed
+//	                                │                       │
+//	                                └──► unprotected ◄──────┘  from any state, at the operator's word: the group is forgotten
+//
+// A cycle: cut at the source → record the open cycle durably (Begin) → ship → list the point → let the source release the earlier one (I6) → move the
+// disks forward, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
+// listing by the totals, the move by its record.
+//
+// The catalogue (bbolt, in the state directory) says which groups there are, by which plan, and whether a rewind holds the head. All else is in the
+// group's journal, which outranks it.
+package mastertarget

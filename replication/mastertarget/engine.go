@@ -1,0 +1,226 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"failback/replication"
+	"failback/replication/link"
+	"failback/replication/plan"
+)
+
+// Config sets an Engine up.
+type Config struct {
+	State     string // state directory: the catalogue
+	Retention string // retention volume: a directory per group
+	Log       *slog.Logger
+}
+
+// Engine is a master target. It implements what transport serves: transport.MasterTarget and transport.Operations.
+type Engine struct {
+	cfg Config
+	cat *catalogue
+	ctx context.Context // ends when the engine closes
+	end context.CancelFunc
+	wg  sync.WaitGroup
+
+	admin sync.Mutex // held while a group comes or goes
+
+	mu      sync.Mutex
+	groups  map[replication.GroupID]*group
+	workers map[string]*worker
+	news    chan struct{} // closed, and made anew, when something changed that somebody may wait for
+}
+
+// worker is a process server that has connected at least once.
+type worker struct {
+	link.Peer
+	link.Worker
+	since time.Time       // connected, or gone, since then
+	ctx   context.Context // ends when it has gone, or another of its name has come
+	leave context.CancelCauseFunc
+}
+
+func (w *worker) connected() bool { return w.ctx.Err() == nil }
+
+// errGone is the cause of the end of a worker's context.
+var errGone = errors.New("the connection to the process server ended")
+
+// Open starts a master target: its groups go on where they were.
+func Open(cfg Config) (*Engine, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	if err := checkRetention(cfg.Retention); err != nil {
+		return nil, err
+	}
+	cat, err := openCatalogue(cfg.State)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, cat: cat, groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, news: make(chan struct{})}
+	e.ctx, e.end = context.WithCancel(context.Background())
+	err = each(cat, bucketGroups, func(id replication.GroupID, r groupRecord) error {
+		p, err := plan.Parse(r.Plan)
+		if err != nil {
+			return fmt.Errorf("plan of group %s in the catalogue: %w", id, err)
+		}
+		e.groups[id] = newGroup(e, p, r)
+		return nil
+	})
+	if err != nil {
+		cat.close()
+		return nil, err
+	}
+	for _, g := range e.groups {
+		g.start()
+	}
+	return e, nil
+}
+
+// Close stops all work at a safe place and closes disks, journals and the catalogue.
+func (e *Engine) Close() error {
+	e.end()
+	e.wg.Wait()
+	return e.cat.close()
+}
+
+// checkRetention says whether the retention volume can be written: made sure by writing.
+func checkRetention(dir string) error {
+	st, err := os.Stat(dir)
+	if err == nil && !st.IsDir() {
+		err = errors.New("is not a directory")
+	}
+	if err != nil {
+		return &replication.Problem{Code: "retention", Message: "retention volume " + dir, Err: err,
+			Remedy: "mount the retention volume, or give the directory where it is mounted with --retention"}
+	}
+	f, err := os.CreateTemp(dir, ".failback-write-test-*")
+	if err == nil {
+		f.Close()
+		err = os.Remove(f.Name())
+	}
+	if err != nil {
+		return &replication.Problem{Code: "retention", Message: "retention volume " + dir + " can't be written", Err: err,
+			Remedy: "mount it read-write, and let this process write there"}
+	}
+	return nil
+}
+
+func (e *Engine) journalDir(id replication.GroupID) string {
+	return filepath.Join(e.cfg.Retention, string(id))
+}
+
+// changed wakes all that wait for something to change.
+func (e *Engine) changed() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.news)
+	e.news = make(chan struct{})
+}
+
+// wait calls ready until it returns true or ctx ends, each time something has changed.
+func (e *Engine) wait(ctx context.Context, ready func() bool) error {
+	for {
+		e.mu.Lock()
+		news := e.news
+		e.mu.Unlock()
+		if ready() {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-e.ctx.Done():
+			return errClosing
+		}
+	}
+}
+
+var errClosing = &replication.Problem{Code: "closing", Message: "the master target is shutting down", Remedy: "start it and try again"}
+
+func (e *Engine) group(id replication.GroupID) (*group, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	g := e.groups[id]
+	if g == nil {
+		return nil, &replication.Problem{Code: "no-such-group", Message: fmt.Sprintf("there is no group %q here", id), Remedy: "`failback status` lists the groups"}
+	}
+	return g, nil
+}
+
+// Connected takes a process server. The newest of a name wins: the one before it has lost its connection and does not know it yet.
+func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
+	ctx, leave := context.WithCancelCause(e.ctx)
+	now := &worker{Peer: p, Worker: w, since: time.Now(), ctx: ctx, leave: leave}
+	e.mu.Lock()
+	before := e.workers[p.Name]
+	e.workers[p.Name] = now
+	e.mu.Unlock()
+	if before != nil {
+		before.leave(errGone)
+	}
+	e.cfg.Log.Info("process server connected", "name", p.Name, "version", p.Version, "skew", p.Skew)
+	e.changed()
+	e.wg.Go(func() { e.sayFarewell(now) })
+	return func() {
+		leave(errGone)
+		e.mu.Lock()
+		now.since = time.Now()
+		e.mu.Unlock()
+		e.cfg.Log.Info("process server gone", "name", p.Name)
+		e.changed()
+	}, nil
+}
+
+// worker returns the process server of that name if it is connected.
+func (e *Engine) worker(name string) *worker {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.workers[name]; w != nil && w.connected() {
+		return w
+	}
+	return nil
+}
+
+// waitWorker returns the process server of that name, once it is connected.
+func (e *Engine) waitWorker(ctx context.Context, name string) (w *worker, err error) {
+	err = e.wait(ctx, func() bool { w = e.worker(name); return w != nil })
+	return w, err
+}
+
+// sayFarewell gives the process server the orders to forget groups that ended while it was away.
+func (e *Engine) sayFarewell(w *worker) {
+	due := map[replication.GroupID]farewell{}
+	err := each(e.cat, bucketFarewells, func(id replication.GroupID, f farewell) error {
+		if f.Worker == w.Name {
+			due[id] = f
+		}
+		return nil
+	})
+	if err != nil {
+		e.cfg.Log.Error("read farewells", "err", err)
+	}
+	for id, f := range due {
+		if _, err := e.group(id); err == nil { // protected again since: its snapshots are in use
+			continue
+		}
+		if err := w.Forget(w.ctx, f.Spec); err != nil {
+			e.cfg.Log.Warn("process server did not forget a group", "group", id, "name", w.Name, "err", err)
+			continue
+		}
+		if err := e.cat.remove(bucketFarewells, id); err != nil {
+			e.cfg.Log.Error("remove farewell", "group", id, "err", err)
+		}
+	}
+}

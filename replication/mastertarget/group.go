@@ -1,0 +1,349 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"failback/blockio"
+	"failback/replication"
+	"failback/replication/link"
+	"failback/replication/plan"
+	"failback/retention"
+)
+
+// group is one replication group.
+type group struct {
+	engine *Engine
+	id     replication.GroupID
+	plan   *plan.Plan
+	log    *slog.Logger
+	ctx    context.Context // ends with the engine, or when the group is unprotected
+	end    context.CancelFunc
+	wg     sync.WaitGroup // the group's goroutines
+
+	journal *retention.Journal // set once, by open, before ready is closed
+	targets []blockio.Target   // likewise, by disk number
+	ready   chan struct{}
+
+	// gate is held for reading by every call of a process server that touches the open cycle, and for writing when a session begins or ends:
+	// when the lock is held for writing, no call of an earlier session is under way and none can begin (I7).
+	gate    sync.RWMutex
+	session uint64                       // the newest granted
+	active  bool                         // the session may call
+	reading replication.PointID          // what Compare shows in an active session: a point; 0: the disks themselves
+	through *throughCycle                // the open cycle, where it is written through
+	durable map[replication.DiskNo]int64 // bytes of the open cycle, for status; guarded by mu
+
+	moving sync.Mutex // held while the disks move
+
+	mu       sync.Mutex
+	record   groupRecord
+	since    time.Time // in this state
+	state    replication.GroupState
+	problem  *replication.Problem
+	waits    string
+	notices  map[string]string // by what they are about
+	ledgers  []replication.Ledger
+	rates    []rate
+	views    []string // by disk, as probed
+	move     *replication.MoveStatus
+	stopMove context.CancelFunc // of a move that the engine itself began
+	asked    bool               // the operator moves the disks
+	requests requests
+}
+
+// rate is how fast a disk's ledger rises.
+type rate struct {
+	at    time.Time
+	done  int64
+	value float64 // bytes a second, smoothed
+}
+
+func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
+	g := &group{
+		engine: e, id: p.Group, plan: p, record: r, log: e.cfg.Log.With("group", p.Group), ready: make(chan struct{}),
+		state: replication.StateChecking, since: time.Now(), notices: map[string]string{}, durable: map[replication.DiskNo]int64{},
+		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())),
+	}
+	g.ctx, g.end = context.WithCancel(e.ctx)
+	g.requests.wake = make(chan struct{}, 1)
+	return g
+}
+
+// start runs the group until its context ends.
+func (g *group) start() {
+	g.wg.Add(1)
+	g.engine.wg.Go(func() {
+		defer g.wg.Done()
+		g.run()
+	})
+}
+
+func (g *group) run() {
+	if !g.opened() {
+		return
+	}
+	defer g.close()
+	close(g.ready)
+	g.engine.changed()
+	var parts sync.WaitGroup
+	parts.Go(g.follow)
+	parts.Go(g.loop)
+	parts.Wait()
+}
+
+// opened opens journal and targets, again and again until it works or the group's context ends.
+func (g *group) opened() bool {
+	for wait := openRetry; ; wait = min(2*wait, openRetryMax) {
+		err := g.open()
+		if err == nil {
+			return true
+		}
+		p := replication.AsProblem(err)
+		g.log.Error("group can't be opened", "err", err, "again_in", wait)
+		g.become(replication.StateError, p, "trying again every "+openRetryMax.String())
+		select {
+		case <-time.After(wait):
+		case <-g.ctx.Done():
+			return false
+		}
+	}
+}
+
+const (
+	openRetry    = 2 * time.Second
+	openRetryMax = time.Minute
+)
+
+// open takes up journal and targets. What fails half way is closed again.
+func (g *group) open() (err error) {
+	j, err := retention.Open(g.engine.journalDir(g.id), g.id)
+	if err != nil {
+		return journalProblem(g.id, err)
+	}
+	defer func() {
+		if err != nil {
+			j.Close()
+			closeAll(g.targets)
+			g.targets = nil
+		}
+	}()
+	if _, err := j.Adopt(0); err != nil {
+		return journalProblem(g.id, err)
+	}
+	disks := g.plan.Disks()
+	known := j.ContentIDs()
+	for i, d := range disks {
+		var ours []uint32
+		if i < len(known) {
+			ours = known[i]
+		}
+		t, err := openTarget(d.Target, j.Identity().Disks[i], ours)
+		if err != nil {
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		g.targets = append(g.targets, t)
+	}
+	if err := beginSession(j, g.targets); err != nil {
+		return err
+	}
+	g.journal = j
+	return nil
+}
+
+// openTarget opens a target, and refuses one that is not the one agreed on (I8).
+func openTarget(path string, d replication.Disk, ours []uint32) (blockio.Target, error) {
+	t, err := blockio.OpenTarget(path, blockio.TargetOptions{ResumeContentIDs: ours})
+	if err != nil {
+		return nil, targetProblem(path, err)
+	}
+	desc := t.Description()
+	if t.Size() != d.Size {
+		t.Close()
+		return nil, &replication.Problem{Code: "target-size", Message: fmt.Sprintf("target %s has %d bytes, the group has it with %d", path, desc.Size, d.Size),
+			Remedy: "put the right disk there"}
+	}
+	if len(ours) > 0 && desc.ContentID != 0 && !slices.Contains(ours, desc.ContentID) {
+		t.Close()
+		return nil, &replication.Problem{Code: "target-changed",
+			Message: fmt.Sprintf("target %s was changed by something else: its content id is %08x, ours was %08x", path, desc.ContentID, ours[0]),
+			Remedy:  "find out who wrote it (was the machine powered on?); to give its content up and compare anew, unprotect the group and protect it again"}
+	}
+	return t, nil
+}
+
+// beginSession gives the targets content ids of this session: first into the journal, then onto the disks (I8).
+func beginSession(j *retention.Journal, targets []blockio.Target) error {
+	found, fresh := make([]uint32, len(targets)), make([]uint32, len(targets))
+	for i, t := range targets {
+		found[i], fresh[i] = t.Description().ContentID, blockio.NewContentID()
+	}
+	for _, ids := range [][]uint32{found, fresh} {
+		if err := j.RecordContentIDs(ids); err != nil {
+			return journalProblem(j.Identity().Group, err)
+		}
+	}
+	for i, t := range targets {
+		if err := t.SetContentID(fresh[i]); err != nil {
+			return targetProblem(t.Description().Path, err)
+		}
+	}
+	return nil
+}
+
+func closeAll(targets []blockio.Target) (first error) {
+	for _, t := range targets {
+		if err := t.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (g *group) close() {
+	if err := closeAll(g.targets); err != nil {
+		g.log.Error("close targets", "err", err)
+	}
+	if err := g.journal.Close(); err != nil {
+		g.log.Error("close journal", "err", err)
+	}
+}
+
+// become notes the group's state. A problem or a wait of "" is none.
+func (g *group) become(s replication.GroupState, p *replication.Problem, waits string) {
+	g.mu.Lock()
+	if g.state != s {
+		g.log.Info("state", "state", s, "was", g.state)
+		g.state, g.since = s, time.Now()
+	}
+	g.problem, g.waits = p, waits
+	g.mu.Unlock()
+	g.engine.changed()
+}
+
+// settled is the state of a group that works, by what its journal says.
+func (g *group) settled() replication.GroupState {
+	g.mu.Lock()
+	held := g.record.Held
+	g.mu.Unlock()
+	switch c := g.journal.OpenCycle(); {
+	case len(g.journal.Points()) == 0:
+		return replication.StateBaseline
+	case held:
+		return replication.StateHeld
+	case c != nil && c.Mode == replication.Compare:
+		return replication.StateResyncing
+	}
+	return replication.StateProtected
+}
+
+func (g *group) notice(about, text string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if text == "" {
+		delete(g.notices, about)
+	} else {
+		g.notices[about] = text
+	}
+}
+
+// held says whether a rewind holds the head; hold changes that, durably.
+func (g *group) held() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.record.Held
+}
+
+func (g *group) hold(on bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.record.Held == on {
+		return nil
+	}
+	r := g.record
+	r.Held = on
+	if err := g.engine.cat.put(bucketGroups, g.id, r); err != nil {
+		return err
+	}
+	g.record = r
+	return nil
+}
+
+// spec names the group in an order to its process server.
+func (g *group) spec(session uint64) link.Spec {
+	return specOf(g.plan, g.journal.Identity().Disks, replication.Session{Group: g.id, Generation: g.journal.Generation(), ID: session})
+}
+
+func specOf(p *plan.Plan, sizes []replication.Disk, session replication.Session) link.Spec {
+	s := link.Spec{Session: session}
+	for _, d := range p.Disks() {
+		disk := replication.Disk{No: d.No, ID: d.Name}
+		if int(d.No) < len(sizes) {
+			disk.Size = sizes[d.No].Size
+		}
+		s.Disks = append(s.Disks, link.Source{Disk: disk, Path: d.Path(), Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes})
+	}
+	return s
+}
+
+// isReady says why the group can't be used yet, if so.
+func (g *group) isReady() error {
+	select {
+	case <-g.ready:
+		return nil
+	default:
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.problem != nil {
+		return g.problem
+	}
+	return &replication.Problem{Code: "starting", Message: fmt.Sprintf("group %s is being opened", g.id), Remedy: "try again in a moment"}
+}
+
+// journalProblem tells an error of the journal in the operator's words.
+func journalProblem(id replication.GroupID, err error) error {
+	p := &replication.Problem{Code: "journal", Message: fmt.Sprintf("journal of group %s", id), Err: err}
+	switch {
+	case errors.Is(err, retention.ErrLocked):
+		p.Remedy = "another master target has it open: only one may write a group"
+	case errors.Is(err, retention.ErrOtherGroup):
+		p.Remedy = "the directory belongs to another group: give this one another name, or move the directory away"
+	case errors.Is(err, retention.ErrNotJournal):
+		p.Remedy = "the directory is not a journal: move it away"
+	case errors.Is(err, retention.ErrNewer):
+		p.Remedy = "run the release that wrote it, or a newer one"
+	case errors.Is(err, retention.ErrNoSpace):
+		p.Code, p.Remedy = "retention-full", "give the retention volume more space; nothing listed is lost, and work goes on by itself"
+	case errors.Is(err, retention.ErrCorrupt):
+		p.Remedy = "keep the directory as it is; what it says is not believed. The disks' content is whatever the head was"
+	case errors.Is(err, fs.ErrNotExist):
+		p.Remedy = "see that the retention volume is mounted; a group whose journal is lost has to be unprotected and protected anew"
+	default:
+		p.Remedy = "see that the retention volume is mounted and writable"
+	}
+	return p
+}
+
+// targetProblem tells an error of a target in the operator's words.
+func targetProblem(path string, err error) error {
+	p := &replication.Problem{Code: "target", Message: "target " + path, Err: err, Remedy: "see that its datastore is mounted and writable"}
+	switch {
+	case errors.Is(err, blockio.ErrInUse):
+		p.Code, p.Remedy = "target-in-use", "unmount it, or stop what holds it (a second master target?)"
+	case errors.Is(err, blockio.ErrNotTarget), errors.Is(err, blockio.ErrUnsupported):
+		p.Code, p.Remedy = "target-refused", "give another target, or put this one in order as the message says"
+	case errors.Is(err, blockio.ErrCorrupt):
+		p.Code, p.Remedy = "target-corrupt", "give another target, or let its owner repair it"
+	case errors.Is(err, os.ErrNotExist):
+		p.Code = "target-missing"
+	}
+	return p
+}

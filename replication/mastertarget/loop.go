@@ -1,0 +1,298 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"failback/replication"
+	"failback/replication/link"
+	"failback/retention"
+)
+
+// Waits between tries of a step that failed for a reason that may go away.
+const (
+	retryMin = time.Second
+	retryMax = 30 * time.Second
+)
+
+// loop gives orders to the group's process server, one after another, until the group's context ends.
+func (g *group) loop() {
+	defer g.refuseRequests()
+	retry := retryMin
+	released := replication.PointID(0) // the source was told to keep only this one
+	var on *worker
+	for g.ctx.Err() == nil {
+		w := g.engine.worker(g.plan.ProcessServer)
+		if w == nil {
+			g.become(g.settled(), nil, "process server "+g.plan.ProcessServer+" to connect")
+			var err error
+			if w, err = g.engine.waitWorker(g.ctx, g.plan.ProcessServer); err != nil {
+				return
+			}
+		}
+		if w != on { // it may have lost its state while it was away: release again, and look at its sources
+			on, released = w, 0
+			g.probe(w)
+		}
+		last, _ := g.journal.Last()
+		next, until := decide(g.situation(last, released))
+		var err error
+		switch next {
+		case stepCycle:
+			err = g.cycle(w)
+		case stepRelease:
+			if err = w.Release(w.ctx, g.spec(0), last.ID); err == nil || !gone(w, err) {
+				released = last.ID // what could not be released is tried again with the next point
+				g.notice("release", "")
+				if err != nil {
+					g.log.Warn("source did not release earlier points", "err", err)
+					g.notice("release", "the source did not release earlier points: "+err.Error())
+				}
+				err = nil
+			}
+		case stepVerify:
+			g.verify(w)
+		case stepWait:
+			g.become(g.settled(), nil, "")
+			g.sleep(w, until)
+		}
+		switch {
+		case err == nil:
+			retry = retryMin
+		case g.ctx.Err() != nil:
+			return
+		case gone(w, err):
+			g.log.Warn("process server gone", "step", next, "err", err)
+		default:
+			g.log.Warn("step failed", "step", next, "err", err, "again_in", retry)
+			g.become(g.settled(), replication.AsProblem(err), fmt.Sprintf("trying again in %s", retry))
+			g.sleep(w, time.Now().Add(retry))
+			retry = min(2*retry, retryMax)
+		}
+	}
+}
+
+// gone says whether an order failed because its process server went.
+func gone(w *worker, err error) bool {
+	var p *replication.Problem
+	return err != nil && (!w.connected() || errors.As(err, &p) && p.Code == link.CodeUnreachable)
+}
+
+func (g *group) situation(last replication.Point, released replication.PointID) situation {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return situation{
+		now: time.Now(), open: g.journal.OpenCycle() != nil, points: len(g.journal.Points()), last: last.Time,
+		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID,
+	}
+}
+
+// sleep waits for a request, for the worker's end, or for the given time.
+func (g *group) sleep(w *worker, until time.Time) {
+	t := time.NewTimer(time.Until(until))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-g.requests.wake:
+	case <-w.ctx.Done():
+	case <-g.ctx.Done():
+	}
+}
+
+func (g *group) wake() {
+	select {
+	case g.requests.wake <- struct{}{}:
+	default:
+	}
+}
+
+// probe learns how the sources are read, for status.
+func (g *group) probe(w *worker) {
+	ctx, cancel := g.orderContext(w)
+	defer cancel()
+	probed, err := w.Probe(ctx, g.spec(0))
+	if err != nil {
+		return // the next order tells
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range probed {
+		if int(p.Disk) < len(g.views) {
+			g.views[p.Disk] = p.View
+		}
+	}
+}
+
+// orderContext ends when the group ends or the worker goes.
+func (g *group) orderContext(w *worker) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(g.ctx)
+	stop := context.AfterFunc(w.ctx, func() { cancel(errGone) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// cycle goes on with the open cycle, or begins one, and returns when its point is listed.
+func (g *group) cycle(w *worker) error {
+	ctx, cancel := g.orderContext(w)
+	defer cancel()
+	c, fresh, err := g.begin(ctx, w)
+	if fresh || err != nil { // a cycle that goes on was cut before it was asked for
+		g.answerCuts(c, err)
+	}
+	if err != nil {
+		return err
+	}
+	g.become(g.settled(), nil, "")
+	session, err := g.grant(c)
+	if err != nil {
+		return err
+	}
+	err = w.Ship(ctx, g.spec(session), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot}, g.note)
+	g.revoke()
+	if last, _ := g.journal.Last(); last.ID == c.Point { // the answer may have been lost
+		g.listed(last)
+		return nil
+	}
+	if err == nil {
+		return fmt.Errorf("process server says that point %d is shipped, but it is not listed", c.Point)
+	}
+	return g.failed(c, err)
+}
+
+// begin cuts at the source and records the open cycle. An open cycle with the same snapshot goes on; with another, it starts over, under the same number.
+// fresh: the cut was made just now.
+func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fresh bool, err error) {
+	last, _ := g.journal.Last()
+	c = replication.Cycle{Point: g.journal.NextPoint(), Base: last.ID, BaseChain: last.Chain, Mode: replication.Changes, Route: replication.Journaled, Kind: replication.Crash}
+	open := g.journal.OpenCycle()
+	if open != nil {
+		c = *open
+	}
+	g.become(g.settled(), nil, "the source to be cut")
+	cut, err := w.Cut(ctx, g.spec(0), c.Point, c.Base)
+	if err != nil {
+		return c, false, err
+	}
+	if err := g.checkSizes(cut.Sizes); err != nil {
+		return c, false, err
+	}
+	g.notice("stable", "")
+	if !cut.Stable {
+		g.notice("stable", "at least one source has no snapshots: keep its disk still while it is read; a cycle that is cut off starts over")
+	}
+	c.Cut = cut.Cut
+	if !cut.Tracked || c.Base == 0 {
+		c.Mode = replication.Compare
+		if c.Base != 0 && open == nil {
+			g.log.Warn("tracking lost: comparing", "point", c.Point, "why", cut.UntrackedWhy)
+		}
+	}
+	if c.Base == 0 {
+		c.Route = replication.Through
+	}
+	if open != nil && open.Cut.Snapshot == c.Cut.Snapshot && open.Mode == c.Mode {
+		return *open, false, nil
+	}
+	if open != nil {
+		g.log.Warn("open cycle starts over: the source has another snapshot now", "point", c.Point)
+		if err := g.journal.Drop("another snapshot"); err != nil {
+			return c, false, journalProblem(g.id, err)
+		}
+	}
+	if err := g.journal.Begin(c); err != nil {
+		return c, false, journalProblem(g.id, err)
+	}
+	g.log.Info("cycle begun", "point", c.Point, "base", c.Base, "mode", c.Mode, "route", c.Route)
+	return c, true, nil
+}
+
+func (g *group) checkSizes(sizes []int64) error {
+	for i, d := range g.journal.Identity().Disks {
+		if i >= len(sizes) || sizes[i] != d.Size {
+			got := int64(0)
+			if i < len(sizes) {
+				got = sizes[i]
+			}
+			return &replication.Problem{Code: "source-resized", Message: fmt.Sprintf("disk %s: its source has %d bytes now, the group has it with %d", d.ID, got, d.Size),
+				Remedy: "give the source its size again, or unprotect the group and protect it anew"}
+		}
+	}
+	return nil
+}
+
+// failed looks at why shipping failed: a cycle that can't be finished as it is starts over, by comparing where tracking is in doubt (I10).
+func (g *group) failed(c replication.Cycle, err error) error {
+	var p *replication.Problem
+	code := ""
+	if errors.As(err, &p) {
+		code = p.Code
+	}
+	switch {
+	case code == link.CodeTrackingLost, code == link.CodeIncomplete:
+		g.log.Warn("cycle can't be finished as it is: comparing", "point", c.Point, "err", err)
+		if err := g.journal.Drop(err.Error()); err != nil {
+			return journalProblem(g.id, err)
+		}
+		c.Mode = replication.Compare
+		if err := g.journal.Begin(c); err != nil {
+			return journalProblem(g.id, err)
+		}
+		return nil
+	case errors.Is(err, retention.ErrNoSpace):
+		return journalProblem(g.id, err)
+	}
+	return err
+}
+
+// listed tells all who wait that a point is listed, and sets the disks moving.
+func (g *group) listed(p replication.Point) {
+	g.log.Info("point listed", "point", p.ID, "bytes", p.Bytes, "stored", p.Stored)
+	g.become(g.settled(), nil, "")
+}
+
+// note takes the ledgers of the order under way.
+func (g *group) note(l []replication.Ledger) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ledgers = l
+	now := time.Now()
+	for _, d := range l {
+		if int(d.Disk) >= len(g.rates) {
+			continue
+		}
+		r := &g.rates[d.Disk]
+		if seconds := now.Sub(r.at).Seconds(); d.Done < r.done || seconds > 60 {
+			*r = rate{at: now, done: d.Done}
+		} else if seconds >= 0.5 {
+			r.value += (float64(d.Done-r.done)/seconds - r.value) / 2
+			r.at, r.done = now, d.Done
+		}
+	}
+}
+
+// answerCuts tells those who asked for a cut its number, or why there is none. A process server that went is not an answer: it comes back.
+func (g *group) answerCuts(c replication.Cycle, err error) {
+	if err != nil && g.ctx.Err() == nil && g.engine.worker(g.plan.ProcessServer) == nil {
+		return
+	}
+	g.mu.Lock()
+	waiting := g.requests.cut
+	g.requests.cut = nil
+	g.mu.Unlock()
+	for _, ch := range waiting {
+		ch <- cutAnswer{c.Point, err}
+	}
+}
+
+func (g *group) refuseRequests() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, ch := range g.requests.cut {
+		ch <- cutAnswer{err: errClosing}
+	}
+	for _, v := range g.requests.verify {
+		v.done <- errClosing
+	}
+	g.requests.cut, g.requests.verify = nil, nil
+}

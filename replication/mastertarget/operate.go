@@ -1,0 +1,167 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"failback/replication"
+	"failback/replication/link"
+	"failback/retention"
+)
+
+// connectPatience is how long an operator's command waits for a process server that is not connected just now.
+const connectPatience = 15 * time.Second
+
+// waitConnected waits for the group's process server, with patience.
+func (g *group) waitConnected(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	if _, err := g.engine.waitWorker(ctx, g.plan.ProcessServer); err != nil {
+		return notConnected(g.plan.ProcessServer)
+	}
+	return nil
+}
+
+// notConnected has the code that the product we replace has for a process server without heartbeat.
+func notConnected(name string) *replication.Problem {
+	return &replication.Problem{Code: "806", Message: fmt.Sprintf("process server %s is not connected", name),
+		Remedy: "start it with --name " + name + " and this master target's address, and see that the VPN lets it through"}
+}
+
+// Cut implements transport.Operations. It answers when the source has been cut.
+func (e *Engine) Cut(ctx context.Context, id replication.GroupID) (replication.PointID, error) {
+	g, err := e.group(id)
+	if err != nil {
+		return 0, err
+	}
+	if err := g.isReady(); err != nil {
+		return 0, err
+	}
+	if len(g.journal.Points()) == 0 {
+		return 0, noPointYet(id)
+	}
+	if err := g.waitConnected(ctx); err != nil {
+		return 0, err
+	}
+	answer := make(chan cutAnswer, 1)
+	g.mu.Lock()
+	g.requests.cut = append(g.requests.cut, answer)
+	g.mu.Unlock()
+	g.wake()
+	select {
+	case a := <-answer:
+		return a.point, a.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case <-g.ctx.Done():
+		return 0, errClosing
+	}
+}
+
+// Points implements transport.Operations.
+func (e *Engine) Points(_ context.Context, id replication.GroupID) (replication.PointID, []replication.Point, error) {
+	g, err := e.group(id)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := g.isReady(); err != nil {
+		return 0, nil, err
+	}
+	return g.journal.Head(), g.journal.Points(), nil
+}
+
+// Export implements transport.Operations.
+func (e *Engine) Export(_ context.Context, id replication.GroupID, point replication.PointID, disk string) (link.Content, error) {
+	g, err := e.group(id)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.isReady(); err != nil {
+		return nil, err
+	}
+	if _, err := g.journal.Point(point); err != nil {
+		return nil, noSuchPoint(id, point)
+	}
+	no, err := findDisk(g.journal.Identity().Disks, disk)
+	if err != nil {
+		return nil, fmt.Errorf("group %s: %w", id, err)
+	}
+	return g.content(point, no)
+}
+
+// findDisk finds a disk by its id, or by machine/id.
+func findDisk(disks []replication.Disk, name string) (replication.DiskNo, error) {
+	var found []replication.Disk
+	for _, d := range disks {
+		if string(d.ID) == name || d.ID.Short() == name {
+			found = append(found, d)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0].No, nil
+	case 0:
+		var all []string
+		for _, d := range disks {
+			all = append(all, string(d.ID))
+		}
+		return 0, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("there is no disk %q", name), Remedy: "its disks are " + strings.Join(all, ", ")}
+	}
+	return 0, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("%q is the id of %d disks", name, len(found)), Remedy: fmt.Sprintf("say which, as in %q", found[0].ID)}
+}
+
+// Unprotect implements transport.Operations. A move under way is finished first, so that the disks stand at a point.
+func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJournal bool) (replication.PointID, string, error) {
+	e.admin.Lock()
+	defer e.admin.Unlock()
+	g, err := e.group(id)
+	if err != nil {
+		return 0, "", err
+	}
+	head := replication.PointID(0)
+	var disks []replication.Disk
+	if g.isReady() == nil {
+		release, err := g.claim()
+		if err != nil {
+			return 0, "", err
+		}
+		defer release()
+		if m := g.journal.Unfinished(); m != nil {
+			if err := g.moveTo(g.ctx, m.To); err != nil {
+				return 0, "", fmt.Errorf("finish the move to point %d: %w", m.To, err)
+			}
+		}
+		g.moving.Lock() // a move that has just been stopped
+		head, disks = g.journal.Head(), g.journal.Identity().Disks
+		g.moving.Unlock()
+	}
+	g.end()
+	g.wg.Wait()
+	bye := farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, disks, replication.Session{Group: id})}
+	if err := e.cat.put(bucketFarewells, id, bye); err != nil {
+		return 0, "", err
+	}
+	if err := e.cat.remove(bucketGroups, id); err != nil {
+		return 0, "", err
+	}
+	e.mu.Lock()
+	delete(e.groups, id)
+	e.mu.Unlock()
+	e.changed()
+	e.cfg.Log.Info("unprotected", "group", id, "head", head, "keep_journal", keepJournal)
+	if w := e.worker(g.plan.ProcessServer); w != nil {
+		e.sayFarewell(w)
+	}
+	dir := e.journalDir(id)
+	if keepJournal {
+		return head, dir, nil
+	}
+	if err := retention.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return head, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal is still at %s", id, dir), Err: err, Remedy: "remove the directory"}
+	}
+	return head, "", nil
+}

@@ -1,0 +1,91 @@
+package mastertarget
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"failback/replication"
+)
+
+// Status implements transport.Operations.
+func (e *Engine) Status(_ context.Context, id replication.GroupID) (replication.Status, error) {
+	var s replication.Status
+	if id != "" {
+		g, err := e.group(id)
+		if err != nil {
+			return s, err
+		}
+		s.Groups = append(s.Groups, g.status())
+	} else {
+		e.mu.Lock()
+		groups := maps.Clone(e.groups)
+		e.mu.Unlock()
+		for _, name := range slices.Sorted(maps.Keys(groups)) {
+			s.Groups = append(s.Groups, groups[name].status())
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(e.workers)) {
+		w := e.workers[name]
+		s.Workers = append(s.Workers, replication.WorkerStatus{Name: name, Connected: w.connected(), Version: w.Version, Since: w.since, ClockSkew: w.Skew})
+	}
+	return s, nil
+}
+
+func (g *group) status() replication.GroupStatus {
+	g.mu.Lock()
+	s := replication.GroupStatus{
+		Group: g.id, State: g.state, Since: g.since, WaitsFor: g.waits, Problem: g.problem, Held: g.record.Held,
+		ProcessServer: g.plan.ProcessServer, Move: g.move, Notices: []string{},
+	}
+	for _, about := range slices.Sorted(maps.Keys(g.notices)) {
+		s.Notices = append(s.Notices, g.notices[about])
+	}
+	for _, d := range g.plan.Disks() {
+		one := replication.DiskStatus{Disk: d.Name, State: "waiting", Source: d.Source, Target: d.Target, View: g.views[d.No]}
+		if int(d.No) < len(g.ledgers) {
+			one.Ledger = g.ledgers[d.No]
+		}
+		one.Rate = g.rates[d.No].value
+		s.Disks = append(s.Disks, one)
+	}
+	g.mu.Unlock()
+	if g.isReady() != nil {
+		return s
+	}
+	open := g.journal.OpenCycle()
+	if open != nil {
+		s.Open, s.Mode = open.Point, open.Mode
+	}
+	s.Head, s.Generation = g.journal.Head(), g.journal.Generation()
+	if last, ok := g.journal.Last(); ok {
+		s.Last, s.LastTime, s.LagSeconds = last.ID, last.Time, time.Since(last.Time).Seconds()
+		if open == nil {
+			s.NextCut = last.Time.Add(time.Duration(g.plan.Policy.CrashInterval))
+		}
+	}
+	working := g.engine.worker(g.plan.ProcessServer) != nil && s.Problem == nil
+	for i, d := range g.journal.Identity().Disks {
+		one := &s.Disks[i]
+		one.Size, one.Format = d.Size, string(g.targets[i].Description().Format)
+		switch {
+		case open != nil:
+			one.Durable = g.journal.Coverage(d.No).Bytes()
+			switch {
+			case !working:
+			case one.Ledger.Total > 0 && one.Ledger.Done >= one.Ledger.Total:
+				one.State = "complete"
+			case open.Mode == replication.Compare:
+				one.State = "comparing"
+			default:
+				one.State = "shipping"
+			}
+		case s.Last != 0:
+			one.State, one.Rate = "protected", 0
+		}
+	}
+	return s
+}

@@ -1,0 +1,112 @@
+package mastertarget
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"failback/replication"
+	"failback/replication/link"
+)
+
+// verifyRequest is an operator waiting for a verification.
+type verifyRequest struct {
+	ctx      context.Context
+	point    replication.PointID
+	progress func([]replication.Ledger)
+	result   link.Verified
+	done     chan error // holds one
+}
+
+// Verify implements transport.Operations. It takes its turn between the group's cycles.
+func (e *Engine) Verify(ctx context.Context, id replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
+	fail := func(err error) (replication.PointID, replication.Verify, []replication.DiskID, error) {
+		return 0, replication.Verify{}, nil, err
+	}
+	g, err := e.group(id)
+	if err != nil {
+		return fail(err)
+	}
+	if err := g.isReady(); err != nil {
+		return fail(err)
+	}
+	last, ok := g.journal.Last()
+	if !ok {
+		return fail(noPointYet(id))
+	}
+	if point == 0 {
+		point = last.ID
+	}
+	if _, err := g.journal.Point(point); err != nil {
+		return fail(noSuchPoint(id, point))
+	}
+	if err := g.waitConnected(ctx); err != nil {
+		return fail(err)
+	}
+	req := &verifyRequest{ctx: ctx, point: point, progress: progress, done: make(chan error, 1)}
+	g.mu.Lock()
+	g.requests.verify = append(g.requests.verify, req)
+	g.mu.Unlock()
+	g.wake()
+	select {
+	case err = <-req.done:
+	case <-g.ctx.Done(): // the loop may have ended before it saw the request
+		select {
+		case err = <-req.done:
+		default:
+			err = errClosing
+		}
+	}
+	if err != nil {
+		return fail(err)
+	}
+	v := replication.Verify{Time: time.Now().UTC(), Equal: req.result.Differs == 0, Differs: req.result.Differs}
+	if err := g.journal.MarkVerified(point, v); err != nil {
+		return fail(journalProblem(id, err))
+	}
+	if !v.Equal && g.stable() { // I14; an unstable source may simply have gone on
+		if err := g.journal.MarkSuspect(point, "differs from the source's snapshot"); err != nil {
+			return fail(journalProblem(id, err))
+		}
+	}
+	var differing []replication.DiskID
+	for _, n := range req.result.Disks {
+		if disks := g.journal.Identity().Disks; int(n) < len(disks) {
+			differing = append(differing, disks[n].ID)
+		}
+	}
+	return point, v, differing, nil
+}
+
+// verify works on the first request.
+func (g *group) verify(w *worker) {
+	g.mu.Lock()
+	req := g.requests.verify[0]
+	g.requests.verify = g.requests.verify[1:]
+	g.mu.Unlock()
+	ctx, cancel := g.orderContext(w)
+	defer cancel()
+	stop := context.AfterFunc(req.ctx, cancel)
+	defer stop()
+	g.become(g.settled(), nil, "a verification to end")
+	g.gate.Lock()
+	g.session++
+	session := g.session
+	g.active, g.reading, g.through = true, req.point, nil
+	g.gate.Unlock()
+	v, err := w.Verify(ctx, g.spec(session), req.point, func(l []replication.Ledger) {
+		if ctx.Err() == nil {
+			req.progress(l)
+		}
+	})
+	g.revoke()
+	req.result = v
+	req.done <- err
+}
+
+// stable says whether all sources have snapshots.
+func (g *group) stable() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !slices.Contains(g.views, "none")
+}
