@@ -20,6 +20,8 @@ const (
 	maxLine    = 4 << 10 // bytes of a line of a command's output: a path
 	maxPrinted = 1 << 20 // bytes that a snapshot command may print
 	pipesDelay = 5 * time.Second
+	orphanPoll = 50 * time.Millisecond
+	orphanWait = 30 * time.Second // for a command that a killed process left running
 )
 
 var (
@@ -34,6 +36,7 @@ type command struct {
 	args []string
 	env  []string
 	lock string // path of the file that it and all that it starts keep locked while they run
+	wait time.Duration
 }
 
 func (s *Images) command(verb, line string, point replication.PointID, disk replication.Disk, path string) command {
@@ -41,6 +44,7 @@ func (s *Images) command(verb, line string, point replication.PointID, disk repl
 		verb: verb,
 		line: line,
 		lock: s.file(point, disk.No, "run"),
+		wait: s.wait,
 		env: []string{
 			"FAILBACK_GROUP=" + string(s.group),
 			"FAILBACK_DISK=" + string(disk.ID),
@@ -57,10 +61,8 @@ func (c command) run(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("%s command: %w", c.verb, err)
 	}
 	defer f.Close()
-	if err := lock(f); errors.Is(err, errLocked) {
-		return fmt.Errorf("%s command: %w", c.verb, errRuns)
-	} else if err != nil {
-		return fmt.Errorf("%s command: lock %s: %w", c.verb, c.lock, err)
+	if err := c.alone(ctx, f); err != nil {
+		return fmt.Errorf("%s command: %w", c.verb, err)
 	}
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -90,6 +92,28 @@ func (c command) run(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("%s command %q: %w: %s", c.verb, c.line, err, said)
 	}
 	return fmt.Errorf("%s command %q: %w", c.verb, c.line, err)
+}
+
+// alone locks the command's file, after a while if an orphan has it: two at a time would write to one view.
+func (c command) alone(ctx context.Context, f *os.File) error {
+	poll := time.NewTicker(orphanPoll)
+	defer poll.Stop()
+	for start := time.Now(); ; {
+		err := lock(f)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, errLocked):
+			return fmt.Errorf("lock %s: %w", c.lock, err)
+		case time.Since(start) >= c.wait:
+			return fmt.Errorf("%w (it holds %s)", errRuns, c.lock)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-poll.C:
+		}
+	}
 }
 
 // sink passes output on until that fails.

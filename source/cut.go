@@ -239,19 +239,16 @@ func (s *Images) makeViews(ctx context.Context, c *cut) (*cut, error) {
 		clones[i] = cl
 	}
 
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	start := time.Now()
 	done.Time = start.Round(0).UTC()
 	errs := make([]error, len(done.Disks))
 	took := make([]time.Duration, len(done.Disks))
 	var wait sync.WaitGroup
 	for i := range done.Disks {
-		wait.Go(func() {
+		wait.Go(func() { // to its end even when another fails: a snapshot command that is cut off leaves what nobody knows of
 			d := &done.Disks[i]
 			if err := s.makeView(ctx, &done, d, clones[i], func() { took[i] = time.Since(start) }); err != nil {
 				errs[i] = fmt.Errorf("disk %s: %w", d.Disk.ID, err)
-				cancel()
 			}
 		})
 	}

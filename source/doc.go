@@ -32,7 +32,10 @@
 //	changes FROM TO      prints "offset length" for each range that changed between the two points, in bytes, decimal or 0x…. It must answer the
 //	                     same whenever it is asked: a bitmap that is cleared by reading it is not an answer.
 //
-// A snapshot command that a killed process left running is waited for by failing: a second one for the same view is not started beside it.
+// A command that a killed process left running is waited for, and then the cut fails: a second one for the same view is not started beside it.
+//
+// A changes command made of a pipe has to fail when its first part does (set -o pipefail, where the shell knows it): an answer that lacks its end is
+// noticed only when it ends within a line.
 //
 // # The state directory
 //

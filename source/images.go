@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"failback/replication"
 )
@@ -53,9 +54,10 @@ type Images struct {
 	group   replication.GroupID
 	specs   []Spec // by disk number; never changed
 	log     *slog.Logger
-	process string       // names this Open
-	lock    *os.File     // holds the OFD lock
-	step    func(string) // called after each durable step: the tests' crash
+	process string        // names this Open
+	lock    *os.File      // holds the OFD lock
+	step    func(string)  // called after each durable step: the tests' crash
+	wait    time.Duration // for the command of a killed process, before another is started
 
 	op sync.Mutex // held by what changes the state, for as long as it takes
 
@@ -98,7 +100,7 @@ func open(dir string, group replication.GroupID, specs []Spec, log *slog.Logger,
 		return nil, fmt.Errorf("open image source: %w", err)
 	}
 	s := &Images{
-		dir: dir, group: group, specs: specs, log: log.With("group", group), process: randomName(), lock: f, step: step,
+		dir: dir, group: group, specs: specs, log: log.With("group", group), process: randomName(), lock: f, step: step, wait: orphanWait,
 		tables: make(map[tableKey]*Table), kinds: make(map[replication.DiskNo]string),
 	}
 	if err := s.takeUp(); err != nil {

@@ -58,17 +58,20 @@ func (s *Images) untracked(ctx context.Context, c *cut, base replication.PointID
 	if strings.Join(whys, "") == "" { // else the answers are not needed
 		var wait sync.WaitGroup
 		slots := make(chan struct{}, maxAsked)
+		busy := make([]error, len(whys))
 		for _, i := range ask {
 			slots <- struct{}{}
 			wait.Go(func() {
 				defer func() { <-slots }()
-				if err := s.askChanges(ctx, from, c, replication.DiskNo(i), s.specs[i].Changes); err != nil {
+				if err := s.askChanges(ctx, from, c, replication.DiskNo(i), s.specs[i].Changes); errors.Is(err, errRuns) {
+					busy[i] = err
+				} else if err != nil {
 					whys[i] = err.Error()
 				}
 			})
 		}
 		wait.Wait()
-		if err := ctx.Err(); err != nil { // says nothing about the changes
+		if err := errors.Join(append(busy, ctx.Err())...); err != nil { // says nothing about the changes
 			return "", err
 		}
 	}
