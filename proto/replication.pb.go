@@ -2393,7 +2393,6 @@ func (x *DiskTotal) GetDigest() []byte {
 type FinishReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Point         uint64                 `protobuf:"varint,1,opt,name=point,proto3" json:"point,omitempty"`
-	Chain         string                 `protobuf:"bytes,2,opt,name=chain,proto3" json:"chain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2433,13 +2432,6 @@ func (x *FinishReply) GetPoint() uint64 {
 		return x.Point
 	}
 	return 0
-}
-
-func (x *FinishReply) GetChain() string {
-	if x != nil {
-		return x.Chain
-	}
-	return ""
 }
 
 // An error as an operator sees it. Also the detail of every error status of both services.
@@ -2673,10 +2665,9 @@ const file_replication_proto_rawDesc = "" +
 	"\tDiskTotal\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\rR\x04disk\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\fR\x06digest\"9\n" +
+	"\x06digest\x18\x03 \x01(\fR\x06digest\"#\n" +
 	"\vFinishReply\x12\x14\n" +
-	"\x05point\x18\x01 \x01(\x04R\x05point\x12\x14\n" +
-	"\x05chain\x18\x02 \x01(\tR\x05chain\"O\n" +
+	"\x05point\x18\x01 \x01(\x04R\x05point\"O\n" +
 	"\aProblem\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +

@@ -365,3 +365,16 @@ func (l *lane) Flush() error {
 }
 
 func (l *lane) Close() { l.cancel() }
+
+// Finish implements link.Authority.
+func (c *ReplicationClient) Finish(ctx context.Context, f link.Fence, totals []replication.Total) (replication.PointID, error) {
+	req := &failbackpb.FinishRequest{Fence: fenceToWire(f)}
+	for _, t := range totals {
+		req.Totals = append(req.Totals, &failbackpb.DiskTotal{Disk: uint32(t.Disk), Bytes: t.Bytes, Digest: t.Digest[:]})
+	}
+	r, err := c.client.Finish(ctx, req)
+	if err != nil {
+		return 0, ProblemOf(err)
+	}
+	return replication.PointID(r.Point), nil
+}

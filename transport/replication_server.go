@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,10 +11,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 
 	failbackpb "failback/proto"
 	"failback/replication"
 	"failback/replication/link"
+	"failback/transport/pki"
 )
 
 // MasterTarget is the engine behind the replication service.
@@ -22,6 +25,26 @@ type MasterTarget interface {
 	// Connected takes a process server that has said hello; done is called when it has gone. An error refuses it.
 	Connected(p link.Peer, w link.Worker) (done func(), err error)
 }
+
+// NewReplicationServer returns a server of the replication service alone: mutual TLS 1.3, process servers only.
+func NewReplicationServer(m MasterTarget, t *tls.Config, version string, log *slog.Logger) *grpc.Server {
+	options := append(RequireRole(pki.ProcessServer),
+		ServerCredentials(t, log),
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.InitialWindowSize(laneWindow), grpc.InitialConnWindowSize(laneWindow),
+		grpc.ReadBufferSize(socketBuffer), grpc.WriteBufferSize(socketBuffer),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveEvery}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveEvery / 2, PermitWithoutStream: true}),
+		grpc.MaxConcurrentStreams(maxStreams),
+	)
+	s := grpc.NewServer(options...)
+	RegisterReplication(s, m, version, log)
+	return s
+}
+
+// maxStreams bounds the calls under way on one connection.
+const maxStreams = 128
 
 // RegisterReplication puts the replication service before m.
 func RegisterReplication(s grpc.ServiceRegistrar, m MasterTarget, version string, log *slog.Logger) {

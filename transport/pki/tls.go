@@ -36,6 +36,10 @@ func ServerTLS(dir string, role Role) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	return id.server(), nil
+}
+
+func (id *identity) server() *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{id.cert},
@@ -45,7 +49,7 @@ func ServerTLS(dir string, role Role) (*tls.Config, error) {
 			return err
 		},
 		SessionTicketsDisabled: true, // every connection verifies anew
-	}, nil
+	}
 }
 
 // ClientTLS returns the configuration of a client of the given role that talks to nobody but a server of the role peer, of the same CA.
@@ -84,6 +88,12 @@ type identity struct {
 	pool *x509.CertPool
 }
 
+// trust makes the CA the only one that is trusted.
+func (id *identity) trust() {
+	id.pool = x509.NewCertPool()
+	id.pool.AddCert(id.ca)
+}
+
 func load(dir string, role Role) (*identity, error) {
 	ca, err := loadCert(filepath.Join(dir, caCert))
 	if err != nil {
@@ -97,8 +107,8 @@ func load(dir string, role Role) (*identity, error) {
 	if err := checkPrivate(keyPath); err != nil {
 		return nil, err
 	}
-	id := &identity{ca: ca, pool: x509.NewCertPool()}
-	id.pool.AddCert(ca)
+	id := &identity{ca: ca}
+	id.trust()
 	id.cert, err = tls.LoadX509KeyPair(filepath.Join(dir, certFile(role)), keyPath)
 	if err != nil {
 		return nil, unusable(keyPath, err)

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"failback/replication"
+	"failback/replication/mastertarget"
+)
+
+// collector tells the groups' status as metrics, at the moment it is asked.
+type collector struct {
+	engine *mastertarget.Engine
+	group  map[string]*prometheus.Desc
+	disk   map[string]*prometheus.Desc
+	worker *prometheus.Desc
+}
+
+func newCollector(e *mastertarget.Engine) *collector {
+	c := &collector{engine: e, group: map[string]*prometheus.Desc{}, disk: map[string]*prometheus.Desc{}}
+	for name, help := range map[string]string{
+		"lag_seconds":     "Age of the last listed point.",
+		"head_point":      "The point that the disks show; 0: none.",
+		"last_point":      "The last listed point; 0: none.",
+		"held":            "1 while a rewind holds the head.",
+		"problem":         "1 while something stands in the way; status says what.",
+		"generation":      "The group's generation.",
+		"state_timestamp": "When the group came into its state, in seconds since 1970.",
+	} {
+		c.group[name] = prometheus.NewDesc("failback_mastertarget_group_"+name, help, []string{"group", "state"}, nil)
+	}
+	for name, help := range map[string]string{
+		"total_bytes":   "To look at in the open or last cycle.",
+		"done_bytes":    "Looked at in the open or last cycle.",
+		"read_bytes":    "Read from the source in the open or last cycle.",
+		"zero_bytes":    "Zero in the open or last cycle.",
+		"equal_bytes":   "Not sent because of equal hashes in the open or last cycle.",
+		"raw_bytes":     "Sent in the open or last cycle, before compression.",
+		"payload_bytes": "Sent in the open or last cycle, after compression.",
+		"durable_bytes": "Durable on the master target of the open cycle.",
+	} {
+		c.disk[name] = prometheus.NewDesc("failback_mastertarget_disk_"+name, help, []string{"group", "disk"}, nil)
+	}
+	c.worker = prometheus.NewDesc("failback_mastertarget_process_server_connected", "1 while the process server is connected.", []string{"name"}, nil)
+	return c
+}
+
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s, err := c.engine.Status(context.Background(), "")
+	if err != nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, w := range s.Workers {
+		gauge(c.worker, truth(w.Connected), w.Name)
+	}
+	for _, g := range s.Groups {
+		for name, v := range map[string]float64{
+			"lag_seconds": g.LagSeconds, "head_point": float64(g.Head), "last_point": float64(g.Last), "held": truth(g.Held),
+			"problem": truth(g.Problem != nil), "generation": float64(g.Generation), "state_timestamp": float64(g.Since.UnixNano()) / float64(time.Second),
+		} {
+			gauge(c.group[name], v, string(g.Group), string(g.State))
+		}
+		for _, d := range g.Disks {
+			for name, v := range diskValues(d) {
+				gauge(c.disk[name], float64(v), string(g.Group), string(d.Disk))
+			}
+		}
+	}
+}
+
+func diskValues(d replication.DiskStatus) map[string]int64 {
+	return map[string]int64{
+		"total_bytes": d.Ledger.Total, "done_bytes": d.Ledger.Done, "read_bytes": d.Ledger.Read, "zero_bytes": d.Ledger.Zero,
+		"equal_bytes": d.Ledger.Equal, "raw_bytes": d.Ledger.Raw, "payload_bytes": d.Ledger.Payload, "durable_bytes": d.Durable,
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

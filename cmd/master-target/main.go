@@ -1,0 +1,100 @@
+// Command master-target runs on-premises: it owns the target disks, their journal and their points, and gives process servers their orders.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"failback/cmd/internal/metrics"
+	"failback/cmd/internal/settings"
+	"failback/replication/mastertarget"
+	"failback/transport"
+	"failback/transport/pki"
+)
+
+type config struct {
+	state, retention, listen, operator, pki, metrics string
+}
+
+func main() {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "master-target --state DIR --retention DIR --listen HOST:PORT --operator unix:PATH --pki DIR",
+		Short: "Receive what process servers ship, and write it into VMDKs and recovery points",
+		Long: `master-target runs on-premises, next to the disks that machines come home to. Process servers in Azure dial it; it gives them their orders,
+journals what they ship as recovery points on the retention volume, and moves the target disks along these points. Only it writes the disks.
+
+Everything it does is asked for with the failback command, through --operator. All its memory is in --state (which groups, by which plans) and in
+--retention (a directory per group: points, versions, moves): it may be stopped or killed at any moment, and goes on where it was.
+
+Make the certificates once with "failback pki init DIR"; each side needs ca.crt and the pair of its own role.`,
+		Example: `  master-target --state /var/lib/failback --retention /mnt/retention --listen 10.1.0.4:9443 \
+      --operator unix:/run/failback.sock --pki /etc/failback/pki`,
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.state, "state", "", "state directory: the catalogue of groups")
+	f.StringVar(&c.retention, "retention", "", "retention volume: the groups' journals, e.g. /mnt/retention")
+	f.StringVar(&c.listen, "listen", "", "HOST:PORT where process servers dial")
+	f.StringVar(&c.operator, "operator", "", "unix:PATH (or HOST:PORT, with operators' certificates) where the failback command dials")
+	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, master-target.crt and master-target.key")
+	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
+	for _, name := range []string{"state", "retention", "listen", "operator", "pki"} {
+		cmd.MarkFlagRequired(name)
+	}
+	d := settings.Daemon{Command: cmd, Run: func(ctx context.Context, log *slog.Logger) error { return run(ctx, c, log) }}
+	os.Exit(d.Main(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, c config, log *slog.Logger) error {
+	tls, err := pki.ServerTLS(c.pki, pki.MasterTarget)
+	if err != nil {
+		return err
+	}
+	engine, err := mastertarget.Open(mastertarget.Config{State: c.state, Retention: c.retention, Log: log})
+	if err != nil {
+		return err
+	}
+	// Servers stop before the engine does: what they carry is made durable by their calls' ends.
+	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, tls, settings.Version().Version, log), transport.NewOperatorServer(engine, tls, log), log)
+	if closed := engine.Close(); err == nil {
+		err = closed
+	}
+	log.Info("ended")
+	return err
+}
+
+func serve(ctx context.Context, c config, engine *mastertarget.Engine, replication, operator *grpc.Server, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	inbound, err := net.Listen("tcp", c.listen)
+	if err != nil {
+		return fmt.Errorf("listen for process servers: %w", err)
+	}
+	defer inbound.Close()
+	operators, err := transport.ListenOperator(c.operator)
+	if err != nil {
+		return fmt.Errorf("listen for operators: %w", err)
+	}
+	defer operators.Close()
+	if err := metrics.Serve(ctx, c.metrics, log, newCollector(engine)); err != nil {
+		return err
+	}
+	log.Info("listening", "process_servers", inbound.Addr(), "operators", c.operator)
+	ended := make(chan error, 2)
+	go func() { ended <- replication.Serve(inbound) }()
+	go func() { ended <- operator.Serve(operators) }()
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-ended:
+	}
+	operator.Stop()
+	replication.Stop()
+	return err
+}

@@ -1,0 +1,142 @@
+// Command process-server runs in Azure: it finds what changed on its source disks and ships it to a master target.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"failback/cmd/internal/metrics"
+	"failback/cmd/internal/settings"
+	"failback/replication"
+	"failback/replication/block"
+	"failback/replication/processserver"
+	"failback/transport"
+	"failback/transport/pki"
+)
+
+type config struct {
+	name, state, masterTarget, pki, metrics, compression string
+	lanes, workers, disks                                int
+}
+
+func main() {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "process-server --name NAME --state DIR --master-target HOST:PORT --pki DIR",
+		Short: "Find what changed on source disks, and ship it to a master target",
+		Long: `process-server runs in Azure, where it can read the disks of the machines that come home: files or block devices. It dials its master target, registers by
+name, and works on its orders: cut a point, find what changed, compress and ship it over several connections.
+
+It decides nothing and may be stopped or killed at any moment: it dials again, is told what is durable, and ships the rest. In --state it keeps snapshots, and tables of
+hashes by which it finds changes: 0.4 % of the disks' size, twice that during a cycle. Snapshots made by reflink are kept there where that is the disks' file system.
+
+Plans may name commands (snapshot, release, changes): they are run here, as the user that runs this program. Only a master target with a certificate of the same
+"failback pki init" can give them.`,
+		Example: `  process-server --name ps1 --state /var/lib/failback --master-target 10.1.0.4:9443 --pki /etc/failback/pki`,
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.name, "name", "", "name by which plans call this process server")
+	f.StringVar(&c.state, "state", "", "state directory")
+	f.StringVar(&c.masterTarget, "master-target", "", "HOST:PORT of the master target")
+	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, process-server.crt and process-server.key")
+	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
+	f.StringVar(&c.compression, "compression", "auto", "auto, none, lz4, s2, zstd or zstd-better")
+	f.IntVar(&c.lanes, "lanes", 4, "connections that a cycle uses")
+	f.IntVar(&c.workers, "workers", 0, "goroutines that read, hash and compress (default: twice the cores)")
+	f.IntVar(&c.disks, "disks", 3, "disks of a group that are read at a time")
+	for _, name := range []string{"name", "state", "master-target", "pki"} {
+		cmd.MarkFlagRequired(name)
+	}
+	d := settings.Daemon{Command: cmd, Run: func(ctx context.Context, log *slog.Logger) error { return run(ctx, c, log) }}
+	os.Exit(d.Main(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// levels are the values of --compression.
+var levels = map[string]block.Level{"none": block.Raw, "lz4": block.LevelLZ4, "s2": block.LevelS2, "zstd": block.LevelZstd1, "zstd-better": block.LevelZstd2}
+
+// Waits between dialling again.
+const (
+	redialMin = 500 * time.Millisecond
+	redialMax = 15 * time.Second
+)
+
+func run(ctx context.Context, c config, log *slog.Logger) error {
+	if err := replication.ValidName(c.name); err != nil {
+		return settings.Usage(fmt.Errorf("--name: %w", err))
+	}
+	var pin *block.Level
+	if l, ok := levels[c.compression]; ok {
+		pin = &l
+	} else if c.compression != "auto" {
+		return settings.Usage(fmt.Errorf("--compression %q is none of auto, none, lz4, s2, zstd, zstd-better", c.compression))
+	}
+	tls, err := pki.ClientTLS(c.pki, pki.ProcessServer, pki.MasterTarget)
+	if err != nil {
+		return err
+	}
+	unlock, err := lockState(c.state)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	client, err := transport.DialReplication(c.masterTarget, tls)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	engine, err := processserver.New(processserver.Config{Dir: c.state, Lanes: c.lanes, Workers: c.workers, Disks: c.disks, Level: pin, Log: log}, client)
+	if err != nil {
+		return settings.Usage(err)
+	}
+	if err := metrics.Serve(ctx, c.metrics, log); err != nil {
+		return err
+	}
+	log.Info("dialling", "master_target", c.masterTarget, "name", c.name)
+	for wait := redialMin; ctx.Err() == nil; {
+		err := client.Work(ctx, c.name, settings.Version().Version, engine, func(version string, skew time.Duration) {
+			log.Info("connected", "master_target", c.masterTarget, "version", version, "skew", skew)
+			wait = redialMin
+		})
+		if ctx.Err() != nil {
+			break
+		}
+		p := replication.AsProblem(err)
+		pause := wait + rand.N(wait) // so that many process servers do not dial at once
+		log.Warn("no connection to the master target", "err", p, "remedy", p.Remedy, "again_in", pause.Round(time.Millisecond))
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, redialMax)
+	}
+	if err := engine.Close(); err != nil {
+		return err
+	}
+	log.Info("ended")
+	return nil
+}
+
+// lockState makes the state directory and keeps a second process server out of it.
+func lockState(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+		f.Close()
+		return nil, &replication.Problem{Code: "state-in-use", Message: "state directory " + dir + " is in use", Err: err, Remedy: "another process server runs with it: stop that one, or give another directory"}
+	}
+	return func() { f.Close() }, nil
+}
