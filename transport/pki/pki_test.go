@@ -237,11 +237,15 @@ func TestKeyOpenToOthersIsRefused(t *testing.T) {
 
 func TestUnusableFiles(t *testing.T) {
 	for name, spoil := range map[string]func(dir string) error{
-		"NoCA":      func(dir string) error { return os.Remove(filepath.Join(dir, caCert)) },
-		"NoKey":     func(dir string) error { return os.Remove(filepath.Join(dir, keyFile(Operator))) },
-		"NoCert":    func(dir string) error { return os.Remove(filepath.Join(dir, certFile(Operator))) },
-		"NotPEM":    func(dir string) error { return os.WriteFile(filepath.Join(dir, certFile(Operator)), []byte("x"), 0o600) },
-		"OtherKey":  func(dir string) error { return os.Rename(filepath.Join(dir, caKey), filepath.Join(dir, keyFile(Operator))) },
+		"NoCA":   func(dir string) error { return os.Remove(filepath.Join(dir, caCert)) },
+		"NoKey":  func(dir string) error { return os.Remove(filepath.Join(dir, keyFile(Operator))) },
+		"NoCert": func(dir string) error { return os.Remove(filepath.Join(dir, certFile(Operator))) },
+		"NotPEM": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, certFile(Operator)), []byte("x"), 0o600)
+		},
+		"OtherKey": func(dir string) error {
+			return os.Rename(filepath.Join(dir, caKey), filepath.Join(dir, keyFile(Operator)))
+		},
 		"OtherRole": func(dir string) error { return copyPair(dir, ProcessServer, Operator) },
 	} {
 		t.Run(name, func(t *testing.T) {
