@@ -112,8 +112,8 @@ func TestRangesNeverLoseAByte(t *testing.T) {
 	}{
 		{100, 1<<20 + 512, true, false},
 		{5000, 1 << 30, true, false},
-		{600_000, 64 << 40, false, false},
-		{600_000, 64 << 40, false, true},
+		{300_000, 64 << 40, false, false},
+		{300_000, 64 << 40, false, true},
 	} {
 		r := rand.New(rand.NewPCG(uint64(c.n), 1))
 		p := newRanges(c.size)

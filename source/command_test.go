@@ -150,7 +150,7 @@ func TestSnapshotCommandThatMisleads(t *testing.T) {
 		"Itself":   {"ln -f $FAILBACK_SOURCE DIR/link; echo DIR/link", "the source"},
 		"Shorter":  {"head -c 4096 $FAILBACK_SOURCE >DIR/short; echo DIR/short", "4096 bytes"},
 		"Same":     {"cp $FAILBACK_SOURCE DIR/same; echo DIR/same", "view of disk erp-db/d0 at point 1"},
-		"Twice":    {"echo DIR/1-0 | sed s/1-0/$1-0/", "printed the same view"},
+		"Twice":    {"", "printed the same view"},
 		"Endless":  {"yes", "prints more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,8 +173,7 @@ func TestSnapshotCommandThatMisleads(t *testing.T) {
 				return
 			}
 			if name == "Twice" {
-				good.Snapshot += "; for i in 1 2 3 4 5; do :; done"
-				bad.Snapshot = strings.ReplaceAll("cp $FAILBACK_SOURCE DIR/both; echo DIR/both", "DIR", dir)
+				bad.Snapshot = strings.ReplaceAll("truncate -s 1M DIR/both; echo DIR/both", "DIR", dir)
 				good.Snapshot = bad.Snapshot
 			}
 			s := mustOpen(t, filepath.Join(dir, "state"), good, bad)

@@ -237,6 +237,7 @@ func (s *Images) makeViews(ctx context.Context, c *cut) (*cut, error) {
 		}
 		d.Kind = KindReflink
 		clones[i] = cl
+		s.step("clone prepared")
 	}
 
 	start := time.Now()
@@ -250,6 +251,7 @@ func (s *Images) makeViews(ctx context.Context, c *cut) (*cut, error) {
 			if err := s.makeView(ctx, &done, d, clones[i], func() { took[i] = time.Since(start) }); err != nil {
 				errs[i] = fmt.Errorf("disk %s: %w", d.Disk.ID, err)
 			}
+			s.step("view made")
 		})
 	}
 	wait.Wait()
@@ -338,15 +340,13 @@ func (s *Images) mayUse(view string, point replication.PointID, d *diskView) err
 	return nil
 }
 
-// distinct refuses a cut with one view for two disks. The second one is taken out, so that it is let go of once.
+// distinct refuses a cut with one view for two disks.
 func (s *Images) distinct(c *cut) error {
 	seen := make(map[string]replication.DiskID)
 	for i := range c.Disks {
 		d := &c.Disks[i]
 		if other, twice := seen[d.View]; twice {
-			err := fmt.Errorf("the snapshot commands of disks %s and %s printed the same view %s", other, d.Disk.ID, d.View)
-			d.View = ""
-			return err
+			return fmt.Errorf("the snapshot commands of disks %s and %s printed the same view %s", other, d.Disk.ID, d.View)
 		}
 		seen[d.View] = d.Disk.ID
 	}

@@ -89,6 +89,7 @@ func (s *Images) drop(cuts ...*cut) error {
 				if err := os.Remove(s.file(c.Point, d.Disk.No, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return err
 				}
+				s.step("file removed")
 			}
 		}
 	}
@@ -149,6 +150,7 @@ func (s *Images) removeClones() error {
 			continue
 		}
 		gone[p.View] = true
+		s.step("clone removed")
 	}
 	if len(gone) > 0 {
 		err := s.update(func(st *state) { st.Pending = without(st.Pending, func(p pending) bool { return gone[p.View] }) })

@@ -79,8 +79,13 @@ func (c *cut) id(disk replication.DiskNo) cutID {
 
 // letGo returns what has to be let go of when the cut is no longer held.
 func (c *cut) letGo() (p []pending) {
+	seen := make(map[string]bool)
 	for _, d := range c.Disks {
 		add := func(kind, view string) {
+			if seen[view] { // a snapshot command said the same for two disks; the cut failed for it
+				return
+			}
+			seen[view] = true
 			p = append(p, pending{Point: c.Point, Disk: d.Disk, Path: d.Path, Kind: kind, View: view, Release: d.Release})
 		}
 		switch {
