@@ -286,9 +286,9 @@ func allowedAt(moments []crashMoment, k int) *history {
 func TestSparseCrash(t *testing.T) {
 	const size = 40<<20 + 3*SectorSize // two tables
 	sectors := 700
-	seeds := 16
+	seeds := 4
 	if testing.Short() {
-		seeds = 4
+		seeds = 2
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed%d", seed), func(t *testing.T) {

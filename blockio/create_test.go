@@ -62,6 +62,9 @@ func TestCreatedDisksAreThinAndDescribed(t *testing.T) {
 	for _, f := range []blockio.Format{blockio.FormatRaw, blockio.FormatVMFS, blockio.FormatMonolithicFlat, blockio.FormatTwoGbMaxExtentFlat,
 		blockio.FormatMonolithicSparse, blockio.FormatTwoGbSparse} {
 		for _, size := range []int64{512, 2047 << 20, 2047<<20 + 512, 2<<30 - 512, 2 << 30, 3 << 40} {
+			if f == blockio.FormatTwoGbMaxExtentFlat && size > 1<<40 || f == blockio.FormatTwoGbSparse && size > 1<<40 {
+				continue // 1537 files
+			}
 			t.Run(fmt.Sprintf("%s/%d", f, size), func(t *testing.T) {
 				name := "x.vmdk"
 				if f == blockio.FormatRaw {

@@ -203,6 +203,16 @@ func (s *sparseExtent) Zero(off, n int64) error {
 func (s *sparseExtent) NextData(off int64) (int64, int64, error) {
 	span := s.header.grainBytes() * tableEntries
 	for off < s.size {
+		if off%span == 0 {
+			empty, err := s.emptyTables(off / span)
+			if err != nil {
+				return 0, 0, err
+			}
+			if empty > 0 {
+				off = min(off+empty*span, s.size)
+				continue
+			}
+		}
 		r, err := s.run(off, min(span-off%span, s.size-off), false)
 		if err != nil {
 			return 0, 0, err

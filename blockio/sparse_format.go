@@ -168,6 +168,16 @@ func (h sparseHeader) metadata() []sparsePart {
 	return parts
 }
 
+// overlapsMetadata names the part that shares sectors with [start, start+n), "" when there is none.
+func (h sparseHeader) overlapsMetadata(start, n int64) string {
+	for _, part := range h.metadata() {
+		if start < part.start+part.n && part.start < start+n {
+			return part.what
+		}
+	}
+	return ""
+}
+
 // tables is the number of grain tables, and of entries in each directory.
 func (h sparseHeader) tables() int64 { return ceilDiv(h.capacity, h.grain*tableEntries) }
 

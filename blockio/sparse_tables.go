@@ -1,6 +1,7 @@
 package blockio
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -155,10 +156,8 @@ func (s *sparseExtent) readTableLocked(at, number int64, into *[tableEntries]uin
 	if (at+tableSectors)*SectorSize > s.fileSize {
 		return corruptAt(s.st.Name(), entryAt, "grain table %d is at sector %d, past the end of the file of %d bytes", number, at, s.fileSize)
 	}
-	for _, part := range s.header.metadata() {
-		if at < part.start+part.n && part.start < at+tableSectors {
-			return corruptAt(s.st.Name(), entryAt, "grain table %d is at sector %d, inside the %s", number, at, part.what)
-		}
+	if what := s.header.overlapsMetadata(at, tableSectors); what != "" {
+		return corruptAt(s.st.Name(), entryAt, "grain table %d is at sector %d, inside the %s", number, at, what)
 	}
 	var b [tableBytes]byte
 	if err := readFull(s.st, b[:], at*SectorSize); err != nil {
@@ -166,6 +165,46 @@ func (s *sparseExtent) readTableLocked(at, number int64, into *[tableEntries]uin
 	}
 	decodeEntries(b[:], into[:])
 	return nil
+}
+
+// tablesAtOnce is how many tables a scan reads with one read.
+const tablesAtOnce = 128
+
+// emptyTables tells how many tables from number n on have no grains, as far as one read tells: it makes the scan of a disk that
+// is large and empty quick. Both copies are looked at.
+func (s *sparseExtent) emptyTables(n int64) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &s.tables
+	var count int64
+	for count < tablesAtOnce && n+count < int64(len(c.primary)) && c.loaded[n+count] == nil && follows(c.primary, n, count) && follows(c.redundant, n, count) {
+		count++
+	}
+	for _, directory := range [][]uint32{c.primary, c.redundant} {
+		if count == 0 || directory == nil {
+			continue
+		}
+		at := int64(directory[n]) * SectorSize
+		if at+count*tableBytes > s.fileSize || s.header.overlapsMetadata(at/SectorSize, count*tableSectors) != "" {
+			return 0, nil // the lookup of the table finds and tells what is wrong
+		}
+		b := make([]byte, count*tableBytes)
+		if err := readFull(s.st, b, at); err != nil {
+			return 0, fmt.Errorf("read grain tables: %w", err)
+		}
+		for i := range count {
+			if !bytes.Equal(b[i*tableBytes:(i+1)*tableBytes], zeroSource[:tableBytes]) {
+				count = i
+				break
+			}
+		}
+	}
+	return count, nil
+}
+
+// follows reports whether table n+i lies i tables behind table n. A directory that is not there agrees.
+func follows(directory []uint32, n, i int64) bool {
+	return directory == nil || int64(directory[n+i]) == int64(directory[n])+i*tableSectors
 }
 
 // makeRoom flushes when too many tables wait for it.

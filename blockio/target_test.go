@@ -49,13 +49,6 @@ func inodeOf(t *testing.T, path string) uint64 {
 	return info.Sys().(*syscall.Stat_t).Ino
 }
 
-func writeFile(t *testing.T, path string, b []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestTargetRules has one case for each reason not to write a disk.
 func TestTargetRules(t *testing.T) {
 	child := func(hint, parentCID string) []byte {
