@@ -105,11 +105,43 @@ type listeningCredentials struct {
 func (l listeningCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := l.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	l.c.note(err)
-	return conn, info, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return verdictConn{conn, l.c}, info, nil
 }
 
 func (l listeningCredentials) Clone() credentials.TransportCredentials {
 	return listeningCredentials{l.TransportCredentials.Clone(), l.c}
+}
+
+// verdictConn notes when the other side refuses our certificate. With TLS 1.3 its verdict comes after our handshake: as an alert, which may be left unread when
+// a write fails first.
+type verdictConn struct {
+	net.Conn
+	c *OperatorClient
+}
+
+func (v verdictConn) Read(p []byte) (int, error) {
+	n, err := v.Conn.Read(p)
+	if refused(err) {
+		v.c.note(err)
+	}
+	return n, err
+}
+
+func (v verdictConn) Write(p []byte) (int, error) {
+	n, err := v.Conn.Write(p)
+	if err != nil && v.SetReadDeadline(time.Now().Add(time.Second)) == nil {
+		_, _ = v.Read(make([]byte, 1)) // the connection is lost already
+	}
+	return n, err
+}
+
+// refused says whether err is an alert of the other side's TLS.
+func refused(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // problem makes of a call's error what an operator should see.
@@ -136,6 +168,10 @@ func unreachable(address string, cause error, said string) *replication.Problem 
 	case errors.As(cause, &told): // our own judgement of the other side's certificate
 		p.Code, p.Remedy = told.Code, told.Remedy
 		p.Message = fmt.Sprintf("the master target at %s is not to be trusted: %s", address, told.Message)
+	case refused(cause):
+		p.Code = CodeRefused
+		p.Message = fmt.Sprintf("the master target at %s refused this tool's certificate: %v", address, cause)
+		p.Remedy = "its log says why; both sides must have certificates of the same `failback pki init`, and clocks that agree"
 	case errors.Is(cause, fs.ErrNotExist):
 		p.Message = fmt.Sprintf("no master target answers at %s: there is no such socket", address)
 		p.Remedy = "start master-target on this machine, or name by --operator (or FAILBACK_OPERATOR) the address that it was started with"
@@ -148,10 +184,6 @@ func unreachable(address string, cause error, said string) *replication.Problem 
 	case cause != nil:
 		p.Message = fmt.Sprintf("no master target answers at %s: %v", address, cause)
 		p.Remedy = "see that master-target runs there with --operator " + address + ", and that firewalls and the VPN let the connection through"
-	case strings.Contains(said, "remote error: tls"):
-		p.Code = CodeRefused
-		p.Message = fmt.Sprintf("the master target at %s refused this tool's certificate: %s", address, said)
-		p.Remedy = "its log says why; both sides must have certificates of the same `failback pki init`, and clocks that agree"
 	default:
 		p.Message = fmt.Sprintf("the connection to the master target at %s broke: %s", address, said)
 		p.Remedy = "what was under way goes on there; see failback status"

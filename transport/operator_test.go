@@ -1,0 +1,416 @@
+package transport_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"failback/replication"
+	"failback/replication/link"
+	"failback/transport"
+	"failback/transport/operatortest"
+	"failback/transport/pki"
+)
+
+func dial(t *testing.T, address string, cfg *tls.Config) *transport.OperatorClient {
+	t.Helper()
+	c, err := transport.DialOperator(address, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func wantProblem(t *testing.T, err error, code string, texts ...string) {
+	t.Helper()
+	var p *replication.Problem
+	if !errors.As(err, &p) {
+		t.Fatalf("got %v, want a problem of code %s", err, code)
+	}
+	if p.Code != code {
+		t.Errorf("got %+v, want code %s", p, code)
+	}
+	for _, text := range texts {
+		if !strings.Contains(p.Message+"; "+p.Remedy, text) {
+			t.Errorf("got %+v, want %q in it", p, text)
+		}
+	}
+}
+
+func same[T any](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s:\ngot  %+v\nwant %+v", what, got, want)
+	}
+}
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
+
+// TestOperatorStatusArrivesWhole fills every field, so that one that is forgotten on the way shows.
+func TestOperatorStatusArrivesWhole(t *testing.T) {
+	want := replication.Status{
+		Groups: []replication.GroupStatus{{
+			Group: "erp", State: replication.StateHeld, Since: noon, WaitsFor: "ps1", Problem: &replication.Problem{Code: "c", Message: "m", Remedy: "r"},
+			Head: 3, Last: 7, LastTime: noon.Add(time.Minute), Held: true, Open: 8, Mode: replication.Changes, ProcessServer: "ps1",
+			Disks: []replication.DiskStatus{{
+				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3},
+				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink",
+			}},
+			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2}, Notices: []string{"one", "two"},
+			LagSeconds: 1.5, Generation: 4, NextCut: noon.Add(time.Hour),
+		}},
+		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},
+	}
+	everyFieldSet(t, reflect.ValueOf(want), "status")
+	c := dial(t, operatortest.Serve(t, &operatortest.Fake{OnStatus: func(g replication.GroupID) (replication.Status, error) {
+		if g != "erp" {
+			return replication.Status{}, fmt.Errorf("asked for %q", g)
+		}
+		return want, nil
+	}}), nil)
+	got, err := c.Status(t.Context(), "erp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "status", got, want)
+}
+
+// everyFieldSet fails where a field is zero: the test above would not see it lost.
+func everyFieldSet(t *testing.T, v reflect.Value, path string) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.Pointer:
+		everyFieldSet(t, v.Elem(), path)
+	case reflect.Slice:
+		for i := range v.Len() {
+			everyFieldSet(t, v.Index(i), path)
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for i := range v.NumField() {
+			name := path + "." + v.Type().Field(i).Name
+			if v.Field(i).IsZero() && !strings.HasSuffix(name, "Problem.Err") {
+				t.Errorf("%s is not set", name)
+			}
+			everyFieldSet(t, v.Field(i), name)
+		}
+	}
+}
+
+func TestOperatorCallsArriveAsMeant(t *testing.T) {
+	plan := []byte("group: erp")
+	findings := []replication.Finding{{Severity: replication.Warning, Code: "c", Subject: "s", Message: "m", Remedy: "r"}}
+	points := []replication.Point{
+		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, Suspect: true, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7}},
+		{ID: 2, Time: noon.Add(1), Kind: replication.Crash},
+	}
+	verified := replication.Verify{Time: noon, Differs: 4096}
+	moving := replication.MoveStatus{From: 9, To: 2, Phase: "save", Done: 1, Total: 4}
+	ledgers := []replication.Ledger{{Disk: 1, Total: 10, Done: 5}}
+	var asked []string
+	note := func(format string, args ...any) { asked = append(asked, fmt.Sprintf(format, args...)) }
+	c := dial(t, operatortest.Serve(t, &operatortest.Fake{
+		OnCheck: func(y []byte) (replication.GroupID, []replication.Finding, error) {
+			note("check %s", y)
+			return "erp", findings, nil
+		},
+		OnReprotect: func(y []byte) (replication.GroupID, bool, error) { note("reprotect %s", y); return "erp", true, nil },
+		OnCut:       func(g replication.GroupID) (replication.PointID, error) { note("cut %s", g); return 9, nil },
+		OnPoints: func(g replication.GroupID) (replication.PointID, []replication.Point, error) {
+			note("points %s", g)
+			return 2, points, nil
+		},
+		OnMove: func(_ context.Context, g replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+			note("move %s %d %v", g, to, advance)
+			progress(moving)
+			return to, nil
+		},
+		OnVerify: func(g replication.GroupID, p replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
+			note("verify %s %d", g, p)
+			progress(ledgers)
+			return 7, verified, []replication.DiskID{"m/d"}, nil
+		},
+		OnUnprotect: func(g replication.GroupID, keep bool) (replication.PointID, string, error) {
+			note("unprotect %s %v", g, keep)
+			return 2, "/retention/erp", nil
+		},
+	}), nil)
+	ctx := t.Context()
+
+	group, gotFindings, err := c.Check(ctx, plan)
+	same(t, "check", fmt.Sprintf("%v %v", group, err), "erp <nil>")
+	same(t, "findings", gotFindings, findings)
+	group, carriedOn, err := c.Reprotect(ctx, plan)
+	same(t, "reprotect", fmt.Sprintf("%v %v %v", group, carriedOn, err), "erp true <nil>")
+	point, err := c.Cut(ctx, "erp")
+	same(t, "cut", fmt.Sprintf("%v %v", point, err), "9 <nil>")
+	head, gotPoints, err := c.Points(ctx, "erp")
+	same(t, "points", fmt.Sprintf("%v %v", head, err), "2 <nil>")
+	same(t, "points", gotPoints, points)
+	var gotMoving []replication.MoveStatus
+	head, err = c.Move(ctx, "erp", 2, true, func(m replication.MoveStatus) { gotMoving = append(gotMoving, m) })
+	same(t, "move", fmt.Sprintf("%v %v", head, err), "2 <nil>")
+	same(t, "progress of move", gotMoving, []replication.MoveStatus{moving})
+	var gotLedgers []replication.Ledger
+	point, gotVerified, differing, err := c.Verify(ctx, "erp", 0, func(l []replication.Ledger) { gotLedgers = l })
+	same(t, "verify", fmt.Sprintf("%v %v %v", point, differing, err), "7 [m/d] <nil>")
+	same(t, "verify", gotVerified, verified)
+	same(t, "progress of verify", gotLedgers, ledgers)
+	head, journal, err := c.Unprotect(ctx, "erp", true)
+	same(t, "unprotect", fmt.Sprintf("%v %v %v", head, journal, err), "2 /retention/erp <nil>")
+	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp", "points erp", "move erp 2 true", "verify erp 0", "unprotect erp true"})
+}
+
+func TestOperatorProblemsArriveAsTold(t *testing.T) {
+	told := &replication.Problem{Code: "no-such-point", Message: "group erp has no point 9", Remedy: "see failback points erp"}
+	c := dial(t, operatortest.Serve(t, &operatortest.Fake{
+		OnCut: func(replication.GroupID) (replication.PointID, error) { return 0, fmt.Errorf("cut: %w", told) },
+		OnMove: func(context.Context, replication.GroupID, replication.PointID, bool, func(replication.MoveStatus)) (replication.PointID, error) {
+			return 0, told
+		},
+		OnPoints: func(replication.GroupID) (replication.PointID, []replication.Point, error) {
+			return 0, nil, io.ErrUnexpectedEOF
+		},
+	}), nil)
+	_, err := c.Cut(t.Context(), "erp")
+	wantProblem(t, err, "no-such-point", "cut: group erp has no point 9", told.Remedy)
+	_, err = c.Move(t.Context(), "erp", 9, false, nil)
+	wantProblem(t, err, "no-such-point", told.Message, told.Remedy)
+	_, _, err = c.Points(t.Context(), "erp")
+	wantProblem(t, err, "internal", "unexpected EOF")
+	_, _, err = c.Check(t.Context(), make([]byte, transport.MaxPlan+1))
+	wantProblem(t, err, "plan", "at most 1048576")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = c.Status(ctx, "")
+	wantProblem(t, err, transport.CodeCancelled)
+}
+
+func TestStatusOf(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want codes.Code
+	}{
+		{nil, codes.OK},
+		{&replication.Problem{Code: "no-such-group"}, codes.NotFound},
+		{&replication.Problem{Code: "95226"}, codes.FailedPrecondition},
+		{fmt.Errorf("around: %w", &replication.Problem{Code: "plan"}), codes.InvalidArgument},
+		{context.Canceled, codes.Canceled},
+		{fmt.Errorf("around: %w", context.DeadlineExceeded), codes.DeadlineExceeded},
+		{io.EOF, codes.Internal},
+		{status.Error(codes.Aborted, "x"), codes.Aborted},
+	} {
+		if got := status.Code(transport.StatusOf(c.err)); got != c.want {
+			t.Errorf("%v: got %v want %v", c.err, got, c.want)
+		}
+	}
+	if p := transport.ProblemOf(nil); p != nil {
+		t.Errorf("got %+v for nil", p)
+	}
+	p := &replication.Problem{Code: "x", Message: "m", Remedy: "r", Err: io.EOF}
+	same(t, "there and back", *transport.ProblemOf(transport.StatusOf(p)), replication.Problem{Code: "x", Message: "m: EOF", Remedy: "r"})
+}
+
+func TestOperatorExport(t *testing.T) {
+	const size = 3<<20 + 1536
+	content := &operatortest.Content{Bytes: make([]byte, size), Data: []replication.Extent{{Off: 8192, End: 1 << 20}, {Off: 1 << 20, End: 1<<20 + 8192}, {Off: 3 << 20, End: size}}}
+	for _, at := range []int{8192, 300 << 10, 1<<20 - 1, 1 << 20, 3<<20 + 1535} {
+		content.Bytes[at] = 1
+	}
+	c := dial(t, operatortest.Serve(t, &operatortest.Fake{OnExport: func(g replication.GroupID, p replication.PointID, disk string) (link.Content, error) {
+		if g != "erp" || p != 4 || disk != "m/d" {
+			return nil, fmt.Errorf("asked for %s %d %s", g, p, disk)
+		}
+		return content, nil
+	}}), nil)
+	x, err := c.Export(t.Context(), "erp", 4, "m/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, sent := make([]byte, x.Size), 0
+	for {
+		off, data, err := x.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent += copy(got[off:], data)
+	}
+	if !bytes.Equal(got, content.Bytes) {
+		t.Error("the content differs")
+	}
+	if want := 4*replication.Page + 1536; sent != want {
+		t.Errorf("got %d bytes on the wire, want the %d of the pages that are not zero", sent, want)
+	}
+	if !content.Closed {
+		t.Error("the content was left open")
+	}
+}
+
+func TestOperatorExportFailsWhereTheReadDoes(t *testing.T) {
+	content := &operatortest.Content{Bytes: bytes.Repeat([]byte{1}, 1<<20), FailAt: 512 << 10, Err: &replication.Problem{Code: "journal-damaged", Message: "m", Remedy: "r"}}
+	c := dial(t, operatortest.Serve(t, &operatortest.Fake{OnExport: func(replication.GroupID, replication.PointID, string) (link.Content, error) { return content, nil }}), nil)
+	x, err := c.Export(t.Context(), "erp", 4, "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, _, err = x.Next()
+	}
+	wantProblem(t, err, "journal-damaged", "read at offset")
+}
+
+func TestDialOperatorNobodyThere(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	c := dial(t, "unix:"+socket, nil)
+	_, err := c.Status(t.Context(), "")
+	wantProblem(t, err, transport.CodeUnreachable, "unix:"+socket, "no such socket", "start master-target")
+
+	deadSocket(t, socket)
+	_, err = dial(t, "unix:"+socket, nil).Status(t.Context(), "")
+	wantProblem(t, err, transport.CodeUnreachable, "not running")
+
+	for _, address := range []string{"", "unix:", "host", "/run/x"} {
+		_, err := transport.DialOperator(address, nil)
+		wantProblem(t, err, "bad-address", "unix:PATH")
+	}
+	_, err = transport.DialOperator("127.0.0.1:1", nil)
+	wantProblem(t, err, "no-certificate", "--pki")
+}
+
+// deadSocket leaves a socket as a killed process does.
+func deadSocket(t *testing.T, path string) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+}
+
+func TestListenOperator(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	deadSocket(t, socket)
+	l, err := transport.ListenOperator("unix:" + socket)
+	if err != nil {
+		t.Fatalf("over a dead socket: %v", err)
+	}
+	fi, err := os.Stat(socket)
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v, want mode 0600", fi, err)
+	}
+	_, err = transport.ListenOperator("unix:" + socket)
+	wantProblem(t, err, "listen", "another master target answers")
+	l.Close()
+	if _, err := os.Lstat(socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket stays after Close: %v", err)
+	}
+	if err := os.WriteFile(socket, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = transport.ListenOperator("unix:" + socket)
+	wantProblem(t, err, "listen", "is not a socket")
+	_, err = transport.ListenOperator("unix:" + filepath.Join(socket+"-none", "s"))
+	wantProblem(t, err, "listen", "directory first")
+	_, err = transport.ListenOperator("unix:/" + strings.Repeat("x", 200))
+	wantProblem(t, err, "bad-address", "shorter")
+}
+
+func newPKI(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "pki")
+	if _, err := pki.Init(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func serveTLS(t *testing.T, dir string, log io.Writer) (address string) {
+	t.Helper()
+	cfg, err := pki.ServerTLS(dir, pki.MasterTarget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := transport.ListenOperator("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := transport.NewOperatorServer(&operatortest.Fake{OnStatus: func(replication.GroupID) (replication.Status, error) { return replication.Status{}, nil }},
+		cfg, slog.New(slog.NewTextHandler(log, nil)))
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = s.Serve(l)
+	}()
+	t.Cleanup(func() { s.Stop(); <-served })
+	return l.Addr().String()
+}
+
+func clientTLS(t *testing.T, dir string, role pki.Role) *tls.Config {
+	t.Helper()
+	cfg, err := pki.ClientTLS(dir, role, pki.MasterTarget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestOperatorOverTLS(t *testing.T) {
+	dir := newPKI(t)
+	address := serveTLS(t, dir, io.Discard)
+	if _, err := dial(t, address, clientTLS(t, dir, pki.Operator)).Status(t.Context(), ""); err != nil {
+		t.Errorf("an operator: got %v", err)
+	}
+	c := dial(t, address, clientTLS(t, dir, pki.ProcessServer))
+	_, err := c.Status(t.Context(), "")
+	wantProblem(t, err, transport.CodeWrongRole, "process-server", "operator")
+	_, err = c.Move(t.Context(), "g", 1, false, nil)
+	wantProblem(t, err, transport.CodeWrongRole, "process-server", "operator")
+
+	_, err = dial(t, address, clientTLS(t, newPKI(t), pki.Operator)).Status(t.Context(), "")
+	wantProblem(t, err, pki.CodeOtherCA, address, "failback pki init")
+}
+
+// lockedBuffer is a log that two goroutines use.
+type lockedBuffer struct {
+	lines chan string
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.lines <- string(p)
+	return len(p), nil
+}
+
+func TestOperatorTurnedAwayIsLoggedWithTheReason(t *testing.T) {
+	log := &lockedBuffer{lines: make(chan string, 16)}
+	address := serveTLS(t, newPKI(t), log)
+	other := clientTLS(t, newPKI(t), pki.Operator)
+	other.VerifyConnection = nil // a client that trusts anyone
+	_, err := dial(t, address, other).Status(t.Context(), "")
+	wantProblem(t, err, transport.CodeRefused, address, "its log says why")
+	if line := <-log.lines; !strings.Contains(line, pki.CodeOtherCA) || !strings.Contains(line, "failback pki init") {
+		t.Errorf("the log does not say why: %s", line)
+	}
+}
