@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -60,8 +61,12 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	operators := tls
+	if strings.HasPrefix(c.operator, "unix:") { // who may open the socket is an operator
+		operators = nil
+	}
 	// Servers stop before the engine does: what they carry is made durable by their calls' ends.
-	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, tls, settings.Version().Version, log), transport.NewOperatorServer(engine, tls, log), log)
+	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, tls, settings.Version().Version, log), transport.NewOperatorServer(engine, operators, log), log)
 	if closed := engine.Close(); err == nil {
 		err = closed
 	}
