@@ -119,10 +119,20 @@ func ioctl(fd int, request uint, arg unsafe.Pointer) error {
 	return nil
 }
 
+// lockByte is the one byte that lockExclusive locks: beyond the end of any disk, so that tools which lock bytes of their own (qemu-img reading the
+// disk, to compare it) are not kept out. qemuWriteByte is locked for reading by a QEMU that may write the file (its image locking protocol).
+const (
+	lockByte      = 1 << 62
+	qemuWriteByte = 101
+)
+
 // lockExclusive takes an open file description lock, which holds between processes and between two opens in one process, and
 // which NFS passes on to the server.
 func lockExclusive(f *os.File) error {
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if lockedElsewhere(f) {
+		return fmt.Errorf("%w: %s is locked by another process, or by another disk that is open here", ErrInUse, f.Name())
+	}
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: lockByte, Len: 1}
 	err := control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock) })
 	if err == unix.EAGAIN || err == unix.EACCES {
 		return fmt.Errorf("%w: %s is locked by another process, or by another disk that is open here", ErrInUse, f.Name())
@@ -133,11 +143,19 @@ func lockExclusive(f *os.File) error {
 	return nil
 }
 
-// lockedElsewhere reports whether lockExclusive would fail now. It works on a file opened for reading.
+// lockedElsewhere reports whether lockExclusive would fail now: somebody has locked any part of the file for writing, or is a QEMU that may write it. It
+// works on a file opened for reading.
 func lockedElsewhere(f *os.File) bool {
-	lock := unix.Flock_t{Type: unix.F_WRLCK}
-	err := control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &lock) })
-	return err == nil && lock.Type != unix.F_UNLCK
+	for _, lock := range []unix.Flock_t{
+		{Type: unix.F_RDLCK}, // stands in the way of write locks only
+		{Type: unix.F_WRLCK, Start: qemuWriteByte, Len: 1},
+	} {
+		err := control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &lock) })
+		if err == nil && lock.Type != unix.F_UNLCK {
+			return true
+		}
+	}
+	return false
 }
 
 // fileIdentity returns device and inode number; for a block device its own number and 0.

@@ -177,6 +177,12 @@ func (s *sparseExtent) emptyTables(n int64) (int64, error) {
 	defer s.mu.Unlock()
 	c := &s.tables
 	var count int64
+	for n+count < int64(len(c.primary)) && c.primary[n+count] == 0 && (c.redundant == nil || c.redundant[n+count] == 0) {
+		count++
+	}
+	if count > 0 {
+		return count, nil // there are none
+	}
 	for count < tablesAtOnce && n+count < int64(len(c.primary)) && c.loaded[n+count] == nil && follows(c.primary, n, count) && follows(c.redundant, n, count) {
 		count++
 	}

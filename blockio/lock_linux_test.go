@@ -1,0 +1,103 @@
+package blockio
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestLockLetsReadersIn has qemu-img read a disk that is open as a target.
+func TestLockLetsReadersIn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.vmdk")
+	if err := Create(path, FormatVMFS, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenTarget(path, TargetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if out, err := exec.Command("qemu-img", "compare", "-f", "vmdk", "-F", "vmdk", path, path).CombinedOutput(); err != nil {
+		t.Errorf("qemu-img (Debian package qemu-utils) can't read a target that is open: %v\n%s", err, out)
+	}
+	if _, err := OpenTarget(path, TargetOptions{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("second open: got %v want ErrInUse", err)
+	}
+}
+
+// TestLockFindsWriters opens a disk that others hold: one locks all of it, one as QEMU does that may write it.
+func TestLockFindsWriters(t *testing.T) {
+	for name, lock := range map[string]unix.Flock_t{
+		"WholeFile": {Type: unix.F_WRLCK},
+		"QEMU":      {Type: unix.F_RDLCK, Start: qemuWriteByte, Len: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "a.raw")
+			if err := Create(path, FormatRaw, 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := OpenTarget(path, TargetOptions{}); !errors.Is(err, ErrInUse) {
+				t.Errorf("got %v want ErrInUse", err)
+			}
+		})
+	}
+}
+
+// TestLockFindsQEMU opens a disk that a real qemu-io is writing.
+func TestLockFindsQEMU(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.raw")
+	if err := Create(path, FormatRaw, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("qemu-io", "-f", "raw", path)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("qemu-io (Debian package qemu-utils): %v", err)
+	}
+	defer func() { in.Close(); cmd.Wait() }()
+	if _, err := in.Write([]byte("write 0 512\n")); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(chan struct{})
+	go func() {
+		var b bytes.Buffer
+		p := make([]byte, 256)
+		for !bytes.Contains(b.Bytes(), []byte("wrote")) {
+			n, err := out.Read(p)
+			if err != nil {
+				return
+			}
+			b.Write(p[:n])
+		}
+		close(seen)
+	}()
+	select {
+	case <-seen:
+	case <-time.After(10 * time.Second):
+		t.Fatal("qemu-io did not write")
+	}
+	if _, err := OpenTarget(path, TargetOptions{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("got %v want ErrInUse", err)
+	}
+}
