@@ -68,7 +68,7 @@ func (j *Journal) checkLog() error {
 			}
 			return fmt.Errorf("read %s at %d: %w", l.name, at.end, err)
 		}
-		at = mark{at.end + n, at.seq + 1, r.chain}
+		at = mark{alignUp(at.end + n), at.seq + 1, r.chain}
 	}
 	if at != j.log.mark {
 		return corruptf(l.name, at.end, "record %d is not the one that was acknowledged", at.seq)
@@ -105,6 +105,13 @@ func (s *sealed) checkEntries(ctx context.Context, id *Identity, version func(re
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		skipped, err := s.skipPadding(at)
+		if err != nil {
+			return err
+		}
+		if at = skipped; at == s.foot.dataEnd {
+			break
+		}
 		b, v, err := s.block(at, id)
 		if err != nil {
 			return err
@@ -123,6 +130,23 @@ func (s *sealed) checkEntries(ctx context.Context, id *Identity, version func(re
 		return corruptf(s.name, at, "entries end behind %d", s.foot.dataEnd)
 	}
 	return nil
+}
+
+// skipPadding returns where the next entry begins: at, or, when zeros follow, at the next sector.
+func (s *sealed) skipPadding(at int64) (int64, error) {
+	next := min(alignUp(at), s.foot.dataEnd)
+	var pad [sector]byte
+	b := pad[:next-at]
+	if err := s.h.readAt(s.name, b, at); err != nil {
+		return 0, err
+	}
+	if len(b) > 0 && replication.IsZero(b[:min(len(b), 4)]) { // no entry begins with zeros
+		if !replication.IsZero(b) {
+			return 0, corruptf(s.name, at, "padding is not zeros")
+		}
+		return next, nil
+	}
+	return at, nil
 }
 
 // checkSpans compares every index entry with the block that it points to.

@@ -9,6 +9,9 @@ import (
 	"failback/replication"
 )
 
+// coverageSlack is how many bytes a coverage file may have beyond twice what its content needs, before it is rewritten.
+const coverageSlack = 1 << 20
+
 // coverageFile keeps, beside the segment files, what else is durable of the open cycle: what was written through to the disks, and what they were found to
 // hold already. Losing a part of it costs sending that part again, so a damaged batch and what follows it is cut off.
 type coverageFile struct {
@@ -18,9 +21,8 @@ type coverageFile struct {
 	point   replication.PointID
 	sets    map[replication.DiskNo]*replication.Set
 
-	f       file // nil until there is something to keep
-	end     int64
-	written int // extents in the file
+	f   file // nil until there is something to keep
+	end int64
 }
 
 // openCoverage reads the coverage file of a cycle; one of another cycle is removed.
@@ -48,7 +50,7 @@ func openCoverage(vol volume, name string, id *Identity, journal uuid, point rep
 	if err != nil || u != journal || p != point {
 		return c, errors.Join(f.Close(), removeIfThere(vol, name))
 	}
-	c.f, c.end = f, coverageHeader
+	c.f, c.end = f, coverageStart
 	for c.end < size {
 		cs, n, err := readBatch(f, c.end, size, id)
 		if errors.Is(err, errFormat) {
@@ -60,10 +62,9 @@ func openCoverage(vol volume, name string, id *Identity, journal uuid, point rep
 		for _, x := range cs {
 			c.set(x.disk).Add(x.ext)
 		}
-		c.end += n
-		c.written += len(cs)
+		c.end = alignUp(c.end + n)
 	}
-	if c.end < size {
+	if c.end != size {
 		if err := f.Truncate(c.end); err != nil {
 			return nil, errors.Join(fmt.Errorf("cut %s: %w", base(name), err), f.Close())
 		}
@@ -125,7 +126,7 @@ func (c *coverageFile) add(cs []covered) error {
 	for _, s := range c.sets {
 		merged += len(s.Extents())
 	}
-	if c.written > 2*merged+maxBatch {
+	if c.end > coverageSlack+2*int64(merged)*coverageEntry {
 		return c.rewrite()
 	}
 	return nil
@@ -138,17 +139,16 @@ func (c *coverageFile) write(cs []covered) error {
 		if err != nil {
 			return err
 		}
-		c.f, c.end, c.written = f, coverageHeader, 0
+		c.f, c.end = f, coverageStart
 	}
 	end, b := c.end, []byte(nil)
 	for n := 0; n < len(cs); n += maxBatch {
-		b = appendBatch(b, end+int64(len(b)), cs[n:min(len(cs), n+maxBatch)])
+		b = padded(appendBatch(b, end+int64(len(b)), cs[n:min(len(cs), n+maxBatch)]))
 	}
 	if _, err := c.f.WriteAt(b, end); err != nil {
 		return fmt.Errorf("write %s: %w", base(c.name), noSpace(err)) // the next write goes to the same place
 	}
 	c.end += int64(len(b))
-	c.written += len(cs)
 	return nil
 }
 
@@ -166,9 +166,9 @@ func (c *coverageFile) fresh(cs []covered) (_ file, err error) {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	b := putCoverageHeader(c.journal, c.point)
+	b := padded(putCoverageHeader(c.journal, c.point))
 	for n := 0; n < len(cs); n += maxBatch {
-		b = appendBatch(b, int64(len(b)), cs[n:min(len(cs), n+maxBatch)])
+		b = padded(appendBatch(b, int64(len(b)), cs[n:min(len(cs), n+maxBatch)]))
 	}
 	if _, err := f.WriteAt(b, 0); err != nil {
 		return nil, fmt.Errorf("write %s: %w", base(c.name), noSpace(err))
@@ -185,6 +185,11 @@ func (c *coverageFile) fresh(cs []covered) (_ file, err error) {
 	return f, nil
 }
 
+// padded fills the last sector with zeros.
+func padded(b []byte) []byte {
+	return append(b, make([]byte, alignUp(int64(len(b)))-int64(len(b)))...)
+}
+
 // rewrite makes the file as small as its sets are.
 func (c *coverageFile) rewrite() error {
 	var cs []covered
@@ -198,9 +203,9 @@ func (c *coverageFile) rewrite() error {
 		return err
 	}
 	old := c.f
-	c.f, c.written, c.end = f, len(cs), coverageHeader
+	c.f, c.end = f, coverageStart
 	for n := 0; n < len(cs); n += maxBatch {
-		c.end += coverageBatch + int64(min(len(cs)-n, maxBatch))*coverageEntry
+		c.end += alignUp(coverageBatch + int64(min(len(cs)-n, maxBatch))*coverageEntry)
 	}
 	return old.Close()
 }

@@ -158,12 +158,15 @@ func (j *Journal) OpenCycle() *replication.Cycle {
 // NextPoint returns the number that the next cycle has.
 func (j *Journal) NextPoint() replication.PointID { return j.now.Load().used + 1 }
 
-// Begin opens a cycle, durably. It must start from the last listed point (ErrBase) and have a number never used before. Beginning the open cycle again, with
+// Begin opens a cycle, durably. It must start from the last listed point (ErrBase) and have a number above that of every listed point. Beginning the open cycle again, with
 // the same snapshot, changes nothing; with another snapshot it is refused (ErrCycleOpen): drop it first. The first cycle is a baseline written through to
 // the disks; every other is journaled (ErrRoute).
 func (j *Journal) Begin(c replication.Cycle) error {
 	j.cycle.Lock()
 	defer j.cycle.Unlock()
+	if err := j.clearLeftovers(c.Point); err != nil {
+		return err
+	}
 	opened := false
 	err := j.commit(kindCycleOpened, func(st *state) (any, error) {
 		if o := st.cycle; o != nil {
@@ -199,7 +202,34 @@ func (j *Journal) Begin(c replication.Cycle) error {
 	return j.begin(c.Point)
 }
 
-// Drop gives the open cycle up: its files go and its number is burnt. Arrivals that are still open fail from then on.
+// clearLeftovers makes sure that no file of a dropped cycle of that number is there to be taken for one of the cycle that begins.
+func (j *Journal) clearLeftovers(point replication.PointID) error {
+	if st := j.now.Load(); st.cycle != nil || point <= st.used {
+		return nil // Begin refuses, or there is nothing to do
+	}
+	if err := removeIfThere(j.vol, j.path(coverageName)); err != nil {
+		return fmt.Errorf("clear leftovers of point %d: %w", point, err)
+	}
+	names, err := j.vol.List(j.path(segDir))
+	if err != nil {
+		return fmt.Errorf("clear leftovers of point %d: %w", point, err)
+	}
+	for _, n := range names {
+		if !strings.HasPrefix(n, fmt.Sprintf("%d-", point)) {
+			continue
+		}
+		j.files.forget(j.path(segDir, n))
+		if err := removeIfThere(j.vol, j.path(segDir, n)); err != nil {
+			return fmt.Errorf("clear leftovers of point %d: %w", point, err)
+		}
+	}
+	if err := syncDir(j.vol, j.path(segDir)); err != nil {
+		return fmt.Errorf("clear leftovers of point %d: %w", point, err)
+	}
+	return nil
+}
+
+// Drop gives the open cycle up: its files go, and its number is free again. Arrivals that are still open fail from then on.
 func (j *Journal) Drop(reason string) error {
 	if err := j.cutOff(); err != nil {
 		return err

@@ -27,6 +27,7 @@ const (
 
 // Sizes of the fixed parts, in bytes.
 const (
+	sector         = 4096      // what a power failure may tear, at most
 	logSlotA       = 4096      // where the first of the log's two end marks lies
 	logSlotB       = 8192      // and the second: in another physical sector, so that they are not torn together
 	logStart       = 12288     // where the first record lies
@@ -35,7 +36,7 @@ const (
 	recordSize     = 56        // header of a record
 	maxRecord      = 16 << 20  // payload of a record
 	fileHeaderSize = 256       // of a segment or save file
-	entryFixed     = 40        // header of an entry, before its extents
+	entryFixed     = 56        // header of an entry, before its extents
 	extentSize     = 16        //
 	chunkSize      = 4096      // of an index
 	indexEntrySize = 48        //
@@ -43,6 +44,7 @@ const (
 	fenceSize      = 16        //
 	footerSize     = 128       //
 	coverageHeader = 64        //
+	coverageStart  = 4096      // where the first batch lies
 	coverageBatch  = 16        // header of a batch
 	coverageEntry  = 24        //
 	maxBatch       = 64 << 10  // entries of a coverage batch
@@ -266,8 +268,18 @@ func parseFileHeader(b []byte) (h fileHeader, err error) {
 	return h, nil
 }
 
+// where says in which file an entry lies, by the checksum of the file's header, and at which offset. The entry repeats it, so that content which looks like an
+// entry, a disk that holds a journal, never passes for one.
+type where struct {
+	at   int64
+	salt uint32
+}
+
+// salt returns the checksum of the header.
+func (h fileHeader) salt() uint32 { return le.Uint32(h.put()[fileHeaderSize-4:]) }
+
 // appendEntry codes a block's header and extents, which its payload follows.
-func appendEntry(dst []byte, b *block.Block, version replication.PointID) []byte {
+func appendEntry(dst []byte, b *block.Block, version replication.PointID, w where) []byte {
 	n := len(dst)
 	var f [entryFixed]byte
 	le.PutUint32(f[0:], entryMagic)
@@ -278,6 +290,8 @@ func appendEntry(dst []byte, b *block.Block, version replication.PointID) []byte
 	le.PutUint32(f[28:], b.CRC)
 	le.PutUint32(f[32:], uint32(len(b.Payload)))
 	le.PutUint32(f[36:], uint32(len(b.Extents)))
+	le.PutUint64(f[40:], uint64(w.at))
+	le.PutUint32(f[48:], w.salt)
 	dst = append(dst, f[:]...)
 	for _, e := range b.Extents {
 		dst = le.AppendUint64(dst, uint64(e.Off))
@@ -300,7 +314,7 @@ func entrySize(fixed []byte) (header, payload int, err error) {
 }
 
 // parseEntry decodes an entry's header, without its payload. size tells a disk's size, -1 when there is no such disk.
-func parseEntry(h []byte, size func(replication.DiskNo) int64) (b block.Block, version replication.PointID, err error) {
+func parseEntry(h []byte, w where, size func(replication.DiskNo) int64) (b block.Block, version replication.PointID, err error) {
 	n, payload, err := entrySize(h)
 	if err != nil {
 		return b, 0, err
@@ -310,6 +324,9 @@ func parseEntry(h []byte, size func(replication.DiskNo) int64) (b block.Block, v
 	}
 	if le.Uint32(h[4:]) != crc(h[8:]) {
 		return b, 0, malformed("checksum of an entry's header")
+	}
+	if got := (where{int64(le.Uint64(h[40:])), le.Uint32(h[48:])}); got != w {
+		return b, 0, malformed("entry of another file, or from offset %d", got.at)
 	}
 	b = block.Block{Disk: replication.DiskNo(le.Uint32(h[8:])), Kind: block.Kind(h[12]), Codec: block.Codec(h[13]), Raw: int(le.Uint32(h[24:])), CRC: le.Uint32(h[28:])}
 	for x := h[entryFixed:]; len(x) > 0; x = x[extentSize:] {
@@ -478,7 +495,8 @@ func parseFooter(b []byte) (f footer, err error) {
 	return f, nil
 }
 
-func alignUp(n int64) int64 { return (n + chunkSize - 1) &^ (chunkSize - 1) }
+// alignUp returns the next sector's begin. What was made durable never shares a sector with what is written later, which could tear it.
+func alignUp(n int64) int64 { return (n + sector - 1) &^ (sector - 1) }
 
 // putCoverageHeader begins a coverage file.
 func putCoverageHeader(journal uuid, point replication.PointID) []byte {

@@ -57,7 +57,7 @@ func openLog(name string, f file, apply func(record) error) (*recordLog, error) 
 		if err := apply(r); err != nil {
 			return nil, corrupt(name, at.end, err)
 		}
-		at = mark{at.end + n, at.seq + 1, r.chain}
+		at = mark{alignUp(at.end + n), at.seq + 1, r.chain}
 		if at.end == durable.end && at != durable {
 			return nil, corruptf(name, at.end, "record %d is not the one that was acknowledged", at.seq)
 		}
@@ -66,12 +66,12 @@ func openLog(name string, f file, apply func(record) error) (*recordLog, error) 
 		return nil, corruptf(name, size, "log ends here, but %d bytes were durable", durable.end)
 	}
 	l.mark = at
-	if size > at.end {
+	if size != at.end { // longer: the torn record goes; shorter: the padding of the last one was torn
 		if err := f.Truncate(at.end); err != nil {
 			return nil, fmt.Errorf("cut the torn record of %s: %w", name, err)
 		}
 	}
-	if size > at.end || at != durable { // what was read is relied on from now: first the records, then the mark
+	if size != at.end || at != durable { // what was read is relied on from now: first the records, then the mark
 		if err := f.Sync(); err != nil {
 			return nil, fmt.Errorf("sync %s: %w", name, err)
 		}
@@ -143,6 +143,7 @@ func (l *recordLog) append(k kind, payload []byte) (chain, error) {
 		return chain{}, fmt.Errorf("append to %s: record of %d bytes, at most %d", l.name, len(payload), maxRecord)
 	}
 	b, c := putRecord(k, l.mark.seq, l.mark.chain, payload)
+	b = append(b, make([]byte, alignUp(int64(len(b)))-int64(len(b)))...)
 	if _, err := l.f.WriteAt(b, l.mark.end); err != nil {
 		err = fmt.Errorf("append to %s: %w", l.name, noSpace(err))
 		// What was written of it must not be there when the next record is shorter and the power fails.

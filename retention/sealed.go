@@ -146,7 +146,7 @@ func (s *sealed) block(at int64, id *Identity) (b block.Block, version replicati
 	if err := s.h.readAt(s.name, buf, at); err != nil {
 		return b, 0, err
 	}
-	b, version, err = parseEntry(buf[:n], id.size)
+	b, version, err = parseEntry(buf[:n], where{at, s.hdr.salt()}, id.size)
 	if err != nil {
 		return b, 0, corrupt(s.name, at, err)
 	}

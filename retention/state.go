@@ -14,7 +14,7 @@ type state struct {
 	generation replication.Generation
 	contentIDs [][]uint32 // the last two, newest first
 	cycle      *replication.Cycle
-	used       replication.PointID // the highest number that a cycle ever had
+	used       replication.PointID // the highest number that a point, or the open cycle, ever had
 	points     []replication.Point // listed, rising
 	records    []pointRecord       // of every segment, rising; a dropped point keeps its segment
 	head       replication.PointID // 0: the disks are at no point
@@ -123,7 +123,7 @@ func (s *state) apply(r record) error {
 		if s.cycle == nil || s.cycle.Point != x.Point {
 			return fmt.Errorf("cycle %d dropped, which is not open", x.Point)
 		}
-		s.cycle = nil
+		s.cycle, s.used = nil, x.Point-1 // never listed, so nothing is of this version: the number may be begun again
 	case kindPointListed:
 		return s.list(r)
 	case kindMoveStarted, kindMoveProgress, kindMoveTurned, kindMoveCommitted:

@@ -18,6 +18,7 @@ type writer struct {
 	name string // path
 	f    file
 	hdr  fileHeader
+	salt uint32
 	t    *tuning
 
 	end     int64  // where the next entry begins, buffered ones included
@@ -55,7 +56,7 @@ func createWriter(vol volume, name string, hdr fileHeader, t *tuning) (*writer, 
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", base(name), noSpace(err))
 	}
-	w := &writer{vol: vol, name: name, f: f, hdr: hdr, t: t, end: fileHeaderSize, buf: hdr.put()}
+	w := &writer{vol: vol, name: name, f: f, hdr: hdr, salt: hdr.salt(), t: t, end: fileHeaderSize, buf: hdr.put()}
 	return w, nil
 }
 
@@ -65,7 +66,7 @@ func (w *writer) append(b *block.Block, version replication.PointID) error {
 		return w.err
 	}
 	at, n := w.end, len(w.buf)
-	w.buf = appendEntry(w.buf, b, version)
+	w.buf = appendEntry(w.buf, b, version, where{at, w.salt})
 	w.buf = append(w.buf, b.Payload...)
 	w.end += int64(len(w.buf) - n)
 	return w.indexed(b, version, at)
@@ -113,6 +114,7 @@ func (w *writer) flush() error {
 
 // sync makes the entries durable.
 func (w *writer) sync() error {
+	w.pad()
 	if err := w.flush(); err != nil {
 		return err
 	}
@@ -126,6 +128,13 @@ func (w *writer) sync() error {
 		w.synced = true
 	}
 	return nil
+}
+
+// pad fills the last sector with zeros: what is durable must not share it with what comes.
+func (w *writer) pad() {
+	n := alignUp(w.end) - w.end
+	w.buf = append(w.buf, make([]byte, n)...)
+	w.end += n
 }
 
 // spill sorts the entries in memory into a run on disk.
@@ -209,16 +218,16 @@ func (w *writer) seal() (foot footer, some bool, err error) {
 	if err != nil {
 		return foot, false, w.fail(err)
 	}
-	w.buf = append(w.buf, make([]byte, alignUp(w.end)-w.end)...)
+	w.pad()
 	if err := w.flush(); err != nil {
 		return foot, false, err
 	}
-	x := indexWriter{f: w.f, name: w.name, at: alignUp(w.end), t: w.t}
+	x := indexWriter{f: w.f, name: w.name, at: w.end, t: w.t}
 	if err := x.all(o); err != nil {
 		return foot, false, w.fail(err)
 	}
 	foot = footer{
-		journal: w.hdr.journal, point: w.hdr.point, dataEnd: w.end, index: alignUp(w.end), count: x.count, chunks: int64(len(x.fences)),
+		journal: w.hdr.journal, point: w.hdr.point, dataEnd: w.end, index: w.end, count: x.count, chunks: int64(len(x.fences)),
 		indexCRC: x.crc, first: x.fences[0], last: x.last, bytes: x.bytes,
 	}
 	var tail []byte
@@ -230,7 +239,10 @@ func (w *writer) seal() (foot footer, some bool, err error) {
 	if _, err := w.f.WriteAt(tail, x.at); err != nil {
 		return foot, false, w.fail(fmt.Errorf("write %s: %w", base(w.name), err))
 	}
-	return foot, true, w.sync()
+	if err := syncFile(w.f, w.name); err != nil {
+		return foot, false, w.fail(err)
+	}
+	return foot, true, nil
 }
 
 // close lets go of the file and removes the runs.
@@ -305,8 +317,8 @@ func (x *indexWriter) chunk() {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// scan reads the entries of an unsealed file, or of one whose seal did not become durable, up to the first that is torn: that one, and what
-// follows, was never acknowledged. Every payload is decoded. Each good block goes to found.
+// scan reads the entries of an unsealed file, or of one whose seal did not become durable, up to a torn one at a sector's begin: that one, and what follows,
+// was never acknowledged. Every payload is decoded. Each good block goes to found.
 func scan(f file, name string, id *Identity, found func(b *block.Block, version replication.PointID, at int64) error) (hdr fileHeader, end int64, err error) {
 	size, err := f.Size()
 	if err != nil {
@@ -327,31 +339,52 @@ func scan(f file, name string, id *Identity, found func(b *block.Block, version 
 	}
 	buf := make([]byte, entryFixed+block.MaxRanges*extentSize+block.MaxPayload)
 	raw := make([]byte, block.MaxRaw)
-	for end = fileHeaderSize; end+entryFixed <= size; {
-		if err := readFull(f, buf[:entryFixed], end); err != nil {
-			return hdr, end, fmt.Errorf("read %s at %d: %w", base(name), end, err)
+	end = fileHeaderSize
+	salt := hdr.salt()
+	for at := end; at+entryFixed <= size; {
+		b, n, version, err := scanEntry(f, where{at, salt}, size, buf, raw, id)
+		if errors.Is(err, errFormat) && at != alignUp(at) && le.Uint32(buf) == 0 {
+			at = alignUp(at) // padding
+			continue
 		}
-		n, p, err := entrySize(buf)
-		if err != nil || end+int64(n+p) > size {
+		if errors.Is(err, errFormat) {
 			break
 		}
-		if err := readFull(f, buf[:n+p], end); err != nil {
-			return hdr, end, fmt.Errorf("read %s at %d: %w", base(name), end, err)
+		if err == nil {
+			err = found(&b, version, at)
 		}
-		b, version, err := parseEntry(buf[:n], id.size)
 		if err != nil {
-			break
+			return hdr, end, fmt.Errorf("read %s at %d: %w", base(name), at, err)
 		}
-		if b.Kind == block.Data {
-			b.Payload = buf[n : n+p]
-			if _, err := b.Decode(raw); err != nil {
-				break
-			}
-		}
-		if err := found(&b, version, end); err != nil {
-			return hdr, end, err
-		}
-		end += int64(n + p)
+		at += n
+		end = at
 	}
 	return hdr, end, nil
+}
+
+// scanEntry reads and decodes one entry and returns its length. A bad one is errFormat.
+func scanEntry(f file, w where, size int64, buf, raw []byte, id *Identity) (b block.Block, length int64, version replication.PointID, err error) {
+	if err := readFull(f, buf[:entryFixed], w.at); err != nil {
+		return b, 0, 0, err
+	}
+	n, p, err := entrySize(buf)
+	if err != nil {
+		return b, 0, 0, err
+	}
+	if w.at+int64(n+p) > size {
+		return b, 0, 0, malformed("entry is cut off")
+	}
+	if err := readFull(f, buf[:n+p], w.at); err != nil {
+		return b, 0, 0, err
+	}
+	if b, version, err = parseEntry(buf[:n], w, id.size); err != nil {
+		return b, 0, 0, err
+	}
+	if b.Kind == block.Data {
+		b.Payload = buf[n : n+p]
+		if _, err := b.Decode(raw); err != nil {
+			return b, 0, 0, malformed("%v", err)
+		}
+	}
+	return b, int64(n + p), version, nil
 }

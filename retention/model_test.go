@@ -1,0 +1,635 @@
+package retention
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"failback/replication"
+	"failback/replication/block"
+)
+
+// world drives a real journal on a machine whose power fails, and compares every byte of every point with a truth kept in memory (design.md section 2).
+type world struct {
+	m     *machine
+	r     *rand.Rand
+	j     *Journal
+	t     tuning
+	sizes []int64
+
+	truth  map[replication.PointID][][]byte
+	listed []replication.Point
+	maybe  replication.PointID // a List was under way when the power failed
+
+	cycle *replication.Cycle // begun, as far as we know
+	want  [][]byte           // content of the point that it makes
+	plan  []*replication.Set // what its lanes send
+	equal []*replication.Set // what they say is equal
+	lane  uint64
+
+	held    []*heldRead
+	hold    chan struct{} // not nil: the next reader stops between its two looks
+	release chan struct{}
+
+	crashes, moves, reads, late, lists int
+}
+
+type heldRead struct {
+	point   replication.PointID
+	disk    int
+	off     int64
+	buf     []byte
+	release chan struct{}
+	done    chan error
+}
+
+var testTuning = tuning{
+	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, moveBlocks: 2, disksAtOnce: 1, progressBytes: 24 << 10,
+}
+
+const worldDir = "/group"
+
+func newWorld(seed uint64) *world {
+	sizes := []int64{24*replication.Page + 512, 9 * replication.Page}
+	return &world{
+		m: newMachine(seed, sizes...), r: rand.New(rand.NewPCG(seed, 5)), t: testTuning, sizes: sizes, truth: map[replication.PointID][][]byte{},
+	}
+}
+
+func (w *world) identity() Identity {
+	id := Identity{Group: "web", Created: time.Unix(1700000000, 0).UTC(), UUID: fmt.Sprintf("%032x", w.r.Uint64())}
+	for d, n := range w.sizes {
+		id.Disks = append(id.Disks, replication.Disk{No: replication.DiskNo(d), ID: replication.DiskID(fmt.Sprintf("vm/%d", d)), Size: n})
+		id.Targets = append(id.Targets, fmt.Sprintf("/vmfs/%d.vmdk", d))
+	}
+	return id
+}
+
+// cut arms a power failure within the next n operations.
+func (w *world) cut(n int) {
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	w.m.cutAt = w.m.ops + 1 + w.r.IntN(n)
+}
+
+// start opens the journal, or makes it.
+func (w *world) start() error {
+	for {
+		var err error
+		if w.j, err = open(w.m.volume(), worldDir, "web", w.t); err != nil {
+			w.j = nil
+			if w.m.off {
+				w.m.reboot()
+				continue
+			}
+			if len(w.truth) == 0 && w.cycle == nil { // nothing was promised yet
+				w.j, err = create(w.m.volume(), worldDir, w.identity(), w.t)
+				if w.m.off {
+					w.m.reboot()
+					continue
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if w.m.off { // in the removal of a file that does not matter
+			w.m.reboot()
+			continue
+		}
+		w.j.betweenLooks = w.between
+		w.m.onOp = w.interleave
+		return w.reopened()
+	}
+}
+
+func (w *world) between() {
+	if c := w.hold; c != nil {
+		release := w.release
+		w.hold = nil
+		close(c)
+		<-release
+	}
+}
+
+// reopened compares what the journal tells after a start with what is known.
+func (w *world) reopened() error {
+	pts := w.j.Points()
+	if w.maybe != 0 && len(pts) == len(w.listed)+1 && pts[len(pts)-1].ID == w.maybe {
+		w.accept(pts[len(pts)-1])
+	}
+	w.maybe = 0
+	if len(pts) != len(w.listed) {
+		return fmt.Errorf("%d points are listed, want %d", len(pts), len(w.listed))
+	}
+	for i, p := range pts {
+		if p.ID != w.listed[i].ID || p.Chain != w.listed[i].Chain {
+			return fmt.Errorf("point %d %s listed, want %d %s", p.ID, p.Chain, w.listed[i].ID, w.listed[i].Chain)
+		}
+	}
+	if c := w.j.OpenCycle(); c == nil {
+		w.cycle = nil
+	} else if w.cycle == nil || c.Point != w.cycle.Point {
+		return fmt.Errorf("cycle %v is open, want %v", c, w.cycle)
+	}
+	return w.check("reopened")
+}
+
+func (w *world) accept(p replication.Point) {
+	w.truth[p.ID] = w.want
+	w.listed = append(w.listed, p)
+	w.cycle = nil
+	w.lists++
+}
+
+// check compares every byte of every point.
+func (w *world) check(where string) error {
+	for _, p := range w.listed {
+		for d := range w.sizes {
+			if err := w.compare(p.ID, d, 0, w.sizes[d]); err != nil {
+				return fmt.Errorf("%s: %w", where, err)
+			}
+		}
+	}
+	if head := w.j.Head(); head != 0 && w.j.Unfinished() == nil {
+		for d := range w.sizes {
+			if !bytes.Equal(w.m.disks[d].cur, w.truth[head][d]) || !bytes.Equal(w.m.disks[d].dur, w.truth[head][d]) {
+				return fmt.Errorf("%s: disk %d is not at the head %d", where, d, head)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) reader(p replication.PointID, d int) *Reader {
+	return &Reader{j: w.j, point: p, disk: replication.DiskNo(d), target: w.m.targets()[d], size: w.sizes[d]}
+}
+
+func (w *world) compare(p replication.PointID, d int, off, n int64) error {
+	w.reads++
+	b := make([]byte, n)
+	k, err := w.reader(p, d).ReadAt(b, off)
+	if err != nil || k != len(b) {
+		return fmt.Errorf("read point %d disk %d: %d bytes, %w", p, d, k, err)
+	}
+	return w.same(p, d, off, b)
+}
+
+func (w *world) same(p replication.PointID, d int, off int64, b []byte) error {
+	want := w.truth[p][d][off : off+int64(len(b))]
+	for i := range b {
+		if b[i] != want[i] {
+			return fmt.Errorf("point %d disk %d byte %d (page %d): got %#x want %#x; head %d, move %+v", p, d, off+int64(i), (off+int64(i))/replication.Page, b[i], want[i], w.j.Head(), w.j.Unfinished())
+		}
+	}
+	return nil
+}
+
+// interleave is what others do in the middle of an operation: readers, some of which stop half way.
+func (w *world) interleave() {
+	if w.m.off || len(w.listed) == 0 || w.r.IntN(4) > 0 {
+		return
+	}
+	p := w.listed[w.r.IntN(len(w.listed))].ID
+	d := w.r.IntN(len(w.sizes))
+	switch w.r.IntN(4) {
+	case 0, 1:
+		off := w.r.Int64N(w.sizes[d])
+		if err := w.compare(p, d, off, 1+w.r.Int64N(w.sizes[d]-off)); err != nil && !w.m.off {
+			panic(wrong{fmt.Errorf("in the middle: %w", err)})
+		}
+	case 2:
+		w.holdReader(p, d)
+	case 3:
+		if err := w.letGo(); err != nil {
+			panic(wrong{err})
+		}
+	}
+}
+
+// wrong is what a panic carries out of an operation.
+type wrong struct{ error }
+
+func (w *world) holdReader(p replication.PointID, d int) {
+	if len(w.held) > 4 {
+		return
+	}
+	h := &heldRead{point: p, disk: d, buf: make([]byte, w.sizes[d]), release: make(chan struct{}), done: make(chan error, 1)}
+	at := make(chan struct{})
+	w.hold, w.release = at, h.release
+	r := w.reader(p, d)
+	go func() {
+		_, err := r.ReadAt(h.buf, 0)
+		h.done <- err
+	}()
+	select {
+	case <-at:
+		w.held = append(w.held, h)
+	case err := <-h.done: // everything was in the journal
+		w.hold = nil
+		if err == nil {
+			err = w.same(p, d, 0, h.buf)
+		}
+		if err != nil && !w.m.off {
+			panic(wrong{err})
+		}
+	}
+}
+
+// letGo lets a reader go on that stands between its looks.
+func (w *world) letGo() error {
+	if len(w.held) == 0 {
+		return nil
+	}
+	k := w.r.IntN(len(w.held))
+	h := w.held[k]
+	w.held = slices.Delete(w.held, k, k+1)
+	close(h.release)
+	if err := <-h.done; err != nil {
+		if errors.Is(err, errPower) || errors.Is(err, errInjected) {
+			return nil
+		}
+		return err
+	}
+	w.late++
+	if err := w.same(h.point, h.disk, 0, h.buf); err != nil {
+		return fmt.Errorf("late reader: %w", err)
+	}
+	return nil
+}
+
+func (w *world) page(b []byte) {
+	if w.r.IntN(5) == 0 {
+		clear(b)
+		return
+	}
+	v := byte(1 + w.r.IntN(200))
+	for i := range b {
+		b[i] = v + byte(i%17)
+	}
+	if w.r.IntN(8) == 0 { // does not compress
+		for i := range b {
+			b[i] = byte(w.r.Uint32())
+		}
+	}
+}
+
+func clone2(b [][]byte) (c [][]byte) {
+	for _, x := range b {
+		c = append(c, slices.Clone(x))
+	}
+	return c
+}
+
+// begin makes up a cycle and opens it.
+func (w *world) begin() error {
+	c := replication.Cycle{Point: w.j.NextPoint() + replication.PointID(w.r.IntN(2)), Mode: replication.Changes, Route: replication.Journaled, Kind: replication.Crash,
+		Cut: replication.Cut{Time: time.Unix(1700000000+w.r.Int64N(1e6), 0).UTC(), Snapshot: fmt.Sprint(w.r.Uint64()), Sizes: w.sizes}}
+	if len(w.listed) == 0 {
+		c.Mode, c.Route = replication.Compare, replication.Through
+		w.want = clone2([][]byte{w.m.disks[0].cur, w.m.disks[1].cur})
+	} else {
+		last := w.listed[len(w.listed)-1]
+		c.Base, c.BaseChain = last.ID, last.Chain
+		w.want = clone2(w.truth[last.ID])
+		if w.r.IntN(5) == 0 {
+			c.Mode = replication.Compare
+		}
+	}
+	w.plan, w.equal = nil, nil
+	for d, n := range w.sizes {
+		s := &replication.Set{}
+		for k := w.r.IntN(6); k > 0; k-- {
+			off := w.r.Int64N(n)
+			e := replication.Extent{Off: off, End: min(n, off+1+w.r.Int64N(5*replication.Page))}.Outward(n)
+			for p := e.Off; p < e.End; p += replication.Page {
+				if w.r.IntN(4) > 0 { // else sent, though it did not change
+					w.page(w.want[d][p:min(p+replication.Page, e.End)])
+				}
+			}
+			s.Add(e)
+		}
+		q := &replication.Set{}
+		if c.Mode == replication.Compare {
+			for _, e := range s.Missing(nil, replication.Extent{End: n}) {
+				q.Add(e)
+			}
+		}
+		w.plan, w.equal = append(w.plan, s), append(w.equal, q)
+	}
+	w.cycle = &c
+	return w.j.Begin(c)
+}
+
+func (w *world) totals() (ts []replication.Total) {
+	for d := range w.sizes {
+		s := union(w.plan[d], w.equal[d])
+		if s.Bytes() > 0 || w.r.IntN(2) == 0 {
+			ts = append(ts, replication.Total{Disk: replication.DiskNo(d), Bytes: s.Bytes(), Digest: s.Digest()})
+		}
+	}
+	return ts
+}
+
+// through writes a part of the baseline to the disks.
+func (w *world) through() error {
+	ds := w.m.targets()
+	add := map[replication.DiskNo][]replication.Extent{}
+	for d, n := range w.sizes {
+		for _, e := range w.j.Coverage(replication.DiskNo(d)).Missing(nil, replication.Extent{End: n}) {
+			e.End = min(e.End, e.Off+8*replication.Page)
+			if _, err := ds[d].WriteAt(w.want[d][e.Off:e.End], e.Off); err != nil {
+				return err
+			}
+			add[replication.DiskNo(d)] = append(add[replication.DiskNo(d)], e)
+		}
+		if err := ds[d].Sync(); err != nil {
+			return err
+		}
+	}
+	if len(add) == 0 {
+		return nil
+	}
+	return w.j.RecordCoverage(add)
+}
+
+// ship sends a part of what is missing over some lanes.
+func (w *world) ship() (err error) {
+	if w.cycle.Route == replication.Through {
+		return w.through()
+	}
+	var lanes []*Arrival
+	for range 1 + w.r.IntN(3) {
+		w.lane++
+		l := replication.Lane{Session: replication.Session{Group: "web", Generation: w.j.Generation(), ID: 1 + w.lane/5}, Point: w.cycle.Point, Lane: uint32(len(lanes)), Attempt: w.lane}
+		a, err := w.j.Lane(l)
+		if err != nil {
+			return err
+		}
+		lanes = append(lanes, a)
+	}
+	for d := range w.sizes {
+		disk := replication.DiskNo(d)
+		cov := w.j.Coverage(disk)
+		var todo []replication.Extent
+		for _, e := range w.plan[d].Extents() {
+			if w.r.IntN(6) == 0 {
+				todo = append(todo, e) // again
+				continue
+			}
+			todo = cov.Missing(todo, e)
+		}
+		for _, b := range w.blocks(disk, todo) {
+			a := lanes[w.r.IntN(len(lanes))]
+			if err := a.Append(&b); err != nil {
+				return err
+			}
+			if w.r.IntN(4) == 0 {
+				if err := a.Sync(); err != nil {
+					return err
+				}
+			}
+		}
+		if q := w.equal[d].Extents(); len(q) > 0 {
+			b := block.Block{Disk: disk, Kind: block.Equal, Extents: slices.Clone(q)}
+			if err := lanes[0].Append(&b); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range lanes {
+		if w.r.IntN(9) == 0 {
+			continue // the process server went away
+		}
+		if err := a.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blocks packs extents, page by page, into blocks.
+func (w *world) blocks(disk replication.DiskNo, todo []replication.Extent) (bs []block.Block) {
+	var enc block.Encoder
+	var raw []byte
+	var exts []replication.Extent
+	flush := func() {
+		if len(exts) == 0 {
+			return
+		}
+		b := block.Block{Disk: disk, Kind: block.Data, Extents: exts, Raw: len(raw), CRC: block.Checksum(raw)}
+		b.Payload, b.Codec = enc.Encode(nil, raw, block.Level(w.r.IntN(4)))
+		bs = append(bs, b)
+		raw, exts = nil, nil
+	}
+	for _, e := range todo {
+		for e.Off < e.End {
+			part := replication.Extent{Off: e.Off, End: min(e.End, e.Off+replication.Page*(1+w.r.Int64N(3)))}
+			b := w.want[disk][part.Off:part.End]
+			if replication.IsZero(b) && w.r.IntN(2) == 0 {
+				bs = append(bs, block.Block{Disk: disk, Kind: block.Zero, Extents: []replication.Extent{part}})
+			} else {
+				if len(raw)+len(b) > block.MaxRaw || len(exts) > 0 && w.r.IntN(3) == 0 {
+					flush()
+				}
+				if n := len(exts); n > 0 && exts[n-1].End == part.Off {
+					exts[n-1].End = part.End
+				} else {
+					exts = append(exts, part)
+				}
+				raw = append(raw, b...)
+			}
+			e.Off = part.End
+		}
+	}
+	flush()
+	return bs
+}
+
+// list ends the cycle.
+func (w *world) list() error {
+	w.maybe = w.cycle.Point
+	p, err := w.j.List(w.totals(), replication.App, nil)
+	if err != nil {
+		if errors.Is(err, ErrIncomplete) {
+			w.maybe = 0
+			return nil
+		}
+		return err
+	}
+	w.maybe = 0
+	w.accept(p)
+	return nil
+}
+
+func (w *world) move() error {
+	to := w.listed[w.r.IntN(len(w.listed))].ID
+	if u := w.j.Unfinished(); u != nil {
+		switch w.r.IntN(3) {
+		case 0:
+			to = u.From
+		case 1:
+			to = u.To
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	calls := w.r.IntN(12)
+	err := w.j.Move(ctx, w.m.targets(), to, func(MoveProgress) {
+		if calls--; calls == 0 {
+			cancel()
+		}
+	})
+	if err == nil {
+		w.moves++
+		if w.j.Head() != to || w.j.Unfinished() != nil {
+			return fmt.Errorf("moved to %d: head %d, unfinished %+v", to, w.j.Head(), w.j.Unfinished())
+		}
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// step does one thing.
+func (w *world) step() error {
+	switch k := w.r.IntN(20); {
+	case w.cycle == nil && (len(w.listed) == 0 || k < 8):
+		return w.begin()
+	case w.cycle != nil && k < 9:
+		return w.ship()
+	case w.cycle != nil && k < 12:
+		for a := range w.j.open.arrivals { // those whose process server went away
+			if err := a.Close(); err != nil {
+				return err
+			}
+		}
+		return w.list()
+	case w.cycle != nil && k == 12 && w.r.IntN(3) == 0:
+		if err := w.j.Drop("test"); err != nil {
+			return err
+		}
+		w.cycle = nil
+		return nil
+	case len(w.listed) > 0 && k < 18:
+		return w.move()
+	case len(w.listed) > 0 && k == 18:
+		p := w.listed[w.r.IntN(len(w.listed))].ID
+		return errors.Join(w.j.MarkVerified(p, replication.Verify{Equal: true}), w.j.Pin(p))
+	case k == 19:
+		_, err := w.j.Adopt(replication.Generation(w.r.IntN(9)))
+		return errors.Join(err, w.j.RecordContentIDs([]uint32{w.r.Uint32(), 2}))
+	}
+	return nil
+}
+
+// run lives a world's life.
+func (w *world) run(steps int) (err error) {
+	defer func() {
+		if x := recover(); x != nil {
+			y, ok := x.(wrong)
+			if !ok {
+				panic(x)
+			}
+			err = y.error
+		}
+	}()
+	w.cut(30)
+	if err := w.start(); err != nil {
+		return err
+	}
+	for i := range steps {
+		if w.r.IntN(2) == 0 {
+			w.cut(1 + w.r.IntN(60))
+		}
+		err := w.step()
+		if w.m.off || err == nil && w.r.IntN(12) == 0 {
+			w.m.mu.Lock()
+			w.m.off = true
+			w.m.mu.Unlock()
+			if err := w.crash(); err != nil {
+				return fmt.Errorf("step %d: %w", i, err)
+			}
+			continue
+		}
+		w.m.cutAt = 0
+		if err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+		if err := w.check("at rest"); err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+		if len(w.listed) > 9 {
+			break
+		}
+	}
+	for len(w.held) > 0 {
+		if err := w.letGo(); err != nil {
+			return err
+		}
+	}
+	if err := w.j.Check(context.Background()); err != nil {
+		return err
+	}
+	return w.j.Close()
+}
+
+// crash is a power failure or a kill, and the start after it, which may meet the next.
+func (w *world) crash() error {
+	w.crashes++
+	for len(w.held) > 0 {
+		if err := w.letGo(); err != nil {
+			return err
+		}
+	}
+	w.m.onOp = nil
+	w.j.files.forget("")
+	if w.r.IntN(4) == 0 {
+		w.m.kill()
+	} else {
+		w.m.reboot()
+	}
+	if w.r.IntN(4) == 0 {
+		w.cut(12)
+	}
+	err := w.start()
+	if err == nil {
+		w.m.cutAt = 0
+	}
+	return err
+}
+
+// TestModel lives many worlds. FAILBACK_SEEDS sets how many, FAILBACK_SEED one of them.
+func TestModel(t *testing.T) {
+	seeds, first := 400, uint64(0)
+	if testing.Short() {
+		seeds = 40
+	}
+	if n, err := strconv.Atoi(os.Getenv("FAILBACK_SEEDS")); err == nil {
+		seeds = n
+	}
+	if n, err := strconv.ParseUint(os.Getenv("FAILBACK_SEED"), 10, 64); err == nil {
+		seeds, first = 1, n
+	}
+	var sum world
+	for s := range seeds {
+		w := newWorld(first + uint64(s))
+		if err := w.run(60); err != nil {
+			t.Fatalf("seed %d: %v", first+uint64(s), err)
+		}
+		sum.crashes += w.crashes
+		sum.moves += w.moves
+		sum.reads += w.reads
+		sum.late += w.late
+		sum.lists += w.lists
+	}
+	t.Logf("%d worlds: %d crashes, %d moves, %d points, %d reads, %d of readers stopped half way", seeds, sum.crashes, sum.moves, sum.lists, sum.reads, sum.late)
+}
