@@ -15,7 +15,7 @@ func (t *tool) pkiCommand() *cobra.Command {
 		Use:   "pki",
 		Short: "Make the certificates by which servers know each other",
 		Args:  cobra.ArbitraryArgs,
-		RunE:  group,
+		RunE:  t.needsCommand,
 	}
 	c.AddCommand(&cobra.Command{
 		Use:   "init DIR",

@@ -91,7 +91,7 @@ The usual way:
 The master target is reached through its socket on the same machine (--operator unix:PATH) or over the network with an
 operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this tool ends.`,
 		Args: cobra.ArbitraryArgs,
-		RunE: group,
+		RunE: t.needsCommand,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			return t.settle(c)
 		},
@@ -119,8 +119,8 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 	return root
 }
 
-// group is what a command that only holds others does when it is called itself.
-func group(c *cobra.Command, args []string) error {
+// needsCommand is what a command that only holds others does when it is called itself.
+func (t *tool) needsCommand(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		err := fmt.Errorf("%q is not a command of %s", args[0], c.CommandPath())
 		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
@@ -128,8 +128,10 @@ func group(c *cobra.Command, args []string) error {
 		}
 		return settings.Usage(err)
 	}
-	c.SetOut(c.ErrOrStderr())
-	_ = c.Help()
+	if !t.json {
+		c.SetOut(t.err)
+		_ = c.Help()
+	}
 	return settings.Usage(fmt.Errorf("%s needs a command", c.CommandPath()))
 }
 

@@ -1,0 +1,499 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"failback/replication"
+	"failback/replication/link"
+	"failback/transport"
+	"failback/transport/operatortest"
+)
+
+// result is what one run of the tool came to.
+type result struct {
+	code     int
+	out, err string
+}
+
+// failback runs the tool in this process, with no patience.
+func failback(ctx context.Context, stdin string, args ...string) result {
+	var out, errs bytes.Buffer
+	p := pace{poll: time.Millisecond, watch: time.Millisecond}
+	code := run(ctx, args, streams{in: strings.NewReader(stdin), out: &out, err: &errs}, p)
+	return result{code, out.String(), errs.String()}
+}
+
+// document returns the one JSON document in s.
+func document(t *testing.T, s string) (doc map[string]any) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(s))
+	if err := d.Decode(&doc); err != nil {
+		t.Fatalf("no JSON document: %v in %q", err, s)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		t.Fatalf("more than one document in %q", s)
+	}
+	return doc
+}
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// group is a group as the tests stage it.
+func group(state replication.GroupState, last replication.PointID) replication.GroupStatus {
+	return replication.GroupStatus{
+		Group: "erp", State: state, Since: noon, Head: last, Last: last, Open: last + 1, ProcessServer: "ps1", Notices: []string{}, WaitsFor: "ps1",
+		Disks: []replication.DiskStatus{
+			{Disk: "db/os", State: "shipping", Size: 40 << 30, Ledger: replication.Ledger{Total: 40 << 30, Done: 10 << 30, Payload: 3 << 20}, Rate: 120 << 20},
+			{Disk: "db/data", State: "waiting", Size: 1 << 40},
+		},
+	}
+}
+
+func statusFrom(groups ...replication.GroupStatus) func(replication.GroupID) (replication.Status, error) {
+	next := 0 // each question gets the next answer, the last one for ever
+	var mu sync.Mutex
+	return func(replication.GroupID) (replication.Status, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		g := groups[min(next, len(groups)-1)]
+		next++
+		return replication.Status{Groups: []replication.GroupStatus{g}, Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon}}}, nil
+	}
+}
+
+// staged returns a master target that knows the group erp with points 1 to 3, its head at 2.
+func staged() *operatortest.Fake {
+	noGroup := &replication.Problem{Code: "no-such-group", Message: "there is no group", Remedy: "failback status lists the groups"}
+	know := func(g replication.GroupID) error {
+		if g != "erp" {
+			return noGroup
+		}
+		return nil
+	}
+	f := &operatortest.Fake{}
+	f.OnCheck = func(plan []byte) (replication.GroupID, []replication.Finding, error) {
+		findings := []replication.Finding{{Severity: replication.Warning, Code: "78093", Subject: "db/os", Message: "it is slow", Remedy: "wait"}}
+		if bytes.Contains(plan, []byte("bad")) {
+			findings = append(findings, replication.Finding{Severity: replication.Error, Code: "95226", Subject: "db/data", Message: "it is mounted", Remedy: "unmount it"})
+		}
+		return "erp", findings, nil
+	}
+	f.OnReprotect = func(plan []byte) (replication.GroupID, bool, error) {
+		return "erp", bytes.Contains(plan, []byte("again")), nil
+	}
+	f.OnStatus = statusFrom(group(replication.StateProtected, 3))
+	f.OnCut = func(g replication.GroupID) (replication.PointID, error) { return 3, know(g) }
+	f.OnPoints = func(g replication.GroupID) (replication.PointID, []replication.Point, error) {
+		return 2, []replication.Point{
+			{ID: 1, Time: noon, Kind: replication.Crash, Bytes: 4096, Stored: 100, Pinned: true, Verified: &replication.Verify{Time: noon, Equal: true}},
+			{ID: 2, Time: noon.Add(time.Minute), Kind: replication.App, Bytes: 1 << 30, Suspect: true, Verified: &replication.Verify{Time: noon, Differs: 8192}},
+			{ID: 3, Time: noon.Add(2 * time.Minute), Kind: replication.Final},
+		}, know(g)
+	}
+	f.OnMove = func(_ context.Context, g replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+		if to > 3 {
+			return 0, &replication.Problem{Code: "no-such-point", Message: fmt.Sprintf("group erp has no point %d", to), Remedy: "failback points erp lists them"}
+		}
+		progress(replication.MoveStatus{From: 2, To: to, Phase: "write", Done: 1 << 20, Total: 4 << 20})
+		if advance && to == 0 {
+			to = 3
+		}
+		return to, know(g)
+	}
+	f.OnVerify = func(g replication.GroupID, p replication.PointID, _ func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
+		if p == 2 {
+			return 2, replication.Verify{Time: noon, Differs: 8192}, []replication.DiskID{"db/os"}, nil
+		}
+		return 3, replication.Verify{Time: noon, Equal: true}, nil, know(g)
+	}
+	f.OnExport = func(g replication.GroupID, _ replication.PointID, _ string) (link.Content, error) {
+		return exported(), know(g)
+	}
+	f.OnUnprotect = func(g replication.GroupID, keep bool) (replication.PointID, string, error) {
+		if keep {
+			return 2, "/retention/erp", know(g)
+		}
+		return 2, "", know(g)
+	}
+	return f
+}
+
+// exported is a disk of 1 MiB and a bit with two pages of data.
+func exported() *operatortest.Content {
+	c := &operatortest.Content{Bytes: make([]byte, 1<<20+512)}
+	c.Bytes[4096], c.Bytes[1<<20+511] = 1, 2
+	return c
+}
+
+func planFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "plan.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestJSON says what each command's document is, to the letter.
+func TestJSON(t *testing.T) {
+	address := operatortest.Serve(t, staged())
+	good, bad := planFile(t, "group: erp"), planFile(t, "group: bad")
+	file := filepath.Join(t.TempDir(), "disk.raw")
+	warning := `{"severity":"warning","code":"78093","subject":"db/os","message":"it is slow","remedy":"wait"}`
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"check " + good, 0, `{"group":"erp","findings":[` + warning + `],"ok":true}`},
+		{"check " + bad, 1, `{"group":"erp","findings":[` + warning + `,{"severity":"error","code":"95226","subject":"db/data","message":"it is mounted","remedy":"unmount it"}],"ok":false}`},
+		{"reprotect " + good, 0, `{"group":"erp","carried_on":false}`},
+		{"reprotect --wait " + good, 0, `{"group":"erp","carried_on":false,"point":3}`},
+		{"cut erp", 0, `{"point":3}`},
+		{"cut erp --wait", 0, `{"point":3}`},
+		{"points erp", 0, `{"group":"erp","head":2,"points":[` +
+			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"suspect":false,"bytes":4096,"stored":100},` +
+			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"suspect":true,"bytes":1073741824,"stored":0},` +
+			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"suspect":false,"bytes":0,"stored":0}]}`},
+		{"rewind erp 1", 0, `{"group":"erp","head":1}`},
+		{"rewind erp 0", 0, `{"group":"erp","head":0}`},
+		{"advance erp", 0, `{"group":"erp","head":3}`},
+		{"advance erp 2", 0, `{"group":"erp","head":2}`},
+		{"verify erp", 0, `{"group":"erp","point":3,"time":"2026-03-01T12:00:00Z","equal":true,"differs":0,"disks":[]}`},
+		{"verify erp 2", 1, `{"group":"erp","point":2,"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192,"disks":["db/os"]}`},
+		{"export erp 2 db/os " + file, 0, `{"group":"erp","point":2,"disk":"db/os","file":"` + file + `","size":1049088,"data":4608}`},
+		{"unprotect erp", 0, `{"group":"erp","head":2,"journal":""}`},
+		{"unprotect erp --keep-journal", 0, `{"group":"erp","head":2,"journal":"/retention/erp"}`},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			got := failback(t.Context(), "", append(strings.Fields(c.args), "--json", "--operator", address)...)
+			if got != (result{c.code, c.want + "\n", ""}) {
+				t.Errorf("got  %+v\nwant %s", got, c.want)
+			}
+			flagsFirst := append([]string{"--json", "--operator", address}, strings.Fields(c.args)...)
+			if strings.HasPrefix(c.args, "export") {
+				os.Remove(file)
+			}
+			if again := failback(t.Context(), "", flagsFirst...); again != got {
+				t.Errorf("flags first: got %+v\nwant %+v", again, got)
+			}
+		})
+	}
+}
+
+func TestStatusJSON(t *testing.T) {
+	address := operatortest.Serve(t, staged())
+	got := failback(t.Context(), "", "status", "erp", "--operator", address, "--json")
+	doc := document(t, got.out)
+	g := doc["groups"].([]any)[0].(map[string]any)
+	if got.code != 0 || g["group"] != "erp" || g["state"] != "protected" || g["last"] != 3.0 || g["since"] != "2026-03-01T12:00:00Z" {
+		t.Errorf("got %+v", got)
+	}
+	if _, there := g["next_cut"]; there {
+		t.Error("a time that is not known is told")
+	}
+	if ledger := g["disks"].([]any)[0].(map[string]any)["ledger"].(map[string]any); ledger["done"] != float64(10<<30) {
+		t.Errorf("got %v", ledger)
+	}
+}
+
+func TestPKIInit(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pki")
+	got := failback(t.Context(), "", "pki", "init", dir, "--json")
+	doc := document(t, got.out)
+	if got.code != 0 || doc["directory"] != dir || len(doc["files"].([]any)) != 8 || doc["fingerprint"] == "" {
+		t.Errorf("got %+v", got)
+	}
+	got = failback(t.Context(), "", "pki", "init", dir)
+	if got.code != 1 || got.out != "" || !strings.Contains(got.err, "nothing was made") || !strings.Contains(got.err, "What to do: ") {
+		t.Errorf("a second time: got %+v", got)
+	}
+}
+
+func TestErrorsAreOneDocumentOnStandardError(t *testing.T) {
+	address := operatortest.Serve(t, staged())
+	for args, want := range map[string]struct {
+		code int
+		word string
+	}{
+		"rewind erp 9":              {1, "no-such-point"},
+		"points other":              {1, "no-such-group"},
+		"check /none/plan.yaml":     {1, "plan"},
+		"rewind erp x":              {2, "usage"},
+		"rewind erp -1":             {2, "usage"},
+		"advance erp 0":             {2, "usage"},
+		"points ../erp":             {2, "usage"},
+		"points":                    {2, "usage"},
+		"points erp more":           {2, "usage"},
+		"points erp --nope":         {2, "usage"},
+		"pionts erp":                {2, "usage"},
+		"":                          {2, "usage"},
+		"pki":                       {2, "usage"},
+		"pki make":                  {2, "usage"},
+		"status --watch":            {2, "usage"},
+		"export erp 1 os -":         {2, "usage"},
+		"points erp --config /non":  {2, "config"},
+		"status --operator nowhere": {1, "bad-address"},
+		"status --operator unix:/n": {1, "unreachable"},
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Setenv(operatorEnv, address)
+			got := failback(t.Context(), "", append(strings.Fields(args), "--json")...)
+			if got.code != want.code || got.out != "" {
+				t.Errorf("got %+v", got)
+			}
+			problem, _ := document(t, got.err)["error"].(map[string]any)
+			if len(problem) != 3 || problem["code"] != want.word || problem["message"] == "" || problem["remedy"] == "" {
+				t.Errorf("got %+v, want code %s", problem, want.word)
+			}
+		})
+	}
+}
+
+func TestWithoutAnAddress(t *testing.T) {
+	t.Setenv(operatorEnv, "")
+	if got := failback(t.Context(), "", "status"); got.code != 2 || !strings.Contains(got.err, operatorEnv) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestConfigFile(t *testing.T) {
+	t.Setenv(operatorEnv, "")
+	address := operatortest.Serve(t, staged())
+	config := planFile(t, "operator: "+address+"\njson: true\nkeep-journal: true\n")
+	if got := failback(t.Context(), "", "--config", config, "cut", "erp"); got.out != "{\"point\":3}\n" {
+		t.Errorf("got %+v", got)
+	}
+	if got := failback(t.Context(), "", "unprotect", "erp", "--config", config, "--keep-journal=false"); !strings.Contains(got.out, `"journal":""`) {
+		t.Errorf("got %+v", got)
+	}
+	if got := failback(t.Context(), "", "cut", "erp", "--config", planFile(t, "operater: x\n")); got.code != 2 || !strings.Contains(got.err, `did you mean "operator"?`) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestText says what people read.
+func TestText(t *testing.T) {
+	oldLocal := time.Local
+	time.Local = time.UTC
+	defer func() { time.Local = oldLocal }()
+	address := operatortest.Serve(t, staged())
+	bad := planFile(t, "group: bad")
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"points erp", 0, `POINT  TIME                 KIND   CHANGED  STORED  NOTES
+1      2026-03-01 12:00:00  crash  4.0 KiB  100 B   pinned, equal (2026-03-01 12:00:00)
+2      2026-03-01 12:01:00  app    1.0 GiB  0 B     head, suspect, DIFFERS in 8.0 KiB (2026-03-01 12:00:00)
+3      2026-03-01 12:02:00  final  0 B      0 B     -
+`},
+		{"check " + bad, 1, `error    db/data: it is mounted  [95226]
+         What to do: unmount it
+warning  db/os: it is slow  [78093]
+         What to do: wait
+group erp: would not work: 1 error, 1 warning
+`},
+		{"cut erp", 0, "3\n"},
+		{"rewind erp 1", 0, "group erp: the disks stand at point 1 and are held there; failback advance erp moves them forward again\n"},
+		{"advance erp", 0, "group erp: the disks stand at point 3, the latest, and follow new points again\n"},
+		{"verify erp", 0, "group erp: point 3 equals its source\n"},
+		{"unprotect erp", 0, "group erp is not replicated any more; its disks stand at point 2\nIts journal was removed.\n"},
+	} {
+		got := failback(t.Context(), "", append(strings.Fields(c.args), "--operator", address)...)
+		if got.code != c.code || got.out != c.want {
+			t.Errorf("%s: got %d\n%s%swant %d\n%s", c.args, got.code, got.out, got.err, c.code, c.want)
+		}
+	}
+}
+
+func TestPrintStatus(t *testing.T) {
+	g := group(replication.StateError, 3)
+	g.Held, g.LagSeconds, g.LastTime = true, 75, noon
+	g.Problem = &replication.Problem{Code: "x", Message: "the journal is full", Remedy: "give it space"}
+	g.Move = &replication.MoveStatus{From: 3, To: 1, Phase: "write", Done: 1 << 30, Total: 4 << 30}
+	g.Notices = []string{"db/os: no stable view"}
+	g.NextCut = noon.Add(2*time.Hour + 3*time.Minute)
+	oldLocal := time.Local
+	time.Local = time.UTC
+	defer func() { time.Local = oldLocal }()
+	var b bytes.Buffer
+	printStatus(&b, replication.Status{Groups: []replication.GroupStatus{g}, Workers: []replication.WorkerStatus{{Name: "ps1", Version: "v1", Since: noon, ClockSkew: 90 * time.Second}}}, noon.Add(2*time.Hour))
+	want := `erp: error for 2h00m, disks held at point 3, last point 3 of 2026-03-01 12:00:00, making point 4, next point in 3m00s
+  moving from point 3 to point 1: write 25 % of 4.0 GiB
+  Problem: the journal is full
+  What to do: give it space
+  Note: db/os: no stable view
+DISK     SIZE      STATE     PROGRESS  RATE         SENT     LAG    WAITS FOR
+db/os    40.0 GiB  shipping  25 %      120.0 MiB/s  3.0 MiB  1m15s  ps1
+db/data  1.0 TiB   waiting   -         -            0 B      1m15s  ps1
+
+PROCESS SERVER  STATE  SINCE                VERSION  CLOCK
+ps1             away   2026-03-01 12:00:00  v1       1m30s ahead
+`
+	if got := b.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestReprotectWaits(t *testing.T) {
+	stopped := group(replication.StateError, 0)
+	stopped.Problem = &replication.Problem{Code: "78093", Message: "the source went away", Remedy: "bring it back"}
+	for name, c := range map[string]struct {
+		answers []replication.GroupStatus
+		want    result
+	}{
+		"FirstPoint": {[]replication.GroupStatus{group(replication.StateChecking, 0), group(replication.StateBaseline, 0), group(replication.StateProtected, 1)},
+			result{0, "group erp is protected: point 1 is listed\n", "erp: waits for ps1\ndb/os 25 % of 40.0 GiB\n"}},
+		"Error": {[]replication.GroupStatus{group(replication.StateBaseline, 0), stopped},
+			result{1, "", "erp: waits for ps1\ndb/os 25 % of 40.0 GiB\nfailback: the source went away\nWhat to do: bring it back\n"}},
+		"Unprotected": {[]replication.GroupStatus{{Group: "erp", State: replication.StateUnprotected}},
+			result{1, "", "failback: group erp is not protected any more\nWhat to do: failback reprotect PLAN starts again\n"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := staged()
+			f.OnStatus = statusFrom(c.answers...)
+			got := failback(t.Context(), "group: erp", "reprotect", "-", "--wait", "--operator", operatortest.Serve(t, f))
+			if got != c.want {
+				t.Errorf("got  %+v\nwant %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestCutWaits(t *testing.T) {
+	f := staged()
+	f.OnStatus = statusFrom(group(replication.StateProtected, 2), group(replication.StateProtected, 2), group(replication.StateProtected, 3))
+	if got := failback(t.Context(), "", "cut", "erp", "--wait", "--json", "--operator", operatortest.Serve(t, f)); got != (result{0, "{\"point\":3}\n", ""}) {
+		t.Errorf("got %+v", got)
+	}
+	f = staged()
+	f.OnStatus = statusFrom(group(replication.StateProtected, 5))
+	f.OnCut = func(replication.GroupID) (replication.PointID, error) { return 4, nil }
+	if got := failback(t.Context(), "", "cut", "erp", "--wait", "--operator", operatortest.Serve(t, f)); got.code != 1 || !strings.Contains(got.err, "point 4 of group erp is not listed, although point 5 is") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestWaitOutlastsARestart(t *testing.T) {
+	tl := &tool{pace: pace{poll: time.Millisecond, patience: time.Hour}}
+	away := &replication.Problem{Code: transport.CodeUnreachable, Message: "nobody"}
+	answers := []error{away, away, nil, away, nil}
+	notes := &notebook{}
+	err := tl.until(t.Context(), notes, func() (bool, error) {
+		err := answers[0]
+		answers = answers[1:]
+		return len(answers) == 0, err
+	})
+	if err != nil || len(notes.said) != 2 {
+		t.Errorf("got %v, %q, want no error and two notes", err, notes.said)
+	}
+	tl.patience = 0
+	if err := tl.until(t.Context(), notes, func() (bool, error) { return false, away }); !errors.Is(err, away) {
+		t.Errorf("without patience: got %v", err)
+	}
+}
+
+type notebook struct {
+	silent
+	said []string
+}
+
+func (n *notebook) note(text string) { n.said = append(n.said, text) }
+
+func TestExportFile(t *testing.T) {
+	address := operatortest.Serve(t, staged())
+	path := filepath.Join(t.TempDir(), "d.raw")
+	got := failback(t.Context(), "", "export", "erp", "2", "os", path, "--operator", address)
+	if want := path + ": disk os at point 2, 1.0 MiB, of which 4.5 KiB are not zero\n"; got.code != 0 || got.out != want {
+		t.Errorf("got %+v\nwant %s", got, want)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(b, exported().Bytes) {
+		t.Errorf("the file differs: %v", err)
+	}
+	if got := failback(t.Context(), "", "export", "erp", "2", "os", path, "--operator", address); got.code != 1 || !strings.Contains(got.err, "left alone") {
+		t.Errorf("over a file: got %+v", got)
+	}
+	if got := failback(t.Context(), "", "export", "erp", "2", "os", "-", "--operator", address); got.code != 0 || got.out != string(exported().Bytes) {
+		t.Errorf("to standard output: got %d, %d bytes, %s", got.code, len(got.out), got.err)
+	}
+}
+
+func TestExportLeavesNoHalfFile(t *testing.T) {
+	f := staged()
+	f.OnExport = func(replication.GroupID, replication.PointID, string) (link.Content, error) {
+		c := exported()
+		c.FailAt, c.Err = 1<<20, &replication.Problem{Code: "journal-damaged", Message: "segment 3 is damaged", Remedy: "choose another point"}
+		return c, nil
+	}
+	dir := t.TempDir()
+	got := failback(t.Context(), "", "export", "erp", "2", "os", filepath.Join(dir, "d.raw"), "--operator", operatortest.Serve(t, f))
+	if got.code != 1 || !strings.Contains(got.err, "segment 3 is damaged\nWhat to do: choose another point") {
+		t.Errorf("got %+v", got)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestInterruptEndsTheWaiting(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	f := staged()
+	f.OnStatus = func(replication.GroupID) (replication.Status, error) {
+		cancel()
+		return statusFrom(group(replication.StateBaseline, 0))("erp")
+	}
+	got := failback(ctx, "group: erp", "reprotect", "-", "--wait", "--json", "--operator", operatortest.Serve(t, f))
+	if got.code != 1 || !strings.Contains(got.err, `"code":"cancelled"`) {
+		t.Errorf("got %+v", got)
+	}
+	if got := failback(ctx, "", "status", "--watch", "--operator", operatortest.Serve(t, f)); got.code != 0 {
+		t.Errorf("an interrupted watch: got %+v", got)
+	}
+}
+
+func TestHelpOfEveryCommandTeaches(t *testing.T) {
+	root := (&tool{}).root()
+	for _, c := range root.Commands() {
+		if c.Name() == "help" || c.Name() == "completion" || c.HasSubCommands() {
+			continue
+		}
+		if c.Name() != "version" && (c.Long == "" || c.Example == "") {
+			t.Errorf("%s has no explanation or no example", c.Name())
+		}
+		if got := failback(t.Context(), "", c.Name(), "--help"); got.code != 0 || !strings.Contains(got.out, c.UseLine()) {
+			t.Errorf("%s --help: got %+v", c.Name(), got)
+		}
+	}
+}
+
+func TestHuman(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 1 << 40: "1.0 TiB", 62 << 40: "62.0 TiB"} {
+		if got := size(n); got != want {
+			t.Errorf("size %d: got %s want %s", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{0: "0ms", 999 * time.Millisecond: "999ms", 59 * time.Second: "59s", 61 * time.Second: "1m01s", 25 * time.Hour: "25h00m", 50 * time.Hour: "2d02h", -time.Minute: "-1m00s"} {
+		if got := age(d); got != want {
+			t.Errorf("age %v: got %s want %s", d, got, want)
+		}
+	}
+	got := []string{percent(0, 0), percent(0, 10), percent(999, 1000), percent(1000, 1000)}
+	if want := []string{"-", "0 %", "99 %", "100 %"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q want %q", got, want)
+	}
+}
