@@ -156,7 +156,13 @@ func (j *Journal) OpenCycle() *replication.Cycle {
 }
 
 // NextPoint returns the number that the next cycle has.
-func (j *Journal) NextPoint() replication.PointID { return j.now.Load().used + 1 }
+func (j *Journal) NextPoint() replication.PointID {
+	st := j.now.Load()
+	if st.dropped != 0 {
+		return st.dropped
+	}
+	return st.used + 1
+}
 
 // Begin opens a cycle, durably. It must start from the last listed point (ErrBase) and have a number above that of every listed point. Beginning the open cycle again, with
 // the same snapshot, changes nothing; with another snapshot it is refused (ErrCycleOpen): drop it first. The first cycle is a baseline written through to
@@ -179,7 +185,7 @@ func (j *Journal) Begin(c replication.Cycle) error {
 		switch {
 		case c.Base != last.ID || c.BaseChain != last.Chain:
 			return nil, fmt.Errorf("%w: from point %d chain %.12q, the last is %d chain %.12q", ErrBase, c.Base, c.BaseChain, last.ID, last.Chain)
-		case c.Point <= st.used:
+		case !st.free(c.Point):
 			return nil, fmt.Errorf("%w: number %d was used, the next is %d", ErrBase, c.Point, st.used+1)
 		case (c.Route == replication.Through) == ok:
 			return nil, fmt.Errorf("%w: %q after point %d: only the first baseline is written through", ErrRoute, c.Route, last.ID)
@@ -204,7 +210,7 @@ func (j *Journal) Begin(c replication.Cycle) error {
 
 // clearLeftovers makes sure that no file of a dropped cycle of that number is there to be taken for one of the cycle that begins.
 func (j *Journal) clearLeftovers(point replication.PointID) error {
-	if st := j.now.Load(); st.cycle != nil || point <= st.used {
+	if st := j.now.Load(); st.cycle != nil || !st.free(point) {
 		return nil // Begin refuses, or there is nothing to do
 	}
 	if err := removeIfThere(j.vol, j.path(coverageName)); err != nil {
@@ -223,8 +229,10 @@ func (j *Journal) clearLeftovers(point replication.PointID) error {
 			return fmt.Errorf("clear leftovers of point %d: %w", point, err)
 		}
 	}
-	if err := syncDir(j.vol, j.path(segDir)); err != nil {
-		return fmt.Errorf("clear leftovers of point %d: %w", point, err)
+	for _, dir := range []string{j.path(), j.path(segDir)} { // a removal that a crash undoes would bring them back
+		if err := syncDir(j.vol, dir); err != nil {
+			return fmt.Errorf("clear leftovers of point %d: %w", point, err)
+		}
 	}
 	return nil
 }

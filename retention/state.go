@@ -14,13 +14,19 @@ type state struct {
 	generation replication.Generation
 	contentIDs [][]uint32 // the last two, newest first
 	cycle      *replication.Cycle
-	used       replication.PointID // the highest number that a point, or the open cycle, ever had
+	used       replication.PointID // the highest number that a cycle ever had
+	dropped    replication.PointID // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
 	points     []replication.Point // listed, rising
 	records    []pointRecord       // of every segment, rising; a dropped point keeps its segment
 	head       replication.PointID // 0: the disks are at no point
 	move       *Move               // recorded and not committed
 	saves      []fileRecord
 	retired    bool
+}
+
+// free says whether a cycle may be opened under that number.
+func (s *state) free(p replication.PointID) bool {
+	return p > s.used || p == s.dropped && p != 0
 }
 
 // Move is a recorded move that has not been committed. Each byte of the disks stands at its version at one end or the other.
@@ -111,10 +117,10 @@ func (s *state) apply(r record) error {
 		if err := decode(r, &x); err != nil {
 			return err
 		}
-		if s.cycle != nil || x.Point <= s.used {
+		if s.cycle != nil || !s.free(x.Point) {
 			return fmt.Errorf("cycle %d opened after %d", x.Point, s.used)
 		}
-		s.cycle, s.used = &x, x.Point
+		s.cycle, s.used, s.dropped = &x, max(s.used, x.Point), 0
 	case kindCycleDropped:
 		var x cycleDroppedRecord
 		if err := decode(r, &x); err != nil {
@@ -123,7 +129,7 @@ func (s *state) apply(r record) error {
 		if s.cycle == nil || s.cycle.Point != x.Point {
 			return fmt.Errorf("cycle %d dropped, which is not open", x.Point)
 		}
-		s.cycle, s.used = nil, x.Point-1 // never listed, so nothing is of this version: the number may be begun again
+		s.cycle, s.dropped = nil, x.Point
 	case kindPointListed:
 		return s.list(r)
 	case kindMoveStarted, kindMoveProgress, kindMoveTurned, kindMoveCommitted:
