@@ -1,0 +1,242 @@
+package stand
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Daemon is one of the two programs that a stand runs, over all its restarts.
+type Daemon struct {
+	Program string
+	Log     string // file with what it writes to standard error, of all its runs
+	Metrics string // HOST:PORT of metrics, health and profiles
+
+	stand *Stand
+
+	mu    sync.Mutex
+	run   *process // nil: does not run
+	spent Usage    // of runs that have ended
+}
+
+// process is one run of a daemon.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when it has ended and usage is final
+
+	mu    sync.Mutex
+	usage Usage
+}
+
+const (
+	readyPoll   = 10 * time.Millisecond
+	usageSample = 100 * time.Millisecond
+)
+
+// Pid returns the process's id; 0: it does not run.
+func (d *Daemon) Pid() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.run == nil {
+		return 0
+	}
+	return d.run.cmd.Process.Pid
+}
+
+// Running says whether the daemon was started and not yet stopped or killed.
+func (d *Daemon) Running() bool { return d.Pid() != 0 }
+
+// start runs the program and returns when it answers /healthz.
+func (d *Daemon) start(args []string) error {
+	if d.Running() {
+		return fmt.Errorf("%s runs already", d.Program)
+	}
+	log, err := os.OpenFile(d.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", d.Program, err)
+	}
+	defer log.Close()
+	begin, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", d.Program, err)
+	}
+	cmd := exec.Command(d.stand.Binaries.Path(d.Program), args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), d.stand.Env...)
+	own(cmd)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", d.Program, err)
+	}
+	p := &process{cmd: cmd, ended: make(chan struct{})}
+	go p.watch()
+	d.mu.Lock()
+	d.run = p
+	d.mu.Unlock()
+	deadline := time.Now().Add(d.stand.StartWithin)
+	for !d.healthy() {
+		select {
+		case <-p.ended:
+			d.forget()
+			return fmt.Errorf("start %s: it ended with %v: %s", d.Program, cmd.ProcessState, d.said(begin))
+		case <-time.After(readyPoll):
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("start %s: not ready after %s: %s", d.Program, d.stand.StartWithin, d.said(begin)), d.Kill())
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) healthy() bool {
+	client := http.Client{Timeout: time.Second}
+	answer, err := client.Get("http://" + d.Metrics + "/healthz")
+	if err != nil {
+		return false
+	}
+	answer.Body.Close()
+	return answer.StatusCode == http.StatusOK
+}
+
+// said returns the end of what the daemon logged from an offset on.
+func (d *Daemon) said(from int64) string {
+	b, err := os.ReadFile(d.Log)
+	if err != nil || from > int64(len(b)) {
+		return ""
+	}
+	b = bytes.TrimSpace(b[from:])
+	return string(b[max(0, len(b)-2000):])
+}
+
+// watch samples what the process uses until it ends.
+func (p *process) watch() {
+	waited := make(chan struct{})
+	go func() {
+		p.cmd.Wait()
+		close(waited)
+	}()
+	t := time.NewTicker(usageSample)
+	defer t.Stop()
+	for {
+		p.sample()
+		select {
+		case <-waited:
+			p.mu.Lock()
+			p.usage.User, p.usage.System = p.cmd.ProcessState.UserTime(), p.cmd.ProcessState.SystemTime()
+			p.mu.Unlock()
+			close(p.ended)
+			return
+		case <-t.C:
+		}
+	}
+}
+
+func (p *process) sample() {
+	u, err := usageOf(p.cmd.Process.Pid)
+	if err != nil { // it has just ended
+		return
+	}
+	p.mu.Lock()
+	p.usage = p.usage.and(u)
+	p.mu.Unlock()
+}
+
+// forget takes an ended run out and adds up what it used.
+func (d *Daemon) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.run == nil {
+		return
+	}
+	d.spent = d.spent.plus(d.run.usage)
+	d.run = nil
+}
+
+// Kill ends the daemon as kill -9 does, and returns when it has gone.
+func (d *Daemon) Kill() error {
+	p, err := d.current()
+	if err != nil {
+		return err
+	}
+	p.sample()
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", d.Program, err)
+	}
+	<-p.ended
+	d.forget()
+	return nil
+}
+
+// Stop sends SIGTERM and returns when the daemon has gone. One that takes longer than StopWithin is killed, which is an error, as is another exit code than 0.
+func (d *Daemon) Stop() error {
+	p, err := d.current()
+	if err != nil {
+		return err
+	}
+	p.sample()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop %s: %w", d.Program, err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(d.stand.StopWithin):
+		p.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines, into the log
+		select {
+		case <-p.ended:
+		case <-time.After(time.Second):
+		}
+		return errors.Join(fmt.Errorf("stop %s: it still ran %s after SIGTERM; its goroutines are in %s", d.Program, d.stand.StopWithin, d.Log), d.Kill())
+	}
+	d.forget()
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("stop %s: it ended with %v: %s", d.Program, p.cmd.ProcessState, d.said(0))
+	}
+	return nil
+}
+
+func (d *Daemon) current() (*process, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.run == nil {
+		return nil, fmt.Errorf("%s does not run", d.Program)
+	}
+	return d.run, nil
+}
+
+// Usage is what a process, or several runs of one program, took of the machine.
+type Usage struct {
+	PeakRSS      int64 // bytes of memory, the most at one time
+	User, System time.Duration
+}
+
+// CPU returns the time on all cores.
+func (u Usage) CPU() time.Duration { return u.User + u.System }
+
+// and returns the usage of one run, looked at twice.
+func (u Usage) and(later Usage) Usage {
+	return Usage{max(u.PeakRSS, later.PeakRSS), max(u.User, later.User), max(u.System, later.System)}
+}
+
+// plus returns the usage of two runs, one after the other.
+func (u Usage) plus(next Usage) Usage {
+	return Usage{max(u.PeakRSS, next.PeakRSS), u.User + next.User, u.System + next.System}
+}
+
+// Usage returns what the daemon has used in all its runs. PeakRSS is of the run that had the most; of a run that ended by itself, as it was seen last.
+func (d *Daemon) Usage() Usage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.run == nil {
+		return d.spent
+	}
+	d.run.sample()
+	d.run.mu.Lock()
+	defer d.run.mu.Unlock()
+	return d.spent.plus(d.run.usage)
+}
