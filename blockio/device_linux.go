@@ -1,9 +1,12 @@
 package blockio
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -55,4 +58,46 @@ func deviceReadOnly(f *os.File) bool {
 	var ro int32
 	err := control(f, func(fd int) error { return ioctl(fd, unix.BLKROGET, unsafe.Pointer(&ro)) })
 	return err == nil && ro != 0
+}
+
+// DeviceByUUID finds the block device of a VMDK that is attached to this machine, by the disk's ddb.uuid. A machine shows it
+// when its disk.EnableUUID is TRUE; os.ErrNotExist is in the error chain when there is none. Two devices that claim one UUID are ErrInUse: a copy
+// is attached beside its original, and either could be the wrong one.
+func DeviceByUUID(uuid string) (string, error) { return deviceByUUID("/dev/disk/by-id", uuid) }
+
+func deviceByUUID(dir, uuid string) (string, error) {
+	serial := SerialOfUUID(uuid)
+	if serial == "" {
+		return "", fmt.Errorf("find device: %q is not a UUID of 16 bytes", uuid)
+	}
+	found := ""
+	for _, prefix := range []string{"wwn-0x", "scsi-3"} {
+		path, err := filepath.EvalSymlinks(filepath.Join(dir, prefix+serial))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("find device: %w", err)
+		}
+		if found != "" && found != path {
+			return "", fmt.Errorf("find device: %w: %s and %s both have the UUID %s; detach the copy", ErrInUse, found, path, uuid)
+		}
+		found = path
+	}
+	if found == "" {
+		return "", fmt.Errorf("find device: no disk with UUID %s below %s: %w; is it attached, and disk.EnableUUID TRUE?", uuid, dir, fs.ErrNotExist)
+	}
+	return found, nil
+}
+
+// loopFiles maps the files that are attached to loop devices to those devices. Writes to both would destroy each other.
+func loopFiles() map[string]string {
+	attached := map[string]string{}
+	files, _ := filepath.Glob("/sys/block/loop*/loop/backing_file") // the pattern is a good one
+	for _, file := range files {
+		if b, err := os.ReadFile(file); err == nil {
+			attached[strings.TrimSuffix(string(b), "\n")] = "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(file)))
+		}
+	}
+	return attached
 }

@@ -43,3 +43,11 @@ func (e *syncError) Unwrap() error { return e.err }
 func syncFailed(name string, err error) error {
 	return &syncError{fmt.Errorf("sync %s: %w", name, err)}
 }
+
+// asFinding tells damage from what kept us from looking.
+func asFinding(err error) ([]error, error) {
+	if errors.Is(err, ErrCorrupt) {
+		return []error{err}, nil
+	}
+	return nil, fmt.Errorf("check disk: %w", err)
+}

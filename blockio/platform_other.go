@@ -36,6 +36,11 @@ func deviceHeld(string) bool { return false }
 
 func deviceReadOnly(*os.File) bool { return false }
 
+// DeviceByUUID finds no devices on this system.
+func DeviceByUUID(string) (string, error) { return "", errNoDevices }
+
+func loopFiles() map[string]string { return nil }
+
 func copyOwner(f *os.File, of fs.FileInfo) error { return nil }
 
 func allocate(*os.File, int64) error { return errors.ErrUnsupported }

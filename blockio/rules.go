@@ -43,7 +43,7 @@ func (l *layout) applyRules() error {
 	return l.applyLockRules()
 }
 
-// applyLockRules looks for the lock files of ESXi on NFS and of the hosted products.
+// applyLockRules looks for loop devices, and for the lock files of ESXi on NFS and of the hosted products.
 func (l *layout) applyLockRules() error {
 	files := []string{l.path}
 	inodes := map[uint64]bool{}
@@ -56,6 +56,17 @@ func (l *layout) applyLockRules() error {
 			files = append(files, p.path)
 			_, inode := fileIdentity(p.info)
 			inodes[inode] = true
+		}
+	}
+	attached := loopFiles()
+	for _, f := range files {
+		abs, err := filepath.Abs(f)
+		if err != nil {
+			return err
+		}
+		if device := attached[abs]; device != "" {
+			l.refusals = append(l.refusals, refusal{cause: ErrInUse, reason: fmt.Sprintf("%s is attached to %s; detach it (losetup --detach), "+
+				"or replicate to that device", f, device)})
 		}
 	}
 	entries, err := os.ReadDir(filepath.Dir(l.path))

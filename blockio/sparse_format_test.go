@@ -163,6 +163,9 @@ func TestSparseDamage(t *testing.T) {
 			if !errors.Is(err, want) {
 				t.Errorf("OpenTarget: %v, want %v", err, want)
 			}
+			if findings, err := Check(path); len(findings) == 0 && want == ErrCorrupt {
+				t.Errorf("Check: no findings, %v", err)
+			}
 			if err := readAll(path); d.write {
 				err = nil // a reader may or may not come across it
 			} else if !errors.Is(err, want) {
@@ -171,6 +174,16 @@ func TestSparseDamage(t *testing.T) {
 				t.Errorf("reading all: %v, want file and offset in it", err)
 			}
 		})
+	}
+}
+
+func TestCheckSoundDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.vmdk")
+	if err := os.WriteFile(path, soundSparse(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if findings, err := Check(path); len(findings) > 0 || err != nil {
+		t.Errorf("Check = %v, %v", findings, err)
 	}
 }
 
@@ -234,6 +247,7 @@ func FuzzSparse(f *testing.F) {
 		if err != nil {
 			return
 		}
+		s.step = 0
 		if s.header.tables() > 1<<16 {
 			return // sound, and slow
 		}

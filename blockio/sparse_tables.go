@@ -2,6 +2,7 @@ package blockio
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -298,15 +299,22 @@ func (s *sparseExtent) collectLocked() (writes, directory []metadataWrite) {
 	return joinWrites(writes), joinWrites(directory)
 }
 
+// joinWrites sorts writes by their place and makes one of those that touch.
 func joinWrites(writes []metadataWrite) []metadataWrite {
-	slices.SortFunc(writes, func(a, b metadataWrite) int { return int(min(max(a.at-b.at, -1), 1)) })
-	joined := writes[:0]
-	for _, w := range writes {
-		if k := len(joined) - 1; k >= 0 && joined[k].at+int64(len(joined[k].b)) == w.at {
-			joined[k].b = append(slices.Clip(joined[k].b), w.b...)
-			continue
+	slices.SortFunc(writes, func(a, b metadataWrite) int { return cmp.Compare(a.at, b.at) })
+	var joined []metadataWrite
+	for i := 0; i < len(writes); {
+		end, j := writes[i].at, i
+		for j < len(writes) && writes[j].at == end {
+			end += int64(len(writes[j].b))
+			j++
 		}
-		joined = append(joined, w)
+		b := make([]byte, 0, end-writes[i].at)
+		for _, w := range writes[i:j] {
+			b = append(b, w.b...)
+		}
+		joined = append(joined, metadataWrite{writes[i].at, b})
+		i = j
 	}
 	return joined
 }

@@ -253,6 +253,15 @@ func TestDeviceIsHeldExclusively(t *testing.T) {
 	refused(t, device, "mounted", blockio.ErrInUse)
 }
 
+func TestFileOfLoopDeviceIsRefused(t *testing.T) {
+	device := loopDevice(t, 1<<20)
+	b, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(device), "loop/backing_file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused(t, strings.TrimSpace(string(b)), device, blockio.ErrNotTarget, blockio.ErrInUse)
+}
+
 // TestContentIDComesFirst: no write before it, and it is durable, in both places, with tracking dropped.
 func TestContentIDComesFirst(t *testing.T) {
 	for _, f := range []blockio.Format{blockio.FormatVMFS, blockio.FormatMonolithicSparse} {
