@@ -26,7 +26,7 @@ func age(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "-" + age(-d)
-	case d < time.Second:
+	case d > 0 && d < time.Second:
 		return fmt.Sprintf("%dms", d.Milliseconds())
 	}
 	s := int64(d.Round(time.Second) / time.Second)

@@ -59,34 +59,57 @@ func (l *lines) close()           {}
 
 // bars shows a bar for each thing.
 type bars struct {
-	w     io.Writer
 	shown *mpb.Progress
 	by    []*bar
 }
 
+// bar is one bar. What was done before it was shown, in an earlier run, does not count for its rate.
 type bar struct {
-	name string
-	bar  *mpb.Bar
+	name  string
+	bar   *mpb.Bar
+	first int64
+	since time.Time
 }
 
-func newBars(w io.Writer) *bars {
-	return &bars{w: w, shown: mpb.New(mpb.WithOutput(w), mpb.WithWidth(100))}
-}
+func newBars(w io.Writer) *bars { return &bars{shown: mpb.New(mpb.WithOutput(w), mpb.WithWidth(100))} }
 
 func (b *bars) show(gauges []gauge) {
 	for _, g := range gauges {
 		i := slices.IndexFunc(b.by, func(have *bar) bool { return have.name == g.name })
 		if i < 0 {
 			i = len(b.by)
-			b.by = append(b.by, &bar{name: g.name, bar: b.shown.AddBar(0,
-				mpb.PrependDecorators(decor.Name(g.name, decor.WCSyncSpaceR), decor.CountersKibiByte("% .1f of % .1f", decor.WCSyncSpace)),
-				mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.AverageSpeed(decor.SizeB1024(0), " % .1f", decor.WCSyncSpace),
-					decor.AverageETA(decor.ET_STYLE_GO, decor.WCSyncSpace)),
-			)})
+			b.by = append(b.by, b.add(g))
 		}
 		b.by[i].bar.SetTotal(max(g.total, 1), false)
 		b.by[i].bar.SetCurrent(g.done)
 	}
+}
+
+func (b *bars) add(g gauge) *bar {
+	one := &bar{name: g.name, first: g.done, since: time.Now()}
+	one.bar = b.shown.AddBar(0,
+		mpb.PrependDecorators(
+			decor.Name(g.name, decor.WCSyncSpaceR),
+			decor.Any(func(s decor.Statistics) string { return size(s.Current) + " of " + size(s.Total) }, decor.WCSyncSpace)),
+		mpb.AppendDecorators(
+			decor.Any(func(s decor.Statistics) string { return percent(s.Current, s.Total) }, decor.WC{W: 6}),
+			decor.Any(func(s decor.Statistics) string {
+				return rateOf(s.Current-one.first, s.Total-s.Current, time.Since(one.since))
+			}, decor.WCSyncSpace)))
+	return one
+}
+
+// rateOf tells the rate at which done was done, and how long what is left takes at that rate.
+func rateOf(done, left int64, elapsed time.Duration) string {
+	if done <= 0 || elapsed < time.Second {
+		return ""
+	}
+	rate := float64(done) / elapsed.Seconds()
+	if left <= 0 {
+		return size(int64(rate)) + "/s"
+	}
+	seconds := min(float64(left)/rate, 1e9)
+	return fmt.Sprintf("%s/s, %s left", size(int64(rate)), age(time.Duration(seconds*float64(time.Second))))
 }
 
 func (b *bars) note(text string) { fmt.Fprintln(b.shown, text) }

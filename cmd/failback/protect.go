@@ -182,6 +182,7 @@ func (t *tool) waitFirst(ctx context.Context, c *transport.OperatorClient, group
 		if err != nil {
 			return false, err
 		}
+		shown.show(gaugesOf(g))
 		if g.Last > 0 {
 			point = g.Last
 			return true, nil
@@ -190,7 +191,6 @@ func (t *tool) waitFirst(ctx context.Context, c *transport.OperatorClient, group
 			shown.note(fmt.Sprintf("%s: waits for %s", group, g.WaitsFor))
 		}
 		told = g.WaitsFor
-		shown.show(gaugesOf(g))
 		return false, stopped(g)
 	})
 	return point, err

@@ -357,9 +357,9 @@ func TestReprotectWaits(t *testing.T) {
 		want    result
 	}{
 		"FirstPoint": {[]replication.GroupStatus{group(replication.StateChecking, 0), group(replication.StateBaseline, 0), group(replication.StateProtected, 1)},
-			result{0, "group erp is protected: point 1 is listed\n", "erp: waits for ps1\ndb/os 25 % of 40.0 GiB\n"}},
+			result{0, "group erp is protected: point 1 is listed\n", "db/os 25 % of 40.0 GiB\nerp: waits for ps1\n"}},
 		"Error": {[]replication.GroupStatus{group(replication.StateBaseline, 0), stopped},
-			result{1, "", "erp: waits for ps1\ndb/os 25 % of 40.0 GiB\nfailback: the source went away\nWhat to do: bring it back\n"}},
+			result{1, "", "db/os 25 % of 40.0 GiB\nerp: waits for ps1\nfailback: the source went away\nWhat to do: bring it back\n"}},
 		"Unprotected": {[]replication.GroupStatus{{Group: "erp", State: replication.StateUnprotected}},
 			result{1, "", "failback: group erp is not protected any more\nWhat to do: failback reprotect PLAN starts again\n"}},
 	} {
@@ -482,12 +482,21 @@ func TestHelpOfEveryCommandTeaches(t *testing.T) {
 }
 
 func TestHuman(t *testing.T) {
+	for _, c := range []struct {
+		done, left int64
+		elapsed    time.Duration
+		want       string
+	}{{0, 5, time.Minute, ""}, {5, 5, time.Millisecond, ""}, {60 << 20, 120 << 20, time.Minute, "1.0 MiB/s, 2m00s left"}, {60 << 20, 0, time.Minute, "1.0 MiB/s"}} {
+		if got := rateOf(c.done, c.left, c.elapsed); got != c.want {
+			t.Errorf("rate of %+v: got %q", c, got)
+		}
+	}
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 1 << 40: "1.0 TiB", 62 << 40: "62.0 TiB"} {
 		if got := size(n); got != want {
 			t.Errorf("size %d: got %s want %s", n, got, want)
 		}
 	}
-	for d, want := range map[time.Duration]string{0: "0ms", 999 * time.Millisecond: "999ms", 59 * time.Second: "59s", 61 * time.Second: "1m01s", 25 * time.Hour: "25h00m", 50 * time.Hour: "2d02h", -time.Minute: "-1m00s"} {
+	for d, want := range map[time.Duration]string{0: "0s", 999 * time.Millisecond: "999ms", 59 * time.Second: "59s", 61 * time.Second: "1m01s", 25 * time.Hour: "25h00m", 50 * time.Hour: "2d02h", -time.Minute: "-1m00s"} {
 		if got := age(d); got != want {
 			t.Errorf("age %v: got %s want %s", d, got, want)
 		}

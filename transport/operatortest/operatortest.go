@@ -1,4 +1,3 @@
-// Package operatortest holds a stand-in for the engine behind the operator's service.
 package operatortest
 
 import (
