@@ -94,11 +94,10 @@ func (c *clone) finish() (id identity, err error) {
 	if err := c.dst.Sync(); err != nil {
 		return id, fmt.Errorf("sync clone: %w", err)
 	}
-	fi, err := c.dst.Stat()
-	if err != nil {
+	if id, err = identify(c.dst); err != nil {
 		return id, fmt.Errorf("check clone: %w", err)
 	}
-	if id = identify(fi); id.Size != c.before.Size {
+	if id.Size != c.before.Size {
 		return id, fmt.Errorf("%w: %s had %d bytes, its clone has %d", ErrGone, c.source, c.before.Size, id.Size)
 	}
 	now, err := os.Stat(c.source)

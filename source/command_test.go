@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -285,25 +286,76 @@ func TestPendingReleaseDoesNotTakeTheNewView(t *testing.T) {
 	}
 }
 
-func TestCommandOfAKilledProcessIsNotStartedTwice(t *testing.T) {
+// TestCommandThatStillRunsIsNotStartedTwice: part of a command escapes from its group, and goes on after the cut has ended.
+func TestCommandThatStillRunsIsNotStartedTwice(t *testing.T) {
+	if _, err := exec.LookPath("setsid"); err != nil {
+		t.Skip("setsid is missing")
+	}
 	dir := t.TempDir()
-	src := filepath.Join(dir, "src")
+	src, end := filepath.Join(dir, "src"), filepath.Join(dir, "end")
 	mustWrite(t, src, pattern(1, 1<<20))
-	s := mustOpen(t, filepath.Join(dir, "state"), copying(0, src, dir))
-	f, err := os.OpenFile(s.file(1, 0, "run"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		t.Fatal(err)
+	if out, err := exec.Command("mkfifo", end).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	if err := lock(f); err != nil { // as the orphan does
-		t.Fatal(err)
+	sp := spec(0, src)
+	sp.Snapshot = fmt.Sprintf("setsid cat %s >/dev/null 2>&1 & exit 1", end)
+	s := mustOpen(t, filepath.Join(dir, "state"), sp)
+	if _, err := s.Cut(t.Context(), 1, 0); err == nil || errors.Is(err, errRuns) {
+		t.Fatalf("got %v", err)
 	}
+	s.Close()
+	s = mustOpen(t, filepath.Join(dir, "state"), copying(0, src, dir))
 	s.wait = 0
 	if _, err := s.Cut(t.Context(), 1, 0); !errors.Is(err, errRuns) {
 		t.Fatalf("got %v", err)
 	}
 	wantLog(t, dir, "")
-	f.Close()
+	mustWrite(t, end, []byte("end")) // cat ends
+	s.wait = orphanWait
 	mustCut(t, s, 1, 0)
+}
+
+func TestChangesAreAskedAnewForAnotherBase(t *testing.T) {
+	dir := t.TempDir()
+	src := filepath.Join(dir, "src")
+	mustWrite(t, src, pattern(1, 1<<20))
+	s := mustOpen(t, filepath.Join(dir, "state"), copying(0, src, dir))
+	mustWrite(t, filepath.Join(dir, "changes"), []byte("0 4096\n"))
+	mustCut(t, s, 1, 0)
+	mustCut(t, s, 2, 1)
+	for base := range replication.PointID(2) {
+		mustWrite(t, filepath.Join(dir, "changes"), fmt.Appendf(nil, "0 %d\n", 4096*(base+1)))
+		mustCut(t, s, 3, base+1)
+		set, known, err := s.Changed(t.Context(), 3, base+1, 0)
+		if err != nil || !known || set.Bytes() != int64(4096*(base+1)) {
+			t.Errorf("base %d: %v %v %v", base+1, set.Extents(), known, err)
+		}
+	}
+	if _, known, err := s.Changed(t.Context(), 3, 1, 0); known || err != nil {
+		t.Errorf("changes since a base that is not the last cut's: %v %v", known, err)
+	}
+}
+
+func TestListedPointIsNeverMadeAgain(t *testing.T) {
+	dir := t.TempDir()
+	src := filepath.Join(dir, "src")
+	mustWrite(t, src, pattern(1, 1<<20))
+	s := mustOpen(t, filepath.Join(dir, "state"), copying(0, src, dir))
+	c := mustCut(t, s, 1, 0)
+	if err := s.Release(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if again := mustCut(t, s, 1, 0); again.Snapshot != c.Snapshot {
+		t.Fatal("another name")
+	}
+	os.Remove(filepath.Join(dir, "1-0"))
+	if _, err := s.Cut(t.Context(), 1, 0); err == nil || !strings.Contains(err.Error(), "listed") {
+		t.Fatalf("got %v", err)
+	}
+	mustWrite(t, filepath.Join(dir, "changes"), nil)
+	if c := mustCut(t, s, 2, 1); !c.Tracked { // a view of the base is not what its changes come from
+		t.Fatalf("not tracked: %s", s.Untracked(2))
+	}
 }
 
 func TestViewThatWasWrittenToIsGone(t *testing.T) {
@@ -321,5 +373,27 @@ func TestViewThatWasWrittenToIsGone(t *testing.T) {
 	}
 	if !bytes.Equal(content(t, s, 1, 0), pattern(1, 1<<20)) {
 		t.Fatal("the view is wrong")
+	}
+}
+
+func TestViewThatIsAnotherFileIsGone(t *testing.T) {
+	dir := t.TempDir()
+	src, view := filepath.Join(dir, "src"), filepath.Join(dir, "1-0")
+	mustWrite(t, src, pattern(1, 1<<20))
+	s := mustOpen(t, filepath.Join(dir, "state"), copying(0, src, dir))
+	mustCut(t, s, 1, 0)
+	fi, err := os.Stat(view)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, view+".new", pattern(2, 1<<20))
+	if err := os.Chtimes(view+".new", fi.ModTime(), fi.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(view+".new", view); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.View(1, 0); !errors.Is(err, ErrGone) {
+		t.Fatalf("got %v", err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 //
 // Cutting a point again gives the same cut, by the same snapshot name, while all its views are still what they were; else the views are let go of
 // and made again, under a new name. A cut that is not Stable is made again after each Open, and when a live file was written to. The changes command is asked here,
-// once per cut and base. A source or view that is missing or has another size than the disk is an error, and nothing is held of the cut then.
+// once per cut and base. A point that Release has kept is listed, and never made again: what it would hold now is not what was shipped. A source or view that is missing or has another size than the disk is an error, and nothing is held of the cut then.
 func (s *Images) Cut(ctx context.Context, point, base replication.PointID) (replication.Cut, error) {
 	s.op.Lock()
 	defer s.op.Unlock()
@@ -55,6 +55,9 @@ func (s *Images) cut(ctx context.Context, point replication.PointID) (*cut, erro
 		why, err := s.stale(c)
 		if err != nil || why == "" {
 			return c, err
+		}
+		if c.Listed {
+			return nil, fmt.Errorf("it is listed, and cannot be made again: %s", why)
 		}
 		s.log.Info("point is cut again", "point", point, "why", why)
 		if err := s.drop(c); err != nil {
@@ -98,12 +101,8 @@ func (s *Images) stale(c *cut) (why string, err error) {
 		} else if err != nil {
 			return "", err
 		}
-		fi, err := v.file.Stat()
 		v.Close()
-		if err != nil {
-			return "", err
-		}
-		if d.Kind == KindNone && !d.File.Device && identify(fi) != d.File {
+		if d.Kind == KindNone && v.id != d.File {
 			return fmt.Sprintf("live disk %s was written to since", d.Disk.ID), nil
 		}
 	}
@@ -369,9 +368,5 @@ func syncView(path string) (identity, error) {
 	if err := syncDir(filepath.Dir(path)); err != nil && !cannot(err) && !isReadOnly(err) && !errors.Is(err, fs.ErrPermission) {
 		return id, fmt.Errorf("sync view: %w", err)
 	}
-	fi, err := f.Stat() // writing back may have touched the times
-	if err != nil {
-		return id, fmt.Errorf("check view: %w", err)
-	}
-	return identify(fi), nil
+	return identify(f) // writing back may have touched the times
 }

@@ -24,6 +24,13 @@ func (s *Images) Release(ctx context.Context, keep replication.PointID) error {
 	s.mu.Lock()
 	drop := slices.DeleteFunc(slices.Clone(s.state.Cuts), func(c *cut) bool { return c.Point == keep })
 	s.mu.Unlock()
+	if c := s.cutOf(keep); c != nil && !c.Making && !c.Listed {
+		listed := *c
+		listed.Listed = true
+		if err := s.replace(c, &listed); err != nil {
+			return fmt.Errorf("release all but point %d of group %s: %w", keep, s.group, err)
+		}
+	}
 	if err := s.drop(drop...); err != nil {
 		return fmt.Errorf("release all but point %d of group %s: %w", keep, s.group, err)
 	}

@@ -36,6 +36,7 @@ type cut struct {
 	Snapshot string              `json:"snapshot"` // names the cut
 	Process  string              `json:"process"`  // names the Open that made it: a cut that is not stable ends with it
 	Making   bool                `json:"making"`   // recorded before the first view is made; the cut is not held yet
+	Listed   bool                `json:"listed"`   // Release has kept it
 	Disks    []diskView          `json:"disks"`    // by number
 	Tracking *tracking           `json:"tracking"` // nil: not asked yet
 }

@@ -161,3 +161,14 @@ func ownGroup(cmd *exec.Cmd) {
 }
 
 func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
+
+// servedByProcess says whether the file is of a FUSE file system.
+func servedByProcess(f *os.File) (served bool, err error) {
+	err = control(f, func(fd int) error {
+		var st unix.Statfs_t
+		err := unix.Fstatfs(fd, &st)
+		served = st.Type == unix.FUSE_SUPER_MAGIC
+		return err
+	})
+	return served, err
+}

@@ -300,25 +300,6 @@ func TestTableConcurrently(t *testing.T) {
 	}
 }
 
-func TestTableOfALargeDiskOfZerosIsSparse(t *testing.T) {
-	tab, _ := mustCreateTable(t, 8<<40)
-	zeros := make([]replication.Hash, regionPages)
-	for region := int64(0); region < tab.Regions(); region += 4999 {
-		mustPut(t, tab, region, zeros)
-	}
-	if b := blocks(t, tab.path) * 512; b > tab.Regions()*stateSize+1<<20 {
-		t.Errorf("the table takes %d bytes", b)
-	}
-	pages := make([]replication.Hash, 0, regionPages)
-	allocs := testing.AllocsPerRun(100, func() {
-		tab.Put(1, zeros)
-		pages, _, _ = tab.Get(1, pages)
-	})
-	if allocs > 0 && !raceEnabled {
-		t.Errorf("%v allocations for a Put and a Get", allocs)
-	}
-}
-
 // TestFormatsAreGolden keeps version 1 of both formats as it was written at first.
 func TestFormatsAreGolden(t *testing.T) {
 	golden := func(name string, got []byte) {

@@ -25,8 +25,8 @@ func Probe(path string) (size int64, err error) {
 // identity tells one file or device from another, and whether a file was written to.
 type identity struct {
 	Device  bool   `json:"device"`   // block device: only the size says anything, numbers change with a restart of the machine
-	Inode   uint64 `json:"inode"`    // regular file
-	ModTime int64  `json:"mod_time"` // regular file: nanoseconds
+	Inode   uint64 `json:"inode"`    // regular file; 0 where it says nothing
+	ModTime int64  `json:"mod_time"` // regular file: nanoseconds; 0 where it says nothing
 	Size    int64  `json:"size"`
 }
 
@@ -35,8 +35,18 @@ func (a identity) sameFile(b identity) bool {
 	return a.Device == b.Device && a.Inode == b.Inode && a.Size == b.Size
 }
 
-func identify(fi os.FileInfo) identity {
-	return identity{Inode: inode(fi), ModTime: fi.ModTime().UnixNano(), Size: fi.Size()}
+// identify identifies an open regular file. Of a file that a process serves (FUSE: qemu-storage-daemon exports images so) only the size says anything: such
+// servers give the time of asking as that of the last write.
+func identify(f *os.File) (identity, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return identity{}, err
+	}
+	served, err := servedByProcess(f)
+	if err != nil || served {
+		return identity{Size: fi.Size()}, err
+	}
+	return identity{Inode: inode(fi), ModTime: fi.ModTime().UnixNano(), Size: fi.Size()}, nil
 }
 
 // openDisk opens a regular file or block device for reading; see openDevice for align.
@@ -69,8 +79,8 @@ func openDisk(path string) (f *os.File, id identity, align int64, err error) {
 	}
 	if id.Device {
 		id.Size, err = f.Seek(0, io.SeekEnd)
-	} else if fi, err = f.Stat(); err == nil {
-		id = identify(fi)
+	} else {
+		id, err = identify(f)
 	}
 	switch {
 	case err != nil:
@@ -91,8 +101,8 @@ type View struct {
 	path  string
 	file  *os.File
 	size  int64
-	live  bool // a live device may grow; nothing may shrink
-	dev   bool
+	live  bool     // a live device may grow; nothing may shrink
+	id    identity // when it was opened
 	align int64
 }
 
@@ -102,7 +112,7 @@ func openView(name string, d *diskView) (*View, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	v := &View{name: name, path: d.View, file: f, size: d.Size, live: d.Kind == KindNone, dev: id.Device, align: align}
+	v := &View{name: name, path: d.View, file: f, size: d.Size, live: d.Kind == KindNone, id: id, align: align}
 	if err := v.sameAs(d, id); err != nil {
 		f.Close()
 		return nil, err
@@ -219,7 +229,7 @@ func (v *View) NextData(off int64) (start, end int64, err error) {
 	if off >= v.size {
 		return v.size, v.size, nil
 	}
-	if v.dev {
+	if v.id.Device {
 		return off, v.size, nil
 	}
 	start, end, ok, err := seekData(v.file, off)
