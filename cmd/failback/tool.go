@@ -206,7 +206,7 @@ func (t *tool) progress() progress {
 	case isTerminal(t.err):
 		return newBars(t.err)
 	}
-	return &lines{w: t.err, every: t.lines}
+	return &lines{w: t.err, every: t.lines, last: time.Now()} // what is quick says nothing
 }
 
 func isTerminal(w io.Writer) bool {
