@@ -37,9 +37,9 @@ type GroupStatus struct {
 	State         GroupState   `json:"state"`
 	Since         time.Time    `json:"since,omitzero"` // when it came into State
 	WaitsFor      string       `json:"waits_for"`      // in words; empty: nothing
-	Problem       *Problem     `json:"problem"` // nil: none
-	Head          PointID      `json:"head"` // 0: the disks are at no point
-	Last          PointID      `json:"last"` // the last listed point; 0: none
+	Problem       *Problem     `json:"problem"`        // nil: none
+	Head          PointID      `json:"head"`           // 0: the disks are at no point
+	Last          PointID      `json:"last"`           // the last listed point; 0: none
 	LastTime      time.Time    `json:"last_time,omitzero"`
 	Held          bool         `json:"held"` // a rewind holds the head
 	Open          PointID      `json:"open"` // the point of the open cycle; 0: none

@@ -21,6 +21,11 @@ import (
 	"failback/transport/operatortest"
 )
 
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // before anyone reads it
+	os.Exit(m.Run())
+}
+
 // result is what one run of the tool came to.
 type result struct {
 	code     int
@@ -286,9 +291,6 @@ func TestConfigFile(t *testing.T) {
 
 // TestText says what people read.
 func TestText(t *testing.T) {
-	oldLocal := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = oldLocal }()
 	address := operatortest.Serve(t, staged())
 	bad := planFile(t, "group: bad")
 	for _, c := range []struct {
@@ -327,9 +329,6 @@ func TestPrintStatus(t *testing.T) {
 	g.Move = &replication.MoveStatus{From: 3, To: 1, Phase: "write", Done: 1 << 30, Total: 4 << 30}
 	g.Notices = []string{"db/os: no stable view"}
 	g.NextCut = noon.Add(2*time.Hour + 3*time.Minute)
-	oldLocal := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = oldLocal }()
 	var b bytes.Buffer
 	printStatus(&b, replication.Status{Groups: []replication.GroupStatus{g}, Workers: []replication.WorkerStatus{{Name: "ps1", Version: "v1", Since: noon, ClockSkew: 90 * time.Second}}}, noon.Add(2*time.Hour))
 	want := `erp: error for 2h00m, disks held at point 3, last point 3 of 2026-03-01 12:00:00, making point 4, next point in 3m00s
