@@ -286,7 +286,7 @@ func allowedAt(moments []crashMoment, k int) *history {
 func TestSparseCrash(t *testing.T) {
 	const size = 40<<20 + 3*SectorSize // two tables
 	sectors := 700
-	seeds := 4
+	seeds := 3
 	if testing.Short() {
 		seeds = 2
 	}

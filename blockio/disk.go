@@ -61,7 +61,6 @@ const (
 
 // Formats that are only ever read, or only told apart to be refused.
 const (
-	formatCustom          Format = "custom"
 	formatStreamOptimized Format = "streamOptimized"
 	formatVMFSSparse      Format = "vmfsSparse"
 	formatSESparse        Format = "seSparse"

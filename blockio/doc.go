@@ -17,7 +17,7 @@
 // or that is one itself; one with a lock of a host beside it (.lck-<inode> of ESXi on NFS, <name>.lck of hosted products); one
 // that was not closed cleanly, unless its content id is of our own interrupted session; raw device mappings, streamOptimized,
 // seSparse and vmfsSparse disks; extents outside of the descriptor's directory, read-only or ZERO extents; sparse extents with unsound tables;
-// a mounted or held device; a disk that is locked by another master target. It cannot see a running machine on a datastore
+// a mounted or held device; a file behind a loop device; a disk that is locked by another master target. It cannot see a running machine on a datastore
 // without lock files (NFS 4.1, VMFS): that is for the platform to say.
 //
 // Block devices have no content id, so a stranger's writes between two sessions go unnoticed there.
@@ -50,6 +50,9 @@
 //	ddb.longContentID = "…"        32 digits, the last 8 are those of CID
 //	ddb.thinProvisioned = "1"      thin vmfs only
 //	ddb.uuid = "60 00 C2 9…"       16 bytes
+//
+// A reader takes several extents in any mixture of FLAT, VMFS, SPARSE and ZERO, also under the createTypes custom, vmfsThin,
+// vmfsPreallocated and vmfsEagerZeroedThick. Disks with a parent and compressed ones are described by Probe and not read.
 //
 // Keys that are not ours to change are kept byte for byte. A descriptor is replaced by renaming a new file over it.
 //

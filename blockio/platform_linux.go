@@ -188,6 +188,3 @@ func copyOwner(f *os.File, of fs.FileInfo) error {
 	}
 	return f.Chown(int(st.Uid), int(st.Gid))
 }
-
-// allocate reserves the blocks of a thick file.
-func allocate(f *os.File, size int64) error { return fallocate(f, 0, 0, size) }

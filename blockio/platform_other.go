@@ -42,5 +42,3 @@ func DeviceByUUID(string) (string, error) { return "", errNoDevices }
 func loopFiles() map[string]string { return nil }
 
 func copyOwner(f *os.File, of fs.FileInfo) error { return nil }
-
-func allocate(*os.File, int64) error { return errors.ErrUnsupported }
