@@ -1,0 +1,67 @@
+# failback: what there is to do. `make` alone lists it.
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GEN_GRPC    := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+TOOLS       := $(CURDIR)/build/tools
+
+# COMMAND-or-FILE=DEBIAN-PACKAGE
+NEED_DEMO := qemu-img=qemu-utils mkfs.ext4=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs
+NEED_TEST := $(NEED_DEMO) mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs gcc=gcc /usr/include/stdlib.h=libc6-dev
+
+# Disk tools are not in the path of every user, and a checkout of another user's is a checkout too.
+export PATH := $(PATH):/usr/sbin:/sbin
+export GIT_CONFIG_COUNT := 1
+export GIT_CONFIG_KEY_0 := safe.directory
+export GIT_CONFIG_VALUE_0 := $(CURDIR)
+
+# These build, and mean something, on Windows too.
+WINDOWS := ./blockio/... ./retention/... ./source/... ./replication/... ./transport/...
+
+help: ## what there is to do
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{printf "  make %-12s", $$2; $$1=$$2=""; print}'
+
+build: ## the programs, into bin/
+	go build -o bin/ ./cmd/...
+
+test: ## everything, with the race detector
+	@scripts/need $(NEED_TEST)
+	CGO_ENABLED=1 go test -race -timeout 14m ./...
+
+check: check-generated ## formatting, vet, staticcheck, generated code, import rules
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w:" $$unformatted; exit 1; }
+	go vet ./...
+	GOOS=windows go vet $(WINDOWS)
+	go run $(STATICCHECK) ./...
+	go test -count=1 -run '^TestImports' ./replication
+
+demo: build ## bring two machines home, and prove every step (KEEP=1, DISKS="a.raw b.raw", DIR=/where/there/is/space)
+	@scripts/need $(NEED_DEMO)
+	@bin/demo $(if $(KEEP),--keep) $(if $(DIR),--dir "$(DIR)") $(DISKS)
+
+bench: ## measure against qemu-img, nbdcopy and rsync
+	go run ./bench $(BENCH)
+
+bench-quick: ## the same with small disks
+	go run ./bench --quick $(BENCH)
+
+proto: generators ## generate the code of proto/ again
+	PATH="$(TOOLS):$$PATH" go generate ./proto
+
+clean: ## remove what was built
+	rm -rf bin build
+
+generators:
+	@scripts/need protoc=protobuf-compiler
+	@mkdir -p $(TOOLS)
+	@go build -o $(TOOLS)/ google.golang.org/protobuf/cmd/protoc-gen-go
+	@GOBIN=$(TOOLS) go install $(GEN_GRPC)
+
+# The generated code is that of its generators; which protoc ran them does not matter.
+check-generated:
+	@if command -v protoc >/dev/null; then \
+		$(MAKE) -s generators && rm -rf build/generated && mkdir -p build/generated && \
+		cd proto && PATH="$(TOOLS):$$PATH" protoc --go_out=../build/generated --go_opt=module=failback --go-grpc_out=../build/generated --go-grpc_opt=module=failback -I . *.proto && \
+		for f in *.pb.go; do diff -u -I 'protoc  *v' $$f ../build/generated/proto/$$f || { echo "proto/$$f is not what its .proto says: make proto"; exit 1; }; done; \
+	else echo "no protoc here: generated code not looked at"; fi
+
+.PHONY: help build test check demo bench bench-quick proto clean generators check-generated
