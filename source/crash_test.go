@@ -31,13 +31,21 @@ func TestCrashHelper(t *testing.T) {
 			select {}
 		}
 	}
-	s, err := open(filepath.Join(dir, "state"), group, crashSpecs(dir, kind), quiet(), step)
+	s, err := open(crashState(dir, kind), group, crashSpecs(dir, kind), quiet(), step)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := crashRound(t.Context(), s, step); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// crashState is the state directory: on another file system than the clones for kind "beside".
+func crashState(dir, kind string) string {
+	if kind == "beside" {
+		return filepath.Join(os.TempDir(), "failback-beside"+strings.ReplaceAll(dir, "/", "-"))
+	}
+	return filepath.Join(dir, "state")
 }
 
 func crashSpecs(dir, kind string) []Spec {
@@ -93,10 +101,10 @@ func crashRound(ctx context.Context, s *Images, step func(string)) error {
 // TestKilledAtEveryStep kills a process at its k-th durable step, for every k, and carries on with another: the point is right, its tracking is right, and
 // nothing is left behind.
 func TestKilledAtEveryStep(t *testing.T) {
-	for _, kind := range []string{"reflink", "command", "none"} {
+	for _, kind := range []string{"reflink", "beside", "command", "none"} {
 		t.Run(kind, func(t *testing.T) {
 			base := t.TempDir()
-			if kind == "reflink" {
+			if kind == "reflink" || kind == "beside" {
 				base = mount(t, 320<<20, "mkfs.xfs", "-q", "-m", "reflink=1")
 			}
 			stride := 1
@@ -124,7 +132,8 @@ func killedAt(t *testing.T, dir, kind string, k int) (ended bool) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	state, specs := filepath.Join(dir, "state"), crashSpecs(dir, kind)
+	defer os.RemoveAll(crashState(dir, kind))
+	state, specs := crashState(dir, kind), crashSpecs(dir, kind)
 	for _, sp := range specs {
 		mustWrite(t, sp.Path, pattern(1, 1<<20+512))
 	}
@@ -152,14 +161,18 @@ func killedAt(t *testing.T, dir, kind string, k int) (ended bool) {
 	}
 
 	s = mustOpen(t, state, specs...)
-	if kind == "reflink" {
+	if kind == "reflink" || kind == "beside" {
+		clones := filepath.Join(state, viewsName)
+		if kind == "beside" {
+			clones = filepath.Join(dir, ".failback-"+string(group))
+		}
 		held := 0
 		for _, point := range []replication.PointID{1, 2} {
 			if _, err := s.held(point, 0); err == nil {
 				held++
 			}
 		}
-		if got, _ := os.ReadDir(filepath.Join(state, viewsName)); len(got) != 2*held {
+		if got, _ := os.ReadDir(clones); len(got) != 2*held {
 			t.Fatalf("step %d: %d clones after opening, %d points are held", k, len(got), held)
 		}
 	}

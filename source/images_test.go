@@ -342,18 +342,67 @@ func TestStateThatIsNotOursIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnotherPathLosesTracking(t *testing.T) {
-	dir, state := t.TempDir(), t.TempDir()
+func TestWhatLosesTracking(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(t *testing.T, sp *Spec, dir string)
+		want   string
+	}{
+		"AnotherPath": {func(t *testing.T, sp *Spec, dir string) { sp.Path = filepath.Join(dir, "b") }, "its source was"},
+		"AnotherDisk": {func(t *testing.T, sp *Spec, dir string) { sp.Disk.ID = "erp-db/new" }, "the disk was erp-db/d0"},
+		"Unsealed":    {func(t *testing.T, sp *Spec, dir string) { unseal(t, filepath.Join(dir, "state", "1-0.tab")) }, "not complete"},
+		"DamagedTable": {func(t *testing.T, sp *Spec, dir string) {
+			overwrite(t, filepath.Join(dir, "state", "1-0.tab"), 60, []byte("x"))
+		}, "checksum"},
+		"NoTable": {func(t *testing.T, sp *Spec, dir string) { os.Remove(filepath.Join(dir, "state", "1-0.tab")) }, "no table"},
+		"Larger": {func(t *testing.T, sp *Spec, dir string) {
+			if err := os.Truncate(sp.Path, 2<<20); err != nil {
+				t.Fatal(err)
+			}
+		}, "1048576 bytes at point 1"},
+		"AnotherFileWithChanges": {func(t *testing.T, sp *Spec, dir string) {
+			sp.Changes = "echo 0 4096"
+			if err := os.Rename(filepath.Join(dir, "b"), sp.Path); err != nil {
+				t.Fatal(err)
+			}
+		}, "another file"},
+		"Nothing": {func(t *testing.T, sp *Spec, dir string) { overwrite(t, sp.Path, 0, []byte("x")) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			mustWrite(t, filepath.Join(dir, "a"), pattern(1, 1<<20))
+			mustWrite(t, filepath.Join(dir, "b"), pattern(1, 1<<20))
+			sp := spec(0, filepath.Join(dir, "a"))
+			s := mustOpen(t, filepath.Join(dir, "state"), sp)
+			mustCut(t, s, 1, 0)
+			fill(t, s, 1, 0)
+			s.Close()
+			c.change(t, &sp, dir)
+			s = mustOpen(t, filepath.Join(dir, "state"), sp)
+			got, why := mustCut(t, s, 2, 1), s.Untracked(2)
+			if got.Tracked != (c.want == "") || !strings.Contains(why, c.want) {
+				t.Fatalf("tracked %v because %q, want %q", got.Tracked, why, c.want)
+			}
+		})
+	}
+}
+
+// unseal takes the seal off a table.
+func unseal(t *testing.T, path string) {
+	t.Helper()
+	overwrite(t, path, sealOffset, make([]byte, sealSize))
+}
+
+func TestHeldCutIsNotAnotherPaths(t *testing.T) {
+	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	mustWrite(t, a, pattern(1, 1<<20))
-	mustWrite(t, b, pattern(1, 1<<20))
-	s := mustOpen(t, state, spec(0, a))
-	mustCut(t, s, 1, 0)
-	fill(t, s, 1, 0)
+	mustWrite(t, b, pattern(2, 1<<20))
+	s := mustOpen(t, filepath.Join(dir, "state"), copying(0, a, dir))
+	c := mustCut(t, s, 1, 0)
 	s.Close()
-	s = mustOpen(t, state, spec(0, b))
-	if c := mustCut(t, s, 2, 1); c.Tracked || !strings.Contains(s.Untracked(2), "its source was "+a) {
-		t.Fatalf("tracked %v because %q", c.Tracked, s.Untracked(2))
+	s = mustOpen(t, filepath.Join(dir, "state"), copying(0, b, dir))
+	if again := mustCut(t, s, 1, 0); again.Snapshot == c.Snapshot || !bytes.Equal(content(t, s, 1, 0), pattern(2, 1<<20)) {
+		t.Fatal("the cut of the old path was taken")
 	}
 }
 
