@@ -31,6 +31,25 @@ func TestLockLetsReadersIn(t *testing.T) {
 	}
 }
 
+// TestLockKeepsQEMUFromWriting: a QEMU that comes after us cannot open the disk for writing.
+func TestLockKeepsQEMUFromWriting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.raw")
+	if err := Create(path, FormatRaw, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenTarget(path, TargetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := exec.LookPath("qemu-io"); err != nil {
+		t.Fatal("qemu-io is missing: install the Debian package qemu-utils")
+	}
+	if out, err := exec.Command("qemu-io", "-f", "raw", "-c", "write 0 512", path).CombinedOutput(); err == nil || !bytes.Contains(out, []byte("lock")) {
+		t.Errorf("qemu-io wrote into a target that is open: %v\n%s", err, out)
+	}
+}
+
 // TestLockFindsWriters opens a disk that others hold: one locks all of it, one as QEMU does that may write it.
 func TestLockFindsWriters(t *testing.T) {
 	for name, lock := range map[string]unix.Flock_t{

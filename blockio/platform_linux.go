@@ -120,10 +120,12 @@ func ioctl(fd int, request uint, arg unsafe.Pointer) error {
 }
 
 // lockByte is the one byte that lockExclusive locks: beyond the end of any disk, so that tools which lock bytes of their own (qemu-img reading the
-// disk, to compare it) are not kept out. qemuWriteByte is locked for reading by a QEMU that may write the file (its image locking protocol).
+// disk, to compare it) are not kept out. qemuWriteByte is locked for reading by a QEMU that may write the file, qemuKeepWritersOut by one that
+// lets nobody else do so (its image locking protocol): we take that too.
 const (
-	lockByte      = 1 << 62
-	qemuWriteByte = 101
+	lockByte           = 1 << 62
+	qemuWriteByte      = 101
+	qemuKeepWritersOut = 201
 )
 
 // lockExclusive takes an open file description lock, which holds between processes and between two opens in one process, and
@@ -132,13 +134,17 @@ func lockExclusive(f *os.File) error {
 	if lockedElsewhere(f) {
 		return fmt.Errorf("%w: %s is locked by another process, or by another disk that is open here", ErrInUse, f.Name())
 	}
-	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: lockByte, Len: 1}
-	err := control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock) })
-	if err == unix.EAGAIN || err == unix.EACCES {
-		return fmt.Errorf("%w: %s is locked by another process, or by another disk that is open here", ErrInUse, f.Name())
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	for _, lock := range []unix.Flock_t{
+		{Type: unix.F_WRLCK, Start: lockByte, Len: 1},
+		{Type: unix.F_RDLCK, Start: qemuKeepWritersOut, Len: 1},
+	} {
+		err := control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &lock) })
+		if err == unix.EAGAIN || err == unix.EACCES {
+			return fmt.Errorf("%w: %s is locked by another process, or by another disk that is open here", ErrInUse, f.Name())
+		}
+		if err != nil {
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
 	}
 	return nil
 }
