@@ -25,9 +25,14 @@ type coverageFile struct {
 	end int64
 }
 
+// newCoverage returns an empty one; a file is made when there is something to keep, in the place of one that may be there.
+func newCoverage(vol volume, name string, journal uuid, point replication.PointID) *coverageFile {
+	return &coverageFile{vol: vol, name: name, journal: journal, point: point, sets: map[replication.DiskNo]*replication.Set{}}
+}
+
 // openCoverage reads the coverage file of a cycle; one of another cycle is removed.
 func openCoverage(vol volume, name string, id *Identity, journal uuid, point replication.PointID) (*coverageFile, error) {
-	c := &coverageFile{vol: vol, name: name, journal: journal, point: point, sets: map[replication.DiskNo]*replication.Set{}}
+	c := newCoverage(vol, name, journal, point)
 	f, err := vol.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil

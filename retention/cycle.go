@@ -38,14 +38,9 @@ func (o *openCycle) cover(sets map[replication.DiskNo]*replication.Set) {
 	}
 }
 
-// begin makes o that of a cycle.
-func (j *Journal) begin(point replication.PointID) error {
-	c, err := openCoverage(j.vol, j.path(coverageName), &j.id, j.journal, point)
-	if err != nil {
-		return err
-	}
+// begin makes j.open that of a cycle.
+func (j *Journal) begin(c *coverageFile) {
 	j.open = openCycle{arrivals: map[*Arrival]bool{}, covered: map[replication.DiskNo]*replication.Set{}, coverage: c}
-	return nil
 }
 
 // openCycleFiles takes up the open cycle where it durably was.
@@ -53,9 +48,11 @@ func (j *Journal) openCycleFiles(st *state) error {
 	if st.cycle == nil {
 		return removeIfThere(j.vol, j.path(coverageName))
 	}
-	if err := j.begin(st.cycle.Point); err != nil {
+	c, err := openCoverage(j.vol, j.path(coverageName), &j.id, j.journal, st.cycle.Point)
+	if err != nil {
 		return err
 	}
+	j.begin(c)
 	names, err := j.vol.List(j.path(segDir))
 	if err != nil {
 		return err
@@ -205,7 +202,8 @@ func (j *Journal) Begin(c replication.Cycle) error {
 	if err != nil || !opened {
 		return err
 	}
-	return j.begin(c.Point)
+	j.begin(newCoverage(j.vol, j.path(coverageName), j.journal, c.Point))
+	return nil
 }
 
 // clearLeftovers makes sure that no file of a dropped cycle of that number is there to be taken for one of the cycle that begins.

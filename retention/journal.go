@@ -260,6 +260,9 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 	if err := errors.Join(j.vol.Mkdir(j.path(segDir)), j.vol.Mkdir(j.path(saveDir))); err != nil {
 		return err
 	}
+	if err := syncDir(j.vol, j.dir); err != nil { // a process that was killed may have left a name that is not durable
+		return err
+	}
 	if err := j.openListed(st); err != nil {
 		return err
 	}

@@ -168,12 +168,12 @@ func (m *machine) reboot() {
 			}
 		}
 	}
-	for n := range m.safe {
+	for n := range m.safe { // after a process was killed, the operating system still owes the disk what it was told
 		if _, ok := m.safe[filepath.Dir(n)]; !ok && n != "/" {
 			delete(m.safe, n)
 		}
 	}
-	m.names = maps.Clone(m.safe)
+	m.names, m.todo = maps.Clone(m.safe), map[string][]func(map[string]*inode){}
 	lost := map[*inode]bool{}
 	for _, n := range slices.Sorted(maps.Keys(m.names)) {
 		if i := m.names[n]; i != nil && !lost[i] {
@@ -187,7 +187,7 @@ func (m *machine) reboot() {
 	m.settle()
 }
 
-// kill ends the process, not the machine: everything written stays.
+// kill ends the process, not the machine: everything written stays, and is still not durable.
 func (m *machine) kill() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -195,8 +195,6 @@ func (m *machine) kill() {
 }
 
 func (m *machine) settle() {
-	m.todo = map[string][]func(map[string]*inode){}
-	m.safe = maps.Clone(m.names)
 	clear(m.locks)
 	m.boot++
 	m.off, m.cutAt, m.failAt, m.fullFrom, m.failed, m.busy = false, 0, 0, 0, "", false

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -86,13 +87,13 @@ func (w *world) start() error {
 		if w.j, err = open(w.m.volume(), worldDir, "web", w.t); err != nil {
 			w.j = nil
 			if w.m.off {
-				w.m.reboot()
+				w.down()
 				continue
 			}
 			if len(w.truth) == 0 && w.cycle == nil { // nothing was promised yet
 				w.j, err = create(w.m.volume(), worldDir, w.identity(), w.t)
 				if w.m.off {
-					w.m.reboot()
+					w.down()
 					continue
 				}
 			}
@@ -101,12 +102,25 @@ func (w *world) start() error {
 			}
 		}
 		if w.m.off { // in the removal of a file that does not matter
-			w.m.reboot()
+			w.down()
 			continue
 		}
 		w.j.betweenLooks = w.between
 		w.m.onOp = w.interleave
 		return w.reopened()
+	}
+}
+
+// down ends the process, and mostly the power with it.
+func (w *world) down() {
+	again := w.r.IntN(3) == 0
+	if w.r.IntN(4) == 0 {
+		w.m.kill()
+	} else {
+		w.m.reboot()
+	}
+	if again {
+		w.cut(20)
 	}
 }
 
@@ -507,7 +521,7 @@ func (w *world) step() error {
 	case w.cycle != nil && k < 9:
 		return w.ship()
 	case w.cycle != nil && k < 12:
-		for a := range w.j.open.arrivals { // those whose process server went away
+		for _, a := range slices.SortedFunc(maps.Keys(w.j.open.arrivals), func(a, b *Arrival) int { return int(a.lane.Attempt) - int(b.lane.Attempt) }) {
 			if err := a.Close(); err != nil {
 				return err
 			}
@@ -592,14 +606,7 @@ func (w *world) crash() error {
 	}
 	w.m.onOp = nil
 	w.j.files.forget("")
-	if w.r.IntN(4) == 0 {
-		w.m.kill()
-	} else {
-		w.m.reboot()
-	}
-	if w.r.IntN(4) == 0 {
-		w.cut(12)
-	}
+	w.down()
 	err := w.start()
 	if err == nil {
 		w.m.cutAt = 0
