@@ -209,7 +209,7 @@ func (f *preflight) absent(d plan.GroupDisk) {
 		f.find(replication.Error, "8061", string(d.Name), fmt.Sprintf("disk %s: %s, where target %s would be created, is no directory", d.Name, dir, filepath.Base(d.Target)), "mount the datastore, or make the directory")
 		return
 	}
-	if strings.HasPrefix(d.Target, "/dev/") {
+	if strings.HasPrefix(d.Target, "/dev/") && !strings.HasPrefix(d.Target, "/dev/shm/") { // shm holds files
 		f.find(replication.Error, "target-missing", string(d.Name), fmt.Sprintf("disk %s: device %s does not exist", d.Name, d.Target), "attach the disk to the master target; a device is never created")
 	}
 }

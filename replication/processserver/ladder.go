@@ -1,6 +1,7 @@
 package processserver
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,7 @@ import (
 // lanes wait, or frames wait while the cores are all busy, it goes down.
 type ladder struct {
 	pinned bool
-	now    atomic.Uint32
+	now    atomic.Uint32 // block.Level
 
 	mu      sync.Mutex
 	frames  int // since the last decision
@@ -23,6 +24,9 @@ type ladder struct {
 	cpu     cpuTimes
 }
 
+// rungs are the levels it climbs. LZ4 is none of them: measured here, s2 compresses the same data as well, at several times the speed.
+var rungs = []block.Level{block.Raw, block.LevelS2, block.LevelZstd1, block.LevelZstd2}
+
 // A decision is made after so many frames and so long a time.
 const (
 	ladderFrames = 16
@@ -31,7 +35,7 @@ const (
 
 func newLadder(pin *block.Level) *ladder {
 	l := &ladder{decided: time.Now(), cpu: readCPU()}
-	l.now.Store(uint32(block.LevelLZ4))
+	l.now.Store(uint32(block.LevelS2))
 	if pin != nil {
 		l.pinned = true
 		l.now.Store(uint32(*pin))
@@ -65,14 +69,15 @@ func (l *ladder) note(length, capacity int) {
 
 // step decides: of so many frames, how many found the queue full or empty, and what share of the machine's cores was idle (0 to 1; below 0: not known).
 func step(at block.Level, frames, full, empty int, idle float64) block.Level {
-	busy := idle >= 0 && idle < 0.10
+	rung := slices.Index(rungs, at)
+	linkBinds, cpuBinds := full*2 > frames, empty*2 > frames || idle >= 0 && idle < 0.10
 	switch {
-	case full*2 > frames && !busy && idle >= 0.25 && at < block.LevelZstd2:
-		return at + 1
-	case full*2 > frames && idle < 0 && at < block.LevelZstd1: // not known: a cheap codec is a safe guess
-		return at + 1
-	case (busy || empty*2 > frames) && at > block.LevelLZ4:
-		return at - 1
+	case linkBinds && idle >= 0.25:
+		rung++
+	case linkBinds && idle < 0: // not known: a cheap codec is a safe guess
+		rung = max(rung, 1)
+	case cpuBinds:
+		rung--
 	}
-	return at
+	return rungs[max(0, min(rung, len(rungs)-1))]
 }
