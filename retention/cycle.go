@@ -138,7 +138,7 @@ func (j *Journal) sealWriter(w *writer) (*sealed, error) {
 	if err != nil || !some {
 		return nil, err
 	}
-	return &sealed{name: w.name, h: j.files, hdr: w.hdr, foot: foot}, nil
+	return &sealed{name: w.name, h: j.files, hdr: w.hdr, salt: w.hdr.salt(), foot: foot}, nil
 }
 
 // OpenCycle returns the open cycle, or nil.

@@ -292,6 +292,7 @@ func appendEntry(dst []byte, b *block.Block, version replication.PointID, w wher
 	le.PutUint32(f[36:], uint32(len(b.Extents)))
 	le.PutUint64(f[40:], uint64(w.at))
 	le.PutUint32(f[48:], w.salt)
+	le.PutUint32(f[52:], crc(b.Payload))
 	dst = append(dst, f[:]...)
 	for _, e := range b.Extents {
 		dst = le.AppendUint64(dst, uint64(e.Off))
@@ -347,6 +348,14 @@ func parseEntry(h []byte, w where, size func(replication.DiskNo) int64) (b block
 	}
 	b.Payload = nil
 	return b, replication.PointID(le.Uint64(h[16:])), nil
+}
+
+// checkPayload compares an entry's payload with its header: a change that decodes to the same bytes is damage too.
+func checkPayload(h, payload []byte) error {
+	if le.Uint32(h[52:]) != crc(payload) {
+		return malformed("checksum of a payload")
+	}
+	return nil
 }
 
 var zeroPayload [block.MaxPayload]byte

@@ -50,7 +50,7 @@ func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, ne
 		return nil, errors.Join(fmt.Errorf("save what the disks hold: %w", noSpace(err)), removeIfThere(j.vol, name+newSuffix), removeIfThere(j.vol, name))
 	}
 	j.files.forget(name)
-	return &sealed{name: name, h: j.files, hdr: hdr, foot: foot}, nil
+	return &sealed{name: name, h: j.files, hdr: hdr, salt: hdr.salt(), foot: foot}, nil
 }
 
 // roomFor says whether a save of raw bytes fits, with its headers and index.

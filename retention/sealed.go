@@ -17,6 +17,7 @@ type sealed struct {
 	name string // path
 	h    *handles
 	hdr  fileHeader
+	salt uint32 // of hdr
 	foot footer
 
 	mu     sync.Mutex
@@ -51,6 +52,7 @@ func openSealed(h *handles, name string, id *Identity, journal uuid) (*sealed, e
 	if s.hdr, err = parseFileHeader(b); err != nil {
 		return nil, corrupt(name, 0, err)
 	}
+	s.salt = s.hdr.salt()
 	if s.hdr.journal != journal || s.hdr.group != id.Group {
 		return nil, corruptf(name, 0, "file of journal %s of group %q", s.hdr.journal, s.hdr.group)
 	}
@@ -146,7 +148,10 @@ func (s *sealed) block(at int64, id *Identity) (b block.Block, version replicati
 	if err := s.h.readAt(s.name, buf, at); err != nil {
 		return b, 0, err
 	}
-	b, version, err = parseEntry(buf[:n], where{at, s.hdr.salt()}, id.size)
+	b, version, err = parseEntry(buf[:n], where{at, s.salt}, id.size)
+	if err == nil {
+		err = checkPayload(buf, buf[n:])
+	}
 	if err != nil {
 		return b, 0, corrupt(s.name, at, err)
 	}

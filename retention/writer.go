@@ -380,6 +380,9 @@ func scanEntry(f file, w where, size int64, buf, raw []byte, id *Identity) (b bl
 	if b, version, err = parseEntry(buf[:n], w, id.size); err != nil {
 		return b, 0, 0, err
 	}
+	if err := checkPayload(buf, buf[n:n+p]); err != nil {
+		return b, 0, 0, err
+	}
 	if b.Kind == block.Data {
 		b.Payload = buf[n : n+p]
 		if _, err := b.Decode(raw); err != nil {

@@ -1,0 +1,336 @@
+package retention
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"failback/replication"
+	"failback/replication/block"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// goldenWorld makes a small journal, always the same: a baseline, two points, a move forward with a save, one back, a record of each kind.
+func goldenWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(1)
+	w.sizes = []int64{8*replication.Page + 512, 4 * replication.Page}
+	w.m = newMachine(1, w.sizes...)
+	id := w.identity()
+	id.UUID = "00112233445566778899aabbccddeeff"
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	w.j, err = create(w.m.volume(), worldDir, id, w.t)
+	must(err)
+	_, err = w.j.Adopt(0)
+	must(err)
+	must(w.j.RecordContentIDs([]uint32{7, 8}))
+	cut := func(p replication.PointID, from int) replication.Cut {
+		return replication.Cut{Time: time.Unix(1700000000+int64(p)*300, 0).UTC(), Snapshot: fmt.Sprintf("cut %d.%d", p, from), Stable: true, Tracked: true, Sizes: w.sizes}
+	}
+	must(w.j.Begin(replication.Cycle{Point: 1, Mode: replication.Compare, Route: replication.Through, Cut: cut(1, 0)}))
+	w.plan, w.equal, w.want = nil, nil, nil
+	for d, n := range w.sizes {
+		w.plan, w.equal = append(w.plan, replication.NewSet(replication.Extent{End: n})), append(w.equal, &replication.Set{})
+		w.want = append(w.want, slices.Clone(w.m.disks[d].cur))
+	}
+	w.cycle = w.j.OpenCycle()
+	for range 3 {
+		must(w.through())
+	}
+	must(w.list())
+	for p := replication.PointID(2); p <= 3; p++ {
+		last, _ := w.j.Last()
+		c := replication.Cycle{Point: p, Base: last.ID, BaseChain: last.Chain, Mode: replication.Changes, Route: replication.Journaled, Cut: cut(p, 0)}
+		if p == 3 { // one that is dropped first
+			must(w.j.Begin(c))
+			must(w.j.Drop("another snapshot"))
+			c.Point, c.Cut = w.j.NextPoint(), cut(p, 1)
+		}
+		must(w.j.Begin(c))
+		a, err := w.j.Lane(replication.Lane{Session: replication.Session{Group: "web", Generation: 1, ID: 4}, Point: c.Point, Lane: 1, Attempt: 2})
+		must(err)
+		w.want = clone2(w.want)
+		w.plan = []*replication.Set{{}, {}}
+		off := int64(p-1) * replication.Page
+		data := replication.Extent{Off: off, End: off + 2*replication.Page}
+		tail := replication.Extent{Off: 8 * replication.Page, End: w.sizes[0]}
+		for i := range w.want[0][data.Off:data.End] {
+			w.want[0][data.Off:][i] = byte(int(p)*16 + i%7)
+		}
+		for i := range w.want[0][tail.Off:] {
+			w.want[0][tail.Off:][i] = byte(p)
+		}
+		raw := append(slices.Clone(w.want[0][data.Off:data.End]), w.want[0][tail.Off:]...)
+		var enc block.Encoder
+		b := block.Block{Kind: block.Data, Extents: []replication.Extent{data, tail}, Raw: len(raw), CRC: block.Checksum(raw)}
+		b.Payload, b.Codec = enc.Encode(nil, raw, block.LevelLZ4)
+		must(a.Append(&b))
+		must(a.Sync())
+		z := replication.Extent{Off: replication.Page, End: 3 * replication.Page}
+		clear(w.want[1][z.Off:z.End])
+		must(a.Append(&block.Block{Disk: 1, Kind: block.Zero, Extents: []replication.Extent{z}}))
+		must(a.Close())
+		w.plan[0].Add(data)
+		w.plan[0].Add(tail)
+		w.plan[1].Add(z)
+		w.cycle = w.j.OpenCycle()
+		must(w.list())
+	}
+	last, _ := w.j.Last()
+	must(w.j.Move(t.Context(), w.m.targets(), last.ID, nil))
+	must(w.j.Move(t.Context(), w.m.targets(), 2, nil))
+	must(w.j.MarkVerified(2, replication.Verify{Time: time.Unix(1700009999, 0).UTC(), Equal: true}))
+	must(w.j.Pin(2))
+	must(w.j.MarkSuspect(last.ID, "late loss report"))
+	return w
+}
+
+// files returns the journal's files by their names within its directory.
+func (w *world) files() map[string][]byte {
+	out := map[string][]byte{}
+	for n, i := range w.m.names {
+		if i != nil && strings.HasPrefix(n, worldDir+"/") && filepath.Base(n) != lockName {
+			out[strings.TrimPrefix(n, worldDir+"/")] = i.cur
+		}
+	}
+	return out
+}
+
+// TestGoldenFormat1 reads back what release 1 wrote, from files that never change, and writes the same.
+func TestGoldenFormat1(t *testing.T) {
+	w := goldenWorld(t)
+	dir := filepath.Join("testdata", "format1")
+	got := w.files()
+	for n, b := range got {
+		name := filepath.Join(dir, strings.ReplaceAll(n, "/", "_"))
+		if *update {
+			if err := os.MkdirAll(dir, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, b, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(b, want) {
+			t.Errorf("%s: writes other bytes than release 1 did", n)
+		}
+		w.m.names[filepath.Join(worldDir, n)].cur = want
+	}
+	if files, _ := os.ReadDir(dir); len(files) != len(got) {
+		t.Errorf("%d golden files, want %d", len(files), len(got))
+	}
+	w.j.Close()
+	var err error
+	if w.j, err = open(w.m.volume(), worldDir, "web", w.t); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.check("golden"); err != nil {
+		t.Error(err)
+	}
+	if err := w.j.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	p, _ := w.j.Point(2)
+	if !p.Pinned || p.Verified == nil || w.j.Head() != 2 || w.j.Generation() != 1 || w.j.ContentIDs()[1][0] != 8 {
+		t.Errorf("got point %+v, head %d, generation %d, content ids %v", p, w.j.Head(), w.j.Generation(), w.j.ContentIDs())
+	}
+	if last, _ := w.j.Last(); !last.Suspect || p.Suspect {
+		t.Errorf("suspect: last %v want true, the verified one %v want false", last.Suspect, p.Suspect)
+	}
+}
+
+// TestDamageIsNeverServed flips a bit of every byte of every file of a small journal, and cuts each short: opening, reading or checking says so with file and offset,
+// and no read gives wrong bytes.
+func TestDamageIsNeverServed(t *testing.T) {
+	w := goldenWorld(t)
+	w.j.Close()
+	stride := 1
+	if testing.Short() {
+		stride = 17
+	}
+	flips, harmless := 0, map[string]int{}
+	for name, want := range w.files() {
+		i := w.m.names[filepath.Join(worldDir, name)]
+		for at := 0; at < len(want); at += stride {
+			if want[at] == 0 && at%61 != 0 && zeros(want, at) { // padding: some of it
+				continue
+			}
+			flips++
+			i.cur = slices.Clone(want)
+			i.cur[at] ^= 1 << (at % 8)
+			seen, err := w.damaged(name)
+			if err != nil {
+				t.Fatalf("%s, byte %d: %v", name, at, err)
+			}
+			if !seen {
+				harmless[name]++
+				if !padding(name, want, at) {
+					t.Errorf("%s, byte %d: the damage was not seen", name, at)
+				}
+			}
+		}
+		for at := 0; at < len(want); at += 509 {
+			i.cur = slices.Clone(want[:at])
+			if seen, err := w.damaged(name); err != nil || !seen && !(name == logName && len(want)-at < 4096 && zeros(want, at)) {
+				t.Errorf("%s, cut at %d: seen %v, %v", name, at, seen, err)
+			}
+		}
+		i.cur = want
+	}
+	t.Logf("%d flips; not seen, in padding or an older end mark: %v", flips, harmless)
+}
+
+// zeros says whether only zeros lie between at and its sector's end.
+func zeros(b []byte, at int) bool {
+	return replication.IsZero(b[at:min(len(b), int(alignUp(int64(at+1))))])
+}
+
+// padding says whether a byte means nothing: padding of the log, or the older of its end marks.
+func padding(name string, b []byte, at int) bool {
+	if name != logName {
+		return false
+	}
+	return at < logStart || zeros(b, at)
+}
+
+// damaged opens the journal, checks it and reads every point. It says whether anything told of damage; err is for wrong bytes, or an error that is not of the right kind.
+func (w *world) damaged(name string) (seen bool, err error) {
+	before := w.m.names[filepath.Join(worldDir, name)].cur
+	defer func() { w.m.names[filepath.Join(worldDir, name)].cur = before }()
+	ok := func(err error) error {
+		var c *Corruption
+		if errors.As(err, &c) && c.File != "" && errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) || errors.Is(err, ErrNotJournal) {
+			return nil
+		}
+		return err
+	}
+	j, err := open(w.m.volume(), worldDir, "web", w.t)
+	if err != nil {
+		return true, ok(err)
+	}
+	defer j.Close()
+	w.j = j
+	if err := j.Check(context.Background()); err != nil {
+		seen = true
+		if err := ok(err); err != nil {
+			return true, err
+		}
+	}
+	for _, p := range w.listed {
+		for d := range w.sizes {
+			if err := w.compare(p.ID, d, 0, w.sizes[d]); err != nil {
+				seen = true
+				if err := ok(err); err != nil {
+					return true, err
+				}
+			}
+		}
+	}
+	return seen, nil
+}
+
+func TestOpenRefuses(t *testing.T) {
+	w := goldenWorld(t)
+	if _, err := open(w.m.volume(), worldDir, "web", w.t); !errors.Is(err, ErrLocked) {
+		t.Errorf("open twice: got %v want ErrLocked", err)
+	}
+	w.j.Close()
+	if _, err := open(w.m.volume(), worldDir, "db", w.t); !errors.Is(err, ErrOtherGroup) {
+		t.Errorf("another group's: got %v want ErrOtherGroup", err)
+	}
+	if _, err := open(w.m.volume(), "/none", "web", w.t); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: got %v want ErrNotExist", err)
+	}
+	if _, err := open(w.m.volume(), worldDir+"/seg", "web", w.t); !errors.Is(err, ErrNotJournal) {
+		t.Errorf("no log: got %v want ErrNotJournal", err)
+	}
+	if _, err := create(w.m.volume(), worldDir, w.identity(), w.t); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("create over a journal: got %v want ErrExist", err)
+	}
+	i := w.m.names[worldDir+"/log"]
+	le.PutUint32(i.cur[8:], 2)
+	le.PutUint32(i.cur[12:], crc(i.cur[:12]))
+	if _, err := open(w.m.volume(), worldDir, "web", w.t); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("newer format: got %v want ErrNewer", err)
+	}
+}
+
+// TestExchangedFilesAreFound puts one good file in the place of another.
+func TestExchangedFilesAreFound(t *testing.T) {
+	w := goldenWorld(t)
+	w.j.Close()
+	var names []string
+	for n := range w.files() {
+		if n != logName {
+			names = append(names, filepath.Join(worldDir, n))
+		}
+	}
+	for _, a := range names {
+		for _, b := range names {
+			if a == b {
+				continue
+			}
+			old := w.m.names[a]
+			w.m.names[a] = w.m.names[b]
+			if j, err := open(w.m.volume(), worldDir, "web", w.t); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s for %s: got %v want ErrCorrupt", b, a, err)
+				j.Close()
+			}
+			w.m.names[a] = old
+		}
+	}
+	if len(names) < 3 {
+		t.Errorf("%d files, want two segments and a save", len(names))
+	}
+}
+
+func TestRetireRemovesTheJournal(t *testing.T) {
+	for k := 1; ; k++ { // the power fails at every operation
+		w := goldenWorld(t)
+		w.m.cutAt = w.m.ops + k
+		err := w.j.Retire()
+		if err == nil && !w.m.off {
+			if len(w.files()) > 0 {
+				t.Errorf("left: %v", w.files())
+			}
+			return
+		}
+		w.m.reboot()
+		j, err := open(w.m.volume(), worldDir, "web", w.t)
+		if err == nil { // not retired yet
+			if err := w.check("after a failed retirement"); err != nil && !errors.Is(err, errPower) {
+				t.Errorf("operation %d: %v", k, err)
+			}
+			if err := j.Retire(); err != nil {
+				t.Errorf("operation %d: %v", k, err)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrNotJournal) && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("operation %d: got %v want ErrNotJournal", k, err)
+		}
+		if err := remove(w.m.volume(), worldDir); err != nil && !errors.Is(err, ErrNotJournal) && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("operation %d: remove the rest: %v", k, err)
+		}
+	}
+}
