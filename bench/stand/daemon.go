@@ -211,8 +211,9 @@ func (d *Daemon) current() (*process, error) {
 
 // Usage is what a process, or several runs of one program, took of the machine.
 type Usage struct {
-	PeakRSS      int64 // bytes of memory, the most at one time
-	User, System time.Duration
+	PeakRSS       int64 // bytes of memory, the most at one time
+	User, System  time.Duration
+	Read, Written int64 // bytes that had to be fetched from, or were given to, file systems and devices; 0 where the kernel does not tell
 }
 
 // CPU returns the time on all cores.
@@ -220,12 +221,12 @@ func (u Usage) CPU() time.Duration { return u.User + u.System }
 
 // and returns the usage of one run, looked at twice.
 func (u Usage) and(later Usage) Usage {
-	return Usage{max(u.PeakRSS, later.PeakRSS), max(u.User, later.User), max(u.System, later.System)}
+	return Usage{max(u.PeakRSS, later.PeakRSS), max(u.User, later.User), max(u.System, later.System), max(u.Read, later.Read), max(u.Written, later.Written)}
 }
 
 // plus returns the usage of two runs, one after the other.
 func (u Usage) plus(next Usage) Usage {
-	return Usage{max(u.PeakRSS, next.PeakRSS), u.User + next.User, u.System + next.System}
+	return Usage{max(u.PeakRSS, next.PeakRSS), u.User + next.User, u.System + next.System, u.Read + next.Read, u.Written + next.Written}
 }
 
 // Usage returns what the daemon has used in all its runs. PeakRSS is of the run that had the most; of a run that ended by itself, as it was seen last.

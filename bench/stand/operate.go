@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -146,6 +147,20 @@ func (s *Stand) status(ctx context.Context, group replication.GroupID) (replicat
 		s.operators = nil
 	}
 	return all, err
+}
+
+// JournalBytes returns how many bytes the files of a group's journal have: it grows while a cycle arrives. 0: there is none.
+func (s *Stand) JournalBytes(group string) (n int64) {
+	filepath.WalkDir(filepath.Join(s.Retention, group), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil // a file that has just gone
+		}
+		if fi, err := d.Info(); err == nil {
+			n += fi.Size()
+		}
+		return nil
+	})
+	return n
 }
 
 // statusPoll is how often a stand asks while it waits.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -46,5 +47,18 @@ func usageOf(pid int) (u Usage, err error) {
 			return u, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 		}
 	}
-	return Usage{PeakRSS: kib << 10, User: time.Duration(ticks[0]) * time.Second / clockTicks, System: time.Duration(ticks[1]) * time.Second / clockTicks}, nil
+	u = Usage{PeakRSS: kib << 10, User: time.Duration(ticks[0]) * time.Second / clockTicks, System: time.Duration(ticks[1]) * time.Second / clockTicks}
+	if io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid)); err == nil { // not in every kernel
+		for line := range strings.Lines(string(io)) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			n, _ := strconv.ParseInt(value, 10, 64)
+			switch name {
+			case "read_bytes":
+				u.Read = n
+			case "write_bytes":
+				u.Written = n
+			}
+		}
+	}
+	return u, nil
 }
