@@ -51,7 +51,7 @@ func checkRole(ctx context.Context, want pki.Role) error {
 
 // ServerCredentials returns what makes a server speak TLS by cfg, and tells log why a peer was turned away: the peer itself only learns that it was.
 func ServerCredentials(cfg *tls.Config, log *slog.Logger) grpc.ServerOption {
-	return grpc.Creds(tellingCredentials{credentials.NewTLS(cfg), log})
+	return grpc.Creds(gatherCredentials{tellingCredentials{credentials.NewTLS(cfg), log}})
 }
 
 type tellingCredentials struct {

@@ -1,0 +1,88 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"sync"
+
+	"google.golang.org/grpc/credentials"
+)
+
+// gatherCredentials put buffers between TLS and the socket. TLS reads and writes one record of 16 KiB at a time, each with system calls of its own; with
+// these, one call moves socketBuffer bytes. Measured on a full copy over loopback: see the commit.
+type gatherCredentials struct{ credentials.TransportCredentials }
+
+func (c gatherCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	under := newGatherConn(raw)
+	conn, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, under)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &gatherTLS{Conn: conn, under: under}, info, nil
+}
+
+func (c gatherCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	under := newGatherConn(raw)
+	conn, info, err := c.TransportCredentials.ServerHandshake(under)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &gatherTLS{Conn: conn, under: under}, info, nil
+}
+
+func (c gatherCredentials) Clone() credentials.TransportCredentials {
+	return gatherCredentials{c.TransportCredentials.Clone()}
+}
+
+// gatherTLS is a TLS connection whose every Write leaves the socket in as few calls as fit: its records are gathered below, and flushed at the end.
+type gatherTLS struct {
+	net.Conn // TLS
+	under    *gatherConn
+}
+
+func (c *gatherTLS) Write(b []byte) (int, error) {
+	c.under.gather(true)
+	n, err := c.Conn.Write(b)
+	if flushed := c.under.gather(false); err == nil {
+		err = flushed
+	}
+	return n, err
+}
+
+// gatherConn is the socket below TLS. Outside of a gathered write it writes at once: handshakes, alerts and key updates wait for nothing.
+type gatherConn struct {
+	net.Conn
+	in *bufio.Reader
+
+	mu        sync.Mutex
+	out       *bufio.Writer
+	gathering bool
+}
+
+func newGatherConn(c net.Conn) *gatherConn {
+	return &gatherConn{Conn: c, in: bufio.NewReaderSize(c, socketBuffer), out: bufio.NewWriterSize(c, socketBuffer)}
+}
+
+func (c *gatherConn) Read(b []byte) (int, error) { return c.in.Read(b) }
+
+func (c *gatherConn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, err := c.out.Write(b)
+	if err == nil && !c.gathering {
+		err = c.out.Flush()
+	}
+	return n, err
+}
+
+// gather begins or ends the gathering; the end flushes.
+func (c *gatherConn) gather(on bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gathering = on
+	if on {
+		return nil
+	}
+	return c.out.Flush()
+}
