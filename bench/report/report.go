@@ -44,7 +44,7 @@ type Way struct {
 	Samples []Sample `json:"samples"`
 	// What follows from the samples; Finish fills it in.
 	Seconds Spread `json:"seconds"`
-	Ratio   Spread `json:"ours_to_this"` // of our time to this one's, in pairs; zero for ours
+	Ratio   Spread `json:"first_to_this"` // of the first way's time to this one's, in pairs; zero for the first
 }
 
 // Stage is one part of the job, done alone on this machine: what bounds every way that cannot do without it.

@@ -66,6 +66,11 @@ func (s *Scenario) WriteText(w io.Writer) {
 	if len(s.Ways) > 0 {
 		fmt.Fprint(w, Table(s.wayRows(), "  "))
 	}
+	for _, way := range s.Ways {
+		if verdict := way.verdict(); verdict != "" {
+			fmt.Fprintf(w, "  %s: %s\n", way.Name, verdict)
+		}
+	}
 	if len(s.Stages) > 0 {
 		rows := [][]string{{"stage, alone", "bytes", "wall s", "GiB/s", "cpu s"}}
 		for _, t := range s.Stages {
@@ -86,24 +91,19 @@ func (s *Scenario) WriteText(w io.Writer) {
 }
 
 func (s *Scenario) wayRows() [][]string {
-	rows := [][]string{{"way", "runs", "wall s", "min–max", "ours/it", "min–max", "GiB/s", "cpu s", "machine", "wire", "peak memory"}}
+	rows := [][]string{{"way", "runs", "wall s", "min–max", "first/it", "min–max", "GiB/s", "cpu s", "machine", "wire", "peak memory"}}
 	for i, w := range s.Ways {
 		if len(w.Samples) == 0 {
-			rows = append(rows, []string{w.Name, w.verdict()})
 			continue
 		}
 		ratio, pairs := "1", ""
 		if i > 0 {
 			ratio, pairs = number(w.Ratio.Median), between(w.Ratio)
 		}
-		row := []string{
+		rows = append(rows, []string{
 			w.Name, fmt.Sprint(len(w.Samples)), fmt.Sprintf("%.2f", w.Seconds.Median), between(w.Seconds), ratio, pairs, rate(s.Bytes, w.Seconds.Median),
 			number(w.Median(func(s Sample) float64 { return s.CPU })), number(w.Median(func(s Sample) float64 { return s.MachineCPU })), w.wire(), w.memory(),
-		}
-		if w.verdict() != "" {
-			row = append(row, w.verdict())
-		}
-		rows = append(rows, row)
+		})
 	}
 	return rows
 }

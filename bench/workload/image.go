@@ -32,27 +32,29 @@ func Image(ctx context.Context, dir string, size int64) (string, error) {
 }
 
 func makeImage(ctx context.Context, path string, size int64) error {
-	files, unfinished := path+".files", path+".unfinished"
+	files, made, unfinished := path+".files", path+".made", path+".unfinished"
 	defer os.RemoveAll(files)
+	defer os.Remove(made)
 	defer os.Remove(unfinished)
-	if err := errors.Join(os.RemoveAll(files), os.RemoveAll(unfinished)); err != nil {
+	if err := errors.Join(os.RemoveAll(files), os.RemoveAll(made)); err != nil {
 		return err
 	}
 	if err := gather(ctx, "/usr", files, size/filled*(filled-1)); err != nil {
 		return err
 	}
-	f, err := os.Create(unfinished)
+	f, err := os.Create(made)
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
 		return err
 	}
-	mkfs := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-U", "0fa11bac-0000-4000-8000-000000000001", "-d", files, unfinished)
+	mkfs := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-U", "0fa11bac-0000-4000-8000-000000000001", "-d", files, made)
 	if said, err := mkfs.CombinedOutput(); err != nil {
 		return fmt.Errorf("mkfs.ext4: %w: %s", err, said)
 	}
-	if err := Sync(unfinished); err != nil {
+	// mkfs.ext4 leaves unwritten extents, which count as holes until somebody has read them. The copy has holes that stay holes.
+	if err := errors.Join(Sync(made), Copy(made, unfinished)); err != nil {
 		return err
 	}
 	return os.Rename(unfinished, path)
