@@ -1,9 +1,11 @@
 package retention
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	"failback/replication"
@@ -20,8 +22,8 @@ type Arrival struct {
 
 	mu      sync.Mutex // taken before the journal's cycle lock
 	w       *writer
-	pending map[replication.DiskNo]*replication.Set // appended since the last sync
-	equal   []covered                               // likewise, without content
+	pending map[replication.DiskNo][]replication.Extent // appended since the last sync, as they came
+	equal   []covered                                   // likewise, without content
 	ended   error
 
 	durable map[replication.DiskNo]*replication.Set // guarded by the journal's cycle lock
@@ -63,7 +65,7 @@ func (j *Journal) Lane(l replication.Lane) (*Arrival, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lane %v: %w", l, err)
 	}
-	a := &Arrival{j: j, lane: l, w: w, pending: map[replication.DiskNo]*replication.Set{}, durable: map[replication.DiskNo]*replication.Set{}}
+	a := &Arrival{j: j, lane: l, w: w, pending: map[replication.DiskNo][]replication.Extent{}, durable: map[replication.DiskNo]*replication.Set{}}
 	j.open.arrivals[a] = true
 	return a, nil
 }
@@ -105,13 +107,14 @@ func (a *Arrival) Append(b *block.Block) error {
 		return fmt.Errorf("append to point %d: %w", a.lane.Point, err)
 	}
 	p := a.pending[b.Disk]
-	if p == nil {
-		p = &replication.Set{}
-		a.pending[b.Disk] = p
-	}
 	for _, e := range b.Extents {
-		p.Add(e)
+		if n := len(p); n > 0 && p[n-1].End == e.Off {
+			p[n-1].End = e.End
+			continue
+		}
+		p = append(p, e)
 	}
+	a.pending[b.Disk] = p
 	return nil
 }
 
@@ -145,12 +148,12 @@ func (a *Arrival) syncLocked() error {
 			return fmt.Errorf("sync point %d: %w", a.lane.Point, err)
 		}
 		a.j.cycle.Lock()
-		for d, s := range a.pending {
-			if dur := a.durable[d]; dur == nil {
-				a.durable[d] = s
-			} else {
-				add(dur, s)
+		for d, es := range a.pending {
+			slices.SortFunc(es, func(x, y replication.Extent) int { return cmp.Compare(x.Off, y.Off) })
+			if a.durable[d] == nil {
+				a.durable[d] = &replication.Set{}
 			}
+			add(a.durable[d], replication.NewSet(es...))
 		}
 		a.j.cycle.Unlock()
 		clear(a.pending)

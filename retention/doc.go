@@ -1,2 +1,76 @@
-// Package retention is the journal of a group: versions of bytes, the points that they add up to, moves of the disks along the points, and readers of any point.
+// Package retention is the journal of a group: a line of recovery points on the retention volume, moves of the disks along it, and readers of any point.
+//
+// # Versions
+//
+// A cycle makes a point and, under the same number, a segment: the extents that it changed, with their new content. The version of a byte at a point is the newest segment
+// up to that point that touched it; below the first journaled segment lies the floor, the version that the first baseline wrote through to the disks. The disks show one
+// point, the head. Of many bytes they are the only place that holds a version; the journal holds the others.
+//
+// A reader looks in the journal for the version it needs; what is not there it reads from the disk, and then looks in the journal again, because a move may just have
+// saved it there before writing over it. The journal wins.
+//
+// A move saves what only the disks hold of the bytes whose versions differ (a save file, sealed and durable), records itself, writes each byte once from the journal,
+// syncs the disks and records that it is done. A crash before the record has changed nothing; after it, the move is finished, or taken back by writing towards where it
+// came from, as both versions of every byte are in the journal then. Progress is recorded with the disks synced, so that finishing does not begin at zero.
+//
+// # What it promises
+//
+// The package stands for I1 to I4, I9, I10 and I13 of the design, and for its share of I5, I7, I8, I11, I12 and I14: a point is listed when exactly what the source says it
+// sent is durable; a listed point never changes; no only copy is written over; what comes back is checked, and damage is an error with file and offset (Corruption),
+// never other bytes. After a failed sync nothing is known of what was written before: the journal is poisoned, and opened again. Memory is bounded by settings (tuning),
+// except for an open cycle's coverage, of 16 bytes an extent, and the fences, of 16 bytes for 85 extents.
+//
+// # Files
+//
+//	<group>/lock                    locked (OFD) while the journal is open
+//	<group>/log                     the records
+//	<group>/coverage                what else is durable of the open cycle
+//	<group>/seg/P-G-S-L-A.seg       segment of point P from generation G, session S, lane L, attempt A
+//	<group>/save/N.sav              the N-th save
+//
+// Names ending in .new, or holding .run, are unfinished and worth nothing after a crash. A file that no record names, and that is not of the open cycle, is removed when the
+// journal is opened. Numbers are little-endian, checksums CRC-32C, offsets and lengths bytes. What is made durable ends at a sector of 4096 bytes: what is written later
+// never shares a sector with it, as a power failure may tear one.
+//
+// # Log
+//
+//	0      magic "FBRETLOG", version u32 (1), checksum u32 of the 12 bytes before
+//	4096   end mark A
+//	8192   end mark B
+//	12288  records, each at the begin of a sector, zeros between
+//
+//	end mark: checksum u32 of the next 60 bytes, 4 zeros, end u64, number of records u64, chain hash [32] of the last, 8 zeros
+//	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
+//
+// The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
+// has the kinds, of which 1, the identity, comes first and once. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
+//
+// # Segments and saves
+//
+//	0        header: magic "FBRETCON", version u32 (1), kind u32 (1 segment, 2 save), journal [16], point u64 (save: the head it was taken at), generation u64, session u64,
+//	         attempt u64, lane u32, 4 zeros, group [64], zeros, checksum u32 at 252 of all before
+//	256      entries, padded with zeros to a sector wherever the file was synced
+//	index    chunks of 4096, at the sector after the entries
+//	fences   of each chunk: disk u64, offset u64 of its first entry
+//	-128     footer: magic "FBRETEND", version u32, checksum u32 of the 112 bytes that follow, end of the entries u64, offset of the index u64, index entries u64,
+//	         chunks u64, checksum u32 of all chunks, checksum u32 of the fences, lowest disk u32, highest disk u32, lowest offset u64, highest end u64 (of these disks),
+//	         bytes of the disks u64, point u64, journal [16], 8 zeros
+//
+//	entry: magic "FBBK", checksum u32 of the header from here on, disk u32, kind u8 (1 data, 2 zero), codec u8, 2 zeros, version u64, raw length u32, checksum u32 of the raw bytes,
+//	       payload length u32, number of extents u32, offset of this entry in the file u64, checksum of the file's header u32, checksum of the payload u32,
+//	       extents of offset u64 and end u64, payload
+//	chunk: checksum u32 of the rest, entries u32 (1 to 85), index entries, zeros
+//	index entry: disk u32, kind u8, 3 zeros, offset u64, end u64, version u64, offset of the entry u64, begin in its raw bytes u32, 4 zeros
+//
+// An entry is a block as it came off the wire. An entry of a segment has the segment's version; one of a save its own. The index is sorted by disk and offset and free of overlap: of what was
+// appended twice the later wins. Of several files of a point, the one later in the point's record wins; as attempts of one snapshot they hold the same.
+// A file without a good footer was not sealed: its entries are read one after the other, each checked by decoding, up to the first that is torn.
+//
+// # Coverage
+//
+//	0     magic "FBRETCOV", version u32 (1), checksum u32 of the 24 bytes that follow, journal [16], point u64, zeros
+//	4096  batches, each at the begin of a sector: checksum u32 of the rest, extents u32, offset of this batch u64, extents of disk u64, offset u64, end u64
+//
+// It holds extents that are durable on the disks (a cycle written through), or were equal (compare). A bad batch and what follows it are cut off: they are sent again.
 package retention

@@ -77,7 +77,7 @@ func TestFaultsSurface(t *testing.T) {
 	for name, full := range map[string]bool{"InputOutput": false, "NoSpace": true} {
 		t.Run(name, func(t *testing.T) {
 			all := 0
-			for seed := range uint64(short(t, 120)) {
+			for seed := range uint64(short(t, 80)) {
 				w := newWorld(seed)
 				n, err := w.faults(60, full)
 				if err != nil {

@@ -616,7 +616,7 @@ func (w *world) crash() error {
 
 // TestModel lives many worlds. FAILBACK_SEEDS sets how many, FAILBACK_SEED one of them.
 func TestModel(t *testing.T) {
-	seeds, first := 400, uint64(0)
+	seeds, first := 250, uint64(0)
 	if testing.Short() {
 		seeds = 40
 	}
