@@ -31,11 +31,25 @@ func (s *Images) Cut(ctx context.Context, point, base replication.PointID) (repl
 	if c, err = s.track(ctx, c, base); err != nil {
 		return replication.Cut{}, fmt.Errorf("changes of group %s from point %d to %d: %w", s.group, base, point, err)
 	}
-	told := replication.Cut{Time: c.Time, Snapshot: c.Snapshot, Stable: c.stable(), Tracked: c.Tracking.Why == ""}
+	return c.told(), nil
+}
+
+// told is the cut as Cut tells it.
+func (c *cut) told() replication.Cut {
+	told := replication.Cut{Time: c.Time, Snapshot: c.Snapshot, Stable: c.stable(), Tracked: c.Tracking != nil && c.Tracking.Why == ""}
 	for _, d := range c.Disks {
 		told.Sizes = append(told.Sizes, d.Size)
 	}
-	return told, nil
+	return told
+}
+
+// Held returns the cut of a point as it is held, without looking whether its views still are what they were, and without making it: false when it is not held.
+func (s *Images) Held(point replication.PointID) (replication.Cut, bool) {
+	c := s.cutOf(point)
+	if c == nil || c.Making {
+		return replication.Cut{}, false
+	}
+	return c.told(), true
 }
 
 // Untracked says why the cut of the point is not tracked; "" when it is, or when it is not held.

@@ -25,6 +25,7 @@ type shipment struct {
 	order  link.Shipment
 	fence  link.Fence
 	images *source.Images
+	stable bool // the views do not change while they are read; where they may, nothing that was read earlier is believed
 	disks  []*diskShip
 
 	jobs   chan job
@@ -53,15 +54,13 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 		return err
 	}
 	defer g.mu.Unlock()
-	c, err := g.images.Cut(ctx, sh.Point, sh.Base) // the same cut again, or this process has lost it
-	if err != nil {
-		return sourceProblem(fmt.Sprintf("open cut %d of group %s", sh.Point, s.Session.Group), err)
-	}
-	if c.Snapshot != sh.Snapshot {
-		return &replication.Problem{Code: "snapshot-gone", Message: fmt.Sprintf("group %s: the snapshot of point %d is another one now", s.Session.Group, sh.Point)}
+	c, held := g.images.Held(sh.Point)
+	if !held || c.Snapshot != sh.Snapshot {
+		return &replication.Problem{Code: "snapshot-gone", Message: fmt.Sprintf("group %s: the snapshot of point %d is another one now", s.Session.Group, sh.Point),
+			Remedy: "none needed: it is cut again"}
 	}
 	ship := &shipment{
-		engine: e, order: sh, fence: link.Fence{Session: s.Session, Point: sh.Point}, images: g.images,
+		engine: e, order: sh, fence: link.Fence{Session: s.Session, Point: sh.Point}, images: g.images, stable: c.Stable,
 		jobs: make(chan job), frames: make(chan *block.Frame, e.cfg.Lanes), level: newLadder(e.cfg.Level),
 	}
 	defer ship.close()
@@ -105,6 +104,9 @@ func (s *shipment) open(ctx context.Context, disks []link.Source) error {
 			}
 		}
 		if s.order.Mode == replication.Changes {
+			if !s.stable { // what is durable may be older than what the table will say was shipped: all changes are sent again
+				ds.durable = &replication.Set{}
+			}
 			if err := s.openBase(ctx, ds); err != nil {
 				return err
 			}

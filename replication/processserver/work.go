@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"failback/replication"
 	"failback/replication/block"
@@ -258,7 +259,7 @@ func (w *worker) hash(j job, mustRead bool) (read bool, err error) {
 			return false, err
 		}
 	}
-	if d.table != nil {
+	if d.table != nil && w.stable {
 		pages, ok, err := d.table.Get(j.region.Off/replication.Region, w.pages[:0])
 		if err != nil {
 			return false, fmt.Errorf("read table: %w", err)
@@ -277,11 +278,23 @@ func (w *worker) hash(j job, mustRead bool) (read bool, err error) {
 	return true, w.put(d, j.region.Off)
 }
 
+// put puts w.pages into the table. A sealed table is of an earlier attempt at this cut that got as far as that: it must say the same.
 func (w *worker) put(d *diskShip, off int64) error {
 	if d.table == nil {
 		return nil
 	}
-	if err := d.table.Put(off/replication.Region, w.pages); err != nil && !errors.Is(err, source.ErrSealed) {
+	err := d.table.Put(off/replication.Region, w.pages)
+	if errors.Is(err, source.ErrSealed) {
+		if w.stable {
+			return nil
+		}
+		var was []replication.Hash
+		if was, _, err = d.table.Get(off/replication.Region, w.base[:0]); err == nil && !slices.Equal(was, w.pages) {
+			return &replication.Problem{Code: "snapshot-gone", Message: fmt.Sprintf("disk %s was written to while it was read, at %d", d.Disk.ID, off),
+				Remedy: "keep the disk still while it is read, or give it snapshots"}
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
 	return nil
