@@ -89,6 +89,7 @@ func (l *lab) params() []report.Param {
 		{Name: "size", Value: report.Size(int64(l.size))},
 		{Name: "repeats", Value: fmt.Sprint(l.repeats)},
 		{Name: "seed", Value: fmt.Sprint(l.seed)},
+		{Name: "quiet", Value: fmt.Sprintf("before each run, up to %s waited for the machine to have nothing else to do", l.quiet)},
 		{Name: "caches", Value: "sources (and targets that exist) read to their ends before each run; file system synced before each run; new targets each time, removed afterwards"},
 	}
 }
@@ -112,7 +113,30 @@ func (l *lab) ready(files ...string) error {
 			return err
 		}
 	}
-	return l.settle()
+	return errors.Join(l.settle(), l.awaitQuiet())
+}
+
+// awaitQuiet waits until the machine has little else to do, for as long as --quiet says.
+func (l *lab) awaitQuiet() error {
+	const (
+		look  = time.Second
+		quiet = 0.15 // of one core
+	)
+	for begin := time.Now(); time.Since(begin) < l.quiet; {
+		before, err := report.MachineCPU()
+		if err != nil {
+			return err
+		}
+		time.Sleep(look)
+		after, err := report.MachineCPU()
+		if err != nil {
+			return err
+		}
+		if after-before < quiet*look.Seconds() {
+			return nil
+		}
+	}
+	return nil
 }
 
 // settle makes all that was written to the work directory's file system durable.

@@ -25,6 +25,7 @@ import (
 type config struct {
 	size, seed uint64
 	repeats    int
+	quiet      time.Duration
 	dir        string
 	json       string
 	profile    string
@@ -73,6 +74,7 @@ func parse(args []string, out io.Writer) (config, error) {
 	f.StringVar(&size, "size", "4GiB", "size of the disk that is copied")
 	f.IntVar(&c.repeats, "repeats", 3, "runs of each way")
 	f.Uint64Var(&c.seed, "seed", 1, "of the changes")
+	f.DurationVar(&c.quiet, "quiet", 0, "before each run, wait up to this long until the machine has nothing else to do")
 	f.StringVar(&c.dir, "dir", filepath.Join("/var/tmp", "failback-bench"), "work directory: which storage is measured; needs five times --size; images are kept there")
 	f.StringVar(&c.json, "json", "", "write the report as JSON to this file, - for standard output instead of text")
 	f.StringVar(&c.profile, "profile", "", "write CPU profiles of both daemons into this directory, from one more run that does not count")
