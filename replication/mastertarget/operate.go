@@ -54,7 +54,10 @@ func (e *Engine) Cut(ctx context.Context, id replication.GroupID) (replication.P
 	g.wake()
 	select {
 	case a := <-answer:
-		return a.point, a.err
+		if a.err != nil {
+			return 0, a.err
+		}
+		return a.point, nil
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	case <-g.ctx.Done():

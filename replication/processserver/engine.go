@@ -2,8 +2,10 @@ package processserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -63,6 +65,7 @@ type Engine struct {
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group
+	closed bool
 }
 
 // group is what is open of a group.
@@ -80,22 +83,27 @@ func New(cfg Config, authority link.Authority) (*Engine, error) {
 	return &Engine{cfg: cfg, authority: authority, groups: map[replication.GroupID]*group{}}, nil
 }
 
-// Close closes what is open. No order may be running.
+// Close waits for orders under way, whose contexts the caller has ended, and closes what is open. Later orders are refused.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	var first error
-	for id, g := range e.groups {
-		if g.images == nil {
-			continue
+	e.closed = true
+	groups := maps.Clone(e.groups)
+	e.mu.Unlock()
+	var errs []error
+	for id, g := range groups {
+		g.mu.Lock()
+		if g.images != nil {
+			if err := g.images.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("close group %s: %w", id, err))
+			}
+			g.images = nil
 		}
-		if err := g.images.Close(); err != nil && first == nil {
-			first = fmt.Errorf("close group %s: %w", id, err)
-		}
+		g.mu.Unlock()
 	}
-	e.groups = map[replication.GroupID]*group{}
-	return first
+	return errors.Join(errs...)
 }
+
+var errClosing = &replication.Problem{Code: link.CodeUnreachable, Message: "the process server is shutting down"}
 
 // open returns the group of an order with its images open, and locked: the caller unlocks it.
 func (e *Engine) open(s link.Spec) (*group, error) {
@@ -112,6 +120,13 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 		specs[i] = source.Spec{Disk: d.Disk, Path: d.Path, Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes}
 	}
 	g.mu.Lock()
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if closed {
+		g.mu.Unlock()
+		return nil, errClosing
+	}
 	if g.images != nil && reflect.DeepEqual(g.specs, specs) {
 		return g, nil
 	}
