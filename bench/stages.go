@@ -40,27 +40,28 @@ func (l *lab) stages(ctx context.Context, dir, image string, data []replication.
 	}
 	var all []report.Stage
 	for _, one := range []struct {
-		name string
-		run  func() (wall, cpu float64, err error)
+		name   string
+		needed bool
+		run    func() (wall, cpu float64, err error)
 	}{
-		{"read the source, from the page cache", func() (float64, float64, error) {
+		{"read the source, from the page cache", true, func() (float64, float64, error) {
 			return clocked(func() error { return eachPiece(ctx, image, data, func() func([]byte) { return func([]byte) {} }) })
 		}},
-		{"hash pages, sha256", func() (float64, float64, error) {
+		{"hash pages, sha256", true, func() (float64, float64, error) {
 			return busy(ctx, image, data, hashing)
 		}},
-		{"checksum blocks, crc-32c", func() (float64, float64, error) {
+		{"checksum blocks, crc-32c", true, func() (float64, float64, error) {
 			return busy(ctx, image, data, func() func([]byte) { return inBlocks(func(raw []byte) { block.Checksum(raw) }) })
 		}},
-		{"compress blocks, lz4", func() (float64, float64, error) {
+		{"compress blocks, lz4", false, func() (float64, float64, error) {
 			return busy(ctx, image, data, func() func([]byte) {
 				var e block.Encoder
 				var dst []byte
 				return inBlocks(func(raw []byte) { dst, _ = e.Encode(dst[:0], raw, block.LevelLZ4) })
 			})
 		}},
-		{"TLS 1.3 on loopback, both ends", func() (float64, float64, error) { return clocked(func() error { return l.sendTLS(ctx, total) }) }},
-		{"write the target and fdatasync", func() (float64, float64, error) {
+		{"TLS 1.3 on loopback, both ends", true, func() (float64, float64, error) { return clocked(func() error { return l.sendTLS(ctx, total) }) }},
+		{"write the target and fdatasync", true, func() (float64, float64, error) {
 			return clocked(func() error { return writeAll(filepath.Join(dir, "stage.raw"), int64(l.size), data) })
 		}},
 	} {
@@ -68,7 +69,7 @@ func (l *lab) stages(ctx context.Context, dir, image string, data []replication.
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", one.name, err)
 		}
-		all = append(all, report.Stage{Name: one.name, Bytes: total, Seconds: wall, CPU: cpu})
+		all = append(all, report.Stage{Name: one.name, Bytes: total, Seconds: wall, CPU: cpu, Needed: one.needed})
 		l.say("stage: %s: %.2f s", one.name, wall)
 	}
 	return all, l.settle()

@@ -53,6 +53,25 @@ type Stage struct {
 	Bytes   int64   `json:"bytes"`
 	Seconds float64 `json:"seconds"`     // with all cores, where the work divides
 	CPU     float64 `json:"cpu_seconds"` // on all cores
+	Needed  bool    `json:"needed"`      // ours cannot do without it
+}
+
+// Bound returns the least time that the job can take where all stages share the cores, and what binds: the slowest stage that is needed, or the cores.
+func Bound(all []Stage, cores int) (seconds float64, binds string) {
+	var cpu float64
+	for _, s := range all {
+		if !s.Needed {
+			continue
+		}
+		cpu += s.CPU
+		if s.Seconds > seconds {
+			seconds, binds = s.Seconds, s.Name
+		}
+	}
+	if c := cpu / float64(cores); c > seconds {
+		seconds, binds = c, "the cores"
+	}
+	return seconds, binds
 }
 
 // Check is a figure that has an aim.

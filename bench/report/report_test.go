@@ -51,6 +51,26 @@ func TestFinishMedianOfPairsIsNotRatioOfMedians(t *testing.T) {
 	}
 }
 
+func TestBound(t *testing.T) {
+	write := Stage{Name: "write", Seconds: 4, CPU: 1, Needed: true}
+	hash := Stage{Name: "hash", Seconds: 1, CPU: 2, Needed: true}
+	for _, c := range []struct {
+		name  string
+		all   []Stage
+		cores int
+		want  float64
+		binds string
+	}{
+		{"the slowest", []Stage{hash, write}, 2, 4, "write"},
+		{"what is not needed does not bind", []Stage{hash, write, {Name: "compress", Seconds: 9, CPU: 18}}, 2, 4, "write"},
+		{"the sum of what the cores do", []Stage{hash, write, {Name: "more", Seconds: 3, CPU: 6, Needed: true}}, 2, 4.5, "the cores"},
+	} {
+		if got, binds := Bound(c.all, c.cores); got != c.want || binds != c.binds {
+			t.Errorf("%s: got %v by %s, want %v by %s", c.name, got, binds, c.want, c.binds)
+		}
+	}
+}
+
 func TestTable(t *testing.T) {
 	got := Table([][]string{{"way", "s"}, {"ours – x", "12.5"}, {"y"}}, " ")
 	want := " way          s\n ours – x  12.5\n y\n"
