@@ -26,7 +26,16 @@ func lockFile(name string) (io.Closer, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
 	}
-	return f, nil
+	return heldLock{f}, nil
+}
+
+// heldLock is a lock to be given back by Close: at once, and not only when the last process that has inherited the open file (one that was just being
+// forked) has closed it.
+type heldLock struct{ *os.File }
+
+func (l heldLock) Close() error {
+	err := unix.FcntlFlock(l.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
+	return errors.Join(err, l.File.Close())
 }
 
 func dataSync(f *os.File) error {
