@@ -406,6 +406,9 @@ func (j *Journal) note(err error) error {
 	return err
 }
 
+// Err returns why the journal can not be used any more: it is poisoned, or closed. nil: it can.
+func (j *Journal) Err() error { return j.usable() }
+
 // usable returns why the journal can not be used.
 func (j *Journal) usable() error {
 	j.mu.Lock()

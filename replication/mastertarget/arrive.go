@@ -34,6 +34,7 @@ func (g *group) revoke() {
 	g.active = false
 	if g.through != nil {
 		if err := g.through.sync(); err != nil {
+			g.mend(err)
 			g.log.Error("make what arrived durable", "err", err)
 		}
 		g.through = nil
@@ -101,6 +102,7 @@ func (e *Engine) Finish(_ context.Context, f link.Fence, totals []replication.To
 	}
 	if g.through != nil {
 		if err := g.through.sync(); err != nil {
+			g.mend(err)
 			return 0, err
 		}
 	}
@@ -110,6 +112,7 @@ func (e *Engine) Finish(_ context.Context, f link.Fence, totals []replication.To
 			Remedy: "none needed: the cycle is made again by comparing"}
 	}
 	if err != nil {
+		g.mend(err)
 		return 0, journalProblem(g.id, err)
 	}
 	return p.ID, nil
@@ -155,8 +158,9 @@ type arrival struct {
 const syncEvery = 64 << 20
 
 // Send implements link.Lane: the frame is checked block by block (I9), and written or journalled.
-func (a *arrival) Send(f *block.Frame) error {
+func (a *arrival) Send(f *block.Frame) (err error) {
 	defer f.Free()
+	defer func() { a.group.mend(err) }()
 	a.group.gate.RLock()
 	defer a.group.gate.RUnlock()
 	if err := a.group.checkFence(a.lane.Session); err != nil {
@@ -209,7 +213,8 @@ func (a *arrival) syncJournal() error {
 }
 
 // Flush implements link.Lane.
-func (a *arrival) Flush() error {
+func (a *arrival) Flush() (err error) {
+	defer func() { a.group.mend(err) }()
 	a.group.gate.RLock()
 	defer a.group.gate.RUnlock()
 	if err := a.group.checkFence(a.lane.Session); err != nil {

@@ -149,6 +149,25 @@ func (e *Engine) wait(ctx context.Context, ready func() bool) error {
 
 var errClosing = &replication.Problem{Code: "closing", Message: "the master target is shutting down", Remedy: "start it and try again"}
 
+// reopen puts a new group in the place of one whose handles are broken.
+func (e *Engine) reopen(g *group) {
+	e.admin.Lock()
+	defer e.admin.Unlock()
+	e.mu.Lock()
+	there := e.groups[g.id] == g
+	e.mu.Unlock()
+	if !there || e.ctx.Err() != nil {
+		return
+	}
+	g.end()
+	g.wg.Wait()
+	again := newGroup(e, g.plan, g.record)
+	e.mu.Lock()
+	e.groups[g.id] = again
+	e.mu.Unlock()
+	again.start()
+}
+
 func (e *Engine) group(id replication.GroupID) (*group, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

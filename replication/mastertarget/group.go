@@ -42,6 +42,7 @@ type group struct {
 	durable map[replication.DiskNo]int64 // bytes of the open cycle, for status; guarded by mu
 
 	moving sync.Mutex // held while the disks move
+	broken sync.Once  // the handles can't be used any more: the group is opened anew
 
 	mu       sync.Mutex
 	record   groupRecord
@@ -244,6 +245,18 @@ func (g *group) settled() replication.GroupState {
 	return replication.StateProtected
 }
 
+// mend has the group opened anew where an error says that a handle of it is of no use any more: after a failed sync, nothing is known of what was written
+// since the one before, and going on means beginning at what is durable.
+func (g *group) mend(err error) {
+	if err == nil || !errors.Is(err, blockio.ErrPoisoned) && g.journal.Err() == nil || g.ctx.Err() != nil {
+		return
+	}
+	g.broken.Do(func() {
+		g.log.Error("group is opened anew", "err", err)
+		g.engine.wg.Go(func() { g.engine.reopen(g) })
+	})
+}
+
 func (g *group) notice(about, text string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -336,6 +349,8 @@ func journalProblem(id replication.GroupID, err error) error {
 func targetProblem(path string, err error) error {
 	p := &replication.Problem{Code: "target", Message: "target " + path, Err: err, Remedy: "see that its datastore is mounted and writable"}
 	switch {
+	case errors.Is(err, blockio.ErrPoisoned):
+		p.Remedy = "see to the storage below it; nothing listed is lost, and the group goes on from what is durable"
 	case errors.Is(err, blockio.ErrInUse):
 		p.Code, p.Remedy = "target-in-use", "unmount it, or stop what holds it (a second master target?)"
 	case errors.Is(err, blockio.ErrNotTarget), errors.Is(err, blockio.ErrUnsupported):

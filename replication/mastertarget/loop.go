@@ -66,6 +66,7 @@ func (g *group) loop() {
 		case gone(w, err):
 			g.log.Warn("process server gone", "step", next, "err", err)
 		default:
+			g.mend(err)
 			g.log.Warn("step failed", "step", next, "err", err, "again_in", retry)
 			g.become(g.settled(), replication.AsProblem(err), fmt.Sprintf("trying again in %s", retry))
 			g.sleep(w, time.Now().Add(retry))

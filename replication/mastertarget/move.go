@@ -90,6 +90,7 @@ func (g *group) moveTo(ctx context.Context, to replication.PointID) error {
 	}
 	g.engine.changed()
 	if err != nil {
+		g.mend(err)
 		return journalProblem(g.id, err)
 	}
 	return nil
