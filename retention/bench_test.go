@@ -206,10 +206,7 @@ func BenchmarkRead(b *testing.B) {
 
 // TestManyExtents arrives with scattered pages, many times what an arrival keeps in memory, in an order that is not rising, and reads them back.
 func TestManyExtents(t *testing.T) {
-	n := int64(300_000)
-	if testing.Short() {
-		n = 30_000
-	}
+	n := int64(fewer(19200)) * 16
 	size := 2 * n * replication.Page
 	m := newMachine(1, 0)
 	m.disks[0] = nil

@@ -165,7 +165,7 @@ func TestDamageIsNeverServed(t *testing.T) {
 	w := goldenWorld(t)
 	w.j.Close()
 	stride := 1
-	if testing.Short() {
+	if testing.Short() || slow > 1 {
 		stride = 17
 	}
 	flips, harmless := 0, map[string]int{}
@@ -331,6 +331,42 @@ func TestRetireRemovesTheJournal(t *testing.T) {
 		}
 		if err := remove(w.m.volume(), worldDir); err != nil && !errors.Is(err, ErrNotJournal) && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("operation %d: remove the rest: %v", k, err)
+		}
+	}
+}
+
+// TestMoveStopsAtDamage damages a segment: the move that needs it stops as recorded, and can be taken back; nothing wrong is written over what stays readable.
+func TestMoveStopsAtDamage(t *testing.T) {
+	w := goldenWorld(t)
+	last, _ := w.j.Last()
+	var seg *inode
+	for n, i := range w.m.names {
+		if strings.HasPrefix(n, fmt.Sprintf("%s/seg/%d-", worldDir, last.ID)) {
+			seg = i
+		}
+	}
+	seg.cur[fileHeaderSize+entryFixed+2*extentSize+9] ^= 1
+	err := w.j.Move(t.Context(), w.m.targets(), last.ID, nil)
+	var c *Corruption
+	if !errors.As(err, &c) || c.Off != fileHeaderSize || !strings.HasSuffix(c.File, segSuffix) {
+		t.Fatalf("got %v want a Corruption at %d", err, fileHeaderSize)
+	}
+	if u := w.j.Unfinished(); u == nil || u.From != 2 || u.To != last.ID {
+		t.Fatalf("unfinished: %+v", u)
+	}
+	for _, p := range []replication.PointID{1, 2} {
+		for d := range w.sizes {
+			if err := w.compare(p, d, 0, w.sizes[d]); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := w.j.Move(t.Context(), w.m.targets(), 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	for d := range w.sizes {
+		if !bytes.Equal(w.m.disks[d].dur, w.truth[2][d]) {
+			t.Errorf("disk %d is not back at point 2", d)
 		}
 	}
 }

@@ -77,7 +77,7 @@ func TestFaultsSurface(t *testing.T) {
 	for name, full := range map[string]bool{"InputOutput": false, "NoSpace": true} {
 		t.Run(name, func(t *testing.T) {
 			all := 0
-			for seed := range uint64(short(t, 80)) {
+			for seed := range uint64(fewer(80)) {
 				w := newWorld(seed)
 				n, err := w.faults(60, full)
 				if err != nil {
@@ -90,11 +90,12 @@ func TestFaultsSurface(t *testing.T) {
 	}
 }
 
-func short(t *testing.T, n int) int {
+// fewer scales how much a test does.
+func fewer(n int) int {
 	if testing.Short() {
-		return n / 10
+		n /= 10
 	}
-	return n
+	return max(n/slow, 1)
 }
 
 // TestCreateIsDurable ends the process, or the power, at every operation of making a journal, goes on, and ends the power again.

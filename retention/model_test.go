@@ -39,6 +39,8 @@ type world struct {
 	hold    chan struct{} // not nil: the next reader stops between its two looks
 	release chan struct{}
 
+	bad error // of interleave
+
 	crashes, moves, reads, late, lists int
 }
 
@@ -217,19 +219,23 @@ func (w *world) interleave() {
 	case 0, 1:
 		off := w.r.Int64N(w.sizes[d])
 		if err := w.compare(p, d, off, 1+w.r.Int64N(w.sizes[d]-off)); err != nil && !w.m.off {
-			panic(wrong{fmt.Errorf("in the middle: %w", err)})
+			w.wrong(fmt.Errorf("in the middle: %w", err))
 		}
 	case 2:
 		w.holdReader(p, d)
 	case 3:
 		if err := w.letGo(); err != nil {
-			panic(wrong{err})
+			w.wrong(err)
 		}
 	}
 }
 
-// wrong is what a panic carries out of an operation.
-type wrong struct{ error }
+// wrong keeps the first error of those who come in the middle of an operation.
+func (w *world) wrong(err error) {
+	if w.bad == nil {
+		w.bad = err
+	}
+}
 
 func (w *world) holdReader(p replication.PointID, d int) {
 	if len(w.held) > 4 {
@@ -252,7 +258,7 @@ func (w *world) holdReader(p replication.PointID, d int) {
 			err = w.same(p, d, 0, h.buf)
 		}
 		if err != nil && !w.m.off {
-			panic(wrong{err})
+			w.wrong(err)
 		}
 	}
 }
@@ -546,16 +552,7 @@ func (w *world) step() error {
 }
 
 // run lives a world's life.
-func (w *world) run(steps int) (err error) {
-	defer func() {
-		if x := recover(); x != nil {
-			y, ok := x.(wrong)
-			if !ok {
-				panic(x)
-			}
-			err = y.error
-		}
-	}()
+func (w *world) run(steps int) error {
 	w.cut(30)
 	if err := w.start(); err != nil {
 		return err
@@ -565,6 +562,9 @@ func (w *world) run(steps int) (err error) {
 			w.cut(1 + w.r.IntN(60))
 		}
 		err := w.step()
+		if w.bad != nil {
+			return fmt.Errorf("step %d: %w", i, w.bad)
+		}
 		if w.m.off || err == nil && w.r.IntN(12) == 0 {
 			w.m.mu.Lock()
 			w.m.off = true
@@ -616,10 +616,7 @@ func (w *world) crash() error {
 
 // TestModel lives many worlds. FAILBACK_SEEDS sets how many, FAILBACK_SEED one of them.
 func TestModel(t *testing.T) {
-	seeds, first := 250, uint64(0)
-	if testing.Short() {
-		seeds = 40
-	}
+	seeds, first := fewer(250), uint64(0)
 	if n, err := strconv.Atoi(os.Getenv("FAILBACK_SEEDS")); err == nil {
 		seeds = n
 	}
