@@ -172,6 +172,9 @@ func (w *world) check(where string) error {
 			if err := w.compare(p.ID, d, 0, w.sizes[d]); err != nil {
 				return fmt.Errorf("%s: %w", where, err)
 			}
+			if err := w.holes(p.ID, d, 0); err != nil {
+				return fmt.Errorf("%s: %w", where, err)
+			}
 		}
 	}
 	if head := w.j.Head(); head != 0 && w.j.Unfinished() == nil {
@@ -198,6 +201,25 @@ func (w *world) compare(p replication.PointID, d int, off, n int64) error {
 	return w.same(p, d, off, b)
 }
 
+// holes compares what a reader says is zero from at on.
+func (w *world) holes(p replication.PointID, d int, at int64) error {
+	r := w.reader(p, d)
+	for at < w.sizes[d] {
+		start, end, err := r.NextData(at)
+		if err != nil {
+			return fmt.Errorf("holes of point %d disk %d: %w", p, d, err)
+		}
+		if start < at || end < start || start == end && start != w.sizes[d] {
+			return fmt.Errorf("holes of point %d disk %d after %d: [%d,%d)", p, d, at, start, end)
+		}
+		if !replication.IsZero(w.truth[p][d][at:start]) {
+			return fmt.Errorf("point %d disk %d has data in [%d,%d), the reader says zeros", p, d, at, start)
+		}
+		at = max(end, start)
+	}
+	return nil
+}
+
 func (w *world) same(p replication.PointID, d int, off int64, b []byte) error {
 	want := w.truth[p][d][off : off+int64(len(b))]
 	for i := range b {
@@ -215,7 +237,11 @@ func (w *world) interleave() {
 	}
 	p := w.listed[w.r.IntN(len(w.listed))].ID
 	d := w.r.IntN(len(w.sizes))
-	switch w.r.IntN(4) {
+	switch w.r.IntN(5) {
+	case 4:
+		if err := w.holes(p, d, w.r.Int64N(w.sizes[d])); err != nil && !w.m.off {
+			w.wrong(fmt.Errorf("in the middle: %w", err))
+		}
 	case 0, 1:
 		off := w.r.Int64N(w.sizes[d])
 		if err := w.compare(p, d, off, 1+w.r.Int64N(w.sizes[d]-off)); err != nil && !w.m.off {
@@ -244,8 +270,15 @@ func (w *world) holdReader(p replication.PointID, d int) {
 	h := &heldRead{point: p, disk: d, buf: make([]byte, w.sizes[d]), release: make(chan struct{}), done: make(chan error, 1)}
 	at := make(chan struct{})
 	w.hold, w.release = at, h.release
-	r := w.reader(p, d)
+	r, holes, from := w.reader(p, d), w.r.IntN(3) == 0, w.r.Int64N(w.sizes[d])
+	if holes {
+		h.buf = nil
+	}
 	go func() {
+		if holes {
+			h.done <- w.holes(p, d, from)
+			return
+		}
 		_, err := r.ReadAt(h.buf, 0)
 		h.done <- err
 	}()

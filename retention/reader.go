@@ -156,6 +156,9 @@ func (r *Reader) nextData(e replication.Extent) (start, end int64, err error) {
 		if err != nil {
 			return 0, 0, err
 		}
+		if f := r.j.betweenLooks; f != nil {
+			f()
+		}
 		start, end, err := r.firstData(ps)
 		if err != nil {
 			return 0, 0, err
