@@ -1,0 +1,99 @@
+package processserver
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"failback/replication"
+	"failback/replication/block"
+	"failback/replication/link"
+)
+
+// TestPackerLosesNothing packs random runs of several disks and rebuilds them from the frames.
+func TestPackerLosesNothing(t *testing.T) {
+	const size = 2 << 20
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		disks := make([]*diskShip, 3)
+		want, got := make([][]byte, len(disks)), make([][]byte, len(disks))
+		equal, gotEqual := make([]replication.Set, len(disks)), make([]replication.Set, len(disks))
+		for i := range disks {
+			disks[i] = &diskShip{Source: link.Source{Disk: replication.Disk{No: replication.DiskNo(i), Size: size}}}
+			want[i] = make([]byte, size)
+			got[i] = bytes.Repeat([]byte{0xee}, size)
+		}
+		raw := make([]byte, block.MaxRaw)
+		p := packer{level: func() block.Level { return block.Level(r.IntN(5)) }, out: func(f *block.Frame) error {
+			if f.Raw() > block.MaxFrameRaw || len(f.Blocks) > block.MaxFrameBlocks || len(f.Buf) > block.MaxFramePayload {
+				t.Fatalf("seed %d: frame of %d bytes, %d blocks", seed, f.Raw(), len(f.Blocks))
+			}
+			for i := range f.Blocks {
+				b := &f.Blocks[i]
+				if err := b.Check(size); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				var content []byte
+				if b.Kind == block.Data {
+					var err error
+					if content, err = b.Decode(raw); err != nil {
+						t.Fatalf("seed %d: %v", seed, err)
+					}
+				}
+				for _, e := range b.Extents {
+					switch b.Kind {
+					case block.Data:
+						copy(got[b.Disk][e.Off:e.End], content)
+						content = content[e.Len():]
+					case block.Zero:
+						clear(got[b.Disk][e.Off:e.End])
+					case block.Equal:
+						gotEqual[b.Disk].Add(e)
+						copy(got[b.Disk][e.Off:e.End], want[b.Disk][e.Off:e.End])
+					}
+				}
+			}
+			f.Free()
+			return nil
+		}}
+		at := make([]int64, len(disks)) // offsets rise within a disk; now and then a worker goes back
+		for at[0] < size || at[1] < size || at[2] < size {
+			i := r.IntN(len(disks))
+			n := min(size-at[i], replication.Page*(1+r.Int64N(40)))
+			if n <= 0 {
+				continue
+			}
+			e := replication.Extent{Off: at[i], End: at[i] + n}
+			b := want[i][e.Off:e.End]
+			for off := 0; off < len(b); off += replication.Page {
+				if r.IntN(3) > 0 {
+					for k := range b[off:min(off+replication.Page, len(b))] {
+						b[off+k] = byte(r.IntN(7) * k)
+					}
+				}
+			}
+			var err error
+			if r.IntN(4) == 0 {
+				equal[i].Add(e)
+				err = p.equal(disks[i], e)
+			} else {
+				err = p.pages(disks[i], e, b)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			at[i] += n
+		}
+		if err := p.flush(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range disks {
+			if !bytes.Equal(got[i], want[i]) {
+				t.Fatalf("seed %d: disk %d came out wrong", seed, i)
+			}
+			if gotEqual[i].Digest() != equal[i].Digest() {
+				t.Fatalf("seed %d: disk %d: equal %v want %v", seed, i, gotEqual[i].Extents(), equal[i].Extents())
+			}
+		}
+	}
+}
