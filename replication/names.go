@@ -25,7 +25,8 @@ func (d DiskID) Short() string { _, s, _ := strings.Cut(string(d), "/"); return 
 type DiskNo uint32
 
 // PointID numbers a group's points from 1; 0 is the content before the first cycle. It is also the number of the segment that the cycle to that
-// point makes, and so the version of the bytes that it changed. Numbers are never used twice.
+// point makes, and so the version of the bytes that it changed. A number of which nothing was listed may be used again; any
+// other is never used twice.
 type PointID uint64
 
 // Generation fences writers of a group (I7): a lower one than the highest seen is refused on every call.
