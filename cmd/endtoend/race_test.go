@@ -1,0 +1,5 @@
+//go:build race
+
+package endtoend
+
+func init() { buildFlags = append(buildFlags, "-race") }
