@@ -418,6 +418,9 @@ func (j *Journal) usable() error {
 
 // Close lets go of the journal. The caller has ended its arrivals, moves and readers.
 func (j *Journal) Close() error {
+	if err := j.cutOff(); err != nil && !errors.Is(err, ErrNoCycle) { // waits for calls of arrivals that are under way
+		return fmt.Errorf("close journal: %w", err)
+	}
 	j.moving.Lock()
 	defer j.moving.Unlock()
 	j.cycle.Lock()

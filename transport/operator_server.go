@@ -38,7 +38,7 @@ func NewOperatorServer(ops Operations, cfg *tls.Config, log *slog.Logger) *grpc.
 	if cfg != nil {
 		opts = append(RequireRole(pki.Operator), ServerCredentials(cfg, log))
 	}
-	s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(MaxPlan+64<<10))...)
+	s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(MaxPlan+64<<10), grpc.WaitForHandlers(true))...)
 	RegisterOperator(s, ops)
 	return s
 }

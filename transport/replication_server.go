@@ -37,6 +37,7 @@ func NewReplicationServer(m MasterTarget, t *tls.Config, version string, log *sl
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveEvery}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveEvery / 2, PermitWithoutStream: true}),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.WaitForHandlers(true), // Stop returns when no call touches m any more: it may be closed then
 	)
 	s := grpc.NewServer(options...)
 	RegisterReplication(s, m, version, log)
