@@ -192,12 +192,17 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	if c.Base == 0 {
 		c.Route = replication.Through
 	}
-	if open != nil && open.Cut.Snapshot == c.Cut.Snapshot && open.Mode == c.Mode {
+	again := open != nil && open.Cut.Snapshot == c.Cut.Snapshot
+	if again && open.Mode == c.Mode && resumes(c) {
 		return *open, false, nil
 	}
 	if open != nil {
-		g.log.Warn("open cycle starts over: the source has another snapshot now", "point", c.Point)
-		if err := g.journal.Drop("another snapshot"); err != nil {
+		why := "the source has another snapshot now"
+		if again {
+			why = "a source without snapshots may have changed since"
+		}
+		g.log.Warn("open cycle starts over: "+why, "point", c.Point)
+		if err := g.journal.Drop(why); err != nil {
 			return c, false, journalProblem(g.id, err)
 		}
 	}
@@ -205,8 +210,13 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 		return c, false, journalProblem(g.id, err)
 	}
 	g.log.Info("cycle begun", "point", c.Point, "base", c.Base, "mode", c.Mode, "route", c.Route)
-	return c, true, nil
+	return c, !again, nil
 }
+
+// resumes says whether what is durable of an open cycle may stay when it goes on. What a journal holds of a source that changes while it is read may not: a page that
+// was shipped, and has its old content again by now, would be told equal to the base, and what was shipped of it would stand. A disk that is written through is
+// compared as it stands, with what was shipped.
+func resumes(c replication.Cycle) bool { return c.Cut.Stable || c.Route == replication.Through }
 
 func (g *group) checkSizes(sizes []int64) error {
 	for i, d := range g.journal.Identity().Disks {

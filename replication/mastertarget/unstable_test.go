@@ -1,0 +1,232 @@
+package mastertarget
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"failback/replication"
+	"failback/replication/block"
+	"failback/replication/link"
+	"failback/replication/processserver"
+)
+
+// hooked is a link whose lanes and finish a test looks into.
+type hooked struct {
+	link.Authority
+	mu     sync.Mutex
+	send   func(*block.Frame) // nil: nothing is done
+	flush  func() error
+	finish func() error
+}
+
+func (h *hooked) set(f func(*hooked)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f(h)
+}
+
+func (h *hooked) Lane(ctx context.Context, l replication.Lane) (link.Lane, error) {
+	lane, err := h.Authority.Lane(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return &hookedLane{lane, h}, nil
+}
+
+func (h *hooked) Finish(ctx context.Context, f link.Fence, t []replication.Total) (replication.PointID, error) {
+	h.mu.Lock()
+	finish := h.finish
+	h.mu.Unlock()
+	if finish != nil {
+		if err := finish(); err != nil {
+			return 0, err
+		}
+	}
+	return h.Authority.Finish(ctx, f, t)
+}
+
+type hookedLane struct {
+	link.Lane
+	h *hooked
+}
+
+func (l *hookedLane) Send(f *block.Frame) error {
+	l.h.mu.Lock()
+	send := l.h.send
+	l.h.mu.Unlock()
+	if send != nil {
+		send(f)
+	}
+	return l.Lane.Send(f)
+}
+
+func (l *hookedLane) Flush() error {
+	l.h.mu.Lock()
+	flush := l.h.flush
+	l.h.mu.Unlock()
+	if flush != nil {
+		if err := flush(); err != nil {
+			return err
+		}
+	}
+	return l.Lane.Flush()
+}
+
+// device is a group of one disk whose source is read live and, as a device, does not tell that it was written to.
+type device struct {
+	t      *testing.T
+	dir    string
+	src    string
+	live   []byte
+	at     time.Time
+	master *Engine
+	worker *processserver.Engine
+	link   *hooked
+	bye    func()
+}
+
+func newDevice(t *testing.T) *device {
+	d := &device{t: t, dir: t.TempDir(), at: time.Now().Add(-time.Hour), live: bytes.Repeat([]byte("0123456789abcdef"), 2<<16)}
+	for _, n := range []string{"ret", "mt", "ps"} {
+		if err := os.Mkdir(filepath.Join(d.dir, n), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shm, err := os.MkdirTemp("/dev/shm", "failback-test-") // where files have no clones
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(shm) })
+	d.src = filepath.Join(shm, "src")
+	d.write()
+	if d.master, err = Open(Config{State: filepath.Join(d.dir, "mt"), Retention: filepath.Join(d.dir, "ret")}); err != nil {
+		t.Fatal(err)
+	}
+	d.link = &hooked{Authority: d.master}
+	d.connect()
+	t.Cleanup(func() {
+		d.master.Close()
+		d.worker.Close()
+	})
+	plan := fmt.Sprintf("group: g\nos: linux\nprocess_server: ps\npolicy: {crash_interval: 1h, app_interval: 1h, rpo_alert: 2h}\nmachines:\n  - name: a\n    disks:\n      - {id: one, source: 'image:%s', target: %s}\n",
+		d.src, filepath.Join(d.dir, "dst.raw"))
+	if _, _, err := d.master.Reprotect(context.Background(), []byte(plan)); err != nil {
+		t.Fatal(err)
+	}
+	d.listed(1)
+	if s, _ := d.master.Status(context.Background(), "g"); len(s.Groups[0].Notices) == 0 {
+		t.Fatal("the source is not read live")
+	}
+	return d
+}
+
+// connect starts the process server anew.
+func (d *device) connect() {
+	d.t.Helper()
+	if d.worker != nil {
+		d.bye()
+		d.worker.Close()
+	}
+	var err error
+	if d.worker, err = processserver.New(processserver.Config{Dir: filepath.Join(d.dir, "ps"), Lanes: 1, Workers: 1}, d.link); err != nil {
+		d.t.Fatal(err)
+	}
+	if d.bye, err = d.master.Connected(link.Peer{Name: "ps"}, d.worker); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *device) write() {
+	f, err := os.OpenFile(d.src, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = f.Write(d.live)
+		f.Close()
+	}
+	if err == nil {
+		err = os.Chtimes(d.src, d.at, d.at)
+	}
+	if err != nil {
+		d.t.Error(err)
+	}
+}
+
+// page writes one page of the source.
+func (d *device) page(no int, with byte) {
+	for i := range replication.Page {
+		d.live[no*replication.Page+i] = with + byte(i)
+	}
+	d.write()
+}
+
+func (d *device) listed(id replication.PointID) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	err := d.master.wait(ctx, func() bool {
+		_, points, err := d.master.Points(ctx, "g")
+		return err == nil && len(points) > 0 && points[len(points)-1].ID >= id
+	})
+	if err != nil {
+		s, _ := d.master.Status(context.Background(), "g")
+		d.t.Fatalf("point %d is not listed: %+v", id, s.Groups)
+	}
+}
+
+// holds compares a point with the source.
+func (d *device) holds(id replication.PointID) {
+	d.t.Helper()
+	c, err := d.master.Export(context.Background(), "g", id, "one")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer c.Close()
+	got := make([]byte, c.Size())
+	if _, err := c.ReadAt(got, 0); err != nil && err != io.EOF {
+		d.t.Fatal(err)
+	}
+	if at := differs(got, d.live); at >= 0 {
+		d.t.Errorf("point %d differs from the source at %d", id, at)
+	}
+}
+
+func TestResyncOfALiveDiskKeepsNothingThatAnEarlierAttemptShipped(t *testing.T) {
+	d := newDevice(t)
+	d.bye() // the process server loses its state: a compare follows
+	d.worker.Close()
+	d.worker = nil
+	if err := os.RemoveAll(filepath.Join(d.dir, "ps", "g")); err != nil {
+		t.Fatal(err)
+	}
+	d.link.set(func(h *hooked) { // data arrives, the word of what is equal does not
+		h.send = func(f *block.Frame) {
+			var left []block.Block
+			for _, b := range f.Blocks {
+				if b.Kind != block.Equal {
+					left = append(left, b)
+				}
+			}
+			f.Blocks = left
+		}
+		h.flush = func() error {
+			h.set(func(h *hooked) { h.send, h.flush = nil, nil })
+			d.page(3, 0x10) // as it was at point 1
+			copy(d.live[3*replication.Page:], d.live[:replication.Page])
+			d.write()
+			return errCut
+		}
+	})
+	d.page(3, 0x77)
+	d.connect()
+	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	d.listed(2)
+	d.holds(2)
+}
