@@ -40,6 +40,23 @@ func (s *Images) Release(ctx context.Context, keep replication.PointID) error {
 	return nil
 }
 
+// Disown lets go of the cut of a point that is not Stable, and that turned out to have changed after it was read: the next Cut makes it anew. A listed point stays.
+func (s *Images) Disown(point replication.PointID) error {
+	s.op.Lock()
+	defer s.op.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	c := s.cutOf(point)
+	if c == nil || c.Listed || c.stable() {
+		return nil
+	}
+	if err := s.drop(c); err != nil {
+		return fmt.Errorf("disown point %d of group %s: %w", point, s.group, err)
+	}
+	return nil
+}
+
 // Forget lets go of everything and removes the state. Nothing but Close can be done afterwards. With ErrNotReleased the state stays, for another Forget.
 func (s *Images) Forget(ctx context.Context) error {
 	if err := s.Release(ctx, 0); err != nil {

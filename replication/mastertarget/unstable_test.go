@@ -230,3 +230,20 @@ func TestResyncOfALiveDiskKeepsNothingThatAnEarlierAttemptShipped(t *testing.T) 
 	d.listed(2)
 	d.holds(2)
 }
+
+func TestLiveDiskThatChangedAfterItWasReadIsCutAgain(t *testing.T) {
+	d := newDevice(t)
+	d.link.set(func(h *hooked) { // all is shipped, and the tables are sealed; then the word that ends the cycle is lost
+		h.finish = func() error {
+			h.set(func(h *hooked) { h.finish = nil })
+			d.page(5, 0x20)
+			return errCut
+		}
+	})
+	d.page(3, 0x77)
+	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	d.listed(2)
+	d.holds(2)
+}

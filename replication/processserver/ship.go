@@ -70,6 +70,9 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	stop := ship.report(progress)
 	err = ship.run(ctx)
 	stop()
+	if errors.Is(err, errMoved) { // no attempt at this cut can come to its end
+		err = errors.Join(err, g.images.Disown(sh.Point))
+	}
 	if err != nil {
 		return err
 	}

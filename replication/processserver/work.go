@@ -278,6 +278,9 @@ func (w *worker) hash(j job, mustRead bool) (read bool, err error) {
 	return true, w.put(d, j.region.Off)
 }
 
+// errMoved says that a disk without snapshots is not what it was when an earlier attempt at the same cut read it.
+var errMoved = errors.New("the disk was written to while it was read")
+
 // put puts w.pages into the table. A sealed table is of an earlier attempt at this cut that got as far as that: it must say the same.
 func (w *worker) put(d *diskShip, off int64) error {
 	if d.table == nil {
@@ -290,8 +293,8 @@ func (w *worker) put(d *diskShip, off int64) error {
 		}
 		var was []replication.Hash
 		if was, _, err = d.table.Get(off/replication.Region, w.base[:0]); err == nil && !slices.Equal(was, w.pages) {
-			return &replication.Problem{Code: "snapshot-gone", Message: fmt.Sprintf("disk %s was written to while it was read, at %d", d.Disk.ID, off),
-				Remedy: "keep the disk still while it is read, or give it snapshots"}
+			return &replication.Problem{Code: "snapshot-gone", Message: fmt.Sprintf("disk %s at %d", d.Disk.ID, off), Err: errMoved,
+				Remedy: "none needed: it is cut again; to have it go on instead, keep the disk still while it is read, or give it snapshots"}
 		}
 	}
 	if err != nil {
