@@ -27,11 +27,19 @@ func (g *group) grant(c replication.Cycle) (uint64, error) {
 	return g.session, nil
 }
 
-// revoke ends the session, with what it wrote and did not make durable yet made so.
+// revoke ends the session, with what it wrote and did not make durable yet made so. Its lanes end too: the connection of one may have stalled, and its end may
+// not be known for long.
 func (g *group) revoke() {
 	g.gate.Lock()
 	defer g.gate.Unlock()
 	g.active = false
+	g.mu.Lock()
+	lanes := g.lanes
+	g.lanes = nil
+	g.mu.Unlock()
+	for a := range lanes {
+		a.end()
+	}
 	if g.through != nil {
 		if err := g.through.sync(); err != nil {
 			g.mend(err)
@@ -137,6 +145,12 @@ func (e *Engine) Lane(_ context.Context, l replication.Lane) (link.Lane, error) 
 	if a.journal, err = g.journal.Lane(l); err != nil {
 		return nil, journalProblem(g.id, err)
 	}
+	g.mu.Lock()
+	if g.lanes == nil {
+		g.lanes = map[*arrival]bool{}
+	}
+	g.lanes[a] = true
+	g.mu.Unlock()
 	return a, nil
 }
 
@@ -151,7 +165,7 @@ type arrival struct {
 	through *throughCycle // exactly one of the two
 	journal *retention.Arrival
 	dirty   int64 // bytes appended to the journal since its last sync
-	closed  bool
+	ended   sync.Once
 }
 
 // syncEvery bounds how much of a lane would have to be sent again after a power failure.
@@ -223,8 +237,8 @@ func (a *arrival) Flush() (err error) {
 	if a.through != nil {
 		return a.through.sync()
 	}
-	a.closed = true
-	if err := a.journal.Close(); err != nil {
+	a.ended.Do(func() { err = a.journal.Close() })
+	if err != nil {
 		return journalProblem(a.group.id, err)
 	}
 	return nil
@@ -232,12 +246,22 @@ func (a *arrival) Flush() (err error) {
 
 // Close implements link.Lane: what arrived is kept.
 func (a *arrival) Close() {
-	if a.journal != nil && !a.closed {
-		a.closed = true
+	a.group.mu.Lock()
+	delete(a.group.lanes, a)
+	a.group.mu.Unlock()
+	a.end()
+}
+
+// end closes the lane's part of the journal, with what arrived. A call that comes second waits for the first.
+func (a *arrival) end() {
+	if a.journal == nil {
+		return
+	}
+	a.ended.Do(func() {
 		if err := a.journal.Close(); err != nil {
 			a.group.log.Error("keep what arrived", "lane", a.lane, "err", err)
 		}
-	}
+	})
 }
 
 // throughCycle is an open cycle that is written through to the disks. Safe for concurrent use.

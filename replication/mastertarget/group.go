@@ -58,6 +58,7 @@ type group struct {
 	stopMove context.CancelFunc // of a move that the engine itself began
 	asked    bool               // the operator moves the disks
 	requests requests
+	lanes    map[*arrival]bool // of the active session, that are open
 }
 
 // rate is how fast a disk's ledger rises.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ type hooked struct {
 	send   func(*block.Frame) // nil: nothing is done
 	flush  func() error
 	finish func() error
+	stalls bool // the end of a lane does not come through
 }
 
 func (h *hooked) set(f func(*hooked)) {
@@ -79,6 +81,15 @@ func (l *hookedLane) Flush() error {
 	return l.Lane.Flush()
 }
 
+func (l *hookedLane) Close() {
+	l.h.mu.Lock()
+	stalls := l.h.stalls
+	l.h.mu.Unlock()
+	if !stalls {
+		l.Lane.Close()
+	}
+}
+
 // device is a group of one disk whose source is read live and, as a device, does not tell that it was written to.
 type device struct {
 	t      *testing.T
@@ -93,6 +104,14 @@ type device struct {
 }
 
 func newDevice(t *testing.T) *device {
+	d := newGroupOfOne(t, "")
+	if s, _ := d.master.Status(context.Background(), "g"); len(s.Groups[0].Notices) == 0 {
+		t.Fatal("the source is not read live")
+	}
+	return d
+}
+
+func newGroupOfOne(t *testing.T, more string) *device {
 	d := &device{t: t, dir: t.TempDir(), at: time.Now().Add(-time.Hour), live: bytes.Repeat([]byte("0123456789abcdef"), 2<<16)}
 	for _, n := range []string{"ret", "mt", "ps"} {
 		if err := os.Mkdir(filepath.Join(d.dir, n), 0o700); err != nil {
@@ -115,15 +134,12 @@ func newDevice(t *testing.T) *device {
 		d.master.Close()
 		d.worker.Close()
 	})
-	plan := fmt.Sprintf("group: g\nos: linux\nprocess_server: ps\npolicy: {crash_interval: 1h, app_interval: 1h, rpo_alert: 2h}\nmachines:\n  - name: a\n    disks:\n      - {id: one, source: 'image:%s', target: %s}\n",
-		d.src, filepath.Join(d.dir, "dst.raw"))
+	plan := fmt.Sprintf("group: g\nos: linux\nprocess_server: ps\npolicy: {crash_interval: 1h, app_interval: 1h, rpo_alert: 2h}\nmachines:\n  - name: a\n    disks:\n      - {id: one, source: 'image:%s', target: %s%s}\n",
+		d.src, filepath.Join(d.dir, "dst.raw"), more)
 	if _, _, err := d.master.Reprotect(context.Background(), []byte(plan)); err != nil {
 		t.Fatal(err)
 	}
 	d.listed(1)
-	if s, _ := d.master.Status(context.Background(), "g"); len(s.Groups[0].Notices) == 0 {
-		t.Fatal("the source is not read live")
-	}
 	return d
 }
 
@@ -246,4 +262,33 @@ func TestLiveDiskThatChangedAfterItWasReadIsCutAgain(t *testing.T) {
 	}
 	d.listed(2)
 	d.holds(2)
+}
+
+func TestLaneThatStalledDoesNotKeepItsCycleFromBeingListed(t *testing.T) {
+	views := t.TempDir()
+	d := newGroupOfOne(t, fmt.Sprintf(", snapshot: 'cp $FAILBACK_SOURCE %s/$1 && echo %s/$1', release: 'rm -f $2'", views, views))
+	var compared atomic.Bool
+	d.link.set(func(h *hooked) {
+		h.stalls = true
+		h.flush = func() error {
+			h.set(func(h *hooked) { h.flush = nil })
+			return errCut
+		}
+		h.send = func(f *block.Frame) {
+			for _, b := range f.Blocks {
+				if b.Kind == block.Equal {
+					compared.Store(true)
+				}
+			}
+		}
+	})
+	d.page(3, 0x77)
+	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	d.listed(2)
+	d.holds(2)
+	if compared.Load() {
+		t.Error("the cycle was given up, and made again by comparing")
+	}
 }
