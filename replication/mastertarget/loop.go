@@ -63,7 +63,7 @@ func (g *group) loop() {
 			retry = retryMin
 		case g.ctx.Err() != nil:
 			return
-		case gone(w, err):
+		case !w.connected():
 			g.log.Warn("process server gone", "step", next, "err", err)
 		default:
 			g.mend(err)

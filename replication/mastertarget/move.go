@@ -20,8 +20,15 @@ func (g *group) follow() {
 		}
 		ctx, stop := context.WithCancel(g.ctx)
 		g.mu.Lock()
-		g.stopMove = stop
+		asked := g.asked
+		if !asked { // from here on, claim ends it
+			g.stopMove = stop
+		}
 		g.mu.Unlock()
+		if asked { // since due was asked: what it said holds no more
+			stop()
+			continue
+		}
 		err = g.moveTo(ctx, to)
 		interrupted := ctx.Err() != nil
 		stop()

@@ -25,6 +25,7 @@ type hooked struct {
 	send   func(*block.Frame) // nil: nothing is done
 	flush  func() error
 	finish func() error
+	lane   func() error
 	stalls bool // the end of a lane does not come through
 }
 
@@ -35,6 +36,14 @@ func (h *hooked) set(f func(*hooked)) {
 }
 
 func (h *hooked) Lane(ctx context.Context, l replication.Lane) (link.Lane, error) {
+	h.mu.Lock()
+	open := h.lane
+	h.mu.Unlock()
+	if open != nil {
+		if err := open(); err != nil {
+			return nil, err
+		}
+	}
 	lane, err := h.Authority.Lane(ctx, l)
 	if err != nil {
 		return nil, err
@@ -291,4 +300,57 @@ func TestLaneThatStalledDoesNotKeepItsCycleFromBeingListed(t *testing.T) {
 	if compared.Load() {
 		t.Error("the cycle was given up, and made again by comparing")
 	}
+}
+
+func TestLanesThatAreRefusedAreTriedAgainSlowlyAndSaid(t *testing.T) {
+	d := newDevice(t)
+	var tries atomic.Int32
+	d.link.set(func(h *hooked) { h.lane = func() error { tries.Add(1); return errCut } })
+	d.page(3, 0x77)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := d.master.Cut(ctx, "g"); err != nil {
+		t.Fatal(err)
+	}
+	err := d.master.wait(ctx, func() bool {
+		s, err := d.master.Status(ctx, "g")
+		return err == nil && s.Groups[0].Problem != nil
+	})
+	if err != nil {
+		t.Error("the status tells no problem")
+	}
+	time.Sleep(500 * time.Millisecond)
+	if n := tries.Load(); n > 2 {
+		t.Errorf("tried %d times within a second", n)
+	}
+}
+
+func TestVerifyThatWaitsForItsTurnCanBeGivenUp(t *testing.T) {
+	d := newDevice(t)
+	ships, goOn := make(chan struct{}), make(chan struct{})
+	d.link.set(func(h *hooked) {
+		h.finish = func() error { close(ships); <-goOn; return nil }
+	})
+	d.page(3, 0x77)
+	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	<-ships
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() {
+		_, _, _, err := d.master.Verify(ctx, "g", 1, func([]replication.Ledger) {})
+		answer <- err
+	}()
+	select {
+	case err := <-answer:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it still waits")
+	}
+	close(goOn)
+	d.listed(2)
 }

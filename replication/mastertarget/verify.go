@@ -50,6 +50,11 @@ func (e *Engine) Verify(ctx context.Context, id replication.GroupID, point repli
 	g.wake()
 	select {
 	case err = <-req.done:
+	case <-ctx.Done():
+		if g.withdraw(req) {
+			return fail(context.Cause(ctx))
+		}
+		err = <-req.done // being worked on: it ends with ctx, and progress is not called after that
 	case <-g.ctx.Done(): // the loop may have ended before it saw the request
 		select {
 		case err = <-req.done:
@@ -78,9 +83,22 @@ func (e *Engine) Verify(ctx context.Context, id replication.GroupID, point repli
 	return point, v, differing, nil
 }
 
+// withdraw takes back a request that is not being worked on yet.
+func (g *group) withdraw(req *verifyRequest) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := len(g.requests.verify)
+	g.requests.verify = slices.DeleteFunc(g.requests.verify, func(r *verifyRequest) bool { return r == req })
+	return len(g.requests.verify) < n
+}
+
 // verify works on the first request.
 func (g *group) verify(w *worker) {
 	g.mu.Lock()
+	if len(g.requests.verify) == 0 { // withdrawn
+		g.mu.Unlock()
+		return
+	}
 	req := g.requests.verify[0]
 	g.requests.verify = g.requests.verify[1:]
 	g.mu.Unlock()
