@@ -97,9 +97,10 @@ func (c *OperatorClient) note(err error) {
 	c.dialErr = err
 }
 
+// listeningCredentials tell c how handshakes end.
 type listeningCredentials struct {
 	credentials.TransportCredentials
-	c *OperatorClient
+	c interface{ note(error) }
 }
 
 func (l listeningCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -119,7 +120,7 @@ func (l listeningCredentials) Clone() credentials.TransportCredentials {
 // a write fails first.
 type verdictConn struct {
 	net.Conn
-	c *OperatorClient
+	c interface{ note(error) }
 }
 
 func (v verdictConn) Read(p []byte) (int, error) {
@@ -170,7 +171,7 @@ func unreachable(address string, cause error, said string) *replication.Problem 
 		p.Message = fmt.Sprintf("the master target at %s is not to be trusted: %s", address, told.Message)
 	case refused(cause):
 		p.Code = CodeRefused
-		p.Message = fmt.Sprintf("the master target at %s refused this tool's certificate: %v", address, cause)
+		p.Message = fmt.Sprintf("the master target at %s refused our certificate: %v", address, cause)
 		p.Remedy = "its log says why; both sides must have certificates of the same `failback pki init`, and clocks that agree"
 	case errors.Is(cause, fs.ErrNotExist):
 		p.Message = fmt.Sprintf("no master target answers at %s: there is no such socket", address)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,8 +29,9 @@ type ReplicationClient struct {
 	control *grpc.ClientConn
 	client  failbackpb.ReplicationClient
 
-	mu    sync.Mutex
-	lanes map[uint32]*grpc.ClientConn
+	mu       sync.Mutex
+	lanes    map[uint32]*grpc.ClientConn
+	shakeErr error // how the last handshake ended
 }
 
 // DialReplication prepares connections to the master target at HOST:PORT. Nothing is sent before the first call.
@@ -45,7 +47,7 @@ func DialReplication(address string, t *tls.Config) (*ReplicationClient, error) 
 
 func (c *ReplicationClient) dial() (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+c.address,
-		grpc.WithTransportCredentials(gatherCredentials{credentials.NewTLS(c.tls)}),
+		grpc.WithTransportCredentials(gatherCredentials{listeningCredentials{credentials.NewTLS(c.tls), c}}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveEvery}),
 		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(0), // gatherCredentials buffer what is read
@@ -54,6 +56,30 @@ func (c *ReplicationClient) dial() (*grpc.ClientConn, error) {
 		return nil, fmt.Errorf("dial %s: %w", c.address, err)
 	}
 	return conn, nil
+}
+
+// note keeps how a handshake ended: gRPC would tell it inside three others, and without what to do.
+func (c *ReplicationClient) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shakeErr = err
+}
+
+// problem makes of a call's error what an operator should see. A connection that failed at the certificates says which side did not trust which.
+func (c *ReplicationClient) problem(err error) error {
+	p := ProblemOf(err)
+	if p.Code != CodeUnreachable {
+		return p
+	}
+	c.mu.Lock()
+	cause := c.shakeErr
+	c.mu.Unlock()
+	var told *replication.Problem
+	switch { // an earlier handshake is not the cause of what has happened since
+	case errors.As(cause, &told) && strings.Contains(p.Message, "handshake failed"), refused(cause) && strings.Contains(p.Message, "remote error"):
+		return unreachable(c.address, cause, p.Message)
+	}
+	return p
 }
 
 // Close ends all connections.
@@ -72,16 +98,16 @@ func (c *ReplicationClient) Work(ctx context.Context, name, version string, work
 	defer cancel()
 	stream, err := c.client.Work(ctx)
 	if err != nil {
-		return ProblemOf(err)
+		return c.problem(err)
 	}
 	if err := stream.Send(&failbackpb.Report{What: &failbackpb.Report_Hello{Hello: &failbackpb.Hello{
 		Name: name, Major: ProtocolMajor, Minor: ProtocolMinor, Version: version, UnixNanos: time.Now().UnixNano(),
 	}}}); err != nil && err != io.EOF { // EOF: Recv tells why
-		return ProblemOf(err)
+		return c.problem(err)
 	}
 	first, err := stream.Recv()
 	if err != nil {
-		return ProblemOf(err)
+		return c.problem(err)
 	}
 	w := first.GetWelcome()
 	if w == nil {
@@ -101,7 +127,7 @@ func (c *ReplicationClient) Work(ctx context.Context, name, version string, work
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return ProblemOf(err)
+			return c.problem(err)
 		}
 		d.take(ctx, o)
 	}

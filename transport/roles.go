@@ -8,7 +8,9 @@ import (
 	"net"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"failback/replication"
 	"failback/transport/pki"
@@ -28,6 +30,11 @@ func RequireRole(want pki.Role) []grpc.ServerOption {
 				return err
 			}
 			return next(srv, s)
+		}),
+		// A call for another listener's service is refused for its role first, by the interceptor above.
+		grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+			method, _ := grpc.Method(s.Context())
+			return status.Errorf(codes.Unimplemented, "unknown call %s", method)
 		}),
 	}
 }

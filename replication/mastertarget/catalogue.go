@@ -2,11 +2,13 @@ package mastertarget
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"failback/replication"
 	"failback/replication/link"
@@ -42,6 +44,10 @@ var (
 func openCatalogue(dir string) (*catalogue, error) {
 	path := filepath.Join(dir, "catalogue.db")
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, &replication.Problem{Code: "state-in-use", Message: fmt.Sprintf("state directory %s is in use", dir),
+			Remedy: "another master target runs with it: stop that one, or give another directory"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open catalogue %s: %w", path, err)
 	}
