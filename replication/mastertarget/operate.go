@@ -127,7 +127,8 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	}
 	head := replication.PointID(0)
 	var disks []replication.Disk
-	if g.isReady() == nil {
+	ready := g.isReady() == nil
+	if ready {
 		release, err := g.claim()
 		if err != nil {
 			return 0, "", err
@@ -163,8 +164,24 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	if keepJournal {
 		return head, dir, nil
 	}
+	if !ready { // the disks could not be brought to a point: without the journal they never can
+		if m := unfinished(dir, id); m != nil {
+			return 0, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal stays at %s: the disks stand between points %d and %d, and only it brings them to either", id, dir, m.From, m.To),
+				Remedy: "see that the targets are there, protect the group again by the same plan, and unprotect it when it is open; or remove the directory, and give the disks' content up"}
+		}
+	}
 	if err := retention.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return head, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal is still at %s", id, dir), Err: err, Remedy: "remove the directory"}
 	}
 	return head, "", nil
+}
+
+// unfinished returns the move that a journal which nobody has open says is not finished, or nil.
+func unfinished(dir string, id replication.GroupID) *retention.Move {
+	j, err := retention.Open(dir, id)
+	if err != nil {
+		return nil
+	}
+	defer j.Close()
+	return j.Unfinished()
 }

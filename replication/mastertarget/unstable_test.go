@@ -7,15 +7,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"failback/blockio"
 	"failback/replication"
 	"failback/replication/block"
 	"failback/replication/link"
 	"failback/replication/processserver"
+	"failback/retention"
 )
 
 // hooked is a link whose lanes and finish a test looks into.
@@ -353,4 +356,52 @@ func TestVerifyThatWaitsForItsTurnCanBeGivenUp(t *testing.T) {
 	}
 	close(goOn)
 	d.listed(2)
+}
+
+func TestUnprotectOfAGroupThatIsNotOpenKeepsTheJournalThatItsDisksNeed(t *testing.T) {
+	d := newDevice(t)
+	d.page(3, 0x77)
+	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	d.listed(2)
+	err := d.master.wait(t.Context(), func() bool { head, _, err := d.master.Points(t.Context(), "g"); return err == nil && head == 2 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.master.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dst, dir := filepath.Join(d.dir, "dst.raw"), filepath.Join(d.dir, "ret", "g")
+	j, err := retention.Open(dir, "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := blockio.OpenTarget(dst, blockio.TargetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	j.Move(ctx, []retention.Disk{target}, 1, func(p retention.MoveProgress) {
+		if p.Phase == retention.PhaseWrite {
+			cancel()
+		}
+	})
+	if j.Unfinished() == nil {
+		t.Fatal("the move is not unfinished")
+	}
+	target.Close()
+	j.Close()
+	if err := os.Rename(dst, dst+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if d.master, err = Open(Config{State: filepath.Join(d.dir, "mt"), Retention: filepath.Join(d.dir, "ret")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.master.Unprotect(t.Context(), "g", false); err == nil || !strings.Contains(err.Error(), "between points 2 and 1") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "log")); err != nil {
+		t.Error(err)
+	}
 }
