@@ -6,7 +6,8 @@
 //   - What reads as zeros is zeros: a table entry that points past the end of its file, or into metadata, is an error (ErrCorrupt),
 //     and so is a file that is shorter than its descriptor says. Nothing is guessed.
 //   - A disk never grows and never shrinks. A range that is not inside is refused whole.
-//   - A failed sync poisons a disk. Nothing clears that but closing it, and writing again what was not synced.
+//   - A failed sync poisons a disk. Nothing clears that but closing it, and writing again what was not synced. What is read after it was opened again
+//     is what the storage holds, not what memory still has of the failed writes.
 //   - Only one writer: an open-file-description lock on every data file, O_EXCL on devices. Files that a descriptor names are
 //     opened only beneath its directory.
 //   - The content id changes, durably, before the first write of a session, and the caller has recorded it before that (I8).

@@ -169,7 +169,9 @@ func (l *layout) openStorage(p piece, write bool) (*osFile, error) {
 	st := &osFile{name: p.path, device: p.kind == pieceDevice}
 	var err error
 	if st.device {
-		st.f, err = openDevice(p.path, write)
+		if st.f, err = openDevice(p.path, write); err == nil && write {
+			forgetCached(st.f)
+		}
 		return st, err
 	}
 	rel, err := filepath.Rel(filepath.Dir(l.path), p.path)
@@ -188,6 +190,9 @@ func (l *layout) openStorage(p piece, write bool) (*osFile, error) {
 	if err != nil {
 		st.f.Close()
 		return nil, err
+	}
+	if write {
+		forgetCached(st.f)
 	}
 	st.keepAllocated = l.descriptor != nil && l.description.Format == FormatVMFS && l.descriptor.key("ddb.thinProvisioned") != "1"
 	return st, nil

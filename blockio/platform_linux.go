@@ -54,6 +54,12 @@ func startWriteback(f *os.File, off, n int64) {
 	_ = control(f, func(fd int) error { return unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) })
 }
 
+// forgetCached makes the kernel forget what it keeps of f in memory and need not write: after a failed write-back that is what the storage does not hold, and a
+// later sync would not say so. It is asked for, not enforced.
+func forgetCached(f *os.File) {
+	_ = control(f, func(fd int) error { return unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) })
+}
+
 // seekData uses SEEK_DATA and SEEK_HOLE, which flush what the file system has delayed where they need to. FIEMAP is not used:
 // it calls freshly written data unwritten.
 func seekData(f *os.File, off int64) (start, end int64, err error) {

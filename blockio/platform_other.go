@@ -18,6 +18,8 @@ func datasync(f *os.File) error { return f.Sync() }
 
 func startWriteback(*os.File, int64, int64) {}
 
+func forgetCached(*os.File) {}
+
 func seekData(*os.File, int64) (start, end int64, err error) { return 0, 0, errNoHoles }
 
 func zeroFileWays(bool) []zeroWay { return nil }

@@ -197,6 +197,7 @@ func empty(vol volume, dir string) error {
 // Open opens a group's journal: it locks it, replays its log and takes up the open cycle where it durably was. It reads the open cycle's unsealed files in
 // whole; the rest by headers only.
 func Open(dir string, group replication.GroupID) (*Journal, error) {
+	forgetCached(dir)
 	return open(osVolume{}, dir, group, defaultTuning)
 }
 

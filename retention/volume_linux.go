@@ -6,6 +6,8 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +38,25 @@ type heldLock struct{ *os.File }
 func (l heldLock) Close() error {
 	err := unix.FcntlFlock(l.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
 	return errors.Join(err, l.File.Close())
+}
+
+// forgetCached makes the kernel forget what it keeps of a journal's files in memory and need not write: after a failed sync that is what the volume does
+// not hold, and a later sync would not say so. It is asked for, not enforced.
+func forgetCached(dir string) {
+	for _, pattern := range []string{logName, coverageName, filepath.Join(segDir, "*"), filepath.Join(saveDir, "*")} {
+		names, _ := filepath.Glob(filepath.Join(escapeGlob(dir), pattern)) // the pattern is a good one
+		for _, name := range names {
+			if f, err := os.Open(name); err == nil {
+				_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+				f.Close()
+			}
+		}
+	}
+}
+
+// escapeGlob makes a path match itself only.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 func dataSync(f *os.File) error {

@@ -16,6 +16,8 @@ func lockFile(name string) (io.Closer, error) {
 	return nil, fmt.Errorf("lock %s: %w", name, errors.ErrUnsupported)
 }
 
+func forgetCached(string) {}
+
 func dataSync(f *os.File) error { return f.Sync() }
 
 func (osVolume) Free(dir string) (int64, error) {
