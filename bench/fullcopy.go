@@ -52,7 +52,7 @@ func (l *lab) fullCopy(ctx context.Context, s *report.Scenario) error {
 	s.Checks = append(s.Checks, ratioCheck(s, "qemu-img convert, nbdkit", 1)...)
 	least, binds := report.Bound(s.Stages, runtime.NumCPU())
 	s.Notes = append(s.Notes,
-		fmt.Sprintf("by the stages, all but compression, the job takes at least %.2f s (%s binds): ours goes at %.2f of that rate", least, binds, least/s.Ways[0].Seconds.Median),
+		fmt.Sprintf("by the stages, all but compression, the job takes at least %.2f s, bound by: %s; ours goes at %.2f of that rate", least, binds, least/s.Ways[0].Seconds.Median),
 		fmt.Sprintf("an fdatasync of our target after its point was listed took at most %.3f s: what was told to be durable is", c.late.Seconds()),
 		"every copy was compared with the source afterwards, byte by byte",
 		"nbdcopy and qemu-img check no content, keep no points and cannot resume; failback does",
