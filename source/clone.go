@@ -127,6 +127,23 @@ func removeClone(path string) error {
 	return nil
 }
 
+// ProbeKind says how views of a disk would be made, by trying: in a directory of its own below dir, or beside the source. Nothing is left behind.
+func ProbeKind(dir string, sp Spec) string {
+	if sp.Snapshot != "" {
+		return KindCommand
+	}
+	own, err := os.MkdirTemp(dir, ".probe-*")
+	if err != nil {
+		return KindNone
+	}
+	defer os.RemoveAll(own)
+	s := &Images{dir: own, group: replication.GroupID("probe-" + randomName())} // not the group's: its views are let alone
+	if !s.reflinks(sp.Disk.No, sp.Path) {
+		return KindNone
+	}
+	return KindReflink
+}
+
 // reflinks says whether a clone of the source can be made now.
 func (s *Images) reflinks(disk replication.DiskNo, source string) bool {
 	if fi, err := os.Stat(source); err != nil || !fi.Mode().IsRegular() {

@@ -154,6 +154,8 @@ func (e *Engine) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
 				Code: "source", Message: fmt.Sprintf("disk %s: source %s: %v", d.Disk.ID, d.Path, err),
 				Remedy: "give a regular file or block device that the process server can read",
 			}
+		} else {
+			p.View = source.ProbeKind(e.cfg.Dir, source.Spec{Disk: d.Disk, Path: d.Path, Snapshot: d.Snapshot})
 		}
 		p.Size = size
 		out = append(out, p)

@@ -1,0 +1,40 @@
+package processserver
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"failback/replication"
+	"failback/replication/link"
+	"failback/source"
+)
+
+// TestProbeTellsThatNoSnapshotsAreMade: memory file systems have no clones.
+func TestProbeTellsThatNoSnapshotsAreMade(t *testing.T) {
+	shm, err := os.MkdirTemp("/dev/shm", "failback-test-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(shm)
+	path := filepath.Join(shm, "disk")
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(Config{Dir: t.TempDir()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	got, err := e.Probe(t.Context(), link.Spec{Session: replication.Session{Group: "g"}, Disks: []link.Source{
+		{Disk: replication.Disk{No: 0, ID: "a/one"}, Path: path},
+		{Disk: replication.Disk{No: 1, ID: "a/two"}, Path: path, Snapshot: "echo"},
+		{Disk: replication.Disk{No: 2, ID: "a/three"}, Path: path + ".missing"},
+	}})
+	if err != nil || len(got) != 3 || got[0].View != source.KindNone || got[1].View != source.KindCommand || got[2].View != "" || got[2].Problem == nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if names, _ := os.ReadDir(shm); len(names) != 1 {
+		t.Errorf("left behind: %v", names)
+	}
+}
