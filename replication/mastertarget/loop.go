@@ -41,7 +41,9 @@ func (g *group) loop() {
 		var err error
 		switch next {
 		case stepCycle:
-			err = g.cycle(w)
+			if err = g.cycle(w); err != nil && g.journal.OpenCycle() == nil {
+				released = 0 // a cut that did not become a cycle goes: who asks for one later wants what is there then
+			}
 		case stepRelease:
 			if err = w.Release(w.ctx, g.spec(0), last.ID); err == nil || !gone(w, err) {
 				released = last.ID // what could not be released is tried again with the next point

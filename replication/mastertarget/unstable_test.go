@@ -405,3 +405,25 @@ func TestUnprotectOfAGroupThatIsNotOpenKeepsTheJournalThatItsDisksNeed(t *testin
 		t.Error(err)
 	}
 }
+
+func TestCutIsNeverOlderThanItsRequest(t *testing.T) {
+	views := t.TempDir()
+	d := newGroupOfOne(t, fmt.Sprintf(", snapshot: 'cp $FAILBACK_SOURCE %s/$1 && echo %s/$1', release: 'rm -f $2'", views, views))
+	block := filepath.Join(d.dir, "ret", "g", "coverage", "block") // in the way of a cycle that begins
+	if err := os.MkdirAll(block, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.page(3, 0x77)
+	if _, err := d.master.Cut(t.Context(), "g"); err == nil {
+		t.Fatal("the cycle began")
+	}
+	d.page(4, 0x78) // the last write, before the machine is shut down for good
+	if err := os.RemoveAll(filepath.Dir(block)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.master.Cut(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	d.listed(2)
+	d.holds(2)
+}
