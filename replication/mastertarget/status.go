@@ -60,6 +60,9 @@ func (g *group) status() replication.GroupStatus {
 	if open != nil {
 		s.Open, s.Mode = open.Point, open.Mode
 	}
+	if m := g.journal.Unfinished(); m != nil && s.Move == nil { // it was interrupted, and has not been taken up yet: the disks are between the two
+		s.Move = &replication.MoveStatus{From: m.From, To: m.To, Phase: "waiting"}
+	}
 	s.Head, s.Generation = g.journal.Head(), g.journal.Generation()
 	if last, ok := g.journal.Last(); ok {
 		s.Last, s.LastTime, s.LagSeconds = last.ID, last.Time, time.Since(last.Time).Seconds()
