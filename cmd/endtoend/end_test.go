@@ -31,6 +31,7 @@ func TestSIGTERMEndsCleanly(t *testing.T) {
 		w.must(first.Stop())
 		w.must(second.Stop())
 		w.must(w.Start(w.ctx))
+		w.open()
 	}
 	restart(w.MasterTarget, w.ProcessServer)
 	restart(w.ProcessServer, w.MasterTarget)
@@ -58,6 +59,7 @@ func TestSIGTERMEndsCleanly(t *testing.T) {
 	w.must(err)
 	w.shows(g.Head)
 	w.must(w.WaitConnected(w.ctx))
+	w.open()
 	w.exports()
 	w.must(w.Do(w.ctx, nil, "rewind", group, fmt.Sprint(1)))
 	w.shows(1)

@@ -299,6 +299,7 @@ func TestJournalOfAnother(t *testing.T) {
 	w.must(os.Rename(aside, ours))
 	w.must(w.StartMasterTarget())
 	w.must(w.WaitConnected(w.ctx))
+	w.open()
 	w.cut()
 	w.shows(3)
 	w.exports()

@@ -28,6 +28,7 @@ func (w *world) kill(d *stand.Daemon) {
 		w.must(w.StartProcessServer())
 	}
 	w.must(w.WaitConnected(w.ctx))
+	w.open()
 }
 
 // either is one of the daemons.

@@ -231,6 +231,13 @@ func (w *world) protect() {
 	w.listed(1)
 }
 
+// open waits until a master target that has just started has opened the group.
+func (w *world) open() {
+	w.t.Helper()
+	_, err := w.Wait(w.ctx, group, "the group is open", func(g replication.GroupStatus) bool { return g.Generation > 0 })
+	w.must(err)
+}
+
 // cut takes a point, with changes, and waits until it is listed.
 func (w *world) cut() {
 	w.t.Helper()
