@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"failback/replication"
@@ -139,9 +140,10 @@ func (g *group) orderContext(w *worker) (context.Context, context.CancelFunc) {
 func (g *group) cycle(w *worker) error {
 	ctx, cancel := g.orderContext(w)
 	defer cancel()
+	asked := g.cutsAsked()
 	c, fresh, err := g.begin(ctx, w)
 	if fresh || err != nil { // a cycle that goes on was cut before it was asked for
-		g.answerCuts(c, err)
+		g.answerCuts(asked, c, err)
 	}
 	if err != nil {
 		return err
@@ -284,14 +286,22 @@ func (g *group) note(l []replication.Ledger) {
 	}
 }
 
-// answerCuts tells those who asked for a cut its number, or why there is none. A process server that went is not an answer: it comes back.
-func (g *group) answerCuts(c replication.Cycle, err error) {
+// cutsAsked returns how many wait for a cut.
+func (g *group) cutsAsked() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.requests.cut)
+}
+
+// answerCuts tells the first n that asked for a cut, before it was made, its number, or why there is none; who asked while it was made gets the next one. A
+// process server that went is not an answer: it comes back.
+func (g *group) answerCuts(n int, c replication.Cycle, err error) {
 	if err != nil && g.ctx.Err() == nil && g.engine.worker(g.plan.ProcessServer) == nil {
 		return
 	}
 	g.mu.Lock()
-	waiting := g.requests.cut
-	g.requests.cut = nil
+	waiting := g.requests.cut[:n]
+	g.requests.cut = slices.Clone(g.requests.cut[n:])
 	g.mu.Unlock()
 	for _, ch := range waiting {
 		ch <- cutAnswer{c.Point, err}

@@ -427,3 +427,45 @@ func TestCutIsNeverOlderThanItsRequest(t *testing.T) {
 	d.listed(2)
 	d.holds(2)
 }
+
+func TestCutThatIsAskedForDuringACutIsMadeAfterIt(t *testing.T) {
+	views := t.TempDir()
+	taken, goOn := filepath.Join(views, "taken"), filepath.Join(views, "go-on")
+	d := newGroupOfOne(t, fmt.Sprintf(", snapshot: 'cp $FAILBACK_SOURCE %s/$1 && if test $1 != 1; then touch %s; until test -e %s; do sleep 0.02; done; fi; echo %s/$1', release: 'rm -f $2'",
+		views, taken, goOn, views))
+	points := make(chan replication.PointID, 2)
+	cut := func() {
+		p, err := d.master.Cut(context.Background(), "g")
+		if err != nil {
+			t.Error(err)
+		}
+		points <- p
+	}
+	until := func(what string, ready func() bool) {
+		t.Helper()
+		for start := time.Now(); !ready(); time.Sleep(5 * time.Millisecond) {
+			if time.Since(start) > 10*time.Second {
+				t.Fatal(what)
+			}
+		}
+	}
+	go cut()
+	until("no snapshot is taken", func() bool { _, err := os.Stat(taken); return err == nil })
+	d.page(4, 0x78) // the last write, before the machine is shut down for good
+	go cut()
+	g, _ := d.master.group("g")
+	until("the second request is not there", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.requests.cut) == 2
+	})
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	last := max(<-points, <-points)
+	if last != 3 {
+		t.Errorf("the second request was answered with point %d", last)
+	}
+	d.listed(last)
+	d.holds(last)
+}
