@@ -157,8 +157,13 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	e.mu.Unlock()
 	e.changed()
 	e.cfg.Log.Info("unprotected", "group", id, "head", head, "keep_journal", keepJournal)
-	if w := e.worker(g.plan.ProcessServer); w != nil {
-		e.sayFarewell(w)
+	if w := e.worker(g.plan.ProcessServer); w != nil { // with patience: no group comes or goes meanwhile
+		said := make(chan struct{})
+		e.wg.Go(func() { defer close(said); e.sayFarewell(w) })
+		select {
+		case <-said:
+		case <-time.After(connectPatience):
+		}
 	}
 	dir := e.journalDir(id)
 	if keepJournal {
