@@ -276,6 +276,21 @@ func (s *Images) usable() error {
 	return s.failed
 }
 
+// Err returns why nothing more can be done, or not with one of the tables, until the group is closed and opened again; nil if all is well.
+func (s *Images) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		return s.failed
+	}
+	for _, t := range s.tables {
+		if err := t.failure(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // cutOf returns the cut of a point, held or being made, or nil.
 func (s *Images) cutOf(point replication.PointID) *cut {
 	s.mu.Lock()

@@ -248,6 +248,13 @@ func (t *Table) Sealed() bool {
 	return t.sealed
 }
 
+// failure returns the sync that failed, or nil.
+func (t *Table) failure() error {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.failed
+}
+
 // Seal makes a complete table durable: only then it counts as the base of a tracked cut. Sealing it again does nothing.
 func (t *Table) Seal() error {
 	t.mu.Lock()

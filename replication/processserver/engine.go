@@ -127,10 +127,17 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 		g.mu.Unlock()
 		return nil, errClosing
 	}
-	if g.images != nil && reflect.DeepEqual(g.specs, specs) {
+	broken := error(nil)
+	if g.images != nil {
+		broken = g.images.Err()
+	}
+	if g.images != nil && broken == nil && reflect.DeepEqual(g.specs, specs) {
 		return g, nil
 	}
 	if g.images != nil {
+		if broken != nil {
+			e.cfg.Log.Warn("sources are opened anew", "group", s.Session.Group, "err", broken)
+		}
 		g.images.Close()
 		g.images = nil
 	}
