@@ -272,6 +272,7 @@ type throughCycle struct {
 	mu      sync.Mutex
 	written map[replication.DiskNo]*replication.Set // since the last sync began
 	bytes   int64                                   // data of these
+	failed  error                                   // a sync that failed: what it was to make durable is in no later one
 	syncing sync.Mutex                              // held by the one that syncs
 }
 
@@ -326,12 +327,23 @@ func (t *throughCycle) sync() error {
 
 func (t *throughCycle) syncLocked() error {
 	t.mu.Lock()
-	written := t.written
+	written, failed := t.written, t.failed
 	t.written, t.bytes = map[replication.DiskNo]*replication.Set{}, 0
 	t.mu.Unlock()
-	if len(written) == 0 {
-		return nil
+	if failed != nil || len(written) == 0 {
+		return failed
 	}
+	err := t.make(written)
+	if err != nil {
+		t.mu.Lock()
+		t.failed = err
+		t.mu.Unlock()
+	}
+	return err
+}
+
+// make makes what was written durable, and notes that it is.
+func (t *throughCycle) make(written map[replication.DiskNo]*replication.Set) error {
 	add := map[replication.DiskNo][]replication.Extent{}
 	var wg sync.WaitGroup
 	errs := make([]error, len(t.targets))

@@ -249,9 +249,13 @@ func (g *group) failed(c replication.Cycle, err error) error {
 		if err := g.journal.Drop(err.Error()); err != nil {
 			return journalProblem(g.id, err)
 		}
+		compared := c.Mode == replication.Compare
 		c.Mode = replication.Compare
 		if err := g.journal.Begin(c); err != nil {
 			return journalProblem(g.id, err)
+		}
+		if compared { // to compare did not help: not at once again, and not silently
+			return err
 		}
 		return nil
 	case errors.Is(err, retention.ErrNoSpace):
