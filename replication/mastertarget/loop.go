@@ -187,10 +187,14 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 		g.notice("stable", "at least one source has no snapshots: keep its disk still while it is read; a cycle that is cut off starts over")
 	}
 	c.Cut = cut.Cut
-	if !cut.Tracked || c.Base == 0 {
+	why := cut.UntrackedWhy
+	if last.Suspect { // what is wrong in it, no later change mends
+		why = fmt.Sprintf("point %d differs from the source", last.ID)
+	}
+	if !cut.Tracked || c.Base == 0 || last.Suspect {
 		c.Mode = replication.Compare
 		if c.Base != 0 && open == nil {
-			g.log.Warn("tracking lost: comparing", "point", c.Point, "why", cut.UntrackedWhy)
+			g.log.Warn("tracking lost: comparing", "point", c.Point, "why", why)
 		}
 	}
 	if c.Base == 0 {

@@ -469,3 +469,26 @@ func TestCutThatIsAskedForDuringACutIsMadeAfterIt(t *testing.T) {
 	d.listed(last)
 	d.holds(last)
 }
+
+func TestCycleAfterAPointThatDiffersCompares(t *testing.T) {
+	views := t.TempDir()
+	d := newGroupOfOne(t, fmt.Sprintf(", snapshot: 'cp $FAILBACK_SOURCE %s/$1 && echo %s/$1', release: 'rm -f $2', changes: 'true'", views, views)) // it tells no change at all
+	d.page(3, 0x77)
+	p, err := d.master.Cut(t.Context(), "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.listed(p)
+	if _, v, _, err := d.master.Verify(t.Context(), "g", p, func([]replication.Ledger) {}); err != nil || v.Equal {
+		t.Fatalf("got %+v, %v", v, err)
+	}
+	if p, err = d.master.Cut(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	d.listed(p)
+	d.holds(p)
+	_, points, err := d.master.Points(t.Context(), "g")
+	if err != nil || !points[1].Suspect || points[2].Suspect {
+		t.Errorf("got %+v, %v", points, err)
+	}
+}

@@ -15,6 +15,7 @@ type verifyRequest struct {
 	point    replication.PointID
 	progress func([]replication.Ledger)
 	result   link.Verified
+	outcome  replication.Verify
 	done     chan error // holds one
 }
 
@@ -65,22 +66,28 @@ func (e *Engine) Verify(ctx context.Context, id replication.GroupID, point repli
 	if err != nil {
 		return fail(err)
 	}
-	v := replication.Verify{Time: time.Now().UTC(), Equal: req.result.Differs == 0, Differs: req.result.Differs}
-	if err := g.journal.MarkVerified(point, v); err != nil {
-		return fail(journalProblem(id, err))
-	}
-	if !v.Equal && g.stable() { // I14; an unstable source may simply have gone on
-		if err := g.journal.MarkSuspect(point, "differs from the source's snapshot"); err != nil {
-			return fail(journalProblem(id, err))
-		}
-	}
 	var differing []replication.DiskID
 	for _, n := range req.result.Disks {
 		if disks := g.journal.Identity().Disks; int(n) < len(disks) {
 			differing = append(differing, disks[n].ID)
 		}
 	}
-	return point, v, differing, nil
+	return point, req.outcome, differing, nil
+}
+
+// verified notes the outcome of a verification, before the next cycle begins: one that starts from a suspect point compares.
+func (g *group) verified(req *verifyRequest) error {
+	req.outcome = replication.Verify{Time: time.Now().UTC(), Equal: req.result.Differs == 0, Differs: req.result.Differs}
+	if err := g.journal.MarkVerified(req.point, req.outcome); err != nil {
+		return journalProblem(g.id, err)
+	}
+	if req.outcome.Equal || !g.stable() { // an unstable source may simply have gone on
+		return nil
+	}
+	if err := g.journal.MarkSuspect(req.point, "differs from the source's snapshot"); err != nil { // I14
+		return journalProblem(g.id, err)
+	}
+	return nil
 }
 
 // withdraw takes back a request that is not being worked on yet.
@@ -119,6 +126,9 @@ func (g *group) verify(w *worker) {
 	})
 	g.revoke()
 	req.result = v
+	if err == nil {
+		err = g.verified(req)
+	}
 	req.done <- err
 }
 
