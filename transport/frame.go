@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"sync"
 
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the codec that everything but frames goes through
@@ -30,7 +31,7 @@ const (
 )
 
 // maxMessage bounds every message of both services: a frame at its largest.
-const maxMessage = block.MaxFramePayload + 1<<20
+const maxMessage = block.MaxFramePayload + 256<<10
 
 // wireFrame is message Frame without the copies that generated code would make: it is sent as a small header beside the payload buffer, and received into one
 // pooled buffer that the blocks' payloads point into.
@@ -66,6 +67,30 @@ type framePool struct{ frame *block.Frame }
 func (p framePool) Get(int) *[]byte { panic("transport: a frame's pool only takes back") }
 func (p framePool) Put(*[]byte)     { p.frame.Free() }
 
+// receivePool lends the buffers that frames are received into: large ones are kept, all of one size, so that none is made, or cleared, for each frame.
+type receivePool struct{}
+
+var receiveBuffers = sync.Pool{New: func() any { b := make([]byte, maxMessage); return &b }}
+
+// smallFrame is the length up to which a frame's buffer is not worth keeping.
+const smallFrame = 64 << 10
+
+func (receivePool) Get(n int) *[]byte {
+	if n <= smallFrame || n > maxMessage {
+		b := make([]byte, n)
+		return &b
+	}
+	b := receiveBuffers.Get().(*[]byte)
+	*b = (*b)[:n]
+	return b
+}
+
+func (receivePool) Put(b *[]byte) {
+	if cap(*b) == maxMessage {
+		receiveBuffers.Put(b)
+	}
+}
+
 func (f *wireFrame) marshal() (mem.BufferSlice, error) {
 	var head []byte
 	if f.open != nil {
@@ -85,13 +110,22 @@ func (f *wireFrame) marshal() (mem.BufferSlice, error) {
 		head = protowire.AppendTag(head, fieldFrameBlocks, protowire.BytesType)
 		head = protowire.AppendBytes(head, h)
 	}
-	if len(f.frame.Buf) == 0 {
+	parts, size := f.frame.Parts(), 0
+	for _, p := range parts {
+		size += len(p)
+	}
+	if size == 0 {
 		f.frame.Free()
 		return mem.BufferSlice{mem.SliceBuffer(head)}, nil
 	}
 	head = protowire.AppendTag(head, fieldFramePayload, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(len(f.frame.Buf)))
-	return mem.BufferSlice{mem.SliceBuffer(head), mem.NewBuffer(&f.frame.Buf, framePool{f.frame})}, nil
+	head = protowire.AppendVarint(head, uint64(size))
+	wire := mem.BufferSlice{mem.SliceBuffer(head)}
+	for _, p := range parts[:len(parts)-1] {
+		wire = append(wire, mem.SliceBuffer(p))
+	}
+	last := parts[len(parts)-1]
+	return append(wire, mem.NewBuffer(&last, framePool{f.frame})), nil // written last: with it, all is
 }
 
 func appendBlock(h []byte, b *block.Block) []byte {
@@ -128,8 +162,9 @@ func appendBlock(h []byte, b *block.Block) []byte {
 
 // unmarshal parses a frame from the peer: nothing in it is believed. The blocks are checked for form (block.Check does the rest, by disk size).
 func (f *wireFrame) unmarshal(data mem.BufferSlice) error {
-	buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	buf := data.MaterializeToBuffer(receivePool{})
 	b := buf.ReadOnlyData()
+	var payload []byte
 	f.open = nil
 	f.frame = &block.Frame{Done: buf.Free}
 	ok := false
@@ -176,10 +211,10 @@ func (f *wireFrame) unmarshal(data mem.BufferSlice) error {
 				f.frame.Blocks[len(f.frame.Blocks)-1].Payload = unplaced[:blk.size:blk.size]
 			}
 		case fieldFramePayload:
-			f.frame.Buf = v
+			payload = v
 		}
 	}
-	if err := place(f.frame); err != nil {
+	if err := place(f.frame, payload); err != nil {
 		return err
 	}
 	ok = true
@@ -190,12 +225,12 @@ func (f *wireFrame) unmarshal(data mem.BufferSlice) error {
 var unplaced [block.MaxPayload]byte
 
 // place points each block's payload at its bytes.
-func place(f *block.Frame) error {
-	rest := f.Buf
+func place(f *block.Frame, payload []byte) error {
+	rest := payload
 	for i := range f.Blocks {
 		n := len(f.Blocks[i].Payload)
 		if n > len(rest) {
-			return fmt.Errorf("frame: payload of %d bytes ends within block %d", len(f.Buf), i)
+			return fmt.Errorf("frame: payload of %d bytes ends within block %d", len(payload), i)
 		}
 		f.Blocks[i].Payload, rest = rest[:n:n], rest[n:]
 	}

@@ -11,7 +11,9 @@ import (
 
 // gatherCredentials put buffers between TLS and the socket. TLS reads and writes one record of 16 KiB at a time, each with system calls of its own; with
 // these, one call moves socketBuffer bytes. Measured on a full copy over loopback: see the commit.
-type gatherCredentials struct{ credentials.TransportCredentials }
+type gatherCredentials struct {
+	credentials.TransportCredentials
+}
 
 func (c gatherCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	under := newGatherConn(raw)

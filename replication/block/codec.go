@@ -32,30 +32,36 @@ type Encoder struct {
 // Encode appends the encoded raw bytes to dst and returns the result and the codec used: None when compressing would not save at least a sixteenth.
 // It takes 1 to MaxRaw bytes.
 func (e *Encoder) Encode(dst, raw []byte, level Level) ([]byte, Codec) {
+	dst, codec := e.compress(dst, raw, level)
+	if codec == None {
+		dst = append(dst, raw...)
+	}
+	return dst, codec
+}
+
+// compress is Encode, but for None, of which it appends nothing.
+func (e *Encoder) compress(dst, raw []byte, level Level) ([]byte, Codec) {
 	n := len(dst)
 	codec := None
 	switch level {
 	case LevelLZ4:
-		codec = LZ4
 		dst = grow(dst, lz4.CompressBlockBound(len(raw)))
 		m, err := e.lz4.CompressBlock(raw, dst[n:cap(dst)])
 		if err != nil || m == 0 {
-			return append(dst[:n], raw...), None
+			return dst[:n], None
 		}
-		dst = dst[:n+m]
+		codec, dst = LZ4, dst[:n+m]
 	case LevelS2:
 		codec = S2
 		dst = grow(dst, s2.MaxEncodedLen(len(raw)))
 		dst = dst[:n+len(s2.Encode(dst[n:n+s2.MaxEncodedLen(len(raw))], raw))]
 	case LevelZstd1:
-		codec = Zstd
-		dst = zstdFastest().EncodeAll(raw, dst)
+		codec, dst = Zstd, zstdFastest().EncodeAll(raw, dst)
 	case LevelZstd2:
-		codec = Zstd
-		dst = zstdDefault().EncodeAll(raw, dst)
+		codec, dst = Zstd, zstdDefault().EncodeAll(raw, dst)
 	}
-	if codec == None || len(dst)-n > len(raw)-len(raw)/minSaving {
-		return append(dst[:n], raw...), None
+	if len(dst)-n > len(raw)-len(raw)/minSaving {
+		return dst[:n], None
 	}
 	return dst, codec
 }

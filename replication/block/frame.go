@@ -1,6 +1,9 @@
 package block
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // MaxFrameRaw bounds the content of a frame, in raw bytes: one region.
 const MaxFrameRaw = 1 << 20
@@ -11,15 +14,23 @@ const MaxFrameBlocks = 256
 // MaxFramePayload bounds the payloads of a frame: what MaxFrameRaw may encode to at worst.
 const MaxFramePayload = MaxFrameRaw + MaxFrameRaw/64 + MaxFrameBlocks*64
 
-// Frame is a message of one or more blocks. Its payloads lie one after another in Buf, which the frame owns until Free.
+// Frame is a message of one or more blocks. It owns what their payloads lie in, until Free.
 type Frame struct {
 	Blocks []Block
-	Buf    []byte // the blocks' payloads, in order, without gaps
 	Done   func() // called once by Free; nil: nothing to give back
+
+	buf   []byte    // encoded payloads
+	parts [][]byte  // all payloads, in order, neighbours in memory as one
+	tail  *byte     // begin of the memory of buf, if the last part ends where buf does
+	held  []*Buffer // where payloads lie that were not encoded
 }
 
 // Free gives the frame's memory back. The blocks' payloads must not be used afterwards.
 func (f *Frame) Free() {
+	for _, b := range f.held {
+		b.Release()
+	}
+	f.held = nil
 	if done := f.Done; done != nil {
 		f.Done = nil
 		done()
@@ -34,19 +45,72 @@ func (f *Frame) Raw() (n int64) {
 	return n
 }
 
+// Parts returns the payloads of a frame made by Add, in order, in as few pieces as they lie in memory.
+func (f *Frame) Parts() [][]byte { return f.parts }
+
 var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, MaxFramePayload); return &b }}
 
 // NewFrame returns an empty frame with a pooled buffer of capacity MaxFramePayload.
 func NewFrame() *Frame {
 	p := frameBuffers.Get().(*[]byte)
-	return &Frame{Buf: (*p)[:0], Done: func() { frameBuffers.Put(p) }}
+	return &Frame{buf: (*p)[:0], Done: func() { frameBuffers.Put(p) }}
 }
 
-// Add encodes raw and appends it as a data block; it takes over b's Disk and Extents and fills in the rest.
-func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level) {
-	start := len(f.Buf)
+// Add encodes raw and appends it as a data block; it takes over b's Disk and Extents and fills in the rest. Where raw lies in owner (which may be nil) and does
+// not compress, it is not copied: the frame points at it, and holds owner.
+func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level, owner *Buffer) {
 	b.Kind, b.Raw, b.CRC = Data, len(raw), Checksum(raw)
-	f.Buf, b.Codec = e.Encode(f.Buf, raw, level)
-	b.Payload = f.Buf[start:len(f.Buf):len(f.Buf)]
+	start := len(f.buf)
+	f.buf, b.Codec = e.compress(f.buf, raw, level)
+	if b.Codec == None && owner != nil {
+		b.Payload = raw
+		f.parts, f.tail = append(f.parts, raw), nil
+		if n := len(f.held); n == 0 || f.held[n-1] != owner {
+			owner.retain()
+			f.held = append(f.held, owner)
+		}
+		f.Blocks = append(f.Blocks, b)
+		return
+	}
+	if b.Codec == None {
+		f.buf = append(f.buf, raw...)
+	}
+	b.Payload = f.buf[start:len(f.buf):len(f.buf)]
+	if n := len(f.parts); f.tail == &f.buf[0] { // not moved by growing
+		f.parts[n-1] = f.parts[n-1][:len(f.parts[n-1])+len(b.Payload)]
+	} else {
+		f.parts = append(f.parts, f.buf[start:])
+	}
+	f.tail = &f.buf[0]
 	f.Blocks = append(f.Blocks, b)
 }
+
+// Buffer is pooled memory of MaxFrameRaw bytes that its owner reads into and frames may point at.
+type Buffer struct {
+	Bytes []byte
+	refs  atomic.Int32
+}
+
+var buffers = sync.Pool{New: func() any { return &Buffer{Bytes: make([]byte, MaxFrameRaw)} }}
+
+// NewBuffer returns a buffer with any content, held by the caller.
+func NewBuffer() *Buffer {
+	b := buffers.Get().(*Buffer)
+	b.refs.Store(1)
+	return b
+}
+
+func (b *Buffer) retain() { b.refs.Add(1) }
+
+// Release lets go of the buffer.
+func (b *Buffer) Release() {
+	switch n := b.refs.Add(-1); {
+	case n == 0:
+		buffers.Put(b)
+	case n < 0:
+		panic("block: a buffer was released twice")
+	}
+}
+
+// Shared says whether others than the caller hold the buffer: it must not be written then.
+func (b *Buffer) Shared() bool { return b.refs.Load() > 1 }

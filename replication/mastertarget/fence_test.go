@@ -89,7 +89,7 @@ func stage(t *testing.T) (*Engine, *puppet) {
 
 func data(disk replication.DiskNo, off int64, b []byte) *block.Frame {
 	f := block.NewFrame()
-	f.Add(&block.Encoder{}, block.Block{Disk: disk, Extents: []replication.Extent{{Off: off, End: off + int64(len(b))}}}, b, block.Raw)
+	f.Add(&block.Encoder{}, block.Block{Disk: disk, Extents: []replication.Extent{{Off: off, End: off + int64(len(b))}}}, b, block.Raw, nil)
 	return f
 }
 

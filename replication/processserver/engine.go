@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"failback/replication"
 	"failback/replication/block"
@@ -62,6 +63,7 @@ func (c *Config) validate() error {
 type Engine struct {
 	cfg       Config
 	authority link.Authority
+	shipping  atomic.Int32 // shipments under way
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group

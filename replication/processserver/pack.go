@@ -5,11 +5,13 @@ import (
 	"failback/replication/block"
 )
 
-// packer gathers what one worker has to say into blocks and frames. Runs of at least a block are compressed where they lie; smaller ones are copied
+// packer gathers what one worker has to say into blocks and frames. Runs of at least a block are compressed, or pointed at, where they lie; smaller ones are copied
 // together, up to a block: scattered pages compress better so. Not safe for concurrent use.
 type packer struct {
 	out   func(*block.Frame) error // takes the frame over
 	level func() block.Level
+
+	region *block.Buffer // what the worker reads into: frames may point at it
 
 	enc     block.Encoder
 	frame   *block.Frame
@@ -78,7 +80,7 @@ func (p *packer) note(d *diskShip, kind block.Kind, e replication.Extent) error 
 		return nil
 	}
 	if n > 0 && b.Extents[n-1].End > e.Off || n == noteExtents { // blocks want rising extents
-		if err := p.add(*b, nil); err != nil {
+		if err := p.add(*b, nil, nil); err != nil {
 			return err
 		}
 		b.Extents = nil
@@ -91,7 +93,7 @@ func (p *packer) note(d *diskShip, kind block.Kind, e replication.Extent) error 
 func (p *packer) data(d *diskShip, e replication.Extent, b []byte) error {
 	for len(b) >= block.MaxRaw {
 		part := replication.Extent{Off: e.Off, End: e.Off + block.MaxRaw}
-		if err := p.add(block.Block{Disk: d.Disk.No, Extents: []replication.Extent{part}}, b[:block.MaxRaw]); err != nil {
+		if err := p.add(block.Block{Disk: d.Disk.No, Extents: []replication.Extent{part}}, b[:block.MaxRaw], p.region); err != nil {
 			return err
 		}
 		e.Off, b = part.End, b[block.MaxRaw:]
@@ -121,20 +123,21 @@ func (p *packer) addScrap(disk replication.DiskNo, s *scrap) error {
 	if len(s.raw) == 0 {
 		return nil
 	}
-	err := p.add(block.Block{Disk: disk, Extents: s.extents}, s.raw)
+	err := p.add(block.Block{Disk: disk, Extents: s.extents}, s.raw, nil)
 	s.extents, s.raw = nil, s.raw[:0]
 	return err
 }
 
-// add puts a block into the frame, and sends the frame when no further block of full size would fit. raw nil: a note.
-func (p *packer) add(b block.Block, raw []byte) error {
+// add puts a block into the frame, and sends the frame when no further block of full size would fit. raw nil: a note. Owner is
+// what raw lies in, where a frame may point at it.
+func (p *packer) add(b block.Block, raw []byte, owner *block.Buffer) error {
 	if p.frame == nil {
 		p.frame = block.NewFrame()
 	}
 	if raw == nil {
 		p.frame.Blocks = append(p.frame.Blocks, b)
 	} else {
-		p.frame.Add(&p.enc, b, raw, p.level())
+		p.frame.Add(&p.enc, b, raw, p.level(), owner)
 	}
 	if p.frame.Raw()+block.MaxRaw <= block.MaxFrameRaw && len(p.frame.Blocks) < block.MaxFrameBlocks {
 		return nil
@@ -153,7 +156,7 @@ func (p *packer) flush() error {
 	}
 	for _, b := range p.notes {
 		if len(b.Extents) > 0 {
-			if err := p.add(*b, nil); err != nil {
+			if err := p.add(*b, nil, nil); err != nil {
 				return err
 			}
 			b.Extents = nil

@@ -28,6 +28,9 @@ type shipment struct {
 	stable bool // the views do not change while they are read; where they may, nothing that was read earlier is believed
 	disks  []*diskShip
 
+	// A shipment that begins while others are under way has fewer of both, so that memory does not grow with the groups (I12).
+	workers, lanes int
+
 	jobs   chan job
 	frames chan *block.Frame
 	level  *ladder
@@ -61,8 +64,12 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	}
 	ship := &shipment{
 		engine: e, order: sh, fence: link.Fence{Session: s.Session, Point: sh.Point}, images: g.images, stable: c.Stable,
-		jobs: make(chan job), frames: make(chan *block.Frame, e.cfg.Lanes), level: newLadder(e.cfg.Level),
+		jobs: make(chan job), level: newLadder(e.cfg.Level),
 	}
+	n := int(e.shipping.Add(1)) // with this one
+	defer e.shipping.Add(-1)
+	ship.workers, ship.lanes = max(1, e.cfg.Workers/n), max(1, e.cfg.Lanes/n)
+	ship.frames = make(chan *block.Frame, ship.lanes)
 	defer ship.close()
 	if err := ship.open(ctx, s.Disks); err != nil {
 		return err
@@ -157,13 +164,13 @@ func (s *shipment) close() {
 // run moves everything through the stages, and returns when all lanes are flushed and the tables of the point are sealed.
 func (s *shipment) run(ctx context.Context) error {
 	stages, ctx := errgroup.WithContext(ctx)
-	for i := range s.engine.cfg.Lanes {
+	for i := range s.lanes {
 		stages.Go(func() error { return s.lane(ctx, uint32(i)) })
 	}
 	stages.Go(func() error {
 		defer close(s.frames)
 		workers, ctx := errgroup.WithContext(ctx)
-		for range s.engine.cfg.Workers {
+		for range s.workers {
 			workers.Go(func() error { return s.work(ctx) })
 		}
 		workers.Go(func() error {

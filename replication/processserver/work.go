@@ -21,16 +21,19 @@ var zeroPages [pagesPerRegion]replication.Hash
 // worker reads, hashes, decides and packs. It owns its buffers.
 type worker struct {
 	*shipment
-	buf   []byte // one region, or the extents of a job one after another
-	pages []replication.Hash
-	base  []replication.Hash
-	pack  packer
+	region *block.Buffer
+	buf    []byte // region's: one region of a disk, or the extents of a job one after another
+	pages  []replication.Hash
+	base   []replication.Hash
+	pack   packer
 }
 
 // work does jobs until there are none left, then sends what is packed.
 func (s *shipment) work(ctx context.Context) error {
-	w := &worker{shipment: s, buf: make([]byte, replication.Region), pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
+	w := &worker{shipment: s, pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
 	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: s.level.level}
+	w.fresh()
+	defer func() { w.region.Release() }()
 	for {
 		select {
 		case j, more := <-s.jobs:
@@ -45,6 +48,18 @@ func (s *shipment) work(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// fresh makes buf one that no frame points at.
+func (w *worker) fresh() {
+	if w.region != nil {
+		if !w.region.Shared() {
+			return
+		}
+		w.region.Release()
+	}
+	w.region = block.NewBuffer()
+	w.buf, w.pack.region = w.region.Bytes, w.region
 }
 
 // emit puts a frame before the lanes, and notes whether they were waiting for it or it for them.
@@ -82,6 +97,7 @@ func (w *worker) do(ctx context.Context, j job) error {
 
 // sendKnown sends extents that the source says have changed.
 func (w *worker) sendKnown(j job) error {
+	w.fresh()
 	buf := w.buf
 	for _, e := range j.extents {
 		b := buf[:e.Len()]
@@ -251,6 +267,7 @@ func (w *worker) hash(j job, mustRead bool) (read bool, err error) {
 				return false, err
 			}
 		}
+		w.fresh()
 		clear(w.buf)
 		return true, nil
 	}
@@ -305,6 +322,7 @@ func (w *worker) put(d *diskShip, off int64) error {
 
 // fill reads the job's region into buf.
 func (w *worker) fill(j job) error {
+	w.fresh()
 	return w.read(j.disk, w.buf[:j.region.Len()], j.region.Off)
 }
 
