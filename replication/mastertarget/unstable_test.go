@@ -492,3 +492,43 @@ func TestCycleAfterAPointThatDiffersCompares(t *testing.T) {
 		t.Errorf("got %+v, %v", points, err)
 	}
 }
+
+// talker is a process server that tells much of a verification.
+type talker struct {
+	link.Worker
+	told chan struct{}
+}
+
+func (w *talker) Verify(_ context.Context, _ link.Spec, _ replication.PointID, progress func([]replication.Ledger)) (link.Verified, error) {
+	for range 3 {
+		progress([]replication.Ledger{{}})
+	}
+	close(w.told)
+	return link.Verified{}, nil
+}
+
+func TestOperatorWhoDoesNotReadHoldsNoProcessServerUp(t *testing.T) {
+	d := newDevice(t)
+	d.bye()
+	w := &talker{d.worker, make(chan struct{})}
+	bye, err := d.master.Connected(link.Peer{Name: "ps"}, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bye()
+	reads := make(chan struct{})
+	answer := make(chan error, 1)
+	go func() {
+		_, _, _, err := d.master.Verify(context.Background(), "g", 1, func([]replication.Ledger) { <-reads })
+		answer <- err
+	}()
+	select {
+	case <-w.told:
+	case <-time.After(5 * time.Second):
+		t.Error("the process server waits for the operator")
+	}
+	close(reads)
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+}

@@ -11,12 +11,12 @@ import (
 
 // verifyRequest is an operator waiting for a verification.
 type verifyRequest struct {
-	ctx      context.Context
-	point    replication.PointID
-	progress func([]replication.Ledger)
-	result   link.Verified
-	outcome  replication.Verify
-	done     chan error // holds one
+	ctx     context.Context
+	point   replication.PointID
+	news    chan []replication.Ledger // holds the newest that has not been told
+	result  link.Verified
+	outcome replication.Verify
+	done    chan error // holds one
 }
 
 // Verify implements transport.Operations. It takes its turn between the group's cycles.
@@ -44,23 +44,29 @@ func (e *Engine) Verify(ctx context.Context, id replication.GroupID, point repli
 	if err := g.waitConnected(ctx); err != nil {
 		return fail(err)
 	}
-	req := &verifyRequest{ctx: ctx, point: point, progress: progress, done: make(chan error, 1)}
+	req := &verifyRequest{ctx: ctx, point: point, news: make(chan []replication.Ledger, 1), done: make(chan error, 1)}
 	g.mu.Lock()
 	g.requests.verify = append(g.requests.verify, req)
 	g.mu.Unlock()
 	g.wake()
-	select {
-	case err = <-req.done:
-	case <-ctx.Done():
-		if g.withdraw(req) {
-			return fail(context.Cause(ctx))
-		}
-		err = <-req.done // being worked on: it ends with ctx, and progress is not called after that
-	case <-g.ctx.Done(): // the loop may have ended before it saw the request
+	for told := true; told; {
+		told = false
 		select {
+		case l := <-req.news:
+			progress(l)
+			told = true
 		case err = <-req.done:
-		default:
-			err = errClosing
+		case <-ctx.Done():
+			if g.withdraw(req) {
+				return fail(context.Cause(ctx))
+			}
+			err = <-req.done // being worked on: it ends with ctx
+		case <-g.ctx.Done(): // the loop may have ended before it saw the request
+			select {
+			case err = <-req.done:
+			default:
+				err = errClosing
+			}
 		}
 	}
 	if err != nil {
@@ -88,6 +94,18 @@ func (g *group) verified(req *verifyRequest) error {
 		return journalProblem(g.id, err)
 	}
 	return nil
+}
+
+// tell takes the ledgers of a verification under way. It never waits for the operator, whose terminal may be held: behind it wait the reports of all groups.
+func (r *verifyRequest) tell(l []replication.Ledger) {
+	select {
+	case <-r.news:
+	default:
+	}
+	select {
+	case r.news <- l:
+	default:
+	}
 }
 
 // withdraw takes back a request that is not being worked on yet.
@@ -119,11 +137,7 @@ func (g *group) verify(w *worker) {
 	session := g.session
 	g.active, g.reading, g.through = true, req.point, nil
 	g.gate.Unlock()
-	v, err := w.Verify(ctx, g.spec(session), req.point, func(l []replication.Ledger) {
-		if ctx.Err() == nil {
-			req.progress(l)
-		}
-	})
+	v, err := w.Verify(ctx, g.spec(session), req.point, req.tell)
 	g.revoke()
 	req.result = v
 	if err == nil {
