@@ -11,6 +11,9 @@ const MaxFrameRaw = 1 << 20
 // MaxFrameBlocks bounds the blocks of a frame.
 const MaxFrameBlocks = 256
 
+// MaxFrameExtents bounds the extents of all blocks of a frame: a quarter of a megabyte of header, at worst.
+const MaxFrameExtents = 16 << 10
+
 // MaxFramePayload bounds the payloads of a frame: what MaxFrameRaw may encode to at worst.
 const MaxFramePayload = MaxFrameRaw + MaxFrameRaw/64 + MaxFrameBlocks*64
 

@@ -15,6 +15,7 @@ type packer struct {
 
 	enc     block.Encoder
 	frame   *block.Frame
+	extents int // in frame
 	scratch map[replication.DiskNo]*scrap
 	notes   map[note]*block.Block // zero and equal extents that are not in a frame yet
 }
@@ -139,11 +140,17 @@ func (p *packer) add(b block.Block, raw []byte, owner *block.Buffer) error {
 	} else {
 		p.frame.Add(&p.enc, b, raw, p.level(), owner)
 	}
-	if p.frame.Raw()+block.MaxRaw <= block.MaxFrameRaw && len(p.frame.Blocks) < block.MaxFrameBlocks {
+	p.extents += len(b.Extents)
+	if p.frame.Raw()+block.MaxRaw <= block.MaxFrameRaw && len(p.frame.Blocks) < block.MaxFrameBlocks && p.extents+noteExtents <= block.MaxFrameExtents {
 		return nil
 	}
+	return p.send()
+}
+
+// send sends the frame.
+func (p *packer) send() error {
 	f := p.frame
-	p.frame = nil
+	p.frame, p.extents = nil, 0
 	return p.out(f)
 }
 
@@ -165,9 +172,7 @@ func (p *packer) flush() error {
 	if p.frame == nil {
 		return nil
 	}
-	f := p.frame
-	p.frame = nil
-	return p.out(f)
+	return p.send()
 }
 
 // drop forgets all that is gathered.

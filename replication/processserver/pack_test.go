@@ -106,3 +106,28 @@ func TestPackerLosesNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestPackerBoundsTheExtentsOfAFrame(t *testing.T) {
+	d := &diskShip{}
+	frames := 0
+	p := packer{level: func() block.Level { return block.Raw }, out: func(f *block.Frame) error {
+		n := 0
+		for i := range f.Blocks {
+			n += len(f.Blocks[i].Extents)
+		}
+		if n > block.MaxFrameExtents {
+			t.Errorf("a frame of %d extents, at most %d", n, block.MaxFrameExtents)
+		}
+		frames++
+		f.Free()
+		return nil
+	}}
+	for i := range int64(3 * block.MaxFrameExtents) {
+		if err := p.equal(d, replication.Extent{Off: i * 2 * replication.Page, End: (i*2 + 1) * replication.Page}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.flush(); err != nil || frames < 3 {
+		t.Errorf("%d frames, %v", frames, err)
+	}
+}
