@@ -12,23 +12,32 @@ import (
 const splitBytes = 2047 << 20
 
 // Create makes a new disk of size bytes that reads as zeros, a positive multiple of 512, in any of the exported formats except
-// FormatDevice. All formats are created thin. It never opens what exists (os.ErrExist); files and directory are durable when it
+// FormatDevice. All formats are created thin, as ESXi does on NFS. It never opens what exists (os.ErrExist); files and directory are durable when it
 // returns; what it made is removed again when it fails half way. A VMDK's name ends in .vmdk, a raw file's does not.
 func Create(path string, f Format, size int64) error {
-	if err := create(path, f, size); err != nil {
+	if err := create(path, f, size, false); err != nil {
 		return fmt.Errorf("create %s disk of %d bytes: %w", f, size, err)
 	}
 	return nil
 }
 
-func create(path string, f Format, size int64) error {
+// CreateThick makes a disk of FormatVMFS as Create does, with all its space allocated: it can't run out of space later. The file system reserves the space and zeroes it
+// when it is first written, as with zeroedthick of ESXi; where it can't (NFS before 4.2) the zeros are written now, as with eagerzeroedthick, which takes its time.
+func CreateThick(path string, size int64) error {
+	if err := create(path, FormatVMFS, size, true); err != nil {
+		return fmt.Errorf("create thick %s disk of %d bytes: %w", FormatVMFS, size, err)
+	}
+	return nil
+}
+
+func create(path string, f Format, size int64, thick bool) error {
 	if size <= 0 || size%SectorSize != 0 || size > maxSectors*SectorSize {
 		return fmt.Errorf("%s: the size must be a positive multiple of %d", path, SectorSize)
 	}
 	if err := checkNewName(path, f); err != nil {
 		return err
 	}
-	files, err := filesOf(path, f, size)
+	files, err := filesOf(path, f, size, thick)
 	if err != nil {
 		return err
 	}
@@ -68,6 +77,7 @@ type newFile struct {
 	path    string
 	size    int64 // bytes; content is at its beginning
 	content []newContent
+	thick   bool // all space is allocated
 }
 
 type newContent struct {
@@ -92,6 +102,11 @@ func (n newFile) make() (err error) {
 	if err := f.Truncate(n.size); err != nil {
 		return fmt.Errorf("the file system cannot hold a file of %d bytes: %w", n.size, err)
 	}
+	if n.thick {
+		if err := allocate(f, n.size); err != nil {
+			return fmt.Errorf("allocate %d bytes for %s: %w", n.size, n.path, err)
+		}
+	}
 	for _, c := range n.content {
 		if _, err := f.WriteAt(c.b, c.at); err != nil {
 			return err
@@ -100,13 +115,23 @@ func (n newFile) make() (err error) {
 	return f.Sync()
 }
 
+// allocate gives f all the space it needs; it reads as zeros as before.
+func allocate(f *os.File, size int64) error {
+	err := reserve(f, size)
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	st := &osFile{f: f, name: f.Name()}
+	return st.writeZeros(0, size)
+}
+
 // filesOf lists what to create, the descriptor last: it makes a disk of the others.
-func filesOf(path string, f Format, size int64) ([]newFile, error) {
+func filesOf(path string, f Format, size int64, thick bool) ([]newFile, error) {
 	if f == FormatRaw {
 		return []newFile{{path: path, size: size}}, nil
 	}
 	id := NewContentID()
-	disk := newDisk{format: f, size: size, contentID: id, longID: newLongContentID(id), uuid: newUUID(), thin: f == FormatVMFS}
+	disk := newDisk{format: f, size: size, contentID: id, longID: newLongContentID(id), uuid: newUUID(), thin: f == FormatVMFS && !thick}
 	if f == FormatMonolithicSparse {
 		disk.extents = []extentLine{{access: "RW", sectors: size / SectorSize, kind: "SPARSE", file: filepath.Base(path)}}
 		file, err := newSparseFile(path, size, disk.text())
@@ -122,7 +147,7 @@ func filesOf(path string, f Format, size int64) ([]newFile, error) {
 		if disk.extents = append(disk.extents, e); len(disk.extents) > maxExtents {
 			return nil, fmt.Errorf("%s: more than %d extents; use a format without them", path, maxExtents)
 		}
-		file := newFile{path: filepath.Join(filepath.Dir(path), e.file), size: piece}
+		file := newFile{path: filepath.Join(filepath.Dir(path), e.file), size: piece, thick: thick}
 		if f == FormatTwoGbSparse {
 			var err error
 			if file, err = newSparseFile(file.path, piece, ""); err != nil {

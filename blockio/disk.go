@@ -71,6 +71,7 @@ type Description struct {
 	Path      string   // as it was given
 	Format    Format   // what it is, not what its name suggests
 	Size      int64    // bytes
+	Thin      bool     // space that was never written, or was zeroed, is taken by nothing, as far as what lies below can
 	UUID      string   // ddb.uuid as it is written, "" where there is none
 	ContentID uint32   // CID; 0 where the format has none
 	Device    uint64   // device number of the file that holds the (first) data; of the device itself for a block device

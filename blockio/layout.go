@@ -377,6 +377,7 @@ func openBeneath(dir, name string, write bool) (*os.File, error) {
 // describe fills in what follows from the pieces and the descriptor.
 func (l *layout) describe() {
 	d := &l.description
+	d.Thin = d.Format != FormatDevice && !l.thick()
 	for _, p := range l.pieces {
 		d.Size += p.size
 		if p.path != "" {

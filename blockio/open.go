@@ -194,8 +194,13 @@ func (l *layout) openStorage(p piece, write bool) (*osFile, error) {
 	if write {
 		forgetCached(st.f)
 	}
-	st.keepAllocated = l.descriptor != nil && l.description.Format == FormatVMFS && l.descriptor.key("ddb.thinProvisioned") != "1"
+	st.keepAllocated = l.thick()
 	return st, nil
+}
+
+// thick: zeroing does not give space back.
+func (l *layout) thick() bool {
+	return l.descriptor != nil && l.description.Format == FormatVMFS && l.descriptor.key("ddb.thinProvisioned") != "1"
 }
 
 // sameFile: what was opened is what was looked at.

@@ -102,6 +102,9 @@ func fallocate(f *os.File, mode uint32, off, n int64) error {
 	return unsupportedErrno(control(f, func(fd int) error { return unix.Fallocate(fd, mode, off, n) }))
 }
 
+// reserve allocates the first n bytes of a file. What was not written there reads as zeros.
+func reserve(f *os.File, n int64) error { return fallocate(f, 0, 0, n) }
+
 func blkZeroOut(f *os.File, off, n int64) error {
 	span := [2]uint64{uint64(off), uint64(n)}
 	return unsupportedErrno(control(f, func(fd int) error {

@@ -86,10 +86,19 @@ func (s *osFile) NextData(off, limit int64) (int64, int64, error) {
 		return 0, 0, fmt.Errorf("find data at or after offset %d: %w", off, err)
 	}
 	start, end = max(start, off), min(end, limit)
-	if start >= limit || start >= end {
-		return limit, limit, nil
+	if start >= limit || start >= end { // nothing but a hole, if the file is as long as it was: what is behind its end is none
+		return limit, limit, s.reaches(limit)
 	}
 	return start, end, nil
+}
+
+// reaches: the file was not cut since it was opened.
+func (s *osFile) reaches(limit int64) error {
+	size, err := s.Size()
+	if err == nil && size < limit {
+		err = corruptAt(s.name, size, "the file ends here, %d bytes before the end of what it should hold", limit-size)
+	}
+	return err
 }
 
 // Zero tries the cheap ways in turn, and writes zeros where none is supported. An error other than "not supported" is final:

@@ -50,6 +50,7 @@ type tool struct {
 	operator string
 	pki      string
 	json     bool
+	local    bool // the command works on this machine, without a master target
 }
 
 // run does what args say and returns the exit code.
@@ -62,7 +63,7 @@ func run(ctx context.Context, args []string, s streams, p pace) int {
 	if errors.Is(err, errQuiet) {
 		return settings.ExitFailed
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !t.local {
 		err = &replication.Problem{Code: transport.CodeCancelled, Message: "interrupted", Remedy: "what the master target was asked to do goes on there; see failback status"}
 	}
 	if t.json || slices.Contains(args, "--json") { // flags may not have been read yet
@@ -113,7 +114,7 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 	}
 	add("protect", t.checkCommand(), t.reprotectCommand(), t.statusCommand(), t.unprotectCommand())
 	add("points", t.pointsCommand(), t.cutCommand(), t.rewindCommand(), t.advanceCommand(), t.verifyCommand(), t.exportCommand())
-	add("tool", t.pkiCommand(), t.versionCommand())
+	add("tool", t.diskCommand(), t.pkiCommand(), t.versionCommand())
 	root.SetHelpCommandGroupID("tool")
 	root.SetCompletionCommandGroupID("tool")
 	return root
