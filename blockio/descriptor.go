@@ -27,6 +27,7 @@ type descriptor struct {
 	createType string
 	extents    []extentLine
 	keys       map[string]string // lower-case key → value without quotes
+	keyAt      map[string]int64  // lower-case key → offset of its line in the file
 }
 
 // extentLine is one line of the extent description.
@@ -53,7 +54,7 @@ func parseDescriptor(name string, b []byte, base int64) (*descriptor, error) {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
 	}
-	d := &descriptor{name: name, keys: map[string]string{}}
+	d := &descriptor{name: name, keys: map[string]string{}, keyAt: map[string]int64{}}
 	off := base
 	for _, line := range strings.SplitAfter(string(b), "\n") {
 		if line == "" {
@@ -94,7 +95,7 @@ func (d *descriptor) parseLine(line string, off int64) error {
 	if old, dup := d.keys[key]; dup && old != value && isVitalKey(key) {
 		return corruptAt(d.name, off, "key %s is %q here and %q above", key, clip(value), clip(old))
 	}
-	d.keys[key] = value
+	d.keys[key], d.keyAt[key] = value, off
 	return nil
 }
 
@@ -215,6 +216,11 @@ func (d *descriptor) sectors() int64 {
 }
 
 func (d *descriptor) key(name string) string { return d.keys[strings.ToLower(name)] }
+
+// isChild reports whether the disk is a snapshot of another one.
+func (d *descriptor) isChild() bool {
+	return d.parentID != noParent || d.key("parentFileNameHint") != ""
+}
 
 // bytes returns the text as it is now.
 func (d *descriptor) bytes() []byte { return []byte(strings.Join(d.lines, "")) }

@@ -34,6 +34,13 @@ type Disk interface {
 	Close() error
 }
 
+// Reader is a disk that was opened for reading.
+type Reader interface {
+	Disk
+	// Description tells what was opened. Notices may be added to it while reading: a redundant directory that had to stand in.
+	Description() Description
+}
+
 // Target is a disk that was opened for writing under an exclusive lock.
 type Target interface {
 	Disk
@@ -77,6 +84,7 @@ type Description struct {
 	Device    uint64   // device number of the file that holds the (first) data; of the device itself for a block device
 	Inode     uint64   // its inode number; 0 for a block device
 	Extents   []string // files that hold data, in the order of the disk
+	Parents   []string // descriptors of the disks that a snapshot was made on, the nearest first
 	Notices   []string // what an operator should know although it stops nothing
 	// TargetRefusal is empty when the disk may be a target; otherwise it tells why not, and what to do.
 	TargetRefusal string

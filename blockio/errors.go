@@ -26,8 +26,21 @@ var (
 	ErrNoContentID = errors.New("content id of this session is not set yet")
 )
 
+// Damage is one place at which a disk contradicts itself. It is an ErrCorrupt.
+type Damage struct {
+	File   string
+	Offset int64 // bytes into File
+	What   string
+}
+
+func (d *Damage) Error() string {
+	return fmt.Sprintf("%v: %s: offset %d: %s", ErrCorrupt, d.File, d.Offset, d.What)
+}
+
+func (d *Damage) Unwrap() error { return ErrCorrupt }
+
 func corruptAt(file string, off int64, format string, args ...any) error {
-	return fmt.Errorf("%w: %s: offset %d: %s", ErrCorrupt, file, off, fmt.Sprintf(format, args...))
+	return &Damage{File: file, Offset: off, What: fmt.Sprintf(format, args...)}
 }
 
 func unsupported(file, format string, args ...any) error {
@@ -44,9 +57,11 @@ func syncFailed(name string, err error) error {
 	return &syncError{fmt.Errorf("sync %s: %w", name, err)}
 }
 
+func isDamage(err error) bool { return errors.Is(err, ErrCorrupt) }
+
 // asFinding tells damage from what kept us from looking.
 func asFinding(err error) ([]error, error) {
-	if errors.Is(err, ErrCorrupt) {
+	if isDamage(err) {
 		return []error{err}, nil
 	}
 	return nil, fmt.Errorf("check disk: %w", err)

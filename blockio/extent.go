@@ -64,3 +64,25 @@ func (e zeroExtent) Zero(int64, int64) error { return nil }
 func (e zeroExtent) NextData(int64) (int64, int64, error) { return e.size, e.size, nil }
 
 func (e zeroExtent) Sync() error { return nil }
+
+// deniedExtent is one that nobody may look into. It may hold anything.
+type deniedExtent struct {
+	name string
+	size int64
+}
+
+func (e deniedExtent) ReadAt(_ []byte, off int64) (int, error) {
+	return 0, fmt.Errorf("%w: %s: offset %d of an extent that may not be accessed (NOACCESS)", ErrUnsupported, e.name, off)
+}
+
+func (e deniedExtent) WriteAt([]byte, int64) (int, error) {
+	return 0, fmt.Errorf("%w: %s: an extent that may not be accessed", ErrNotTarget, e.name)
+}
+
+func (e deniedExtent) Zero(int64, int64) error {
+	return fmt.Errorf("%w: %s: an extent that may not be accessed", ErrNotTarget, e.name)
+}
+
+func (e deniedExtent) NextData(off int64) (int64, int64, error) { return off, e.size, nil }
+
+func (e deniedExtent) Sync() error { return nil }

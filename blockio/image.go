@@ -19,6 +19,9 @@ type image struct {
 	files []storage // what the extents lie in, to be closed with the image; two may share one
 	write bool
 
+	parent *image       // under a snapshot that is open for reading; closed with it
+	cache  *readerCache // shared with the parents; nil while writing
+
 	// life is held for reading by every call, and for writing by Close.
 	life   sync.RWMutex
 	closed bool
@@ -230,6 +233,11 @@ func (m *image) Close() error {
 			err = fmt.Errorf("close %s: %w", m.name, cerr)
 		}
 	}
+	if m.parent != nil {
+		if cerr := m.parent.Close(); err == nil {
+			err = cerr
+		}
+	}
 	return err
 }
 
@@ -256,7 +264,11 @@ func (m *image) Description() Description {
 	defer m.ids.Unlock()
 	d := m.description
 	d.Extents = append([]string(nil), d.Extents...)
+	d.Parents = append([]string(nil), d.Parents...)
 	d.Notices = append([]string(nil), d.Notices...)
+	if m.cache != nil {
+		d.Notices = append(d.Notices, m.cache.noticed()...)
+	}
 	return d
 }
 

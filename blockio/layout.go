@@ -15,12 +15,14 @@ import (
 type layout struct {
 	description Description
 	path        string // with symbolic links resolved
+	info        os.FileInfo
 	text        []byte // the descriptor as it was read; nil for raw files and devices
 	descriptor  *descriptor
 	embedded    bool // the descriptor is inside the only extent
 	pieces      []piece
 	refusals    []refusal
-	unreadable  error // why OpenReader cannot read it, although it can be described
+	parent      *layout // what a snapshot was made on; nil where there is none, or unreadable tells why
+	unreadable  error   // why OpenReader cannot read it, although it can be described
 }
 
 // piece is one extent of a layout.
@@ -39,7 +41,13 @@ const (
 	pieceSparse pieceKind = 2
 	pieceZero   pieceKind = 3
 	pieceDevice pieceKind = 4
+	pieceCOWD   pieceKind = 5
+	pieceSE     pieceKind = 6
+	pieceDenied pieceKind = 7 // NOACCESS: nobody may look
 )
+
+// grained reports whether extents of this kind are made of grains, and so may leave something to a parent.
+func (k pieceKind) grained() bool { return k == pieceSparse || k == pieceCOWD || k == pieceSE }
 
 // refusal is a reason not to write.
 type refusal struct {
@@ -57,9 +65,22 @@ func (l *layout) notice(format string, args ...any) {
 	l.description.Notices = append(l.description.Notices, fmt.Sprintf(format, args...))
 }
 
-// examine reads what is at path. What is a VMDK is decided by the name: the first sector of a raw disk belongs to its guest,
-// which could write a descriptor there that names other files.
+// examine reads what is at path, follows its chain of parents, and judges it as a target.
 func examine(path string) (*layout, error) {
+	l, err := look(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.followChain(); err != nil && l.unreadable == nil {
+		l.unreadable = err
+	}
+	l.describe()
+	return l, l.applyRules()
+}
+
+// look reads what is at path. What is a VMDK is decided by the name: the first sector of a raw disk belongs to its guest,
+// which could write a descriptor there that names other files.
+func look(path string) (*layout, error) {
 	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
@@ -68,7 +89,7 @@ func examine(path string) (*layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &layout{path: resolved, description: Description{Path: path}}
+	l := &layout{path: resolved, info: info, description: Description{Path: path}}
 	switch {
 	case isBlockDevice(info):
 		err = l.examineDevice(info)
@@ -79,11 +100,7 @@ func examine(path string) (*layout, error) {
 	default:
 		l.examineRaw(info)
 	}
-	if err != nil {
-		return nil, err
-	}
-	l.describe()
-	return l, l.applyRules()
+	return l, err
 }
 
 // isFlatName reports whether the name is that of the data file of a flat VMDK.
@@ -142,28 +159,22 @@ func (l *layout) examineVMDK(info os.FileInfo) error {
 	}
 	switch {
 	case magic == sparseMagic:
-		return l.examineSparse(f, head, info)
+		return l.examineSparse(f, info)
 	case magic == sparseMagicUnfinished:
 		return corruptAt(l.path, 0, "the magic is in lower case: whatever wrote this image did not finish; make it again")
 	case magic == cowdMagic:
-		return unsupported(l.path, "the data file of a vmfsSparse snapshot")
+		return unsupported(l.path, "the data file of a vmfsSparse snapshot; name its descriptor instead")
 	case magic == seSparseMagic:
-		return unsupported(l.path, "the data file of a seSparse snapshot")
+		return unsupported(l.path, "the data file of a seSparse snapshot; name its descriptor instead")
 	case isDescriptor(head):
 		return l.examineDescriptor(f, info)
 	}
 	return corruptAt(l.path, 0, "neither a descriptor nor a sparse extent (% x…)", head[:min(n, 8)])
 }
 
-// The first bytes of what is only told apart.
-const (
-	cowdMagic     = 0x44574f43 // "COWD"
-	seSparseMagic = 0xcafebabe // the lower half
-)
-
 // examineSparse reads the descriptor inside of a sparse extent. The extent is this file, whatever name the descriptor gives it.
-func (l *layout) examineSparse(f *os.File, head []byte, info os.FileInfo) error {
-	h, err := decodeSparseHeader(l.path, head, info.Size())
+func (l *layout) examineSparse(f *os.File, info os.FileInfo) error {
+	h, err := readSparseHeader(f, l.path, info.Size())
 	if err != nil {
 		return err
 	}
@@ -178,14 +189,17 @@ func (l *layout) examineSparse(f *os.File, head []byte, info os.FileInfo) error 
 	if err != nil {
 		return err
 	}
-	if len(d.extents) != 1 || d.extents[0].kind != "SPARSE" || !strings.EqualFold(d.createType, string(FormatMonolithicSparse)) {
-		return unsupported(l.path, "createType %q with %d extents inside of a sparse extent", clip(d.createType), len(d.extents))
+	l.description.Format = FormatMonolithicSparse
+	if h.compressed() {
+		l.description.Format = formatStreamOptimized
+	}
+	if len(d.extents) != 1 || d.extents[0].kind != "SPARSE" || formatOf(d.createType) != l.description.Format {
+		return unsupported(l.path, "createType %q with %d extents inside of a %s extent", clip(d.createType), len(d.extents), l.description.Format)
 	}
 	if d.extents[0].sectors > h.capacity {
 		return corruptAt(l.path, 12, "the extent has %d sectors, the descriptor says %d", h.capacity, d.extents[0].sectors)
 	}
 	l.text, l.descriptor, l.embedded = b, d, true
-	l.description.Format = FormatMonolithicSparse
 	l.pieces = []piece{{kind: pieceSparse, path: l.path, size: d.sectors() * SectorSize, info: info}}
 	l.judgeAccess(d.extents[0])
 	l.judgeHeader(l.path, h)
@@ -194,12 +208,14 @@ func (l *layout) examineSparse(f *os.File, head []byte, info os.FileInfo) error 
 
 // judgeHeader notes what a sparse header says about the session before.
 func (l *layout) judgeHeader(path string, h sparseHeader) {
-	if h.unclean {
+	if h.unclean && !h.compressed() {
 		l.refusals = append(l.refusals, refusal{ours: true, reason: fmt.Sprintf("%s was not closed cleanly by whoever wrote it last; "+
 			"check it, and open it once with the product that wrote it", path)})
 		l.notice("%s is open for writing, or was not closed cleanly", path)
 	}
-	if h.version == 3 {
+	if h.compressed() {
+		l.refuse("%s is compressed (streamOptimized), and such an extent is written only once", path)
+	} else if h.version == 3 {
 		l.refuse("%s has sparse header version 3, of which only reading is known to be right", path)
 	}
 }
@@ -266,13 +282,19 @@ func (l *layout) addPiece(e extentLine) error {
 		p.kind = pieceFlat
 	case "SPARSE":
 		p.kind = pieceSparse
+	case "VMFSSPARSE":
+		p.kind = pieceCOWD
+	case "SESPARSE":
+		p.kind = pieceSE
 	default:
 		l.unreadable = unsupported(l.path, "extents of type %s", clip(e.kind))
 		l.refuse("extents of type %s are never written; consolidate or convert the disk to a flat one first", clip(e.kind))
 		return nil
 	}
 	if e.access == "NOACCESS" {
-		l.unreadable = unsupported(l.path, "the extent %q may not be accessed (NOACCESS)", clip(e.file))
+		p.kind = pieceDenied
+		l.notice("the extent %q may not be accessed (NOACCESS): reading there fails", clip(e.file))
+		l.pieces = append(l.pieces, p)
 		return nil
 	}
 	f, err := openBeneath(filepath.Dir(l.path), e.file, false)
@@ -284,8 +306,8 @@ func (l *layout) addPiece(e extentLine) error {
 	if p.info, err = f.Stat(); err != nil {
 		return err
 	}
-	if p.kind == pieceSparse {
-		err = l.checkSparsePiece(f, p)
+	if p.kind.grained() {
+		err = l.checkGrainedPiece(f, p)
 	} else {
 		err = l.checkFlatPiece(p)
 	}
@@ -317,20 +339,29 @@ func (l *layout) checkFlatPiece(p piece) error {
 	return nil
 }
 
-func (l *layout) checkSparsePiece(f *os.File, p piece) error {
-	head := make([]byte, sparseHeaderBytes)
-	n, err := f.ReadAt(head, 0)
-	if err != nil && err != io.EOF {
-		return fmt.Errorf("read %s: %w", p.path, err)
-	}
-	h, err := decodeSparseHeader(p.path, head[:n], p.info.Size())
+func (l *layout) checkGrainedPiece(f *os.File, p piece) error {
+	header, err := readGrainHeader(p.kind, f, p.path, p.info.Size())
 	if err != nil {
 		return err
 	}
-	if p.base != 0 || p.size > h.capacity*SectorSize {
-		return corruptAt(p.path, 12, "the extent has %d sectors, the descriptor wants %d from %d on", h.capacity, p.size/SectorSize, p.base/SectorSize)
+	capacity := header.shape().capacity
+	if p.base != 0 || p.size > capacity*SectorSize {
+		return corruptAt(p.path, 12, "the extent has %d sectors, the descriptor wants %d from %d on", capacity, p.size/SectorSize, p.base/SectorSize)
 	}
-	l.judgeHeader(p.path, h)
+	switch h := header.(type) {
+	case sparseHeader:
+		l.judgeHeader(p.path, h)
+	case cowdHeader:
+		if h.unclean {
+			l.notice("%s is open for writing, or was not closed cleanly", p.path)
+		}
+	case seSparseHeader:
+		replay, err := readSESparseVolatile(f, p.path, h)
+		if replay && l.unreadable == nil {
+			l.unreadable = unsupported(p.path, "a journal has to be replayed before it can be read; consolidate the snapshots on ESXi first")
+		}
+		return err
+	}
 	return nil
 }
 
@@ -386,6 +417,10 @@ func (l *layout) describe() {
 		if d.Device == 0 && p.info != nil {
 			d.Device, d.Inode = fileIdentity(p.info)
 		}
+	}
+	for p := l.parent; p != nil; p = p.parent {
+		d.Parents = append(d.Parents, p.path)
+		d.Notices = append(d.Notices, p.description.Notices...)
 	}
 	if l.descriptor == nil {
 		return

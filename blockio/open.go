@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Probe describes the disk at path. It only reads. An absent disk is os.ErrNotExist; a VMDK of which a file is missing is ErrCorrupt.
@@ -24,7 +25,7 @@ func Probe(path string) (Description, error) {
 // heldBy tells which file or device of the disk is in use now, "" when none is.
 func (l *layout) heldBy() string {
 	for _, p := range l.pieces {
-		if p.kind == pieceZero {
+		if p.path == "" {
 			continue
 		}
 		if p.kind == pieceDevice {
@@ -48,12 +49,12 @@ func (l *layout) heldBy() string {
 
 // OpenReader opens a disk for reading: raw files, devices, and the VMDK formats that doc.go lists. It takes no lock: whoever reads
 // a sparse disk while it is written sees it as it was some time ago, in parts.
-func OpenReader(path string) (Disk, error) {
+func OpenReader(path string) (Reader, error) {
 	l, err := examine(path)
 	if err != nil {
 		return nil, fmt.Errorf("open disk for reading: %w", err)
 	}
-	m, err := l.open(false)
+	m, err := l.openChain()
 	if err != nil {
 		return nil, fmt.Errorf("open disk for reading: %w", err)
 	}
@@ -80,7 +81,7 @@ func openTarget(path string, o TargetOptions) (*image, error) {
 	if err := before.refused(o); err != nil {
 		return nil, err
 	}
-	m, err := before.open(true)
+	m, err := before.open(nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -113,23 +114,51 @@ func (m *image) checkForWriting() error {
 	return nil
 }
 
-// abandon closes the files of an image that was never used.
+// abandon closes the files of an image that was never used, and of its parents.
 func (m *image) abandon() {
+	for at := m; at != nil; at = at.parent {
+		at.abandonFiles()
+	}
+}
+
+func (m *image) abandonFiles() {
 	for _, f := range m.files {
 		f.Close()
 	}
 }
 
-// open opens the files of l, locked where they are to be written.
-func (l *layout) open(write bool) (*image, error) {
+// openChain opens l for reading, and its parents.
+func (l *layout) openChain() (*image, error) {
+	var links []*layout
+	for at := l; at != nil; at = at.parent {
+		links = append(links, at)
+	}
+	cache := newReaderCache()
+	var m *image
+	for _, link := range slices.Backward(links) {
+		next, err := link.open(cache, m)
+		if err != nil {
+			if m != nil {
+				m.abandon()
+			}
+			return nil, err
+		}
+		m = next
+	}
+	return m, nil
+}
+
+// open opens the files of l: for reading with a cache to use, and on top of parent if there is one; for writing, under locks,
+// without a cache.
+func (l *layout) open(cache *readerCache, parent *image) (*image, error) {
 	if l.unreadable != nil {
 		return nil, l.unreadable
 	}
-	m := &image{name: l.description.Path, write: write, description: l.description}
+	m := &image{name: l.description.Path, write: cache == nil, description: l.description, cache: cache, parent: parent}
 	for _, p := range l.pieces {
-		e, err := l.openPiece(m, p, write)
+		e, err := l.openPiece(m, p)
 		if err != nil {
-			m.abandon()
+			m.abandonFiles()
 			return nil, err
 		}
 		m.add(p.size, e)
@@ -137,6 +166,7 @@ func (l *layout) open(write bool) (*image, error) {
 	switch {
 	case l.descriptor == nil:
 		m.mayWrite.Store(true)
+	case !m.write:
 	case l.embedded:
 		m.identity = &embeddedIdentity{d: l.descriptor, extent: m.parts[0].extent.(*sparseExtent)}
 	default:
@@ -145,24 +175,55 @@ func (l *layout) open(write bool) (*image, error) {
 	return m, nil
 }
 
-func (l *layout) openPiece(m *image, p piece, write bool) (extent, error) {
-	if p.kind == pieceZero {
+func (l *layout) openPiece(m *image, p piece) (extent, error) {
+	switch p.kind {
+	case pieceZero:
 		return zeroExtent{name: l.path, size: p.size}, nil
+	case pieceDenied:
+		return deniedExtent{name: l.path, size: p.size}, nil
 	}
 	for _, f := range m.files { // extents may lie in one file, which is locked once
 		if f.Name() == p.path {
 			return &flatExtent{st: f, base: p.base, size: p.size}, nil
 		}
 	}
-	st, err := l.openStorage(p, write)
+	st, err := l.openStorage(p, m.write)
 	if err != nil {
 		return nil, err
 	}
 	m.files = append(m.files, st)
-	if p.kind != pieceSparse {
+	switch {
+	case !p.kind.grained():
 		return &flatExtent{st: st, base: p.base, size: p.size}, nil
+	case m.write:
+		return openSparse(st)
 	}
-	return openSparse(st)
+	return m.openGrains(p, st)
+}
+
+// openGrains reads the header of an extent made of grains.
+func (m *image) openGrains(p piece, st *osFile) (*grainExtent, error) {
+	fileSize, err := st.Size()
+	if err != nil {
+		return nil, err
+	}
+	header, err := readGrainHeader(p.kind, st, p.path, fileSize)
+	if err != nil {
+		return nil, err
+	}
+	e := &grainExtent{size: p.size, cache: m.cache}
+	unclean := false
+	if h, ok := header.(sparseHeader); ok {
+		unclean = h.unclean
+		if h.compressed() {
+			e.stream = &h
+		}
+	}
+	e.file = newGrainFile(st, header, unclean)
+	if m.parent != nil {
+		e.parent, e.parentAt = m.parent, m.size
+	}
+	return e, nil
 }
 
 func (l *layout) openStorage(p piece, write bool) (*osFile, error) {

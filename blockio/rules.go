@@ -26,11 +26,8 @@ func (l *layout) applyRules() error {
 		return nil
 	}
 	if d := l.descriptor; d != nil {
-		if d.parentID != noParent || d.key("parentFileNameHint") != "" {
+		if d.isChild() {
 			l.refuse("it is a snapshot of another disk (%q); consolidate the snapshots first", clip(d.key("parentFileNameHint")))
-			if l.unreadable == nil {
-				l.unreadable = unsupported(l.path, "a disk with a parent (%q)", clip(d.key("parentFileNameHint")))
-			}
 		}
 		children, err := childrenOf(l.path, d.contentID)
 		if err != nil {

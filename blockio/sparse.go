@@ -49,6 +49,9 @@ func openSparse(st storage) (*sparseExtent, error) {
 	if err != nil {
 		return nil, err
 	}
+	if h.compressed() {
+		return nil, unsupported(st.Name(), "a compressed (streamOptimized) extent is written only once")
+	}
 	s := &sparseExtent{st: st, header: h, size: h.capacity * SectorSize, crashed: h.unclean, step: growStep, fileSize: fileSize}
 	s.nextFree = ceilDiv(max(fileSize, h.overhead*SectorSize), h.grainBytes()) * h.grain
 	if err := s.tables.load(st, h); err != nil {

@@ -15,8 +15,9 @@ const (
 	tableEntries  = 512                             // grain table entries in a table; the only number there is
 	tableBytes    = tableEntries * 4                //
 	tableSectors  = int64(tableBytes) / SectorSize  //
-	maxDirectory  = 4 << 20                         // grain directory entries: 128 TiB with grains of 64 KiB
+	maxDirectory  = 2 << 20                         // grain directory entries: 64 TiB with grains of 64 KiB
 	maxGrain      = 1 << 15                         // sectors
+	maxStream     = 1 << 12                         // sectors in a grain that is compressed
 	minGrain      = 8                               // sectors
 	newGrain      = 128                             // sectors in a grain of what we make
 	gdAtEnd       = 0xffffffffffffffff              // streamOptimized: the footer knows where the directory is
@@ -48,7 +49,11 @@ type sparseHeader struct {
 	directoryOffset  int64
 	overhead         int64
 	unclean          bool
+	atEnd            bool // the directory is where the footer says; see decodeFooter
 }
+
+// compressed reports whether this is a streamOptimized extent.
+func (h sparseHeader) compressed() bool { return h.flags&flagCompressed != 0 }
 
 // decodeSparseHeader reads and judges a header. fileSize bounds everything that it points to. Nothing is allocated from it.
 func decodeSparseHeader(name string, b []byte, fileSize int64) (sparseHeader, error) {
@@ -64,11 +69,17 @@ func decodeSparseHeader(name string, b []byte, fileSize int64) (sparseHeader, er
 	if h.version < 1 || h.version > 3 {
 		return h, unsupported(name, "sparse header version %d; 1 to 3 are known", h.version)
 	}
-	if h.flags&(flagCompressed|flagMarkers) != 0 || u64(56) == gdAtEnd || b[77]|b[78] != 0 {
-		return h, unsupported(name, "a compressed (streamOptimized) extent; convert it first")
-	}
-	if unknown := h.flags &^ 0xffff; unknown != 0 {
+	if unknown := h.flags &^ (0xffff | flagCompressed | flagMarkers); unknown != 0 {
 		return h, unsupported(name, "sparse header has unknown flags %08x that must not be ignored", unknown)
+	}
+	if h.flags&flagMarkers != 0 && !h.compressed() {
+		return h, corruptAt(name, 8, "flags %08x: markers without compression", h.flags)
+	}
+	if n := binary.LittleEndian.Uint16(b[77:]); n > compressionDeflate || (n == compressionDeflate) != h.compressed() {
+		return h, corruptAt(name, 77, "compression %d with flags %08x", n, h.flags)
+	}
+	if h.atEnd = u64(56) == gdAtEnd; h.atEnd && !h.compressed() {
+		return h, corruptAt(name, 56, "the grain directory is at the end, but there is no compression")
 	}
 	if h.flags&flagNewlines != 0 && !bytes.Equal(b[73:77], newlineCheck[:]) {
 		return h, corruptAt(name, 73, "line end check bytes are % x, want % x: the file was changed by a transfer in text mode", b[73:77], newlineCheck)
@@ -85,13 +96,17 @@ func decodeSparseHeader(name string, b []byte, fileSize int64) (sparseHeader, er
 	}
 	for _, f := range fields {
 		n := u64(f.at)
+		if f.at == 56 && h.atEnd || f.at == 48 && h.compressed() {
+			continue
+		}
 		if n > maxSectors {
 			return h, corruptAt(name, int64(f.at), "%d sectors, at most %d are believed", n, int64(maxSectors))
 		}
 		*f.out = int64(n)
 	}
-	if h.flags&flagRedundant == 0 {
+	if h.flags&flagRedundant == 0 || h.compressed() { // a stream's second directory is ignored: writers leave anything there
 		h.redundantOffset = 0
+		h.flags &^= flagRedundant
 	}
 	return h, h.validate(name, fileSize)
 }
@@ -104,8 +119,12 @@ func (h sparseHeader) validate(name string, fileSize int64) error {
 		}
 		return nil
 	}
-	if h.grain < minGrain || h.grain > maxGrain || h.grain&(h.grain-1) != 0 {
-		return corruptAt(name, 20, "grain of %d sectors, want a power of two from %d to %d", h.grain, minGrain, maxGrain)
+	largest := int64(maxGrain)
+	if h.compressed() {
+		largest = maxStream
+	}
+	if h.grain < minGrain || h.grain > largest || h.grain&(h.grain-1) != 0 {
+		return corruptAt(name, 20, "grain of %d sectors, want a power of two from %d to %d", h.grain, minGrain, largest)
 	}
 	if h.capacity == 0 {
 		return corruptAt(name, 12, "capacity is 0")
@@ -121,8 +140,10 @@ func (h sparseHeader) validate(name string, fileSize int64) error {
 			return err
 		}
 	}
-	if err := inFile(56, "grain directory", h.directoryOffset, h.directorySectors()); err != nil {
-		return err
+	if !h.atEnd {
+		if err := inFile(56, "grain directory", h.directoryOffset, h.directorySectors()); err != nil {
+			return err
+		}
 	}
 	if h.flags&flagRedundant != 0 {
 		if err := inFile(48, "redundant grain directory", h.redundantOffset, h.directorySectors()); err != nil {
@@ -139,7 +160,7 @@ func (h sparseHeader) validate(name string, fileSize int64) error {
 func (h sparseHeader) validateLayout(name string) error {
 	parts := h.metadata()
 	for i, a := range parts {
-		if a.start+a.n > h.overhead {
+		if a.start+a.n > h.overhead && !h.compressed() {
 			return corruptAt(name, 64, "overhead of %d sectors ends before the %s (%d+%d)", h.overhead, a.what, a.start, a.n)
 		}
 		for _, b := range parts[:i] {
@@ -158,7 +179,10 @@ type sparsePart struct {
 
 // metadata lists the parts whose place the header fixes.
 func (h sparseHeader) metadata() []sparsePart {
-	parts := []sparsePart{{"header", 0, 1}, {"grain directory", h.directoryOffset, h.directorySectors()}}
+	parts := []sparsePart{{"header", 0, 1}}
+	if !h.atEnd {
+		parts = append(parts, sparsePart{"grain directory", h.directoryOffset, h.directorySectors()})
+	}
 	if h.descriptorOffset != 0 {
 		parts = append(parts, sparsePart{"descriptor", h.descriptorOffset, h.descriptorSize})
 	}
@@ -184,6 +208,31 @@ func (h sparseHeader) tables() int64 { return ceilDiv(h.capacity, h.grain*tableE
 func (h sparseHeader) directorySectors() int64 { return ceilDiv(h.tables()*4, SectorSize) }
 
 func (h sparseHeader) grainBytes() int64 { return h.grain * SectorSize }
+
+// shape: a grain of a stream may lie anywhere, since its marker tells which one it is.
+func (h sparseHeader) shape() grainShape {
+	s := grainShape{capacity: h.capacity, grain: h.grain, perTable: tableEntries, entryBytes: 4, firstGrain: h.overhead,
+		directories: []int64{h.directoryOffset}}
+	if h.compressed() {
+		s.firstGrain = 1
+	}
+	if h.flags&flagRedundant != 0 {
+		s.directories = append(s.directories, h.redundantOffset)
+	}
+	return s
+}
+
+func (h sparseHeader) tableAt(entry uint64) (int64, string) { return int64(entry), "" }
+
+func (h sparseHeader) place(entry uint64) (grainPlace, string) {
+	switch {
+	case entry == 0:
+		return grainPlace{kind: grainAbsent}, ""
+	case entry == entryZero && h.flags&flagZeroGrains != 0:
+		return grainPlace{kind: grainZero}, ""
+	}
+	return grainPlace{kind: grainHeld, sector: int64(entry)}, ""
+}
 
 // encode writes the header of a new extent.
 func (h sparseHeader) encode() []byte {

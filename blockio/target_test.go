@@ -107,7 +107,7 @@ func TestTargetRules(t *testing.T) {
 		}, "streamOptimized", []error{blockio.ErrNotTarget}},
 		{"SESparse", blockio.FormatVMFS, func(t *testing.T, path string) {
 			edit(t, path, "VMFS ", "SESPARSE ")
-		}, "SESPARSE", []error{blockio.ErrNotTarget}},
+		}, "magic", []error{blockio.ErrCorrupt}},
 		{"AbsoluteExtent", blockio.FormatVMFS, func(t *testing.T, path string) { edit(t, path, "x-flat.vmdk", path) }, "leads out", []error{blockio.ErrNotTarget}},
 		{"ParentDirectoryExtent", blockio.FormatVMFS, func(t *testing.T, path string) { edit(t, path, "x-flat.vmdk", "../x-flat.vmdk") }, "leads out", []error{blockio.ErrNotTarget}},
 		{"ParentDirectoryInside", blockio.FormatVMFS, func(t *testing.T, path string) { edit(t, path, "x-flat.vmdk", "a/../x-flat.vmdk") }, "leads out", []error{blockio.ErrNotTarget}},
