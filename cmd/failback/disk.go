@@ -57,7 +57,7 @@ func diskProblem(path string, err error) error {
 	case errors.Is(err, blockio.ErrOutOfRange):
 		p.Code, p.Remedy = "disk-range", "failback disk info tells the size; a disk never grows"
 	case errors.Is(err, fs.ErrNotExist):
-		p.Code, p.Remedy = "disk-missing", "name a file that exists; failback disk create makes a new one"
+		p.Code, p.Remedy = "disk-missing", "name a file that exists, in a directory that exists; failback disk create makes a new one"
 	case errors.Is(err, fs.ErrExist):
 		p.Code, p.Remedy = "file-exists", "name a file that does not exist: nothing is ever overwritten"
 	case errors.Is(err, syscall.ENOSPC):
