@@ -284,6 +284,7 @@ type GroupSpec struct {
 	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	Session       uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"` // 0 where the order does not ship
 	Disks         []*SourceDisk          `protobuf:"bytes,4,rep,name=disks,proto3" json:"disks,omitempty"`
+	Instance      string                 `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"` // names this protection of the group: what a source holds of another one is of no use; empty with a probe
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -344,6 +345,13 @@ func (x *GroupSpec) GetDisks() []*SourceDisk {
 		return x.Disks
 	}
 	return nil
+}
+
+func (x *GroupSpec) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
 }
 
 type Order struct {
@@ -581,7 +589,8 @@ type CutOrder struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         *GroupSpec             `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
-	Base          uint64                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"` // 0: a baseline
+	Base          uint64                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`                                    // 0: a baseline
+	BaseSnapshot  string                 `protobuf:"bytes,4,opt,name=base_snapshot,json=baseSnapshot,proto3" json:"base_snapshot,omitempty"` // what the cut of base was called: another cut of that number is not the base (untracked)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -635,6 +644,13 @@ func (x *CutOrder) GetBase() uint64 {
 		return x.Base
 	}
 	return 0
+}
+
+func (x *CutOrder) GetBaseSnapshot() string {
+	if x != nil {
+		return x.BaseSnapshot
+	}
+	return ""
 }
 
 type ShipOrder struct {
@@ -2521,14 +2537,15 @@ const file_replication_proto_rawDesc = "" +
 	"\bsnapshot\x18\x04 \x01(\tR\bsnapshot\x12\x18\n" +
 	"\arelease\x18\x05 \x01(\tR\arelease\x12\x18\n" +
 	"\achanges\x18\x06 \x01(\tR\achanges\x12\x12\n" +
-	"\x04size\x18\a \x01(\x03R\x04size\"\x8a\x01\n" +
+	"\x04size\x18\a \x01(\x03R\x04size\"\xa6\x01\n" +
 	"\tGroupSpec\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12-\n" +
-	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.SourceDiskR\x05disks\"\xae\x03\n" +
+	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.SourceDiskR\x05disks\x12\x1a\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\xae\x03\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
 	"\awelcome\x18\x02 \x01(\v2\x14.failback.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -2542,11 +2559,12 @@ const file_replication_proto_rawDesc = "" +
 	"\x04what\":\n" +
 	"\n" +
 	"ProbeOrder\x12,\n" +
-	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"b\n" +
+	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"\x87\x01\n" +
 	"\bCutOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
-	"\x04base\x18\x03 \x01(\x04R\x04base\"\x93\x01\n" +
+	"\x04base\x18\x03 \x01(\x04R\x04base\x12#\n" +
+	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\x93\x01\n" +
 	"\tShipOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +

@@ -81,6 +81,7 @@ type Point struct {
 	Time     time.Time `json:"time"` // when the source was cut, by the process server's clock
 	Kind     Kind      `json:"kind"`
 	Chain    ChainHash `json:"chain"`
+	Snapshot string    `json:"snapshot"` // Cut.Snapshot: what the source calls the cut that it was made from
 	Bytes    int64     `json:"bytes"`    // bytes of the disks that its cycle changed
 	Stored   int64     `json:"stored"`   // bytes that its segment takes on the retention volume
 	Pinned   bool      `json:"pinned"`   // not dropped by policy

@@ -345,7 +345,7 @@ func (j *Journal) List(totals []replication.Total, k replication.Kind, verified 
 	if err := j.sealLeftovers(); err != nil {
 		return replication.Point{}, j.note(err)
 	}
-	r := pointRecord{Point: c.Point, Time: c.Cut.Time, Kind: k, Route: c.Route, Verify: verified}
+	r := pointRecord{Point: c.Point, Time: c.Cut.Time, Kind: k, Route: c.Route, Verify: verified, Snap: c.Cut.Snapshot}
 	if err := j.reckon(&r, totals); err != nil {
 		return replication.Point{}, err
 	}

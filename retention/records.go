@@ -80,6 +80,7 @@ type pointRecord struct {
 	Bytes  int64               `json:"bytes"`
 	Stored int64               `json:"stored"`
 	Verify *replication.Verify `json:"verified,omitempty"`
+	Snap   string              `json:"snapshot,omitempty"` // Cut.Snapshot
 	Disks  []diskRecord        `json:"disks"`
 	Files  []fileRecord        `json:"files"` // by rising generation, session, attempt and lane: a later one wins
 }

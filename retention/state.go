@@ -158,7 +158,7 @@ func (s *state) list(r record) error {
 	s.cycle = nil
 	s.records = append(s.records, x)
 	s.points = append(s.points, replication.Point{
-		ID: x.Point, Time: x.Time, Kind: x.Kind, Chain: r.chain.hash(), Bytes: x.Bytes, Stored: x.Stored, Verified: x.Verify,
+		ID: x.Point, Time: x.Time, Kind: x.Kind, Chain: r.chain.hash(), Snapshot: x.Snap, Bytes: x.Bytes, Stored: x.Stored, Verified: x.Verify,
 	})
 	if x.Route == replication.Through {
 		s.head = x.Point

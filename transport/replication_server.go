@@ -341,8 +341,8 @@ func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) ([]link.Probed, e
 	return out, nil
 }
 
-func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point, base replication.PointID) (link.Cut, error) {
-	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Cut{Cut: &failbackpb.CutOrder{Group: specToWire(s), Point: uint64(point), Base: uint64(base)}}}, nil)
+func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point replication.PointID, base link.Base) (link.Cut, error) {
+	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Cut{Cut: &failbackpb.CutOrder{Group: specToWire(s), Point: uint64(point), Base: uint64(base.Point), BaseSnapshot: base.Snapshot}}}, nil)
 	if err != nil {
 		return link.Cut{}, err
 	}

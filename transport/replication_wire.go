@@ -62,7 +62,7 @@ func extentsFromWire(v []uint64) ([]replication.Extent, error) {
 }
 
 func specToWire(s link.Spec) *failbackpb.GroupSpec {
-	g := &failbackpb.GroupSpec{Group: string(s.Session.Group), Generation: uint64(s.Session.Generation), Session: s.Session.ID}
+	g := &failbackpb.GroupSpec{Group: string(s.Session.Group), Generation: uint64(s.Session.Generation), Session: s.Session.ID, Instance: s.Instance}
 	for _, d := range s.Disks {
 		g.Disks = append(g.Disks, &failbackpb.SourceDisk{
 			No: uint32(d.Disk.No), Id: string(d.Disk.ID), Size: d.Disk.Size,
@@ -74,7 +74,7 @@ func specToWire(s link.Spec) *failbackpb.GroupSpec {
 
 // specFromWire checks the names, which become file names of the process server's state.
 func specFromWire(g *failbackpb.GroupSpec) (link.Spec, error) {
-	s := link.Spec{Session: replication.Session{Group: replication.GroupID(g.GetGroup()), Generation: replication.Generation(g.GetGeneration()), ID: g.GetSession()}}
+	s := link.Spec{Session: replication.Session{Group: replication.GroupID(g.GetGroup()), Generation: replication.Generation(g.GetGeneration()), ID: g.GetSession()}, Instance: g.GetInstance()}
 	if err := replication.ValidName(g.GetGroup()); err != nil {
 		return s, fmt.Errorf("group: %w", err)
 	}

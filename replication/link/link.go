@@ -24,8 +24,9 @@ type Source struct {
 
 // Spec names a group and a session in every order.
 type Spec struct {
-	Session replication.Session // ID 0 where the order does not ship
-	Disks   []Source
+	Session  replication.Session // ID 0 where the order does not ship
+	Instance string              // names this protection of the group: what a source holds of another one is of no use; "" with a probe
+	Disks    []Source
 }
 
 // Probed is what a process server found of one source.
@@ -49,6 +50,12 @@ type Verified struct {
 	Disks   []replication.DiskNo // that differ
 }
 
+// Base is the point that a cycle starts from. The zero Base is none: a baseline.
+type Base struct {
+	Point    replication.PointID
+	Snapshot string // Cut.Snapshot, when it was made
+}
+
 // Cut is a cut and, where it is not tracked, why.
 type Cut struct {
 	replication.Cut
@@ -67,8 +74,9 @@ const (
 type Worker interface {
 	// Probe looks at the sources: sizes, or why they can't be read.
 	Probe(ctx context.Context, s Spec) ([]Probed, error)
-	// Cut makes a point over all disks; the same point again gives the same cut as long as its views are stable.
-	Cut(ctx context.Context, s Spec, point, base replication.PointID) (Cut, error)
+	// Cut makes a point over all disks; the same point again gives the same cut as long as its views are stable. Changes since base are tracked only if
+	// the source still has the very cut that the master target listed as base (I10).
+	Cut(ctx context.Context, s Spec, point replication.PointID, base Base) (Cut, error)
 	// Ship sends what is not durable yet of a cut and finishes the cycle. It returns when the point is listed.
 	Ship(ctx context.Context, s Spec, sh Shipment, progress func([]replication.Ledger)) error
 	// Release lets go of every point but keep (I6).

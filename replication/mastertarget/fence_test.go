@@ -33,8 +33,8 @@ func (p *puppet) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
 	return []link.Probed{{Size: p.size, View: "reflink"}}, nil
 }
 
-func (p *puppet) Cut(_ context.Context, s link.Spec, point, base replication.PointID) (link.Cut, error) {
-	return link.Cut{Cut: replication.Cut{Time: time.Now(), Snapshot: fmt.Sprint(p.snapshot, point), Stable: true, Tracked: base != 0, Sizes: []int64{p.size}}}, nil
+func (p *puppet) Cut(_ context.Context, s link.Spec, point replication.PointID, base link.Base) (link.Cut, error) {
+	return link.Cut{Cut: replication.Cut{Time: time.Now(), Snapshot: fmt.Sprint(p.snapshot, point), Stable: true, Tracked: base.Point != 0, Sizes: []int64{p.size}}}, nil
 }
 
 func (p *puppet) Ship(ctx context.Context, s link.Spec, sh link.Shipment, _ func([]replication.Ledger)) error {

@@ -292,7 +292,10 @@ func (g *group) hold(on bool) error {
 
 // spec names the group in an order to its process server.
 func (g *group) spec(session uint64) link.Spec {
-	return specOf(g.plan, g.journal.Identity().Disks, replication.Session{Group: g.id, Generation: g.journal.Generation(), ID: session})
+	id := g.journal.Identity()
+	s := specOf(g.plan, id.Disks, replication.Session{Group: g.id, Generation: g.journal.Generation(), ID: session})
+	s.Instance = id.UUID
+	return s
 }
 
 func specOf(p *plan.Plan, sizes []replication.Disk, session replication.Session) link.Spec {

@@ -175,7 +175,7 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 		c = *open
 	}
 	g.become(g.settled(), nil, "the source to be cut")
-	cut, err := w.Cut(ctx, g.spec(0), c.Point, c.Base)
+	cut, err := w.Cut(ctx, g.spec(0), c.Point, link.Base{Point: c.Base, Snapshot: last.Snapshot})
 	if err != nil {
 		return c, false, err
 	}

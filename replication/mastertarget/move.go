@@ -2,6 +2,7 @@ package mastertarget
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -154,6 +155,7 @@ func (e *Engine) Move(ctx context.Context, id replication.GroupID, to replicatio
 		return 0, err
 	}
 	// The head is held before the disks move, and let go of before they go to the latest: a move that is cut off is finished in the same sense.
+	held, from := g.held(), g.journal.Head()
 	if err := g.hold(!advance || to != last.ID); err != nil {
 		release()
 		return 0, err
@@ -163,6 +165,9 @@ func (e *Engine) Move(ctx context.Context, id replication.GroupID, to replicatio
 	e.wg.Go(func() {
 		defer g.wg.Done()
 		err := g.moveTo(g.ctx, to)
+		if err != nil && g.journal.Unfinished() == nil && g.journal.Head() == from { // it never began
+			err = errors.Join(err, g.hold(held))
+		}
 		release()
 		g.wake()
 		done <- err

@@ -143,6 +143,10 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 		g.images.Close()
 		g.images = nil
 	}
+	if err := e.renew(s, specs); err != nil {
+		g.mu.Unlock()
+		return nil, err
+	}
 	images, err := source.Open(filepath.Join(e.cfg.Dir, string(s.Session.Group)), s.Session.Group, specs, e.cfg.Log.With("group", s.Session.Group))
 	if err != nil {
 		g.mu.Unlock()
@@ -173,18 +177,22 @@ func (e *Engine) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
 }
 
 // Cut implements link.Worker.
-func (e *Engine) Cut(ctx context.Context, s link.Spec, point, base replication.PointID) (link.Cut, error) {
+func (e *Engine) Cut(ctx context.Context, s link.Spec, point replication.PointID, base link.Base) (link.Cut, error) {
 	g, err := e.open(s)
 	if err != nil {
 		return link.Cut{}, err
 	}
 	defer g.mu.Unlock()
-	c, err := g.images.Cut(ctx, point, base)
+	c, err := g.images.Cut(ctx, point, base.Point)
 	if err != nil {
 		return link.Cut{}, sourceProblem(fmt.Sprintf("cut point %d of group %s", point, s.Session.Group), err)
 	}
-	e.cfg.Log.Info("cut", "group", s.Session.Group, "point", point, "base", base, "stable", c.Stable, "tracked", c.Tracked)
-	return link.Cut{Cut: c, UntrackedWhy: g.images.Untracked(point)}, nil
+	why := g.images.Untracked(point)
+	if held, ok := g.images.Held(base.Point); c.Tracked && (!ok || held.Snapshot != base.Snapshot) {
+		c.Tracked, why = false, fmt.Sprintf("the cut of point %d that is held here is not the one that was listed", base.Point)
+	}
+	e.cfg.Log.Info("cut", "group", s.Session.Group, "point", point, "base", base.Point, "stable", c.Stable, "tracked", c.Tracked)
+	return link.Cut{Cut: c, UntrackedWhy: why}, nil
 }
 
 // Release implements link.Worker.
@@ -200,8 +208,12 @@ func (e *Engine) Release(ctx context.Context, s link.Spec, keep replication.Poin
 	return nil
 }
 
-// Forget implements link.Worker.
+// Forget implements link.Worker. A protection that another has taken the place of is forgotten already.
 func (e *Engine) Forget(ctx context.Context, s link.Spec) error {
+	was, err := e.instance(s.Session.Group)
+	if err != nil || s.Instance != "" && was != s.Instance {
+		return err
+	}
 	g, err := e.open(s)
 	if err != nil {
 		return err
@@ -212,7 +224,7 @@ func (e *Engine) Forget(ctx context.Context, s link.Spec) error {
 	}
 	g.images, g.specs = nil, nil
 	e.cfg.Log.Info("forgot", "group", s.Session.Group)
-	return nil
+	return e.setInstance(s.Session.Group, "")
 }
 
 // sourceProblem tells an error of the sources in the operator's words.
