@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +31,7 @@ func (d *disk) name() string { return d.machine + "/" + d.id }
 
 const mib = 1 << 20
 
-// disks lists what comes home.
+// choose lists what comes home.
 func (d *demo) choose() {
 	if len(d.config.disks) == 0 {
 		d.disks = []*disk{
@@ -83,9 +82,9 @@ func (d *demo) space() error {
 	return nil
 }
 
-// make makes the sources.
+// makeDisks makes the sources.
 func (d *demo) makeDisks(ctx context.Context) error {
-	trees := []string{"/usr/share", filepath.Join(runtime.GOROOT(), "src"), "/usr/lib"}
+	trees := []string{"/usr/share", "/usr/lib", "/usr/lib"}
 	if out, err := command(ctx, "go", "env", "GOROOT"); err == nil {
 		trees[1] = filepath.Join(out, "src")
 	}
