@@ -64,9 +64,11 @@ func (f *grainFile) check() (*grainCheck, error) {
 	c := &grainCheck{file: f, fileSize: fileSize, end: f.firstGrain, from: math.MaxInt64, step: 1 << 30,
 		tables: make([]int64, 0, f.tables()*int64(len(f.directories)))} // 32 MiB at most, touched as it is used
 	for n := int64(0); n < f.tables() && !c.full; n++ {
-		if empty, err := c.skipAbsent(n); err != nil {
+		absent, err := f.absent(n)
+		if err != nil {
 			return nil, err
-		} else if n += empty; n >= f.tables() {
+		}
+		if n += absent; n >= f.tables() {
 			break
 		}
 		if err := c.checkTable(n); err != nil {
@@ -80,23 +82,6 @@ func (f *grainFile) check() (*grainCheck, error) {
 		}
 	}
 	return c, nil
-}
-
-// skipAbsent counts the tables from n on that no directory knows.
-func (c *grainCheck) skipAbsent(n int64) (int64, error) {
-	f := c.file
-	count := min(f.tables()-n, scanBytes/f.entryBytes)
-	for d := range f.directories {
-		if count == 0 {
-			break
-		}
-		b := make([]byte, min(count, 512)*f.entryBytes)
-		if err := readFull(f.st, b, f.entryAt(d, n)); err != nil {
-			return 0, err
-		}
-		count = leadingZeros(b) / f.entryBytes
-	}
-	return count, nil
 }
 
 // checkTable looks at table n of each directory, and notes its place and those of its grains. The error is one of reading.

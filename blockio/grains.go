@@ -218,13 +218,34 @@ func (f *grainFile) choose(n int64) (t tableCopy, notice string, err error) {
 	case firstErr != nil && secondErr != nil:
 		return first, "", firstErr
 	case firstErr != nil:
+		if !f.standsIn(n, second, first, fileSize) {
+			return first, "", firstErr
+		}
 		return second, fmt.Sprintf("the redundant grain directory is in use: %v", firstErr), nil
 	case secondErr != nil:
+		if !f.standsIn(n, first, second, fileSize) {
+			return second, "", secondErr
+		}
 		return first, fmt.Sprintf("the redundant grain directory is damaged: %v", secondErr), nil
 	case first.same(second) || f.unclean:
 		return first, "", nil
 	}
 	return first, "", f.disagreement(n, first, second)
+}
+
+// standsIn reports whether a table that is sound can be believed without its copy, which is not. One without grains cannot, since
+// what was erased looks like that; nor one that lacks a grain which the copy has.
+func (f *grainFile) standsIn(n int64, sound, unsound tableCopy, fileSize int64) bool {
+	some := false
+	for i, entry := range sound.entries {
+		if entry != 0 {
+			some = true
+		} else if g := n*f.perTable + int64(i); unsound.entry(int64(i)) != 0 && g*f.grain < f.capacity &&
+			f.judgeEntry(g, unsound.entry(int64(i)), 0, fileSize) == nil {
+			return false
+		}
+	}
+	return some
 }
 
 func (f *grainFile) disagreement(n int64, first, second tableCopy) error {
@@ -246,40 +267,59 @@ const scanBytes = 256 << 10
 // empty tells how many tables from n on have no grains, as far as one read of each directory and its tables tells: it makes the
 // scan of a disk that is large and empty quick. 0 says nothing.
 func (f *grainFile) empty(n int64) (int64, error) {
+	if count, err := f.absent(n); count > 0 || err != nil {
+		return count, err
+	}
 	fileSize, err := f.st.Size()
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("size of %s: %w", f.st.Name(), err)
 	}
-	count := min(f.tables()-n, scanBytes/f.entryBytes)
+	count := min(f.tables()-n, scanBytes/f.tableBytes())
 	for d := range f.directories {
-		b := make([]byte, count*f.entryBytes)
-		if err := readFull(f.st, b, f.entryAt(d, n)); err != nil {
-			return 0, fmt.Errorf("read grain directory: %w", err)
-		}
-		if count, err = f.emptyIn(b, d, n, fileSize); count == 0 || err != nil {
+		if count, err = f.emptyIn(d, n, count, fileSize); count == 0 || err != nil {
 			return 0, err
 		}
 	}
 	return count, nil
 }
 
-// emptyIn counts in the entries b that directory d has from table n on.
-func (f *grainFile) emptyIn(b []byte, d int, n, fileSize int64) (int64, error) {
-	if zeros := leadingZeros(b) / f.entryBytes; zeros > 0 {
-		return zeros, nil
-	}
-	entries := f.decode(b[:min(int64(len(b)), scanBytes/f.tableBytes()*f.entryBytes)])
-	start, err := f.findIn(entries[0], d, n, fileSize)
-	if err != nil {
-		return 0, nil // whoever reads the table finds it
-	}
-	count := int64(1)
-	for count < int64(len(entries)) {
-		next, err := f.findIn(entries[count], d, n+count, fileSize)
-		if err != nil || next != start+count*f.tableBytes()/SectorSize {
+// absent counts the tables from n on that no directory knows: a few entries are read first, and many only where those are 0.
+func (f *grainFile) absent(n int64) (int64, error) {
+	count := int64(0)
+	for _, most := range []int64{SectorSize / f.entryBytes, scanBytes / f.entryBytes} {
+		count = min(f.tables()-n, most)
+		for d := range f.directories {
+			b := make([]byte, count*f.entryBytes)
+			if err := readFull(f.st, b, f.entryAt(d, n)); err != nil {
+				return 0, fmt.Errorf("read grain directory: %w", err)
+			}
+			if count = leadingZeros(b) / f.entryBytes; count == 0 {
+				return 0, nil
+			}
+		}
+		if count < SectorSize/f.entryBytes {
 			break
 		}
-		count++
+	}
+	return count, nil
+}
+
+// emptyIn counts up to count of the tables that directory d has from number n on: those that lie one behind the other, and are empty.
+func (f *grainFile) emptyIn(d int, n, count, fileSize int64) (int64, error) {
+	b := make([]byte, count*f.entryBytes)
+	if err := readFull(f.st, b, f.entryAt(d, n)); err != nil {
+		return 0, fmt.Errorf("read grain directory: %w", err)
+	}
+	start := int64(0)
+	for i, entry := range f.decode(b) {
+		at, err := f.findIn(entry, d, n+int64(i), fileSize)
+		if i == 0 {
+			start = at
+		}
+		if err != nil || start == 0 || at != start+int64(i)*f.tableBytes()/SectorSize {
+			count = int64(i) // whoever reads that table finds out
+			break
+		}
 	}
 	tables := make([]byte, count*f.tableBytes())
 	if err := readFull(f.st, tables, start*SectorSize); err != nil {
