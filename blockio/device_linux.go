@@ -90,6 +90,38 @@ func deviceByUUID(dir, uuid string) (string, error) {
 	return found, nil
 }
 
+// uuidOfDevice is the ddb.uuid of the VMDK that is attached as the device at path, without its blanks and dash, "" where the machine does not show it. It is the
+// other way round from DeviceByUUID.
+func uuidOfDevice(dir, path string) string {
+	for _, prefix := range []string{"wwn-0x", "scsi-3"} {
+		links, _ := filepath.Glob(filepath.Join(dir, prefix+"*")) // the pattern is a good one
+		for _, link := range links {
+			serial := SerialOfUUID(strings.TrimPrefix(filepath.Base(link), prefix)) // not that of a partition, which has a suffix
+			if to, err := filepath.EvalSymlinks(link); err == nil && to == path && serial != "" {
+				return serial
+			}
+		}
+	}
+	return ""
+}
+
+// wholeDevice is the number of the device that the partition with the number device is on, 0 when it is none.
+func wholeDevice(device uint64) uint64 {
+	at, err := filepath.EvalSymlinks(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(device), unix.Minor(device)))
+	if err != nil {
+		return 0
+	}
+	if _, err := os.Stat(filepath.Join(at, "partition")); err != nil {
+		return 0
+	}
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(at), "dev"))
+	var major, minor uint32
+	if _, serr := fmt.Sscanf(string(b), "%d:%d", &major, &minor); err != nil || serr != nil {
+		return 0
+	}
+	return unix.Mkdev(major, minor)
+}
+
 // loopFiles maps the files that are attached to loop devices to those devices. Writes to both would destroy each other.
 func loopFiles() map[string]string {
 	attached := map[string]string{}

@@ -1,6 +1,7 @@
 package blockio
 
 import (
+	"context"
 	"io"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,8 @@ type Target interface {
 	// which fail before it on formats that have a content id. Change tracking is dropped with it, since it would not see our
 	// writes. The caller has recorded id beforehand (I8). On raw files and devices it does nothing.
 	SetContentID(id uint32) error
+	// Fingerprint samples the disk as it stands, after a Sync: see there what it is good for. It is "" on disks with a content id.
+	Fingerprint(ctx context.Context) (Fingerprint, error)
 }
 
 // Format names a kind of disk. The values are stable: they stand in plans and in the output of tools.
@@ -79,7 +82,7 @@ type Description struct {
 	Format    Format   // what it is, not what its name suggests
 	Size      int64    // bytes
 	Thin      bool     // space that was never written, or was zeroed, is taken by nothing, as far as what lies below can
-	UUID      string   // ddb.uuid as it is written, "" where there is none
+	UUID      string   // ddb.uuid as it is written, "" where there is none; of a device, what the machine shows of it
 	ContentID uint32   // CID; 0 where the format has none
 	Device    uint64   // device number of the file that holds the (first) data; of the device itself for a block device
 	Inode     uint64   // its inode number; 0 for a block device

@@ -129,7 +129,7 @@ func (l *layout) examineDevice(info os.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	l.description.Format = FormatDevice
+	l.description.Format, l.description.UUID = FormatDevice, uuidOfDevice("/dev/disk/by-id", l.path)
 	l.pieces = []piece{{kind: pieceDevice, path: l.path, size: size, info: info}}
 	if size == 0 {
 		l.refuse("the device has no size; is there a medium in it?")

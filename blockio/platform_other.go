@@ -43,6 +43,10 @@ func deviceReadOnly(*os.File) bool { return false }
 // DeviceByUUID finds no devices on this system.
 func DeviceByUUID(string) (string, error) { return "", errNoDevices }
 
+func uuidOfDevice(dir, path string) string { return "" }
+
+func wholeDevice(uint64) uint64 { return 0 }
+
 func loopFiles() map[string]string { return nil }
 
 func copyOwner(f *os.File, of fs.FileInfo) error { return nil }

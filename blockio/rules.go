@@ -66,19 +66,52 @@ func (l *layout) applyLockRules() error {
 				"or replicate to that device", f, device)})
 		}
 	}
-	entries, err := os.ReadDir(filepath.Dir(l.path))
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		inode, ok := inodeOfLockName(e.Name())
-		held := ok && inodes[inode] || slices.ContainsFunc(files, func(f string) bool { return e.Name() == filepath.Base(f)+".lck" })
-		if held {
-			l.refusals = append(l.refusals, refusal{cause: ErrInUse, reason: fmt.Sprintf("the lock %s says that a host has it open; "+
-				"power the machine off, or remove the lock if no host holds it", filepath.Join(filepath.Dir(l.path), e.Name()))})
+	return l.applyLockFiles(files, inodes)
+}
+
+// applyLockFiles looks for lock files beside each of the files.
+func (l *layout) applyLockFiles(files []string, inodes map[uint64]bool) error {
+	var seen []string
+	for _, f := range files {
+		dir := filepath.Dir(f)
+		if slices.Contains(seen, dir) {
+			continue
+		}
+		seen = append(seen, dir)
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			inode, ok := inodeOfLockName(e.Name())
+			held := ok && inodes[inode] || slices.ContainsFunc(files, func(f string) bool { return e.Name() == filepath.Base(f)+".lck" })
+			if held {
+				l.refusals = append(l.refusals, refusal{cause: ErrInUse, reason: fmt.Sprintf("the lock %s says that %s has it open; "+
+					"power the machine off, or remove the lock if no host holds it", filepath.Join(dir, e.Name()), lockHolder(filepath.Join(dir, e.Name())))})
+			}
 		}
 	}
 	return nil
+}
+
+// lockHolder names the host that made an NFS lock, as far as the file tells: its name is at a fixed place, in plain text.
+func lockHolder(path string) string {
+	const at = 0x14
+	b := make([]byte, 64)
+	f, err := os.Open(path)
+	if err != nil {
+		return "a host"
+	}
+	defer f.Close()
+	n, _ := f.ReadAt(b, at) // a directory, or a lock of another kind, has none
+	end := 0
+	for end < n && (b[end] >= '0' && b[end] <= '9' || b[end]|0x20 >= 'a' && b[end]|0x20 <= 'z' || b[end] == '.' || b[end] == '-') {
+		end++
+	}
+	if end < 2 {
+		return "a host"
+	}
+	return "host " + string(b[:end])
 }
 
 // inodeOfLockName reads the file number out of the name of an NFS lock of ESXi: .lck- and 8 bytes, little-endian, in hexadecimal.

@@ -37,6 +37,9 @@ type osFile struct {
 
 func (s *osFile) Name() string { return s.name }
 
+// osFile is how the file under a storage of any kind is found.
+func (s *osFile) osFile() *osFile { return s }
+
 func (s *osFile) Size() (int64, error) {
 	if s.device {
 		return deviceSize(s.f)
