@@ -244,12 +244,12 @@ func (a *arrival) Flush() (err error) {
 	return nil
 }
 
-// Close implements link.Lane: what arrived is kept.
+// Close implements link.Lane: what arrived is kept. The lane stays known until then: the next session, which asks at once what is durable, waits for it.
 func (a *arrival) Close() {
+	a.end()
 	a.group.mu.Lock()
 	delete(a.group.lanes, a)
 	a.group.mu.Unlock()
-	a.end()
 }
 
 // end closes the lane's part of the journal, with what arrived. A call that comes second waits for the first.
