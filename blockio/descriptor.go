@@ -26,6 +26,7 @@ type descriptor struct {
 	parentID   uint32
 	createType string
 	extents    []extentLine
+	extentAt   []int64           // offset of each extent's line in the file
 	keys       map[string]string // lower-case key → value without quotes
 	keyAt      map[string]int64  // lower-case key → offset of its line in the file
 }
@@ -85,7 +86,7 @@ func (d *descriptor) parseLine(line string, off int64) error {
 		if err != nil {
 			return corruptAt(d.name, off, "extent line %q: %v", clip(text), err)
 		}
-		d.extents = append(d.extents, e)
+		d.extents, d.extentAt = append(d.extents, e), append(d.extentAt, off)
 		return nil
 	}
 	key, value, ok := splitKey(text)

@@ -234,8 +234,8 @@ func (l *layout) examineDescriptor(f *os.File, info os.FileInfo) error {
 	}
 	l.text, l.descriptor = b, d
 	l.description.Format = formatOf(d.createType)
-	for _, e := range d.extents {
-		if err := l.addPiece(e); err != nil {
+	for i, e := range d.extents {
+		if err := l.addPiece(e, d.extentAt[i]); err != nil {
 			return err
 		}
 		if l.unreadable != nil {
@@ -268,8 +268,8 @@ func formatOf(createType string) Format {
 	return Format(createType)
 }
 
-// addPiece finds the file of an extent and checks that it can hold what the line says.
-func (l *layout) addPiece(e extentLine) error {
+// addPiece finds the file of an extent, whose line is at that offset, and checks that it can hold what the line says.
+func (l *layout) addPiece(e extentLine, at int64) error {
 	p := piece{size: e.sectors * SectorSize, base: e.offset * SectorSize}
 	l.judgeAccess(e)
 	switch e.kind {
@@ -299,7 +299,7 @@ func (l *layout) addPiece(e extentLine) error {
 	}
 	f, err := openBeneath(filepath.Dir(l.path), e.file, false)
 	if err != nil {
-		return l.extentError(e, err)
+		return l.extentError(e, at, err)
 	}
 	defer f.Close()
 	p.path = filepath.Join(filepath.Dir(l.path), e.file)
@@ -322,9 +322,9 @@ func (l *layout) judgeAccess(e extentLine) {
 }
 
 // extentError: a file that is missing here must not look like a disk that is missing.
-func (l *layout) extentError(e extentLine, err error) error {
+func (l *layout) extentError(e extentLine, at int64, err error) error {
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: %s: the extent file %q is missing", ErrCorrupt, l.path, clip(e.file))
+		return corruptAt(l.path, at, "the extent file %q is missing", clip(e.file))
 	}
 	return fmt.Errorf("%s: extent %q: %w", l.path, clip(e.file), err)
 }

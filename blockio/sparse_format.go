@@ -150,7 +150,7 @@ func (h sparseHeader) validate(name string, fileSize int64) error {
 			return err
 		}
 	}
-	if h.overhead < 1 {
+	if h.overhead < 1 && !h.compressed() {
 		return corruptAt(name, 64, "overhead is %d sectors", h.overhead)
 	}
 	return h.validateLayout(name)
