@@ -98,6 +98,8 @@ type TargetOptions struct {
 	// ResumeContentIDs are the content ids that our own sessions may have left. A disk that was not closed cleanly is accepted
 	// only when its content id is one of them: then the interrupted session was ours (I8).
 	ResumeContentIDs []uint32
+	// Caching says whether data goes through the page cache.
+	Caching Caching
 }
 
 // DefaultFormat is the format for a new disk at path: vmfs where the name ends in .vmdk, else raw.

@@ -70,7 +70,7 @@ func sayTime(nanoseconds string) string {
 // Fingerprint syncs the disk first, so that what it samples is what the storage will hold. It reads at most 4 MiB. On disks with a content id it
 // returns "": that tells more.
 func (m *image) Fingerprint(ctx context.Context) (Fingerprint, error) {
-	if m.identity != nil {
+	if m.identity != nil || m.Description().ContentID != 0 {
 		return "", nil
 	}
 	if err := m.Sync(); err != nil {
@@ -93,6 +93,9 @@ func (m *image) lastWritten() (string, error) {
 		return "", err
 	}
 	defer m.life.RUnlock()
+	if len(m.files) == 0 {
+		return "-", nil
+	}
 	st, ok := m.files[0].(interface{ osFile() *osFile })
 	if !ok || st.osFile().device {
 		return "-", nil

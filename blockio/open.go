@@ -99,7 +99,25 @@ func openTarget(path string, o TargetOptions) (*image, error) {
 		m.abandon()
 		return nil, err
 	}
+	m.bypassCache(o.Caching)
 	return m, nil
+}
+
+// bypassCache takes the files that are the bytes of the disk out of the page cache, where that is wanted and can be. Tables of sparse disks are small and come again: they stay in it.
+func (m *image) bypassCache(c Caching) {
+	for _, p := range m.parts {
+		e, ok := p.extent.(*flatExtent)
+		if !ok {
+			continue
+		}
+		st, ok := e.st.(*osFile)
+		if !ok || st.direct != nil || c == CachingBuffered || c == CachingAuto && !st.device {
+			continue
+		}
+		if size, err := st.Size(); err == nil {
+			st.direct = openDirect(st.f, size, st.device)
+		}
+	}
 }
 
 // checkForWriting looks at the tables of sparse extents before they are relied on for writing.

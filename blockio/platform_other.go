@@ -26,6 +26,8 @@ func zeroFileWays(bool) []zeroWay { return nil }
 
 func zeroDeviceWays() []zeroWay { return nil }
 
+func openDirect(*os.File, int64, bool) *directAccess { return nil }
+
 func reserve(*os.File, int64) error { return errors.ErrUnsupported }
 
 func isBlockDevice(fi fs.FileInfo) bool {

@@ -33,6 +33,7 @@ type osFile struct {
 	// keepAllocated: zeroing does not give space back, because the disk is thick.
 	keepAllocated bool
 	early         writeback
+	direct        *directAccess // nil: through the page cache
 }
 
 func (s *osFile) Name() string { return s.name }
@@ -52,7 +53,13 @@ func (s *osFile) Size() (int64, error) {
 }
 
 func (s *osFile) ReadAt(p []byte, off int64) (int, error) {
-	n, err := s.f.ReadAt(p, off)
+	var n int
+	var err error
+	if s.direct != nil {
+		n, err = s.direct.readAt(s.f, p, off)
+	} else {
+		n, err = s.f.ReadAt(p, off)
+	}
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("offset %d, %d bytes: %w", off, len(p), err)
 	}
@@ -60,11 +67,19 @@ func (s *osFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (s *osFile) WriteAt(p []byte, off int64) (int, error) {
-	n, err := s.f.WriteAt(p, off)
+	var n int
+	var err error
+	if s.direct != nil {
+		n, err = s.direct.writeAt(s.f, p, off)
+	} else {
+		n, err = s.f.WriteAt(p, off)
+	}
 	if err != nil {
 		return n, fmt.Errorf("offset %d, %d bytes: %w", off, len(p), err)
 	}
-	s.early.wrote(s.f, off, int64(n))
+	if s.direct == nil {
+		s.early.wrote(s.f, off, int64(n))
+	}
 	return n, nil
 }
 
@@ -110,15 +125,22 @@ func (s *osFile) Zero(off, n int64) error {
 	if n <= 0 {
 		return nil
 	}
-	if s.device {
-		return s.zeroDevice(off, n)
+	ways := zeroFileWays(s.keepAllocated)
+	switch {
+	case s.device:
+		ways = zeroDeviceWays()
+	case s.direct == nil:
+		return s.zeroBy(off, n, ways)
 	}
-	return s.zeroBy(off, n, zeroFileWays(s.keepAllocated))
+	return s.zeroBlocks(off, n, ways)
 }
 
-// zeroDevice leaves the partial blocks at both ends to writing: a device only takes whole ones.
-func (s *osFile) zeroDevice(off, n int64) error {
-	const block = 4096
+// zeroBlocks leaves the partial blocks at both ends to writing: a device only takes whole ones, and a file system would put them into the page cache.
+func (s *osFile) zeroBlocks(off, n int64, ways []zeroWay) error {
+	block := int64(4096)
+	if s.direct != nil {
+		block = max(block, s.direct.block)
+	}
 	from, to := (off+block-1)/block*block, (off+n)/block*block
 	if from >= to {
 		return s.writeZeros(off, n)
@@ -126,7 +148,7 @@ func (s *osFile) zeroDevice(off, n int64) error {
 	if err := s.writeZeros(off, from-off); err != nil {
 		return err
 	}
-	if err := s.zeroBy(from, to-from, zeroDeviceWays()); err != nil {
+	if err := s.zeroBy(from, to-from, ways); err != nil {
 		return err
 	}
 	return s.writeZeros(to, off+n-to)
