@@ -487,6 +487,23 @@ func (j *Journal) ContentIDs() [][]uint32 {
 	return out
 }
 
+// RecordFingerprints notes what the disks that have no content id looked like when a session ended, by disk number; nil, before the next session's first write, that
+// nothing is known of them any more (I8).
+func (j *Journal) RecordFingerprints(disks []string) error {
+	return j.commit(kindFingerprints, func(st *state) (any, error) {
+		if len(disks) != 0 && len(disks) != len(j.id.Disks) {
+			return nil, fmt.Errorf("%w: %d fingerprints for %d disks", ErrDisks, len(disks), len(j.id.Disks))
+		}
+		if slices.Equal(st.fingerprints, disks) {
+			return nil, nil
+		}
+		return fingerprintsRecord{disks}, nil
+	})
+}
+
+// Fingerprints returns what RecordFingerprints noted last: empty while a session is open, and after one that ended badly.
+func (j *Journal) Fingerprints() []string { return slices.Clone(j.now.Load().fingerprints) }
+
 // Points returns the listed points, rising.
 func (j *Journal) Points() []replication.Point { return slices.Clone(j.now.Load().points) }
 

@@ -24,7 +24,8 @@ const (
 	kindPointPinned    kind = 12 // pinRecord
 	kindPointsSuspect  kind = 13 // suspectRecord
 	kindJournalRetired kind = 14 // nothing: the journal is being removed
-	lastKind                = kindJournalRetired
+	kindFingerprints   kind = 15 // fingerprintsRecord
+	lastKind                = kindFingerprints
 )
 
 // Identity says whose journal it is: its first record.
@@ -49,6 +50,10 @@ type generationRecord struct {
 
 type contentIDsRecord struct {
 	IDs []uint32 `json:"ids"` // by disk number
+}
+
+type fingerprintsRecord struct {
+	Disks []string `json:"disks"` // by disk number, "" where there is none; empty: a session is open, or ended badly
 }
 
 type cycleDroppedRecord struct {

@@ -10,18 +10,19 @@ import (
 
 // state is what a log's records add up to: a value, made by replaying them. A published state never changes.
 type state struct {
-	id         Identity
-	generation replication.Generation
-	contentIDs [][]uint32 // the last two, newest first
-	cycle      *replication.Cycle
-	used       replication.PointID // the highest number that a cycle ever had
-	dropped    replication.PointID // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
-	points     []replication.Point // listed, rising
-	records    []pointRecord       // of every segment, rising; a dropped point keeps its segment
-	head       replication.PointID // 0: the disks are at no point
-	move       *Move               // recorded and not committed
-	saves      []fileRecord
-	retired    bool
+	id           Identity
+	generation   replication.Generation
+	contentIDs   [][]uint32 // the last two, newest first
+	fingerprints []string   // of a session that ended well, by disk; empty: none
+	cycle        *replication.Cycle
+	used         replication.PointID // the highest number that a cycle ever had
+	dropped      replication.PointID // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
+	points       []replication.Point // listed, rising
+	records      []pointRecord       // of every segment, rising; a dropped point keeps its segment
+	head         replication.PointID // 0: the disks are at no point
+	move         *Move               // recorded and not committed
+	saves        []fileRecord
+	retired      bool
 }
 
 // free says whether a cycle may be opened under that number.
@@ -112,6 +113,15 @@ func (s *state) apply(r record) error {
 		}
 		s.contentIDs = append([][]uint32{x.IDs}, s.contentIDs...)
 		s.contentIDs = s.contentIDs[:min(len(s.contentIDs), keptContentIDs)]
+	case kindFingerprints:
+		var x fingerprintsRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		if len(x.Disks) != 0 && len(x.Disks) != len(s.id.Disks) {
+			return fmt.Errorf("%d fingerprints for %d disks", len(x.Disks), len(s.id.Disks))
+		}
+		s.fingerprints = x.Disks
 	case kindCycleOpened:
 		var x replication.Cycle
 		if err := decode(r, &x); err != nil {

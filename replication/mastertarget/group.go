@@ -153,6 +153,9 @@ func (g *group) open() (err error) {
 		}
 		g.targets = append(g.targets, t)
 	}
+	if err := checkFingerprints(g.ctx, j, g.targets); err != nil {
+		return err
+	}
 	if err := beginSession(j, g.targets); err != nil {
 		return err
 	}
@@ -179,6 +182,44 @@ func openTarget(path string, d replication.Disk, ours []uint32) (blockio.Target,
 			Remedy:  "find out who wrote it (was the machine powered on?); to give its content up and compare anew, unprotect the group and protect it again"}
 	}
 	return t, nil
+}
+
+// checkFingerprints holds the disks that have no content id against what they looked like when our last session ended (I8). After a session that ended badly
+// there is nothing to hold them against.
+func checkFingerprints(ctx context.Context, j *retention.Journal, targets []blockio.Target) error {
+	for i, was := range j.Fingerprints() {
+		if was == "" || i >= len(targets) {
+			continue
+		}
+		now, err := targets[i].Fingerprint(ctx)
+		if err == nil {
+			err = blockio.Fingerprint(was).Check(now)
+		}
+		switch path := targets[i].Description().Path; {
+		case errors.Is(err, blockio.ErrChanged):
+			return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", path), Err: err,
+				Remedy: "find out who wrote it (was the machine powered on? is it the right disk?); to give its content up and compare anew, unprotect the group and protect it again"}
+		case err != nil && !errors.Is(err, blockio.ErrUnsupported): // taken by another version: it can't be compared
+			return targetProblem(path, err)
+		}
+	}
+	if err := j.RecordFingerprints(nil); err != nil {
+		return journalProblem(j.Identity().Group, err)
+	}
+	return nil
+}
+
+// fingerprints returns what the disks that have no content id look like now.
+func fingerprints(targets []blockio.Target) ([]string, error) {
+	var all []string
+	for _, t := range targets {
+		f, err := t.Fingerprint(context.Background()) // the group's context has ended
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, string(f))
+	}
+	return all, nil
 }
 
 // beginSession gives the targets content ids of this session: first into the journal, then onto the disks (I8).
@@ -210,7 +251,12 @@ func closeAll(targets []blockio.Target) (first error) {
 }
 
 func (g *group) close() {
-	if err := closeAll(g.targets); err != nil {
+	look, err := fingerprints(g.targets)
+	err = errors.Join(err, closeAll(g.targets))
+	if err == nil {
+		err = g.journal.RecordFingerprints(look)
+	}
+	if err != nil {
 		g.log.Error("close targets", "err", err)
 	}
 	if err := g.journal.Close(); err != nil {
