@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
-	"slices"
 )
 
 // finding is one thing that is wrong with an extent.
@@ -30,9 +29,46 @@ type grainCheck struct {
 	grains   int64 // that exist
 	full     bool  // stopped at maxFindings
 
-	tables   []int64 // sectors of all that were found, of both directories; sorted
-	from, to int64   // sectors that grains lie in
-	step     int64   // divides the place and the size of every grain
+	tables, data places
+}
+
+// places is where things lie: all between two sectors, each at a multiple of step from the beginning of the file.
+type places struct{ from, to, step int64 }
+
+var noPlaces = places{from: math.MaxInt64, step: 1 << 30}
+
+func (p *places) note(start, n int64) {
+	p.from, p.to = min(p.from, start), max(p.to, start+n)
+	p.step = min(p.step, int64(1)<<bits.TrailingZeros64(uint64(start|n)))
+}
+
+// eachWindow calls fn for a part of p after the other, each small enough to have a bit for every place in it.
+func (p places) eachWindow(fn func(w *placeMap) error) error {
+	for from := p.from; from < p.to; from += placesAtOnce * p.step {
+		w := &placeMap{places: places{from, min(from+placesAtOnce*p.step, p.to), p.step}}
+		w.bits = make([]uint64, (w.to-w.from)/w.step/64+1)
+		if err := fn(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeMap has a bit for each place.
+type placeMap struct {
+	places
+	bits []uint64
+}
+
+// take marks what of the sectors [start, start+n) is in the map, and reports whether all of that was free.
+func (w *placeMap) take(start, n int64) bool {
+	free := true
+	for s := max(start, w.from); s < min(start+n, w.to); s += w.step {
+		i := (s - w.from) / w.step
+		free = free && w.bits[i/64]&(1<<(i%64)) == 0
+		w.bits[i/64] |= 1 << (i % 64)
+	}
+	return free
 }
 
 func (c *grainCheck) add(f finding) {
@@ -61,27 +97,21 @@ func (f *grainFile) check() (*grainCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &grainCheck{file: f, fileSize: fileSize, end: f.firstGrain, from: math.MaxInt64, step: 1 << 30,
-		tables: make([]int64, 0, f.tables()*int64(len(f.directories)))} // 32 MiB at most, touched as it is used
-	for n := int64(0); n < f.tables() && !c.full; n++ {
-		absent, err := f.absent(n)
+	c := &grainCheck{file: f, fileSize: fileSize, end: f.firstGrain, tables: noPlaces, data: noPlaces}
+	for n := int64(0); n < f.tables() && !c.full; {
+		empty, err := f.empty(n)
+		if err == nil && empty == 0 {
+			empty, err = 1, c.checkTable(n)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if n += absent; n >= f.tables() {
-			break
-		}
-		if err := c.checkTable(n); err != nil {
-			return nil, err
-		}
+		n += empty
 	}
-	c.checkTablePlaces()
-	for from := c.from; from < c.to && !c.full; from += placesAtOnce * c.step {
-		if err := c.checkGrainPlaces(from, min(from+placesAtOnce*c.step, c.to)); err != nil {
-			return nil, err
-		}
+	if err := c.checkTablePlaces(); err != nil {
+		return nil, err
 	}
-	return c, nil
+	return c, c.data.eachWindow(c.checkGrainPlaces)
 }
 
 // checkTable looks at table n of each directory, and notes its place and those of its grains. The error is one of reading.
@@ -111,12 +141,10 @@ func (c *grainCheck) checkTable(n int64) error {
 	return nil
 }
 
-// copyOf reads table n of directory d and notes its place. bad tells that it cannot be where the directory says.
+// copyOf reads table n of directory d. bad tells that it cannot be where the directory says.
 func (c *grainCheck) copyOf(d int, n int64) (t tableCopy, bad, err error) {
 	at, err := c.file.find(d, n, c.fileSize)
 	if err == nil && at != 0 {
-		c.tables = append(c.tables, at)
-		c.end = max(c.end, at+c.file.tableBytes()/SectorSize)
 		t, err = c.file.readTable(n, at)
 	}
 	if err != nil && isDamage(err) {
@@ -151,8 +179,7 @@ func (c *grainCheck) checkEntries(n int64, t tableCopy) {
 			continue
 		}
 		c.grains++
-		c.from, c.to, c.end = min(c.from, start), max(c.to, start+sectors), max(c.end, start+sectors)
-		c.step = min(c.step, int64(1)<<bits.TrailingZeros64(uint64(start|sectors)))
+		c.data.note(start, sectors)
 	}
 }
 
@@ -178,26 +205,32 @@ func (c *grainCheck) extentOf(g int64, entry uint64) (start, sectors int64, err 
 }
 
 // checkTablePlaces looks for tables that share sectors.
-func (c *grainCheck) checkTablePlaces() {
-	slices.Sort(c.tables)
-	for i, at := range c.tables {
-		if i > 0 && at < c.tables[i-1]+c.file.tableBytes()/SectorSize {
-			c.add(finding{err: corruptAt(c.file.st.Name(), at*SectorSize, "two grain tables share sector %d", at)})
-		}
+func (c *grainCheck) checkTablePlaces() error {
+	f := c.file
+	n := f.tableBytes() / SectorSize
+	if err := f.eachTablePlace(c.fileSize, func(at int64) { c.tables.note(at, n) }); err != nil {
+		return err
 	}
+	c.end = max(c.end, c.tables.to, c.data.to)
+	return c.tables.eachWindow(func(w *placeMap) error {
+		return f.eachTablePlace(c.fileSize, func(at int64) {
+			if !w.take(at, n) {
+				c.add(finding{err: corruptAt(f.st.Name(), at*SectorSize, "two grain tables share sector %d", at)})
+			}
+		})
+	})
 }
 
-// checkGrainPlaces looks for grains that share sectors [from, to) of the file with each other or with a table.
-func (c *grainCheck) checkGrainPlaces(from, to int64) error {
+// checkGrainPlaces looks for grains that share sectors of the file with each other or with a table.
+func (c *grainCheck) checkGrainPlaces(w *placeMap) error {
 	f := c.file
-	used := make([]uint64, (to-from)/c.step/64+1)
-	bit := func(sector int64) (int64, uint64) { i := (sector - from) / c.step; return i / 64, 1 << (i % 64) }
-	tableSectors := f.tableBytes() / SectorSize
-	for _, at := range c.tables {
-		for s := max(at, from); s < min(at+tableSectors, to); s++ {
-			i, b := bit(s)
-			used[i] |= b
+	if err := f.eachTablePlace(c.fileSize, func(at int64) {
+		// A table may take a part of a place: its first and its last sector are in it.
+		for s := at; s < at+f.tableBytes()/SectorSize; s++ {
+			w.take(s-s%w.step, 1)
 		}
+	}); err != nil {
+		return err
 	}
 	return f.eachTable(c.fileSize, func(n int64, t tableCopy) {
 		for i, entry := range t.entries {
@@ -206,16 +239,7 @@ func (c *grainCheck) checkGrainPlaces(from, to int64) error {
 				continue
 			}
 			start, sectors, err := c.extentOf(g, entry)
-			if err != nil || start >= to || start+sectors <= from {
-				continue
-			}
-			twice := false
-			for s := max(start, from); s < min(start+sectors, to); s += c.step {
-				i, b := bit(s)
-				twice = twice || used[i]&b != 0
-				used[i] |= b
-			}
-			if twice {
+			if err == nil && !w.take(start, sectors) {
 				c.add(finding{err: corruptAt(f.st.Name(), t.at*SectorSize+int64(i)*f.entryBytes,
 					"grain %d is at sector %d, which is in use by another grain or a table", g, start)})
 			}
@@ -223,9 +247,35 @@ func (c *grainCheck) checkGrainPlaces(from, to int64) error {
 	})
 }
 
+// eachTablePlace calls fn with the sector of every table of every directory that can be there.
+func (f *grainFile) eachTablePlace(fileSize int64, fn func(at int64)) error {
+	for d := range f.directories {
+		for n := int64(0); n < f.tables(); {
+			b := make([]byte, min(f.tables()-n, scanBytes/f.entryBytes)*f.entryBytes)
+			if err := readFull(f.st, b, f.entryAt(d, n)); err != nil {
+				return fmt.Errorf("read grain directory: %w", err)
+			}
+			for _, entry := range f.decode(b) {
+				if at, err := f.findIn(entry, d, n, fileSize); err == nil && at != 0 {
+					fn(at)
+				}
+				n++
+			}
+		}
+	}
+	return nil
+}
+
 // eachTable calls fn for the tables of the first directory that can be read.
 func (f *grainFile) eachTable(fileSize int64, fn func(n int64, t tableCopy)) error {
-	for n := range f.tables() {
+	for n := int64(0); n < f.tables(); n++ {
+		empty, err := f.empty(n)
+		if err != nil {
+			return err
+		}
+		if n += empty; n >= f.tables() {
+			break
+		}
 		at, err := f.find(0, n, fileSize)
 		if err == nil && at != 0 {
 			var t tableCopy

@@ -8,7 +8,7 @@ import (
 
 // Bounds on the memory of a reader, all of its extents and parents together (I12).
 const (
-	maxTableCache = 16 << 20
+	maxTableCache = 8 << 20
 	maxGrainCache = 8 << 20
 	maxDecoders   = 4
 )

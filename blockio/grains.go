@@ -261,7 +261,7 @@ func (f *grainFile) disagreement(n int64, first, second tableCopy) error {
 		n*f.perTable+int64(i), first.entries[i], second.entries[i])
 }
 
-// scanBytes is how much of a directory, or of tables that lie one behind the other, a scan reads at once.
+// scanBytes is how much of a directory, or of tables, a scan reads at once.
 const scanBytes = 256 << 10
 
 // empty tells how many tables from n on have no grains, as far as one read of each directory and its tables tells: it makes the
@@ -274,7 +274,7 @@ func (f *grainFile) empty(n int64) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("size of %s: %w", f.st.Name(), err)
 	}
-	count := min(f.tables()-n, scanBytes/f.tableBytes())
+	count := min(f.tables()-n, scanBytes/f.entryBytes)
 	for d := range f.directories {
 		if count, err = f.emptyIn(d, n, count, fileSize); count == 0 || err != nil {
 			return 0, err
@@ -304,28 +304,47 @@ func (f *grainFile) absent(n int64) (int64, error) {
 	return count, nil
 }
 
-// emptyIn counts up to count of the tables that directory d has from number n on: those that lie one behind the other, and are empty.
-func (f *grainFile) emptyIn(d int, n, count, fileSize int64) (int64, error) {
-	b := make([]byte, count*f.entryBytes)
-	if err := readFull(f.st, b, f.entryAt(d, n)); err != nil {
-		return 0, fmt.Errorf("read grain directory: %w", err)
+// emptyIn counts up to most of the tables that directory d has from number n on: those that lie one behind the other, and are
+// empty. Where they lie in a hole of the file, that is known without reading them.
+func (f *grainFile) emptyIn(d int, n, most, fileSize int64) (int64, error) {
+	start, err := f.find(d, n, fileSize)
+	if isDamage(err) || err == nil && start == 0 {
+		return 0, nil // whoever reads that table finds out
 	}
-	start := int64(0)
-	for i, entry := range f.decode(b) {
-		at, err := f.findIn(entry, d, n+int64(i), fileSize)
-		if i == 0 {
-			start = at
-		}
-		if err != nil || start == 0 || at != start+int64(i)*f.tableBytes()/SectorSize {
-			count = int64(i) // whoever reads that table finds out
-			break
-		}
+	if err != nil {
+		return 0, err
+	}
+	data, _, err := f.st.NextData(start*SectorSize, fileSize)
+	if err != nil {
+		return 0, fmt.Errorf("find grain tables of %s: %w", f.st.Name(), err)
+	}
+	hole := (data - start*SectorSize) / f.tableBytes()
+	if hole > 0 {
+		return f.inRow(d, n, min(most, hole), start, fileSize)
+	}
+	count, err := f.inRow(d, n, min(most, scanBytes/f.tableBytes()), start, fileSize)
+	if err != nil {
+		return 0, err
 	}
 	tables := make([]byte, count*f.tableBytes())
 	if err := readFull(f.st, tables, start*SectorSize); err != nil {
 		return 0, fmt.Errorf("read grain tables: %w", err)
 	}
 	return leadingZeros(tables) / f.tableBytes(), nil
+}
+
+// inRow counts up to most of the tables of directory d that lie one behind the other, table n at sector start.
+func (f *grainFile) inRow(d int, n, most, start, fileSize int64) (int64, error) {
+	b := make([]byte, most*f.entryBytes)
+	if err := readFull(f.st, b, f.entryAt(d, n)); err != nil {
+		return 0, fmt.Errorf("read grain directory: %w", err)
+	}
+	for i, entry := range f.decode(b) {
+		if at, err := f.findIn(entry, d, n+int64(i), fileSize); err != nil || at != start+int64(i)*f.tableBytes()/SectorSize {
+			return int64(i), nil
+		}
+	}
+	return most, nil
 }
 
 // leadingZeros counts the bytes of b before the first that is not zero, by the sector.

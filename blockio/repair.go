@@ -122,9 +122,6 @@ func planRepair(st storage, piece piece) (*repairPlan, error) {
 		}
 		return p, err
 	}
-	if err := p.notePlaces(); err != nil {
-		return nil, err
-	}
 	for n := range p.file.tables() {
 		if err := p.compare(n); err != nil {
 			return nil, err
@@ -134,24 +131,6 @@ func planRepair(st storage, piece piece) (*repairPlan, error) {
 		}
 	}
 	return p, p.prove()
-}
-
-// notePlaces notes where the tables are that need no repair.
-func (p *repairPlan) notePlaces() error {
-	f := p.file
-	for n := range f.tables() {
-		for d := range f.directories {
-			t, err := f.table(d, n, p.fileSize)
-			if err != nil && !isDamage(err) {
-				return err
-			}
-			if err == nil && t.at != 0 {
-				p.places = append(p.places, t.at)
-			}
-		}
-	}
-	slices.Sort(p.places)
-	return nil
 }
 
 // compare plans for table n, if one of its copies needs it and the other is sound.
@@ -186,7 +165,10 @@ func (p *repairPlan) compare(n int64) error {
 // fix plans to give directory d the table that the other one has.
 func (p *repairPlan) fix(d int, n, was int64, sound tableCopy, why error) error {
 	f := p.file
-	at := p.placeFor(d, n, was)
+	at, err := p.placeFor(d, n, was)
+	if err != nil {
+		return err
+	}
 	if at == 0 {
 		return fmt.Errorf("%w; where the table was is not known any more", why)
 	}
@@ -212,8 +194,13 @@ func (p *repairPlan) fix(d int, n, was int64, sound tableCopy, why error) error 
 
 // placeFor is the sector at which table n of directory d belongs: where it is, or where it is missing among its neighbours, or
 // directly behind its directory. It is inside the metadata and free of other tables; 0 if there is none.
-func (p *repairPlan) placeFor(d int, n, was int64) int64 {
+func (p *repairPlan) placeFor(d int, n, was int64) (int64, error) {
 	f := p.file
+	if p.places == nil {
+		if err := p.notePlaces(); err != nil {
+			return 0, err
+		}
+	}
 	sectors := f.tableBytes() / SectorSize
 	candidates := []int64{was}
 	if n > 0 {
@@ -235,9 +222,27 @@ func (p *repairPlan) placeFor(d int, n, was int64) int64 {
 		if taken || i > 0 && p.places[i-1]+sectors > at || i < len(p.places) && p.places[i] < at+sectors {
 			continue
 		}
-		return at
+		return at, nil
 	}
-	return 0
+	return 0, nil
+}
+
+// notePlaces notes where the tables are that need no repair.
+func (p *repairPlan) notePlaces() error {
+	p.places = []int64{}
+	for n := range p.file.tables() {
+		for d := range p.file.directories {
+			t, err := p.file.table(d, n, p.fileSize)
+			if err != nil && !isDamage(err) {
+				return err
+			}
+			if err == nil && t.at != 0 {
+				p.places = append(p.places, t.at)
+			}
+		}
+	}
+	slices.Sort(p.places)
+	return nil
 }
 
 // prove checks the extent as it would be. Anything that is still wrong with it forbids the repair.

@@ -17,7 +17,7 @@ const (
 	tableSectors  = int64(tableBytes) / SectorSize  //
 	maxDirectory  = 2 << 20                         // grain directory entries: 64 TiB with grains of 64 KiB
 	maxGrain      = 1 << 15                         // sectors
-	maxStream     = 1 << 12                         // sectors in a grain that is compressed
+	maxStream     = 1 << 11                         // sectors in a grain that is compressed
 	minGrain      = 8                               // sectors
 	newGrain      = 128                             // sectors in a grain of what we make
 	gdAtEnd       = 0xffffffffffffffff              // streamOptimized: the footer knows where the directory is
@@ -177,17 +177,17 @@ type sparsePart struct {
 	start, n int64 // sectors
 }
 
-// metadata lists the parts whose place the header fixes.
-func (h sparseHeader) metadata() []sparsePart {
-	parts := []sparsePart{{"header", 0, 1}}
+// metadata lists the parts whose place the header fixes. One that there is not has no sectors, and overlaps with nothing.
+func (h sparseHeader) metadata() [4]sparsePart {
+	parts := [4]sparsePart{{"header", 0, 1}}
 	if !h.atEnd {
-		parts = append(parts, sparsePart{"grain directory", h.directoryOffset, h.directorySectors()})
+		parts[1] = sparsePart{"grain directory", h.directoryOffset, h.directorySectors()}
 	}
 	if h.descriptorOffset != 0 {
-		parts = append(parts, sparsePart{"descriptor", h.descriptorOffset, h.descriptorSize})
+		parts[2] = sparsePart{"descriptor", h.descriptorOffset, h.descriptorSize}
 	}
 	if h.flags&flagRedundant != 0 {
-		parts = append(parts, sparsePart{"redundant grain directory", h.redundantOffset, h.directorySectors()})
+		parts[3] = sparsePart{"redundant grain directory", h.redundantOffset, h.directorySectors()}
 	}
 	return parts
 }
