@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -520,5 +519,3 @@ func (d *simDisk) NextData(off int64) (start, end int64, err error) {
 	}
 	return off, min(end, size), nil
 }
-
-func isDiskOp(what string) bool { return strings.Contains(what, " disk ") }

@@ -47,7 +47,6 @@ type world struct {
 type heldRead struct {
 	point   replication.PointID
 	disk    int
-	off     int64
 	buf     []byte
 	release chan struct{}
 	done    chan error

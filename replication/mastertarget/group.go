@@ -368,8 +368,26 @@ func (g *group) isReady() error {
 	if g.problem != nil {
 		return g.problem
 	}
-	return &replication.Problem{Code: "starting", Message: fmt.Sprintf("group %s is being opened", g.id), Remedy: "try again in a moment"}
+	return &replication.Problem{Code: codeStarting, Message: fmt.Sprintf("group %s is being opened", g.id), Remedy: "try again in a moment"}
 }
+
+// waitReady waits, with patience, until the group can be used: a master target that was just started is opening its groups.
+func (g *group) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	var err error
+	if g.engine.wait(ctx, func() bool {
+		err = g.isReady()
+		var p *replication.Problem
+		return err == nil || !errors.As(err, &p) || p.Code != codeStarting
+	}) != nil {
+		return g.isReady()
+	}
+	return err
+}
+
+// codeStarting is the code of the problem that goes away by itself.
+const codeStarting = "starting"
 
 // journalProblem tells an error of the journal in the operator's words.
 func journalProblem(id replication.GroupID, err error) error {

@@ -129,7 +129,7 @@ func (e *Engine) Move(ctx context.Context, id replication.GroupID, to replicatio
 	if err != nil {
 		return 0, err
 	}
-	if err := g.isReady(); err != nil {
+	if err := g.waitReady(ctx); err != nil {
 		return 0, err
 	}
 	last, ok := g.journal.Last()

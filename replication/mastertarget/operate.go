@@ -38,7 +38,7 @@ func (e *Engine) Cut(ctx context.Context, id replication.GroupID) (replication.P
 	if err != nil {
 		return 0, err
 	}
-	if err := g.isReady(); err != nil {
+	if err := g.waitReady(ctx); err != nil {
 		return 0, err
 	}
 	if len(g.journal.Points()) == 0 {
@@ -66,24 +66,24 @@ func (e *Engine) Cut(ctx context.Context, id replication.GroupID) (replication.P
 }
 
 // Points implements transport.Operations.
-func (e *Engine) Points(_ context.Context, id replication.GroupID) (replication.PointID, []replication.Point, error) {
+func (e *Engine) Points(ctx context.Context, id replication.GroupID) (replication.PointID, []replication.Point, error) {
 	g, err := e.group(id)
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := g.isReady(); err != nil {
+	if err := g.waitReady(ctx); err != nil {
 		return 0, nil, err
 	}
 	return g.journal.Head(), g.journal.Points(), nil
 }
 
 // Export implements transport.Operations.
-func (e *Engine) Export(_ context.Context, id replication.GroupID, point replication.PointID, disk string) (link.Content, error) {
+func (e *Engine) Export(ctx context.Context, id replication.GroupID, point replication.PointID, disk string) (link.Content, error) {
 	g, err := e.group(id)
 	if err != nil {
 		return nil, err
 	}
-	if err := g.isReady(); err != nil {
+	if err := g.waitReady(ctx); err != nil {
 		return nil, err
 	}
 	if _, err := g.journal.Point(point); err != nil {

@@ -28,7 +28,7 @@ func (e *Engine) Verify(ctx context.Context, id replication.GroupID, point repli
 	if err != nil {
 		return fail(err)
 	}
-	if err := g.isReady(); err != nil {
+	if err := g.waitReady(ctx); err != nil {
 		return fail(err)
 	}
 	last, ok := g.journal.Last()
