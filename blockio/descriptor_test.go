@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -15,17 +16,21 @@ func TestDescriptorGolden(t *testing.T) {
 	disk := newDisk{format: FormatVMFS, size: 40 << 30, contentID: 0x0d71677b, longID: "3a8f1c5512b74e0d99c6d1770d71677b",
 		uuid: "60 00 C2 9e a7 e8 26 9c-7d 20 45 4c 72 2a af 40", thin: true}
 	for _, c := range []struct {
-		golden string
-		format Format
-		thin   bool
-		extent extentLine
+		golden  string
+		format  Format
+		thin    bool
+		extents []extentLine
 	}{
-		{"vmfs.vmdk", FormatVMFS, true, extentLine{access: "RW", sectors: 83886080, kind: "VMFS", file: "db01-flat.vmdk"}},
-		{"monolithicFlat.vmdk", FormatMonolithicFlat, false, extentLine{access: "RW", sectors: 83886080, kind: "FLAT", file: "db01-flat.vmdk"}},
-		{"monolithicSparse.vmdk", FormatMonolithicSparse, false, extentLine{access: "RW", sectors: 83886080, kind: "SPARSE", file: "db01.vmdk"}},
+		{"vmfs.vmdk", FormatVMFS, true, []extentLine{{access: "RW", sectors: 83886080, kind: "VMFS", file: "db01-flat.vmdk"}}},
+		{"monolithicFlat.vmdk", FormatMonolithicFlat, false, []extentLine{{access: "RW", sectors: 83886080, kind: "FLAT", file: "db01-flat.vmdk"}}},
+		{"monolithicSparse.vmdk", FormatMonolithicSparse, false, []extentLine{{access: "RW", sectors: 83886080, kind: "SPARSE", file: "db01.vmdk"}}},
+		{"twoGbMaxExtentFlat.vmdk", FormatTwoGbMaxExtentFlat, false, []extentLine{
+			{access: "RW", sectors: 4192256, kind: "FLAT", file: "db01-f001.vmdk"}, {access: "RW", sectors: 79693824, kind: "FLAT", file: "db01-f002.vmdk"}}},
+		{"twoGbMaxExtentSparse.vmdk", FormatTwoGbSparse, false, []extentLine{
+			{access: "RW", sectors: 4192256, kind: "SPARSE", file: "db01-s001.vmdk"}, {access: "RW", sectors: 79693824, kind: "SPARSE", file: "db01-s002.vmdk"}}},
 	} {
 		t.Run(c.golden, func(t *testing.T) {
-			disk.format, disk.thin, disk.extents = c.format, c.thin, []extentLine{c.extent}
+			disk.format, disk.thin, disk.extents = c.format, c.thin, c.extents
 			path := "testdata/golden/" + c.golden
 			if *rewrite {
 				if err := os.WriteFile(path, []byte(disk.text()), 0o644); err != nil {
@@ -43,7 +48,7 @@ func TestDescriptorGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d.contentID != disk.contentID || d.sectors() != 83886080 || d.key("ddb.uuid") != disk.uuid || d.extents[0] != c.extent {
+			if d.contentID != disk.contentID || d.sectors() != 83886080 || d.key("ddb.uuid") != disk.uuid || !slices.Equal(d.extents, c.extents) {
 				t.Errorf("read back as %+v", d)
 			}
 		})

@@ -1,8 +1,11 @@
 package blockio
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -23,6 +26,32 @@ func TestSparseHeaderGolden(t *testing.T) {
 		redundantOffset: 21, directoryOffset: 150, overhead: 384}
 	if h != want {
 		t.Errorf("newSparseHeader = %+v, want %+v", h, want)
+	}
+}
+
+// TestSparseExtentGolden: all bytes of a new extent of 100 MiB that are not zero, but for the descriptor.
+func TestSparseExtentGolden(t *testing.T) {
+	const golden = "testdata/golden/sparse-extent.hex"
+	file, err := newSparseFile("x.vmdk", 100<<20, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	fmt.Fprintf(&got, "%d bytes\n", file.size)
+	for _, c := range file.content {
+		for i := 0; i < len(c.b); i += 16 {
+			if row := c.b[i : i+16]; !bytes.Equal(row, make([]byte, 16)) {
+				fmt.Fprintf(&got, "%08x  % x\n", c.at+int64(i), row)
+			}
+		}
+	}
+	if *rewrite {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(golden); err != nil || got.String() != string(want) {
+		t.Errorf("%v: a new extent is\n%s\nwant\n%s", err, got.String(), want)
 	}
 }
 
