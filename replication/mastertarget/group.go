@@ -327,6 +327,9 @@ func (g *group) hold(on bool) error {
 	if g.record.Held == on {
 		return nil
 	}
+	if g.ctx.Err() != nil { // unprotected meanwhile: its record must not come back
+		return errClosing
+	}
 	r := g.record
 	r.Held = on
 	if err := g.engine.cat.put(bucketGroups, g.id, r); err != nil {
