@@ -45,8 +45,11 @@ func (l *layout) findParent() (*layout, error) {
 	if l.descriptor.parentID == noParent {
 		return nil, l.badParent("it names a parent (%q) without its content id", clip(name))
 	}
-	if filepath.IsAbs(name) || strings.HasPrefix(name, "/") {
+	switch {
+	case filepath.IsAbs(name) || strings.HasPrefix(name, "/"):
 		name = filepath.Base(name)
+	case len(name) > 2 && name[1:3] == `:\`: // of Windows
+		name = name[strings.LastIndexByte(name, '\\')+1:]
 	}
 	f, err := openBeneath(filepath.Dir(l.path), name, false)
 	if os.IsNotExist(err) {

@@ -143,7 +143,7 @@ func TestFaultsSurface(t *testing.T) {
 
 // TestForcedFlush: tables that wait for a sync are bounded.
 func TestForcedFlush(t *testing.T) {
-	const tables = maxDirtyTables + 10
+	const tables = maxTables/2 + 10
 	st := &countingStorage{}
 	h := newSparseHeader(tables*tableEntries*newGrain, false)
 	st.b = make([]byte, h.overhead*SectorSize)
@@ -158,8 +158,8 @@ func TestForcedFlush(t *testing.T) {
 		if _, err := s.WriteAt([]byte{1}, i*tableEntries*h.grainBytes()); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(s.tables.dirty); n > maxDirtyTables {
-			t.Fatalf("%d dirty tables, at most %d are allowed", n, maxDirtyTables)
+		if n := len(s.tables.dirty); n > maxTables/2 {
+			t.Fatalf("%d dirty tables, at most %d are allowed", n, maxTables/2)
 		}
 		if n := len(s.tables.loaded); n > maxTables {
 			t.Fatalf("%d tables in memory, at most %d are allowed", n, maxTables)

@@ -169,3 +169,66 @@ func TestOddDescriptors(t *testing.T) {
 		})
 	}
 }
+
+// TestChainDepth: as many disks as any product makes can be below one, and an endless chain ends.
+func TestChainDepth(t *testing.T) {
+	const size = 1 << 20
+	dir := t.TempDir()
+	content := noise(1, size)
+	putFlat(t, dir, "0.vmdk", content, 1)
+	p := pieces{7: noise(2, 512)}
+	put(t, dir, "d", makeCOWD(size, 1, p))
+	for i := range maxChain + 1 {
+		put(t, dir, fmt.Sprintf("%d.vmdk", i+1), []byte(snapshotText("vmfsSparse", fmt.Sprintf("RW %d VMFSSPARSE \"d\"", size/SectorSize),
+			uint32(i+2), fmt.Sprintf("%d.vmdk", i), uint32(i+1))))
+	}
+	d, err := OpenReader(fmt.Sprintf("%s/%d.vmdk", dir, maxChain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	got := make([]byte, size)
+	if _, err := d.ReadAt(got, 0); err != nil || firstDifference(got, p.content(size, 512, content)) >= 0 {
+		t.Errorf("ReadAt: %v, or another content", err)
+	}
+	if _, err := OpenReader(fmt.Sprintf("%s/%d.vmdk", dir, maxChain+1)); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "more than 128") {
+		t.Errorf("one more: %v", err)
+	}
+}
+
+// TestMixedChainIsRefused: the two kinds of ESXi do not lie on each other.
+func TestMixedChainIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	putFlat(t, dir, "b.vmdk", make([]byte, 1<<20), 1)
+	putCOWD(t, dir, "c.vmdk", 1<<20, 1, nil, 2, "b.vmdk", 1)
+	path := putSESparse(t, dir, "s.vmdk", 1<<20, nil, 3, "c.vmdk", 2)
+	if _, err := OpenReader(path); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "one chain") {
+		t.Errorf("OpenReader: %v", err)
+	}
+}
+
+// TestParentOfAnotherHost: of an absolute path only the name counts.
+func TestParentOfAnotherHost(t *testing.T) {
+	dir, content := t.TempDir(), noise(1, 1<<20)
+	putFlat(t, dir, "b.vmdk", content, 1)
+	for i, hint := range []string{"/vmfs/volumes/5e/other/b.vmdk", `C:\vm\b.vmdk`} {
+		name := fmt.Sprintf("c%d.vmdk", i)
+		text := snapshotText("vmfsSparse", `RW 2048 VMFSSPARSE "d"`, 2, "HINT", 1)
+		put(t, dir, "d", makeCOWD(1<<20, 1, nil))
+		mustRead(t, put(t, dir, name, []byte(strings.Replace(text, "HINT", hint, 1))), content)
+	}
+}
+
+// TestWrappedDescriptor: a header without room for grains is only there for its descriptor.
+func TestWrappedDescriptor(t *testing.T) {
+	dir, content := t.TempDir(), noise(1, 4096)
+	put(t, dir, "d", content)
+	b := make([]byte, 3*SectorSize)
+	copy(b, sparseHeader{version: 1, grain: newGrain, descriptorOffset: 1, descriptorSize: 2}.encode())
+	copy(b[SectorSize:], snapshotText("monolithicFlat", `RW 8 FLAT "d" 0`, 7, "", 0))
+	path := put(t, dir, "x.vmdk", b)
+	mustRead(t, path, content)
+	if d, err := Probe(path); err != nil || d.Format != FormatMonolithicFlat || !strings.Contains(d.TargetRefusal, "inside of a header") {
+		t.Errorf("Probe = %+v, %v", d, err)
+	}
+}

@@ -45,6 +45,24 @@ func readSparseHeader(r io.ReaderAt, name string, fileSize int64) (sparseHeader,
 	return decodeFooter(name, h, tail, fileSize)
 }
 
+// readWrapped returns the descriptor of a file that has the header of a sparse extent and no room for grains, and where it is; nil for
+// every other file.
+func readWrapped(r io.ReaderAt, name string, fileSize int64) (descriptor []byte, at int64, err error) {
+	head, err := readHead(r, name, sparseHeaderBytes)
+	if err != nil {
+		return nil, 0, err
+	}
+	at, n, ok := wrappedDescriptor(head, fileSize)
+	if !ok {
+		return nil, 0, nil
+	}
+	b := make([]byte, n)
+	if _, err := r.ReadAt(b, at); err != nil {
+		return nil, 0, fmt.Errorf("read descriptor of %s: %w", name, err)
+	}
+	return b, at, nil
+}
+
 // readSESparseVolatile tells whether a journal is to be replayed.
 func readSESparseVolatile(r io.ReaderAt, name string, h seSparseHeader) (replay bool, err error) {
 	b := make([]byte, SectorSize)

@@ -174,6 +174,13 @@ func (l *layout) examineVMDK(info os.FileInfo) error {
 
 // examineSparse reads the descriptor inside of a sparse extent. The extent is this file, whatever name the descriptor gives it.
 func (l *layout) examineSparse(f *os.File, info os.FileInfo) error {
+	if b, at, err := readWrapped(f, l.path, info.Size()); b != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		l.refuse("%s keeps its descriptor inside of a header that is nothing else; no product of today writes that", l.path)
+		return l.interpret(b, at)
+	}
 	h, err := readSparseHeader(f, l.path, info.Size())
 	if err != nil {
 		return err
@@ -228,7 +235,12 @@ func (l *layout) examineDescriptor(f *os.File, info os.FileInfo) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", l.path, err)
 	}
-	d, err := parseDescriptor(l.path, b, 0)
+	return l.interpret(b, 0)
+}
+
+// interpret reads a descriptor that begins at that offset of its file, and looks at its extents.
+func (l *layout) interpret(b []byte, at int64) error {
+	d, err := parseDescriptor(l.path, b, at)
 	if err != nil {
 		return err
 	}

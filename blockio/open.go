@@ -181,6 +181,7 @@ func (l *layout) open(cache *readerCache, parent *image) (*image, error) {
 		}
 		m.add(p.size, e)
 	}
+	m.shareTables()
 	switch {
 	case l.descriptor == nil:
 		m.mayWrite.Store(true)
@@ -191,6 +192,15 @@ func (l *layout) open(cache *readerCache, parent *image) (*image, error) {
 		m.identity = &descriptorIdentity{d: l.descriptor, path: l.path}
 	}
 	return m, nil
+}
+
+// shareTables divides the memory for tables among the extents.
+func (m *image) shareTables() {
+	for _, p := range m.parts {
+		if s, ok := p.extent.(*sparseExtent); ok {
+			s.tables.limit = max(maxTables/len(m.parts), minTables)
+		}
+	}
 }
 
 func (l *layout) openPiece(m *image, p piece) (extent, error) {

@@ -111,6 +111,18 @@ func decodeSparseHeader(name string, b []byte, fileSize int64) (sparseHeader, er
 	return h, h.validate(name, fileSize)
 }
 
+// wrappedDescriptor tells where the descriptor is in a header that is nothing but a wrapper around it: it has no capacity.
+func wrappedDescriptor(b []byte, fileSize int64) (at, n int64, ok bool) {
+	if len(b) < sparseHeaderBytes || binary.LittleEndian.Uint32(b) != sparseMagic || binary.LittleEndian.Uint64(b[12:]) != 0 {
+		return 0, 0, false
+	}
+	start, sectors := binary.LittleEndian.Uint64(b[28:]), binary.LittleEndian.Uint64(b[36:])
+	if start < 1 || start > maxSectors || sectors < 1 || sectors > maxDescriptorBytes/SectorSize || int64(start+sectors)*SectorSize > fileSize {
+		return 0, 0, false
+	}
+	return int64(start) * SectorSize, int64(sectors) * SectorSize, true
+}
+
 func (h sparseHeader) validate(name string, fileSize int64) error {
 	fileSectors := fileSize / SectorSize
 	inFile := func(at int64, what string, start, n int64) error {

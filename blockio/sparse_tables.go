@@ -9,14 +9,16 @@ import (
 )
 
 const (
-	// maxTables bounds the tables in memory, 2 KiB each (I12).
-	maxTables = 8192
-	// maxDirtyTables bounds those that wait for a Sync; a write that would need more syncs first.
-	maxDirtyTables = 4096
+	// maxTables bounds the tables in memory of all extents of a disk, 2 KiB each (I12).
+	maxTables = 4096
+	// minTables is the share of an extent in that where there are many. Half of a share may wait for a Sync; a write that would
+	// need more syncs first.
+	minTables = 4
 )
 
 // tableCache holds the directories of a sparse extent and the grain tables that were used lately. Guarded by sparseExtent.mu.
 type tableCache struct {
+	limit              int      // tables in memory
 	primary, redundant []uint32 // sector of each table; 0 where there is none. redundant is nil without a second directory
 	directoryDirty     map[int64]struct{}
 	loaded             map[int64]*grainTable
@@ -33,6 +35,7 @@ type grainTable struct {
 }
 
 func (c *tableCache) load(st storage, h sparseHeader) error {
+	c.limit = maxTables
 	c.directoryDirty = map[int64]struct{}{}
 	c.loaded, c.dirty, c.writing = map[int64]*grainTable{}, map[int64]*grainTable{}, map[int64]*grainTable{}
 	read := func(sector int64) ([]uint32, error) {
@@ -63,7 +66,7 @@ func (c *tableCache) set(t *grainTable, i int64, entry uint32) {
 // shrink forgets tables that can be read again.
 func (c *tableCache) shrink() {
 	for n := range c.loaded {
-		if len(c.loaded) <= maxTables/2 {
+		if len(c.loaded) <= c.limit/2 {
 			return
 		}
 		if c.dirty[n] == nil && c.writing[n] == nil {
@@ -78,7 +81,7 @@ func (s *sparseExtent) tableLocked(n int64, make bool) (*grainTable, error) {
 	if t := c.loaded[n]; t != nil {
 		return t, nil
 	}
-	if len(c.loaded) >= maxTables {
+	if len(c.loaded) >= c.limit {
 		c.shrink()
 	}
 	t := &grainTable{number: n, at: int64(c.primary[n])}
@@ -217,7 +220,7 @@ func follows(directory []uint32, n, i int64) bool {
 // makeRoom flushes when too many tables wait for it.
 func (s *sparseExtent) makeRoom() error {
 	s.mu.Lock()
-	full := len(s.tables.dirty) >= maxDirtyTables
+	full := len(s.tables.dirty) >= s.tables.limit/2
 	s.mu.Unlock()
 	if !full {
 		return nil
