@@ -24,7 +24,18 @@
 // a mounted or held device; a file behind a loop device; a disk that is locked by another master target. It cannot see a running machine on a datastore
 // without lock files (NFS 4.1, VMFS): that is for the platform to say.
 //
-// Block devices have no content id, so a stranger's writes between two sessions go unnoticed there.
+// Raw files and block devices have no content id. A Fingerprint stands in for it there, which is weaker: it says what it can miss.
+//
+// FindTwins finds what must not be written side by side: two disks of a set that lie in one place or have one UUID.
+//
+// # The page cache
+//
+// Whether a file goes through it is decided once for each open (Caching): block devices do not, files do. Within one open no file is used both ways. A raw file or device that is read by others meanwhile
+// is read right by them. Tables and descriptors always go through it.
+//
+// # What is under way, and kept
+//
+// A disk has at most 32 direct requests under way; aligned buffers of all disks together are 16 MiB; Stream and Copy have at most 8 pieces of 1 MiB each.
 //
 // # Formats
 //

@@ -14,7 +14,7 @@ import (
 func (t *tool) diskCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "disk",
-		Short: "Look at, read, write, make and check disks on this machine",
+		Short: "Look at, read, write, make, check and repair disks on this machine",
 		Long: `Works on VMDKs, raw files and block devices of this machine, without a master target. A VMDK is named by its descriptor (x.vmdk, not x-flat.vmdk).
 What is a VMDK is decided by the name; any other file is raw, whatever is in it.
 
@@ -24,6 +24,7 @@ What is a VMDK is decided by the name; any other file is raw, whatever is in it.
   failback disk create --format vmfs-thin --size 40G x.vmdk    a new one
   failback disk write x.vmdk --offset 0 < x.raw                give it content
   failback disk check x.vmdk                                   is it sound?
+  failback disk repair x.vmdk                                  mend its tables, where a copy of them is sound
 
 Sizes and offsets are bytes, or have a unit: K, M, G, T or P, which are powers of 1024.`,
 		Args: cobra.ArbitraryArgs,
@@ -33,7 +34,7 @@ Sizes and offsets are bytes, or have a unit: K, M, G, T or P, which are powers o
 		t.local = true
 		return t.settle(c)
 	}
-	c.AddCommand(t.diskInfoCommand(), t.diskMapCommand(), t.diskReadCommand(), t.diskWriteCommand(), t.diskCreateCommand(), t.diskCheckCommand())
+	c.AddCommand(t.diskInfoCommand(), t.diskMapCommand(), t.diskReadCommand(), t.diskWriteCommand(), t.diskCreateCommand(), t.diskCheckCommand(), t.diskRepairCommand())
 	return c
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -71,6 +72,43 @@ func TestDiskCommands(t *testing.T) {
 				t.Errorf("info %v", info)
 			}
 		})
+	}
+}
+
+func TestDiskRepair(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.vmdk")
+	ok(t, nil, "disk", "create", "--format", "monolithicSparse", "--size", "64M", path)
+	ok(t, strings.NewReader("content"), "disk", "write", path, "--offset", "0")
+	if got := document(t, string(ok(t, nil, "disk", "repair", path, "--json"))); len(got["changes"].([]any)) != 0 {
+		t.Errorf("a sound disk: %v", got)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var head [64]byte
+	if _, err := f.ReadAt(head[:], 0); err != nil {
+		t.Fatal(err)
+	}
+	directory := int64(binary.LittleEndian.Uint64(head[56:])) * 512
+	if _, err := f.WriteAt([]byte{0xff, 0xff, 0xff, 0x7f}, directory); err != nil { // a table past the end
+		t.Fatal(err)
+	}
+	if code, out, _ := local(t, nil, "disk", "check", path); code != 1 || !bytes.Contains(out, []byte(fmt.Sprintf("offset %d", directory))) {
+		t.Errorf("check of a damaged disk: %d, %s", code, out)
+	}
+	if got := document(t, string(ok(t, nil, "disk", "repair", path, "--json"))); len(got["changes"].([]any)) != 1 || len(got["copies"].([]any)) != 1 {
+		t.Errorf("repaired %v", got)
+	}
+	ok(t, nil, "disk", "check", path)
+	if got := ok(t, nil, "disk", "read", path, "--length", "7"); string(got) != "content" {
+		t.Errorf("read %q", got)
+	}
+	flat := filepath.Join(filepath.Dir(path), "y.vmdk")
+	ok(t, nil, "disk", "create", "--format", "vmfs", "--size", "1M", flat)
+	if code, _, errs := local(t, nil, "disk", "repair", flat); code != 1 || !strings.Contains(errs, "What to do: ") {
+		t.Errorf("a flat disk: %d, %s", code, errs)
 	}
 }
 

@@ -34,6 +34,7 @@ type diskJSON struct {
 	Device    uint64         `json:"device"`
 	Inode     uint64         `json:"inode"`
 	Extents   []string       `json:"extents"`
+	Parents   []string       `json:"parents"` // descriptors below a snapshot, the nearest first
 	Notices   []string       `json:"notices"`
 	Target    bool           `json:"target"` // it may be written
 	Refusal   string         `json:"refusal"`
@@ -45,7 +46,7 @@ func describe(path string) (diskJSON, error) {
 		return diskJSON{}, diskProblem(path, err)
 	}
 	j := diskJSON{File: path, Format: d.Format, Size: d.Size, Thin: d.Thin, UUID: d.UUID, Device: d.Device, Inode: d.Inode,
-		Extents: append([]string{}, d.Extents...), Notices: append([]string{}, d.Notices...), Target: d.TargetRefusal == "", Refusal: d.TargetRefusal}
+		Extents: append([]string{}, d.Extents...), Parents: append([]string{}, d.Parents...), Notices: append([]string{}, d.Notices...), Target: d.TargetRefusal == "", Refusal: d.TargetRefusal}
 	if d.ContentID != 0 {
 		j.ContentID = fmt.Sprintf("%08x", d.ContentID)
 	}
@@ -75,6 +76,9 @@ func (t *tool) diskInfo(path string) error {
 				break
 			}
 			rows = append(rows, []string{"data in", e})
+		}
+		for _, p := range d.Parents {
+			rows = append(rows, []string{"made on", p})
 		}
 		for _, n := range d.Notices {
 			rows = append(rows, []string{"note", n})
