@@ -108,6 +108,9 @@ func decodeSparseHeader(name string, b []byte, fileSize int64) (sparseHeader, er
 		h.redundantOffset = 0
 		h.flags &^= flagRedundant
 	}
+	if h.descriptorOffset == 0 {
+		h.descriptorSize = 0
+	}
 	return h, h.validate(name, fileSize)
 }
 
