@@ -26,7 +26,6 @@ type grainCheck struct {
 	fileSize int64
 	findings []finding
 	end      int64 // first sector behind all tables and grains
-	grains   int64 // that exist
 	full     bool  // stopped at maxFindings
 
 	tables, data places
@@ -44,12 +43,13 @@ func (p *places) note(start, n int64) {
 
 // eachWindow calls fn for a part of p after the other, each small enough to have a bit for every place in it.
 func (p places) eachWindow(fn func(w *placeMap) error) error {
-	for from := p.from; from < p.to; from += placesAtOnce * p.step {
-		w := &placeMap{places: places{from, min(from+placesAtOnce*p.step, p.to), p.step}}
+	for from := p.from; from < p.to; {
+		w := &placeMap{places: places{from, min(from+placesAtOnce*p.step, p.to), p.step}, next: p.to}
 		w.bits = make([]uint64, (w.to-w.from)/w.step/64+1)
 		if err := fn(w); err != nil {
 			return err
 		}
+		from = w.next
 	}
 	return nil
 }
@@ -58,11 +58,15 @@ func (p places) eachWindow(fn func(w *placeMap) error) error {
 type placeMap struct {
 	places
 	bits []uint64
+	next int64 // the first sector behind the map that something lies in
 }
 
 // take marks what of the sectors [start, start+n) is in the map, and reports whether all of that was free.
 func (w *placeMap) take(start, n int64) bool {
 	free := true
+	if start+n > w.to {
+		w.next = min(w.next, max(start, w.to))
+	}
 	for s := max(start, w.from); s < min(start+n, w.to); s += w.step {
 		i := (s - w.from) / w.step
 		free = free && w.bits[i/64]&(1<<(i%64)) == 0
@@ -114,7 +118,7 @@ func (f *grainFile) check() (*grainCheck, error) {
 	return c, c.data.eachWindow(c.checkGrainPlaces)
 }
 
-// checkTable looks at table n of each directory, and notes its place and those of its grains. The error is one of reading.
+// checkTable looks at table n of each directory, and notes where its grains lie. The error is one of reading.
 func (c *grainCheck) checkTable(n int64) error {
 	first, bad, err := c.copyOf(0, n)
 	if err != nil {
@@ -127,13 +131,13 @@ func (c *grainCheck) checkTable(n int64) error {
 	if len(c.file.directories) == 1 {
 		return nil
 	}
-	second, bad, err := c.copyOf(1, n)
+	second, badSecond, err := c.copyOf(1, n)
 	switch {
 	case err != nil:
 		return err
-	case bad != nil:
-		c.add(finding{err: bad, redundantOnly: true})
-	case !first.same(second):
+	case badSecond != nil:
+		c.add(finding{err: badSecond, redundantOnly: true})
+	case bad == nil && !first.same(second):
 		// A table that only the second directory knows was never in use.
 		only := first.entries == nil || second.entries != nil
 		c.add(finding{err: c.file.disagreement(n, first, second), redundantOnly: only})
@@ -178,7 +182,6 @@ func (c *grainCheck) checkEntries(n int64, t tableCopy) {
 		if sectors == 0 {
 			continue
 		}
-		c.grains++
 		c.data.note(start, sectors)
 	}
 }

@@ -74,6 +74,9 @@ func examine(path string) (*layout, error) {
 	if err := l.followChain(); err != nil && l.unreadable == nil {
 		l.unreadable = err
 	}
+	if l.unreadable != nil {
+		l.notice("it cannot be read: %v", l.unreadable)
+	}
 	l.describe()
 	return l, l.applyRules()
 }
