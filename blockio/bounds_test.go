@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -205,5 +206,100 @@ func watchMemory(t *testing.T, fn func()) int64 {
 	fn()
 	close(stop)
 	<-stopped
+	t.Logf("%d MiB at most", peak>>20)
 	return peak
+}
+
+// TestMemoryOfSparseTarget: writes all over a disk of 60 TiB wait in memory up to a bound, and are there in the end.
+func TestMemoryOfSparseTarget(t *testing.T) {
+	const size, writes = 60 << 40, 6000
+	path := filepath.Join(t.TempDir(), "x.vmdk")
+	peak := watchMemory(t, func() {
+		if err := Create(path, FormatMonolithicSparse, size); err != nil {
+			t.Fatal(err)
+		}
+		d, err := OpenTarget(path, TargetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.SetContentID(7); err != nil {
+			t.Fatal(err)
+		}
+		for i := range int64(writes) {
+			if _, err := d.WriteAt([]byte{byte(i), 1}, i*(size/writes)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if peak > 60<<20 {
+		t.Errorf("writing held %d bytes", peak)
+	}
+	d, err := OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	b := make([]byte, 2)
+	for i := int64(0); i < writes; i += 7 {
+		if _, err := d.ReadAt(b, i*(size/writes)); err != nil || b[0] != byte(i) || b[1] != 1 {
+			t.Fatalf("write %d: %v, % x", i, err, b)
+		}
+	}
+}
+
+// TestMemoryOfStream: grains as large as they may be, of which nothing gets smaller, read side by side.
+func TestMemoryOfStream(t *testing.T) {
+	const grain, count = maxStream * SectorSize, 24
+	path := filepath.Join(t.TempDir(), "x.vmdk")
+	p := pieces{}
+	for g := range int64(count) {
+		p[g] = noise(uint64(g), 1000)
+	}
+	if err := os.WriteFile(path, largeGrains(count*grain, p), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	peak := watchMemory(t, func() {
+		d, err := OpenReader(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		var wait sync.WaitGroup
+		for lane := range int64(8) {
+			wait.Go(func() {
+				b := make([]byte, 4096)
+				for i := range int64(3 * count) {
+					g := (i*7 + lane) % count
+					if _, err := d.ReadAt(b, g*grain); err != nil || !bytes.Equal(b[:1000], p[g]) {
+						t.Errorf("grain %d: %v", g, err)
+						return
+					}
+				}
+			})
+		}
+		wait.Wait()
+	})
+	if peak > 60<<20 {
+		t.Errorf("reading held %d bytes", peak)
+	}
+}
+
+// largeGrains is a stream with the largest grains there may be, stored without compression.
+func largeGrains(size int64, p pieces) []byte {
+	le := binary.LittleEndian
+	file := makeStream(512, nil, streamShape{})[:(4+tableSectors)*SectorSize]
+	le.PutUint64(file[12:], uint64(size/SectorSize))
+	le.PutUint64(file[20:], maxStream)
+	text := bytes.Replace(file[SectorSize:3*SectorSize], []byte("RDONLY 1 "), fmt.Appendf(nil, "RDONLY %d ", size/SectorSize), 1)
+	copy(file[SectorSize:3*SectorSize], text)
+	for g, data := range p {
+		raw := make([]byte, maxStream*SectorSize)
+		copy(raw, data)
+		at := grow(&file, compressedGrain(raw, uint64(g*maxStream), streamShape{store: true}), 1)
+		le.PutUint32(file[4*SectorSize+g*4:], uint32(at))
+	}
+	return file
 }
