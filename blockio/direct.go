@@ -34,6 +34,12 @@ const (
 
 // directAccess is how a file is used without the page cache.
 type directAccess struct {
+	// file is where requests go: the file itself, or a queue to it that close gives back.
+	file interface {
+		io.ReaderAt
+		io.WriterAt
+	}
+	close  func()
 	block  int64   // offsets and lengths are multiples of it
 	memory uintptr // addresses are
 	slots  chan struct{}
@@ -41,8 +47,11 @@ type directAccess struct {
 	edges [64]sync.Mutex
 }
 
-func newDirectAccess(block, memory int64) *directAccess {
-	return &directAccess{block: block, memory: uintptr(memory), slots: make(chan struct{}, directSlots)}
+func newDirectAccess(file interface {
+	io.ReaderAt
+	io.WriterAt
+}, block, memory int64) *directAccess {
+	return &directAccess{file: file, close: func() {}, block: block, memory: uintptr(memory), slots: make(chan struct{}, directSlots)}
 }
 
 // alignedBuffers are those that are not in use; alignedMade has an entry for each that was made.
@@ -94,9 +103,9 @@ func (d *directAccess) do(request func() (int, error)) (int, error) {
 }
 
 // readAt follows io.ReaderAt.
-func (d *directAccess) readAt(f io.ReaderAt, p []byte, off int64) (int, error) {
+func (d *directAccess) readAt(p []byte, off int64) (int, error) {
 	if d.fits(p, off) {
-		return d.do(func() (int, error) { return f.ReadAt(p, off) })
+		return d.do(func() (int, error) { return d.file.ReadAt(p, off) })
 	}
 	b := takeAligned()
 	defer giveAligned(b)
@@ -105,7 +114,7 @@ func (d *directAccess) readAt(f io.ReaderAt, p []byte, off int64) (int, error) {
 		at := off + int64(done)
 		from := d.down(at)
 		piece := b[:min(d.up(off+int64(len(p)))-from, int64(len(b)))]
-		n, err := d.do(func() (int, error) { return f.ReadAt(piece, from) })
+		n, err := d.do(func() (int, error) { return d.file.ReadAt(piece, from) })
 		if skip := int(at - from); n > skip {
 			done += copy(p[done:], piece[skip:n])
 		}
@@ -117,10 +126,7 @@ func (d *directAccess) readAt(f io.ReaderAt, p []byte, off int64) (int, error) {
 }
 
 // writeAt writes what fits as it is, and the rest by way of an aligned buffer. What else is in the blocks at both ends is read before, and written with them.
-func (d *directAccess) writeAt(f interface {
-	io.ReaderAt
-	io.WriterAt
-}, p []byte, off int64) (int, error) {
+func (d *directAccess) writeAt(p []byte, off int64) (int, error) {
 	done := 0
 	for done < len(p) {
 		rest, at := p[done:], off+int64(done)
@@ -128,9 +134,9 @@ func (d *directAccess) writeAt(f interface {
 		var n int
 		var err error
 		if len(whole) > 0 && d.fits(whole, at) {
-			n, err = d.do(func() (int, error) { return f.WriteAt(whole, at) })
+			n, err = d.do(func() (int, error) { return d.file.WriteAt(whole, at) })
 		} else {
-			n, err = d.writeThrough(f, rest, at)
+			n, err = d.writeThrough(rest, at)
 		}
 		done += n
 		if err != nil {
@@ -141,10 +147,7 @@ func (d *directAccess) writeAt(f interface {
 }
 
 // writeThrough writes as much of p as one buffer takes.
-func (d *directAccess) writeThrough(f interface {
-	io.ReaderAt
-	io.WriterAt
-}, p []byte, off int64) (int, error) {
+func (d *directAccess) writeThrough(p []byte, off int64) (int, error) {
 	b := takeAligned()
 	defer giveAligned(b)
 	from := d.down(off)
@@ -164,12 +167,12 @@ func (d *directAccess) writeThrough(f interface {
 			continue
 		}
 		block := b[edge.at-from:][:d.block]
-		if n, err := d.do(func() (int, error) { return f.ReadAt(block, edge.at) }); n < len(block) {
+		if n, err := d.do(func() (int, error) { return d.file.ReadAt(block, edge.at) }); n < len(block) {
 			return 0, fmt.Errorf("read the block at %d, of which a part is to be written: %w", edge.at, err)
 		}
 	}
 	k := copy(b[off-from:], p[:end-off])
-	n, err := d.do(func() (int, error) { return f.WriteAt(b, from) })
+	n, err := d.do(func() (int, error) { return d.file.WriteAt(b, from) })
 	if err != nil {
 		return max(min(n-int(off-from), k), 0), err
 	}

@@ -16,13 +16,18 @@ func openDirect(f *os.File, size int64, device bool) *directAccess {
 	if setDirect(f, true) != nil {
 		return nil
 	}
-	d := newDirectAccess(block, memory)
 	b := takeAligned()
 	defer giveAligned(b)
 	if _, err := f.ReadAt(b[:block], 0); err != nil { // it was promised wrongly, or this is an error that will come up again
 		_ = setDirect(f, false)
 		return nil
 	}
+	q := newDirectQueue(f)
+	if q == nil {
+		return newDirectAccess(f, block, memory)
+	}
+	d := newDirectAccess(q, block, memory)
+	d.close = q.close
 	return d
 }
 

@@ -23,6 +23,12 @@ type pickyFile struct {
 	short         int // a write stops after so many bytes, with fail
 }
 
+func newPickyFile(t *testing.T, block int64, size int) *pickyFile {
+	f := &pickyFile{t: t, b: make([]byte, size)}
+	f.d = newDirectAccess(f, block, 512)
+	return f
+}
+
 func (f *pickyFile) check(p []byte, off int64) {
 	if !f.d.fits(p, off) {
 		f.t.Errorf("%d bytes at %d are not aligned", len(p), off)
@@ -54,8 +60,8 @@ func (f *pickyFile) WriteAt(p []byte, off int64) (int, error) {
 
 func TestDirectFollowsTheModel(t *testing.T) {
 	for _, block := range []int64{512, 4096, 65536} {
-		d := newDirectAccess(block, 512)
-		f := &pickyFile{t: t, d: d, b: make([]byte, 4<<20)}
+		f := newPickyFile(t, block, 4<<20)
+		d := f.d
 		model := make([]byte, len(f.b))
 		r := rand.New(rand.NewPCG(3, uint64(block)))
 		noise := make([]byte, 2<<20+4096)
@@ -70,14 +76,14 @@ func TestDirectFollowsTheModel(t *testing.T) {
 			}
 			p := noise[r.IntN(4096):][:n]
 			if r.IntN(2) == 0 {
-				if k, err := d.writeAt(f, p, off); k != n || err != nil {
+				if k, err := d.writeAt(p, off); k != n || err != nil {
 					t.Fatalf("writeAt(%d, %d) = %d, %v", n, off, k, err)
 				}
 				copy(model[off:], p)
 				continue
 			}
 			got := make([]byte, n)
-			if k, err := d.readAt(f, got, off); k != n || err != nil || !bytes.Equal(got, model[off:][:n]) {
+			if k, err := d.readAt(got, off); k != n || err != nil || !bytes.Equal(got, model[off:][:n]) {
 				t.Fatalf("readAt(%d, %d) = %d, %v, or other bytes", n, off, k, err)
 			}
 		}
@@ -85,7 +91,7 @@ func TestDirectFollowsTheModel(t *testing.T) {
 			t.Errorf("blocks of %d: the file holds something else than the model", block)
 		}
 		got := make([]byte, 100)
-		if k, err := d.readAt(f, got, int64(len(f.b))-60); k != 60 || err != io.EOF {
+		if k, err := d.readAt(got, int64(len(f.b))-60); k != 60 || err != io.EOF {
 			t.Errorf("a read across the end: %d, %v", k, err)
 		}
 	}
@@ -93,15 +99,14 @@ func TestDirectFollowsTheModel(t *testing.T) {
 
 // TestDirectWritesOnce: what is not aligned costs one read for each end, and one write.
 func TestDirectWritesOnce(t *testing.T) {
-	d := newDirectAccess(4096, 512)
 	p := newAligned(1 << 20)
 	for _, c := range []struct {
 		off           int64
 		n             int
 		reads, writes int
 	}{{0, 4096, 0, 1}, {4096, 1 << 20, 0, 1}, {100, 50, 1, 1}, {100, 8192, 2, 1}, {100, 4096 - 100, 1, 1}, {0, 100, 1, 1}, {512, 65536 - 512, 1, 1}} {
-		f := &pickyFile{t: t, d: d, b: make([]byte, 2<<20)}
-		if _, err := d.writeAt(f, p[:c.n], c.off); err != nil || f.reads != c.reads || f.writes != c.writes {
+		f := newPickyFile(t, 4096, 2<<20)
+		if _, err := f.d.writeAt(p[:c.n], c.off); err != nil || f.reads != c.reads || f.writes != c.writes {
 			t.Errorf("%d bytes at %d: %d reads and %d writes, %v; want %d and %d", c.n, c.off, f.reads, f.writes, err, c.reads, c.writes)
 		}
 	}
@@ -109,10 +114,10 @@ func TestDirectWritesOnce(t *testing.T) {
 
 // TestDirectShortWrite tells how much of the caller's bytes were written, and no more.
 func TestDirectShortWrite(t *testing.T) {
-	d := newDirectAccess(4096, 512)
 	for short, want := range map[int]int{0: 0, 512: 412, 4096: 3996, 100: 0} {
-		f := &pickyFile{t: t, d: d, b: make([]byte, 1<<20), fail: syscall.ENOSPC, short: short}
-		if n, err := d.writeAt(f, make([]byte, 5000), 100); n != want || !errors.Is(err, syscall.ENOSPC) {
+		f := newPickyFile(t, 4096, 1<<20)
+		f.fail, f.short = syscall.ENOSPC, short
+		if n, err := f.d.writeAt(make([]byte, 5000), 100); n != want || !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%d bytes went out: %d, %v, want %d", short, n, err, want)
 		}
 	}
@@ -120,14 +125,14 @@ func TestDirectShortWrite(t *testing.T) {
 
 // TestDirectNeighbours: many write parts of the same blocks.
 func TestDirectNeighbours(t *testing.T) {
-	d := newDirectAccess(4096, 512)
-	f := &pickyFile{t: t, d: d, b: make([]byte, 1<<20)}
+	f := newPickyFile(t, 4096, 1<<20)
+	d := f.d
 	var wg sync.WaitGroup
 	const piece = 1536
 	for w := range 8 {
 		wg.Go(func() {
 			for off := w * piece; off+piece <= len(f.b); off += 8 * piece {
-				if _, err := d.writeAt(f, bytes.Repeat([]byte{byte(off / piece)}, piece), int64(off)); err != nil {
+				if _, err := d.writeAt(bytes.Repeat([]byte{byte(off / piece)}, piece), int64(off)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -253,5 +258,54 @@ func TestDirectFallsBack(t *testing.T) {
 		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestDirectQueue has more requests than slots under way, of all sizes, with errors among them.
+func TestDirectQueue(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const piece, pieces = 8192, 1000
+	if err := f.Truncate(piece * pieces); err != nil {
+		t.Fatal(err)
+	}
+	d := openDirect(f, piece*pieces, false)
+	if d == nil {
+		t.Skip("no direct I/O here")
+	}
+	q, ok := d.file.(*directQueue)
+	if !ok {
+		t.Skip("no queue here")
+	}
+	defer d.close()
+	var lanes sync.WaitGroup
+	for lane := range 2 * directSlots {
+		lanes.Go(func() {
+			p, got := newAligned(piece), newAligned(piece)
+			for i := lane; i < pieces; i += 2 * directSlots {
+				for k := range p {
+					p[k] = byte(i + k/512)
+				}
+				if n, err := q.WriteAt(p, int64(i)*piece); n != piece || err != nil {
+					t.Errorf("WriteAt = %d, %v", n, err)
+				}
+				if n, err := q.ReadAt(got, int64(i)*piece); n != piece || err != nil || !bytes.Equal(got, p) {
+					t.Errorf("ReadAt = %d, %v, or other bytes", n, err)
+				}
+				if n, err := q.ReadAt(got, piece*pieces-512); n != 512 || err != io.EOF {
+					t.Errorf("ReadAt across the end = %d, %v", n, err)
+				}
+				if _, err := q.ReadAt(got[:512], 100); !errors.Is(err, syscall.EINVAL) {
+					t.Errorf("what is not aligned: %v", err)
+				}
+			}
+		})
+	}
+	lanes.Wait()
+	if len(q.free) != directSlots || q.leading {
+		t.Errorf("%d of %d requests are free, somebody leads: %v", len(q.free), directSlots, q.leading)
 	}
 }

@@ -56,7 +56,7 @@ func (s *osFile) ReadAt(p []byte, off int64) (int, error) {
 	var n int
 	var err error
 	if s.direct != nil {
-		n, err = s.direct.readAt(s.f, p, off)
+		n, err = s.direct.readAt(p, off)
 	} else {
 		n, err = s.f.ReadAt(p, off)
 	}
@@ -70,7 +70,7 @@ func (s *osFile) WriteAt(p []byte, off int64) (int, error) {
 	var n int
 	var err error
 	if s.direct != nil {
-		n, err = s.direct.writeAt(s.f, p, off)
+		n, err = s.direct.writeAt(p, off)
 	} else {
 		n, err = s.f.WriteAt(p, off)
 	}
@@ -87,7 +87,12 @@ func (s *osFile) Truncate(size int64) error { return s.f.Truncate(size) }
 
 func (s *osFile) Sync() error { return datasync(s.f) }
 
-func (s *osFile) Close() error { return s.f.Close() }
+func (s *osFile) Close() error {
+	if s.direct != nil {
+		s.direct.close()
+	}
+	return s.f.Close()
+}
 
 func (s *osFile) NextData(off, limit int64) (int64, int64, error) {
 	if off >= limit {
