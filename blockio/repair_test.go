@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,4 +150,62 @@ func TestRepairRefuses(t *testing.T) {
 	if _, err := Repair(flat); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("a flat disk: %v", err)
 	}
+}
+
+// TestRepairCrash: wherever a repair is cut off, the disk reads as before, and can be repaired again.
+func TestRepairCrash(t *testing.T) {
+	sound := soundSparse(t)
+	h, err := decodeSparseHeader("x", sound, int64(len(sound)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gd, gt := h.directoryOffset*SectorSize, (h.directoryOffset+h.directorySectors())*SectorSize
+	spoiled := bytes.Clone(sound)
+	put32(gd, uint32(h.overhead))(spoiled)   // the first table is a grain
+	put32(gd+4, 1<<31)(spoiled)              // the second one is nowhere
+	put32(gt, 7)(spoiled)                    // and where they were is rubbish
+	put32(gt+tableBytes+100, 1<<31)(spoiled) //
+	want := mustReadBytes(t, sound)
+	st := &crashStorage{b: bytes.Clone(spoiled)}
+	repairBytes(t, st)
+	if !bytes.Equal(st.b, sound) {
+		t.Fatal("the repaired image is not the one from before")
+	}
+	r := rand.New(rand.NewPCG(3, 3))
+	for k := range len(st.log) + 1 {
+		for range 4 {
+			left := cut(spoiled, st.log, k, r)
+			if firstDifference(mustReadBytes(t, left.b), want) >= 0 {
+				t.Fatalf("cut at %d: another content", k)
+			}
+			repairBytes(t, left)
+			if !bytes.Equal(left.b, sound) {
+				t.Fatalf("cut at %d: repaired again, it is not the image from before", k)
+			}
+		}
+	}
+}
+
+func repairBytes(t *testing.T, st *crashStorage) {
+	t.Helper()
+	p, err := planRepair(st, piece{kind: pieceSparse})
+	if err == nil {
+		err = p.apply()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustReadBytes(t *testing.T, b []byte) []byte {
+	t.Helper()
+	e, err := openBytes(pieceSparse, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, e.size)
+	if _, err := e.ReadAt(p, 0); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

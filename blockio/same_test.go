@@ -82,7 +82,7 @@ func TestLockFileNamesHost(t *testing.T) {
 		return filepath.Join(sub, fmt.Sprintf(".lck-%x", b))
 	}
 	holder := append(make([]byte, 0x14), "esx-07.example.net\x00\x00"...)
-	writeFile(t, lock(d.Inode+1), holder)
+	writeFile(t, lock(d.Inode+1<<40), holder)
 	if d := probed(t, path); d.TargetRefusal != "" {
 		t.Errorf("the lock of another file: %s", d.TargetRefusal)
 	}
