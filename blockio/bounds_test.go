@@ -47,6 +47,38 @@ func TestMapOfLargeSparseDisk(t *testing.T) {
 	}
 }
 
+// TestMapOfFullSparseDisk: every table is read a few times, and never with its neighbours.
+func TestMapOfFullSparseDisk(t *testing.T) {
+	const tables = 200
+	h := newSparseHeader(tables*tableEntries*newGrain, false)
+	b := make([]byte, h.overhead*SectorSize+h.grainBytes())
+	copy(b, h.encode())
+	for _, at := range []int64{h.redundantOffset, h.directoryOffset} {
+		directory := h.newDirectory(at)
+		copy(b[at*SectorSize:], directory)
+		for i := range int64(tables) { // each has one grain, all the same one: that is for a check to find
+			put32(int64(binary.LittleEndian.Uint32(directory[i*4:]))*SectorSize, uint32(h.overhead))(b)
+		}
+	}
+	e, err := openBytes(pieceSparse, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := &readCounter{storage: e.file.st}
+	e.file.st = count
+	ranges := 0
+	for off := int64(0); off < e.size; ranges++ {
+		_, end, err := e.NextData(off)
+		if err != nil {
+			t.Fatal(err)
+		}
+		off = end
+	}
+	if n, b := count.reads.Load(), count.bytes.Load(); ranges < tables || n > 12*tables || b > 4*tables*tableBytes {
+		t.Errorf("%d ranges, %d reads of %d bytes", ranges, n, b)
+	}
+}
+
 // TestMapOfChain: snapshots that hold nothing do not make the map of the disk below longer to find.
 func TestMapOfChain(t *testing.T) {
 	const size = 1 << 40

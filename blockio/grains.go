@@ -322,15 +322,21 @@ func (f *grainFile) emptyIn(d int, n, most, fileSize int64) (int64, error) {
 	if hole > 0 {
 		return f.inRow(d, n, min(most, hole), start, fileSize)
 	}
-	count, err := f.inRow(d, n, min(most, scanBytes/f.tableBytes()), start, fileSize)
-	if err != nil {
-		return 0, err
+	var empty int64
+	for _, many := range []int64{1, scanBytes / f.tableBytes()} { // more are read only where the first one is empty
+		count, err := f.inRow(d, n, min(most, many), start, fileSize)
+		if err != nil {
+			return 0, err
+		}
+		tables := make([]byte, count*f.tableBytes())
+		if err := readFull(f.st, tables, start*SectorSize); err != nil {
+			return 0, fmt.Errorf("read grain tables: %w", err)
+		}
+		if empty = leadingZeros(tables) / f.tableBytes(); empty == 0 {
+			break
+		}
 	}
-	tables := make([]byte, count*f.tableBytes())
-	if err := readFull(f.st, tables, start*SectorSize); err != nil {
-		return 0, fmt.Errorf("read grain tables: %w", err)
-	}
-	return leadingZeros(tables) / f.tableBytes(), nil
+	return empty, nil
 }
 
 // inRow counts up to most of the tables of directory d that lie one behind the other, table n at sector start.
