@@ -298,7 +298,7 @@ func TestDirectQueue(t *testing.T) {
 				if n, err := q.ReadAt(got, piece*pieces-512); n != 512 || err != io.EOF {
 					t.Errorf("ReadAt across the end = %d, %v", n, err)
 				}
-				if _, err := q.ReadAt(got[:512], 100); !errors.Is(err, syscall.EINVAL) {
+				if _, err := q.ReadAt(got[:512], int64(i)*piece+100); !errors.Is(err, syscall.EINVAL) {
 					t.Errorf("what is not aligned: %v", err)
 				}
 			}
