@@ -22,6 +22,7 @@ func TestDescriptorGolden(t *testing.T) {
 		extents []extentLine
 	}{
 		{"vmfs.vmdk", FormatVMFS, true, []extentLine{{access: "RW", sectors: 83886080, kind: "VMFS", file: "db01-flat.vmdk"}}},
+		{"vmfs-thick.vmdk", FormatVMFS, false, []extentLine{{access: "RW", sectors: 83886080, kind: "VMFS", file: "db01-flat.vmdk"}}},
 		{"monolithicFlat.vmdk", FormatMonolithicFlat, false, []extentLine{{access: "RW", sectors: 83886080, kind: "FLAT", file: "db01-flat.vmdk"}}},
 		{"monolithicSparse.vmdk", FormatMonolithicSparse, false, []extentLine{{access: "RW", sectors: 83886080, kind: "SPARSE", file: "db01.vmdk"}}},
 		{"twoGbMaxExtentFlat.vmdk", FormatTwoGbMaxExtentFlat, false, []extentLine{
