@@ -18,7 +18,7 @@ import (
 type directQueue struct {
 	f       *os.File
 	context uintptr
-	busy    atomic.Int32        // callers; one alone is quicker without the queue
+	busy    atomic.Int32        // callers
 	free    chan *directRequest // all requests that are not in use; their number is the bound
 
 	mu      sync.Mutex
@@ -58,6 +58,9 @@ type aioEvent struct {
 	result, extra int64
 }
 
+// directPlain is how many requests at a time go without the queue: a few are quicker that way (for writes the kernel takes a detour through another thread).
+const directPlain = 4
+
 const (
 	aioRead  = 0 // IOCB_CMD_PREAD
 	aioWrite = 1 // IOCB_CMD_PWRITE
@@ -83,7 +86,7 @@ func (q *directQueue) close() { _, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, q.co
 // ReadAt and WriteAt are those of the file. What the kernel did only in part is gone on with there, which tells why.
 func (q *directQueue) ReadAt(p []byte, off int64) (int, error) {
 	defer q.busy.Add(-1)
-	if q.busy.Add(1) == 1 {
+	if q.busy.Add(1) <= directPlain {
 		return q.f.ReadAt(p, off)
 	}
 	n, err := q.do(aioRead, p, off)
@@ -96,7 +99,7 @@ func (q *directQueue) ReadAt(p []byte, off int64) (int, error) {
 
 func (q *directQueue) WriteAt(p []byte, off int64) (int, error) {
 	defer q.busy.Add(-1)
-	if q.busy.Add(1) == 1 {
+	if q.busy.Add(1) <= directPlain {
 		return q.f.WriteAt(p, off)
 	}
 	n, err := q.do(aioWrite, p, off)
