@@ -38,18 +38,16 @@ type directRequest struct {
 
 // aioBlock is struct iocb of linux/aio_abi.h.
 type aioBlock struct {
-	data     uint64
-	key      uint32
-	rwFlags  uint32
-	opcode   uint16
-	priority int16
-	fd       uint32
-	buf      uint64
-	bytes    uint64
-	offset   int64
-	_        uint64
-	flags    uint32
-	eventFD  uint32
+	data   uint64
+	_      [2]uint32 // key, flags of the call
+	opcode uint16
+	_      int16 // priority
+	fd     uint32
+	buf    uint64
+	bytes  uint64
+	offset int64
+	_      uint64
+	_      [2]uint32 // flags, file for events
 }
 
 // aioEvent is struct io_event.
