@@ -48,6 +48,7 @@ type Hello struct {
 	Minor         uint32                 `protobuf:"varint,3,opt,name=minor,proto3" json:"minor,omitempty"`
 	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`                       // of the program, for people
 	UnixNanos     int64                  `protobuf:"varint,5,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"` // its clock
+	Home          string                 `protobuf:"bytes,6,opt,name=home,proto3" json:"home,omitempty"`                             // random name of its state directory, by which two of one name are told apart; empty: not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -115,6 +116,13 @@ func (x *Hello) GetUnixNanos() int64 {
 		return x.UnixNanos
 	}
 	return 0
+}
+
+func (x *Hello) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
 }
 
 type Welcome struct {
@@ -2515,14 +2523,15 @@ var File_replication_proto protoreflect.FileDescriptor
 
 const file_replication_proto_rawDesc = "" +
 	"\n" +
-	"\x11replication.proto\x12\vfailback.v1\"\x80\x01\n" +
+	"\x11replication.proto\x12\vfailback.v1\"\x94\x01\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05major\x18\x02 \x01(\rR\x05major\x12\x14\n" +
 	"\x05minor\x18\x03 \x01(\rR\x05minor\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
-	"unix_nanos\x18\x05 \x01(\x03R\tunixNanos\"n\n" +
+	"unix_nanos\x18\x05 \x01(\x03R\tunixNanos\x12\x12\n" +
+	"\x04home\x18\x06 \x01(\tR\x04home\"n\n" +
 	"\aWelcome\x12\x14\n" +
 	"\x05major\x18\x01 \x01(\rR\x05major\x12\x14\n" +
 	"\x05minor\x18\x02 \x01(\rR\x05minor\x12\x18\n" +

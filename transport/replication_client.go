@@ -93,7 +93,7 @@ func (c *ReplicationClient) Close() {
 }
 
 // Work says hello and works on orders until the connection ends, which is the error it returns. It returns after all orders under way have.
-func (c *ReplicationClient) Work(ctx context.Context, name, version string, worker link.Worker, welcomed func(masterVersion string, skew time.Duration)) error {
+func (c *ReplicationClient) Work(ctx context.Context, name, home, version string, worker link.Worker, welcomed func(masterVersion string, skew time.Duration)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.client.Work(ctx)
@@ -101,7 +101,7 @@ func (c *ReplicationClient) Work(ctx context.Context, name, version string, work
 		return c.problem(err)
 	}
 	if err := stream.Send(&failbackpb.Report{What: &failbackpb.Report_Hello{Hello: &failbackpb.Hello{
-		Name: name, Major: ProtocolMajor, Minor: ProtocolMinor, Version: version, UnixNanos: time.Now().UnixNano(),
+		Name: name, Home: home, Major: ProtocolMajor, Minor: ProtocolMinor, Version: version, UnixNanos: time.Now().UnixNano(),
 	}}}); err != nil && err != io.EOF { // EOF: Recv tells why
 		return c.problem(err)
 	}

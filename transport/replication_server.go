@@ -71,7 +71,7 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return StatusOf(err)
 	}
 	w := &remoteWorker{stream: stream, calls: map[uint64]*call{}, gone: make(chan struct{})}
-	peer := link.Peer{Name: hello.Name, Version: hello.Version, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano())}
+	peer := link.Peer{Name: hello.Name, Home: hello.Home, Version: hello.Version, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano())}
 	if err := stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
 		Major: ProtocolMajor, Minor: ProtocolMinor, Version: s.version, UnixNanos: time.Now().UnixNano(),
 	}}}); err != nil {

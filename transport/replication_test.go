@@ -264,7 +264,7 @@ func TestOrdersCrossAndAreAnswered(t *testing.T) {
 	ctx, leave := context.WithCancel(context.Background())
 	defer leave()
 	gone := make(chan error, 1)
-	go func() { gone <- c.Work(ctx, "ps1", "test", h, func(string, time.Duration) {}) }()
+	go func() { gone <- c.Work(ctx, "ps1", "home", "test", h, func(string, time.Duration) {}) }()
 	w := <-a.connected
 
 	spec := link.Spec{Session: replication.Session{Group: "g", Generation: 3}, Instance: "i-", Disks: []link.Source{{Disk: replication.Disk{ID: "m/d", Size: 4096}, Path: "/p", Changes: "because"}}}

@@ -3,7 +3,10 @@ package main
 
 import (
 	"context"
+	crand "crypto/rand"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -82,7 +85,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lockState(c.state)
+	home, unlock, err := lockState(c.state)
 	if err != nil {
 		return err
 	}
@@ -101,7 +104,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	log.Info("dialling", "master_target", c.masterTarget, "name", c.name)
 	for wait := redialMin; ctx.Err() == nil; {
-		err := client.Work(ctx, c.name, settings.Version().Version, engine, func(version string, skew time.Duration) {
+		err := client.Work(ctx, c.name, home, settings.Version().Version, engine, func(version string, skew time.Duration) {
 			log.Info("connected", "master_target", c.masterTarget, "version", version, "skew", skew)
 			wait = redialMin
 		})
@@ -124,19 +127,42 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	return nil
 }
 
-// lockState makes the state directory and keeps a second process server out of it.
-func lockState(dir string) (unlock func(), err error) {
+// lockState makes the state directory and keeps a second process server out of it. It returns the random name that the directory has for ever: the
+// lock file's content.
+func lockState(dir string) (home string, unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return "", nil, fmt.Errorf("state directory: %w", err)
 	}
 	path := filepath.Join(dir, ".lock") // no group can have that name
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return "", nil, fmt.Errorf("state directory: %w", err)
 	}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
 		f.Close()
-		return nil, &replication.Problem{Code: "state-in-use", Message: "state directory " + dir + " is in use", Err: err, Remedy: "another process server runs with it: stop that one, or give another directory"}
+		return "", nil, &replication.Problem{Code: "state-in-use", Message: "state directory " + dir + " is in use", Err: err, Remedy: "another process server runs with it: stop that one, or give another directory"}
 	}
-	return func() { f.Close() }, nil
+	home, err = nameHome(f)
+	if err != nil {
+		f.Close()
+		return "", nil, fmt.Errorf("state directory: %w", err)
+	}
+	return home, func() { f.Close() }, nil
+}
+
+// nameHome returns the name that the file holds, and makes one where there is none, or where a killed process left half of one.
+func nameHome(f *os.File) (string, error) {
+	var name [32]byte
+	if _, err := f.ReadAt(name[:], 0); err == nil {
+		return string(name[:]), nil
+	} else if err != io.EOF {
+		return "", err
+	}
+	var b [16]byte
+	crand.Read(b[:])
+	hex.Encode(name[:], b[:])
+	if _, err := f.WriteAt(name[:], 0); err != nil {
+		return "", err
+	}
+	return string(name[:]), f.Sync()
 }

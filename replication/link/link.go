@@ -130,6 +130,7 @@ type Lane interface {
 // Peer is what a process server says of itself when it connects.
 type Peer struct {
 	Name    string
+	Home    string // names its state directory: two of one name have different ones; "": not told
 	Version string
 	Skew    time.Duration // its clock less ours, one network delay included
 }

@@ -178,12 +178,21 @@ func (e *Engine) group(id replication.GroupID) (*group, error) {
 	return g, nil
 }
 
-// Connected takes a process server. The newest of a name wins: the one before it has lost its connection and does not know it yet.
+// Connected takes a process server. One that comes again takes its own place: it has lost its connection, and this side does not know it yet. Another
+// of the same name is refused while the first is there: it would be given the orders, with none of the snapshots they are about.
 func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 	ctx, leave := context.WithCancelCause(e.ctx)
 	now := &worker{Peer: p, Worker: w, since: time.Now(), ctx: ctx, leave: leave}
 	e.mu.Lock()
 	before := e.workers[p.Name]
+	if before != nil && before.connected() && before.Home != "" && p.Home != "" && before.Home != p.Home {
+		since := before.since
+		e.mu.Unlock()
+		leave(errGone)
+		return nil, &replication.Problem{Code: "name-in-use",
+			Message: fmt.Sprintf("a process server %s with another state directory is connected since %s", p.Name, since.UTC().Format(time.DateTime)),
+			Remedy:  "give each process server its own --name; if this one takes that one's place, stop that one: this one gets in within a minute"}
+	}
 	e.workers[p.Name] = now
 	e.mu.Unlock()
 	if before != nil {
