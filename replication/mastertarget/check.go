@@ -52,7 +52,30 @@ func (e *Engine) Check(ctx context.Context, planYAML []byte) (replication.GroupI
 		return "", nil, err
 	}
 	f := e.preflight(ctx, p)
+	f.standing()
 	return p.Group, f.findings, nil
+}
+
+// standing looks at a group that is protected already: what holds it up now, and what will hold up its next cut.
+func (f *preflight) standing() {
+	if f.known == nil || f.failed() {
+		return
+	}
+	f.known.mu.Lock()
+	problem := f.known.problem
+	f.known.mu.Unlock()
+	if problem != nil {
+		f.problem(string(f.plan.Group), problem)
+	}
+	if f.known.isReady() != nil {
+		return
+	}
+	for _, d := range f.known.journal.Identity().Disks {
+		if size := f.sizes[d.No]; size != 0 && size != d.Size {
+			f.find(replication.Error, "size-differs", string(d.ID), fmt.Sprintf("disk %s: source %s has %d bytes now, the group's disk has %d", d.ID, f.plan.Disks()[d.No].Path(), size, d.Size),
+				"give the source its size back; for a disk that has grown, unprotect the group and protect it anew with a target of that size")
+		}
+	}
 }
 
 // preflight runs all checks that the earlier ones leave sense in.
@@ -63,7 +86,7 @@ func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
 		f.known = g
 		if !bytes.Equal(g.plan.Canonical(), p.Canonical()) {
 			f.find(replication.Error, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected already, by another plan", p.Group),
-				"use the plan it was protected with, give this one another name, or unprotect the group first")
+				"use the plan it was protected with, or give this one another name; to protect it by this plan, unprotect it with --keep-journal first: its points stay where the disks are the same")
 			return f
 		}
 		f.find(replication.Info, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected by this plan already", p.Group), "none needed: reprotect carries on")
@@ -180,6 +203,10 @@ func (f *preflight) targets() {
 			f.find(replication.Error, "size-differs", name, fmt.Sprintf("disk %s: source %s has %d bytes, target %s has %d", d.Name, d.Path(), size, d.Target, desc.Size),
 				"give a target of the source's size, or a path where none exists: it is created then")
 		}
+		if d.Format != "" && d.Format != string(desc.Format) {
+			f.find(replication.Warning, "target-format", name, fmt.Sprintf("disk %s: target %s exists with the format %s, not %s as the plan says; it is used as it is", d.Name, d.Target, desc.Format, d.Format),
+				"write the format that it has, or remove the target to have it created anew")
+		}
 		key := [2]uint64{desc.Device, desc.Inode}
 		if other, twice := seen[key]; twice {
 			f.find(replication.Error, "target-twice", name, fmt.Sprintf("disk %s: target %s is the same disk as that of %s", d.Name, d.Target, other), "give each disk a target of its own")
@@ -209,7 +236,7 @@ func (f *preflight) absent(d plan.GroupDisk) {
 		f.find(replication.Error, "8061", string(d.Name), fmt.Sprintf("disk %s: %s, where target %s would be created, is no directory", d.Name, dir, filepath.Base(d.Target)), "mount the datastore, or make the directory")
 		return
 	}
-	if strings.HasPrefix(d.Target, "/dev/") && !strings.HasPrefix(d.Target, "/dev/shm/") { // shm holds files
+	if d.Format == string(blockio.FormatDevice) || strings.HasPrefix(d.Target, "/dev/") && !strings.HasPrefix(d.Target, "/dev/shm/") { // shm holds files
 		f.find(replication.Error, "target-missing", string(d.Name), fmt.Sprintf("disk %s: device %s does not exist", d.Name, d.Target), "attach the disk to the master target; a device is never created")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"failback/blockio"
@@ -428,6 +429,8 @@ func targetProblem(path string, err error) error {
 		p.Code, p.Remedy = "target-refused", "give another target, or put this one in order as the message says"
 	case errors.Is(err, blockio.ErrCorrupt):
 		p.Code, p.Remedy = "target-corrupt", "give another target, or let its owner repair it"
+	case errors.Is(err, syscall.ENOSPC):
+		p.Code, p.Remedy = "target-full", "give its datastore more space; nothing listed is lost, and work goes on by itself"
 	case errors.Is(err, os.ErrNotExist):
 		p.Code = "target-missing"
 	}

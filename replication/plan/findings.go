@@ -166,6 +166,8 @@ func (j *judge) disk(subject string, d Disk) {
 		j.refuse(CodeFormat, subject, fmt.Sprintf("format %q is not one that a target can have", d.Format), "write one of "+strings.Join(formats, ", ")+", or leave it out")
 	case vmdk && !named:
 		j.refuse(CodeFormat, subject, fmt.Sprintf("target %s has the format %s of a VMDK, but not its name", d.Target, d.Format), "let the target's name end in .vmdk")
+	case d.Format == "raw" && named:
+		j.refuse(CodeFormat, subject, fmt.Sprintf("target %s has the name of a VMDK, but the format raw", d.Target), "give it another name, or leave format out: its content would be read as VMDK metadata")
 	case !vmdk && strings.HasSuffix(strings.ToLower(d.Target), "-flat.vmdk") && d.Format == "":
 		j.refuse(CodeTarget, subject, fmt.Sprintf("target %s is the name of a VMDK's data file, not of the VMDK", d.Target), "name the small file beside it, without -flat")
 	}

@@ -176,6 +176,7 @@ func TestFindings(t *testing.T) {
 		"SourceIsTarget":  {planOf(top, "id: a, source: 'image:/s/a', target: /s/a"), []string{CodeSamePath + " m/a"}},
 		"OtherFormat":     {planOf(top, a+", format: qcow2"), []string{CodeFormat + " m/a"}},
 		"FormatAndName":   {planOf(top, a+", format: vmfs"), []string{CodeFormat + " m/a"}},
+		"RawVMDK":         {planOf(top, "id: a, source: 'image:/s/a', target: /t/a.vmdk, format: raw"), []string{CodeFormat + " m/a"}},
 		"FlatTarget":      {planOf(top, "id: a, source: 'image:/s/a', target: /t/a-flat.vmdk"), []string{CodeTarget + " m/a"}},
 		"SnapshotOnly":    {planOf(top, a+", snapshot: x"), []string{CodeCommands + " m/a"}},
 		"ReleaseOnly":     {planOf(top+"\nrelease: x", a), []string{CodeCommands + " m/a"}},
