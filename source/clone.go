@@ -1,10 +1,13 @@
 package source
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"failback/replication"
 )
@@ -132,16 +135,30 @@ func ProbeKind(dir string, sp Spec) string {
 	if sp.Snapshot != "" {
 		return KindCommand
 	}
-	own, err := os.MkdirTemp(dir, ".probe-*")
-	if err != nil {
+	probing.Lock()
+	defer probing.Unlock()
+	own := filepath.Join(dir, ".probe")
+	defer os.RemoveAll(own)
+	if err := os.MkdirAll(own, 0o700); err != nil {
 		return KindNone
 	}
-	defer os.RemoveAll(own)
-	s := &Images{dir: own, group: replication.GroupID("probe-" + randomName())} // not the group's: its views are let alone
-	if !s.reflinks(sp.Disk.No, sp.Path) {
+	s := &Images{dir: own, group: probeGroup(dir)} // not the group's: its views are let alone
+	if !s.reflinks(0, sp.Path) {
 		return KindNone
 	}
 	return KindReflink
+}
+
+// probing is held by the one probe under way: all have the same names, so that the next one removes what a killed process left.
+var probing sync.Mutex
+
+// probeGroup returns a group's name for the probes with this state directory: other process servers may try clones at the same place.
+func probeGroup(dir string) replication.GroupID {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	sum := sha256.Sum256([]byte(dir))
+	return replication.GroupID("probe-" + hex.EncodeToString(sum[:8]))
 }
 
 // reflinks says whether a clone of the source can be made now.
