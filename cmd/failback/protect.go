@@ -277,7 +277,7 @@ func (t *tool) unprotect(ctx context.Context, name string, keep bool) error {
 
 func standAt(head replication.PointID) string {
 	if head == 0 {
-		return "its disks are at no point"
+		return "its disks are at no point that is known"
 	}
 	return fmt.Sprintf("its disks stand at point %d", head)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -129,6 +130,11 @@ func printStatus(w io.Writer, s replication.Status, now time.Time) {
 	table(w, rows)
 }
 
+// opened says whether the master target has the group's journal and disks: only then it knows their sizes, and the head.
+func opened(g replication.GroupStatus) bool {
+	return g.Last > 0 || slices.ContainsFunc(g.Disks, func(d replication.DiskStatus) bool { return d.Size > 0 })
+}
+
 func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	fmt.Fprintf(w, "%s: %s", g.Group, g.State)
 	if !g.Since.IsZero() {
@@ -139,6 +145,8 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 		fmt.Fprintf(w, ", disks held at point %d", g.Head)
 	case g.Head > 0:
 		fmt.Fprintf(w, ", disks at point %d", g.Head)
+	case g.State == replication.StateError && !opened(g):
+		fmt.Fprint(w, ", points and disks out of reach")
 	default:
 		fmt.Fprint(w, ", disks at no point")
 	}

@@ -69,7 +69,7 @@ func (t *tool) verify(ctx context.Context, name string, point replication.PointI
 				names = append(names, string(d))
 			}
 			fmt.Fprintf(w, "group %s: point %d DIFFERS from its source in %s: %s\n", group, point, size(v.Differs), strings.Join(names, ", "))
-			fmt.Fprintln(w, "What to do: do not fail back to this point; verify an earlier one, and see failback status for what the source's tracking said")
+			fmt.Fprintln(w, "What to do: do not fail back to this point; cut another, and verify that. A source without snapshots, of which failback status has a note, differs too\n            when it was written to since the cut: keep it still until it is verified")
 		})
 		if err == nil && !v.Equal {
 			err = errQuiet
