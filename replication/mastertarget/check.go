@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -173,7 +174,8 @@ func (f *preflight) journal() {
 
 // targets looks at the disks to be written.
 func (f *preflight) targets() {
-	seen := map[[2]uint64]replication.DiskID{}
+	var ours []blockio.Description
+	var names []string
 	for _, d := range f.plan.Disks() {
 		name := string(d.Name)
 		if inside(d.Target, f.engine.cfg.Retention) {
@@ -207,12 +209,7 @@ func (f *preflight) targets() {
 			f.find(replication.Warning, "target-format", name, fmt.Sprintf("disk %s: target %s exists with the format %s, not %s as the plan says; it is used as it is", d.Name, d.Target, desc.Format, d.Format),
 				"write the format that it has, or remove the target to have it created anew")
 		}
-		key := [2]uint64{desc.Device, desc.Inode}
-		if other, twice := seen[key]; twice {
-			f.find(replication.Error, "target-twice", name, fmt.Sprintf("disk %s: target %s is the same disk as that of %s", d.Name, d.Target, other), "give each disk a target of its own")
-			continue
-		}
-		seen[key] = d.Name
+		ours, names = append(ours, desc), append(names, name)
 		if t, err := blockio.OpenTarget(d.Target, blockio.TargetOptions{}); err != nil && !f.adopt {
 			f.problem(name, targetProblem(d.Target, err))
 		} else if err == nil {
@@ -222,6 +219,27 @@ func (f *preflight) targets() {
 			f.find(replication.Info, "target", name, fmt.Sprintf("disk %s: target %s: %s", d.Name, d.Target, n), "none needed")
 		}
 	}
+	for _, t := range blockio.FindTwins(append(ours, f.engine.held()...)) {
+		if t.First < len(ours) { // or it is no business of this plan
+			f.find(replication.Error, "target-twice", names[t.First], fmt.Sprintf("disk %s: %s", names[t.First], t.Reason), "give each disk a target of its own")
+		}
+	}
+}
+
+// held describes the targets of all groups that are open.
+func (e *Engine) held() (all []blockio.Description) {
+	e.mu.Lock()
+	groups := slices.Collect(maps.Values(e.groups))
+	e.mu.Unlock()
+	for _, g := range groups {
+		if g.isReady() != nil {
+			continue
+		}
+		for _, t := range g.targets {
+			all = append(all, t.Description())
+		}
+	}
+	return all
 }
 
 // absent looks at where a target is to be created.

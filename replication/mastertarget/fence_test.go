@@ -30,7 +30,11 @@ type ship struct {
 }
 
 func (p *puppet) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
-	return []link.Probed{{Size: p.size, View: "reflink"}}, nil
+	var all []link.Probed
+	for _, d := range s.Disks {
+		all = append(all, link.Probed{Disk: d.Disk.No, Size: p.size, View: "reflink"})
+	}
+	return all, nil
 }
 
 func (p *puppet) Cut(_ context.Context, s link.Spec, point replication.PointID, base link.Base) (link.Cut, error) {
