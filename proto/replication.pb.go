@@ -1185,6 +1185,7 @@ type ProbedDisk struct {
 	Size          int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	Problem       *Problem               `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"` // absent: readable
 	View          string                 `protobuf:"bytes,4,opt,name=view,proto3" json:"view,omitempty"`       // reflink | command | none: how a stable view will be made
+	Place         string                 `protobuf:"bytes,5,opt,name=place,proto3" json:"place,omitempty"`     // names the file or device over all machines: BOOT-ID/DEVICE/INODE (0 for a device); empty: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1243,6 +1244,13 @@ func (x *ProbedDisk) GetProblem() *Problem {
 func (x *ProbedDisk) GetView() string {
 	if x != nil {
 		return x.View
+	}
+	return ""
+}
+
+func (x *ProbedDisk) GetPlace() string {
+	if x != nil {
+		return x.Place
 	}
 	return ""
 }
@@ -2604,13 +2612,14 @@ const file_replication_proto_rawDesc = "" +
 	" \x01(\v2\x14.failback.v1.ProblemH\x00R\x06failedB\x06\n" +
 	"\x04what\":\n" +
 	"\tProbeDone\x12-\n" +
-	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\"t\n" +
+	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\"\x8a\x01\n" +
 	"\n" +
 	"ProbedDisk\x12\x0e\n" +
 	"\x02no\x18\x01 \x01(\rR\x02no\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12.\n" +
 	"\aproblem\x18\x03 \x01(\v2\x14.failback.v1.ProblemR\aproblem\x12\x12\n" +
-	"\x04view\x18\x04 \x01(\tR\x04view\"\xb1\x01\n" +
+	"\x04view\x18\x04 \x01(\tR\x04view\x12\x14\n" +
+	"\x05place\x18\x05 \x01(\tR\x05place\"\xb1\x01\n" +
 	"\aCutDone\x12\x1d\n" +
 	"\n" +
 	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x1a\n" +

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -171,4 +172,18 @@ func servedByProcess(f *os.File) (served bool, err error) {
 		return err
 	})
 	return served, err
+}
+
+// Place tells where a file or device is: the id of the machine's boot, the device number and the inode; of a block device its own number and 0. Zeros where
+// that can't be told.
+func Place(path string) (boot string, device, inode uint64) {
+	var st unix.Stat_t
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || unix.Stat(path, &st) != nil {
+		return "", 0, 0
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		return strings.TrimSpace(string(id)), st.Rdev, 0
+	}
+	return strings.TrimSpace(string(id)), st.Dev, st.Ino
 }

@@ -195,7 +195,7 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 		disks, err := d.worker.Probe(ctx, spec)
 		r := &failbackpb.ProbeDone{}
 		for _, p := range disks {
-			r.Disks = append(r.Disks, &failbackpb.ProbedDisk{No: uint32(p.Disk), Size: p.Size, View: p.View, Problem: problemToWire(p.Problem)})
+			r.Disks = append(r.Disks, &failbackpb.ProbedDisk{No: uint32(p.Disk), Size: p.Size, View: p.View, Place: p.Place, Problem: problemToWire(p.Problem)})
 		}
 		return &failbackpb.Report{What: &failbackpb.Report_Probe{Probe: r}}, err
 	case *failbackpb.Order_Cut:

@@ -336,7 +336,7 @@ func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) ([]link.Probed, e
 	}
 	var out []link.Probed
 	for _, d := range r.GetProbe().GetDisks() {
-		out = append(out, link.Probed{Disk: replication.DiskNo(d.No), Size: d.Size, View: d.View, Problem: problemFromWire(d.Problem)})
+		out = append(out, link.Probed{Disk: replication.DiskNo(d.No), Size: d.Size, View: d.View, Place: d.Place, Problem: problemFromWire(d.Problem)})
 	}
 	return out, nil
 }

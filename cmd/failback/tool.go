@@ -91,8 +91,9 @@ The usual way:
 
 The master target is reached through its socket on the same machine (--operator unix:PATH) or over the network with an
 operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this tool ends.`,
-		Args: cobra.ArbitraryArgs,
-		RunE: t.needsCommand,
+		Version: settings.Version().String(),
+		Args:    cobra.ArbitraryArgs,
+		RunE:    t.needsCommand,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			return t.settle(c)
 		},

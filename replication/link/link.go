@@ -6,6 +6,7 @@ package link
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -34,7 +35,17 @@ type Probed struct {
 	Disk    replication.DiskNo
 	Size    int64
 	View    string               // reflink | command | none: how a stable view will be made
+	Place   string               // names the file or device over all machines, see Place; "" = not known
 	Problem *replication.Problem // nil: readable
+}
+
+// Place names a file (device and inode number) or a block device (its number, and 0) of a machine, by the id of the machine's boot, in the same way on both ends: so
+// that a source which is its own target is found.
+func Place(boot string, device, inode uint64) string {
+	if boot == "" || device == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s/%d/%d", boot, device, inode)
 }
 
 // Shipment is the order to ship a cut.

@@ -15,6 +15,7 @@ import (
 
 	"failback/blockio"
 	"failback/replication"
+	"failback/replication/link"
 	"failback/replication/plan"
 	"failback/retention"
 )
@@ -28,9 +29,10 @@ type preflight struct {
 	plan     *plan.Plan
 	known    *group // the group, where it is protected already
 	findings []replication.Finding
-	sizes    []int64 // of the sources, by disk number; 0: not known
-	exists   []bool  // the target does
-	adopt    bool    // a journal of this very group is there, from an earlier protection
+	sizes    []int64  // of the sources, by disk number; 0: not known
+	places   []string // of the sources, by disk number; "": not known
+	exists   []bool   // the target does
+	adopt    bool     // a journal of this very group is there, from an earlier protection
 }
 
 func (f *preflight) find(s replication.Severity, code, subject, message, remedy string) {
@@ -81,7 +83,7 @@ func (f *preflight) standing() {
 
 // preflight runs all checks that the earlier ones leave sense in.
 func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
-	f := &preflight{engine: e, plan: p, sizes: make([]int64, len(p.Disks())), exists: make([]bool, len(p.Disks()))}
+	f := &preflight{engine: e, plan: p, sizes: make([]int64, len(p.Disks())), places: make([]string, len(p.Disks())), exists: make([]bool, len(p.Disks()))}
 	f.findings = append(f.findings, p.Findings()...)
 	if g, err := e.group(p.Group); err == nil {
 		f.known = g
@@ -130,6 +132,7 @@ func (f *preflight) sources(ctx context.Context) {
 			continue
 		}
 		d := disks[p.Disk]
+		f.places[p.Disk] = p.Place
 		switch {
 		case p.Problem != nil:
 			f.problem(string(d.Name), p.Problem)
@@ -210,6 +213,13 @@ func (f *preflight) targets() {
 				"write the format that it has, or remove the target to have it created anew")
 		}
 		ours, names = append(ours, desc), append(names, name)
+		if place := link.Place(bootID(), desc.Device, desc.Inode); place != "" {
+			if i := slices.Index(f.places, place); i >= 0 {
+				f.find(replication.Error, "target-is-source", name, fmt.Sprintf("disk %s: target %s is the source of disk %s, on this very machine", d.Name, d.Target, f.plan.Disks()[i].Name),
+					"give another target: a rewind would overwrite the source")
+				continue
+			}
+		}
 		if t, err := blockio.OpenTarget(d.Target, blockio.TargetOptions{}); err != nil && !f.adopt {
 			f.problem(name, targetProblem(d.Target, err))
 		} else if err == nil {
@@ -219,11 +229,46 @@ func (f *preflight) targets() {
 			f.find(replication.Info, "target", name, fmt.Sprintf("disk %s: target %s: %s", d.Name, d.Target, n), "none needed")
 		}
 	}
+	f.space()
 	for _, t := range blockio.FindTwins(append(ours, f.engine.held()...)) {
 		if t.First < len(ours) { // or it is no business of this plan
 			f.find(replication.Error, "target-twice", names[t.First], fmt.Sprintf("disk %s: %s", names[t.First], t.Reason), "give each disk a target of its own")
 		}
 	}
+}
+
+// space warns where the targets that are to be created, thin, could grow beyond what their file system has free.
+func (f *preflight) space() {
+	wanted := map[uint64]int64{} // by file system
+	where := map[uint64]string{}
+	free := map[uint64]int64{}
+	for _, d := range f.plan.Disks() {
+		if f.exists[d.No] {
+			continue
+		}
+		dir := filepath.Dir(d.Target)
+		fs, n, err := freeSpace(dir)
+		if err != nil {
+			continue // told by what looks at the directory
+		}
+		wanted[fs] += f.sizes[d.No]
+		where[fs], free[fs] = dir, n
+	}
+	for fs, n := range wanted {
+		if n > free[fs] {
+			f.find(replication.Warning, "target-space", where[fs], fmt.Sprintf("targets of %d bytes in all are to be created at %s, where %d are free", n, where[fs], free[fs]),
+				"they are thin and take what the sources' data takes; make sure that there is room for it, or give another datastore")
+		}
+	}
+}
+
+// bootID names this machine's boot; "" where that can't be told.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // held describes the targets of all groups that are open.

@@ -197,6 +197,10 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 			g.log.Warn("tracking lost: comparing", "point", c.Point, "why", why)
 		}
 	}
+	g.notice("tracking", "")
+	if c.Base != 0 && c.Mode == replication.Compare {
+		g.notice("tracking", fmt.Sprintf("point %d is made by comparing whole disks: %s", c.Point, why))
+	}
 	if c.Base == 0 {
 		c.Route = replication.Through
 	}

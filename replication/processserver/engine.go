@@ -171,6 +171,7 @@ func (e *Engine) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
 			p.View = source.ProbeKind(e.cfg.Dir, source.Spec{Disk: d.Disk, Path: d.Path, Snapshot: d.Snapshot})
 		}
 		p.Size = size
+		p.Place = link.Place(source.Place(d.Path))
 		out = append(out, p)
 	}
 	return out, nil
