@@ -1,4 +1,3 @@
-// Package blockiotest has the conformance suite that every writable kind of disk has to pass.
 package blockiotest
 
 import (
