@@ -61,7 +61,12 @@ func (j *Journal) openCycleFiles(st *state) error {
 		if !strings.HasPrefix(n, fmt.Sprintf("%d-", st.cycle.Point)) || !strings.HasSuffix(n, segSuffix) {
 			continue
 		}
-		if err := j.adopt(st, j.path(segDir, n)); err != nil {
+		err := j.adopt(st, j.path(segDir, n))
+		if errors.Is(err, ErrNoSpace) { // no room for its index now: what is in it counts when the point is listed; the listed points are not to wait for it
+			j.open.unsealed = append(j.open.unsealed, j.path(segDir, n))
+			continue
+		}
+		if err != nil {
 			return err
 		}
 	}
