@@ -12,5 +12,6 @@
 // What is already durable on the master target is asked for first and not sent again. When all lanes have been flushed, the totals of what the cycle
 // covers go to the master target, which lists the point only if exactly that is durable.
 //
-// The engine keeps no state of its own: what it needs after a restart is in package source's directory and at the master target.
+// What the engine needs after a restart is in package source's directories and at the master target. Of its own it keeps one note for each group, in
+// .instances: the name of the protection that the group's state belongs to, so that what is left of an earlier one is let go of.
 package processserver
