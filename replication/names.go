@@ -87,6 +87,7 @@ type Point struct {
 	Pinned   bool      `json:"pinned"`   // not dropped by policy
 	Verified *Verify   `json:"verified"` // nil: never compared with the source
 	Suspect  bool      `json:"suspect"`  // I14
+	Drill    *Drilled  `json:"drill"`    // nil: no outcome of a drill was recorded
 }
 
 // Verify is the outcome of comparing a point with the source's snapshot.

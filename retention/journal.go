@@ -534,6 +534,17 @@ func (j *Journal) MarkVerified(id replication.PointID, v replication.Verify) err
 	})
 }
 
+// MarkDrilled notes the outcome of a drill of a point; the last one counts.
+func (j *Journal) MarkDrilled(id replication.PointID, d replication.Drilled) error {
+	if err := d.Check(); err != nil {
+		return err
+	}
+	return j.commit(kindPointDrilled, func(st *state) (any, error) {
+		_, err := st.point(id)
+		return drillRecord{id, d}, err
+	})
+}
+
 // Pin keeps a point from being dropped by policy.
 func (j *Journal) Pin(id replication.PointID) error { return j.pin(id, true) }
 

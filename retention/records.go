@@ -25,7 +25,8 @@ const (
 	kindPointsSuspect  kind = 13 // suspectRecord
 	kindJournalRetired kind = 14 // nothing: the journal is being removed
 	kindFingerprints   kind = 15 // fingerprintsRecord
-	lastKind                = kindFingerprints
+	kindPointDrilled   kind = 16 // drillRecord
+	lastKind                = kindPointDrilled
 )
 
 // Identity says whose journal it is: its first record.
@@ -118,6 +119,11 @@ type verifyRecord struct {
 type pinRecord struct {
 	Point  replication.PointID `json:"point"`
 	Pinned bool                `json:"pinned"`
+}
+
+type drillRecord struct {
+	Point replication.PointID `json:"point"`
+	Drill replication.Drilled `json:"drill"`
 }
 
 type suspectRecord struct {

@@ -144,7 +144,7 @@ func (s *state) apply(r record) error {
 		return s.list(r)
 	case kindMoveStarted, kindMoveProgress, kindMoveTurned, kindMoveCommitted:
 		return s.moved(r)
-	case kindPointVerified, kindPointPinned, kindPointsSuspect:
+	case kindPointVerified, kindPointPinned, kindPointsSuspect, kindPointDrilled:
 		return s.noted(r)
 	case kindJournalRetired:
 		s.retired = true
@@ -252,6 +252,16 @@ func (s *state) noted(r record) error {
 			return err
 		}
 		s.points[i].Pinned = x.Pinned
+	case kindPointDrilled:
+		var x drillRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		i, err := s.point(x.Point)
+		if err != nil {
+			return err
+		}
+		s.points[i].Drill = &x.Drill
 	case kindPointsSuspect:
 		var x suspectRecord
 		if err := decode(r, &x); err != nil {
