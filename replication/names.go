@@ -77,17 +77,18 @@ type ChainHash string
 
 // Point is one listed recovery point.
 type Point struct {
-	ID       PointID   `json:"point"`
-	Time     time.Time `json:"time"` // when the source was cut, by the process server's clock
-	Kind     Kind      `json:"kind"`
-	Chain    ChainHash `json:"chain"`
-	Snapshot string    `json:"snapshot"` // Cut.Snapshot: what the source calls the cut that it was made from
-	Bytes    int64     `json:"bytes"`    // bytes of the disks that its cycle changed
-	Stored   int64     `json:"stored"`   // bytes that its segment takes on the retention volume
-	Pinned   bool      `json:"pinned"`   // not dropped by policy
-	Verified *Verify   `json:"verified"` // nil: never compared with the source
-	Suspect  bool      `json:"suspect"`  // I14
-	Drill    *Drilled  `json:"drill"`    // nil: no outcome of a drill was recorded
+	ID          PointID   `json:"point"`
+	Time        time.Time `json:"time"` // when the source was cut, by the process server's clock
+	Kind        Kind      `json:"kind"`
+	Chain       ChainHash `json:"chain"`
+	Snapshot    string    `json:"snapshot"`              // Cut.Snapshot: what the source calls the cut that it was made from
+	Bytes       int64     `json:"bytes"`                 // bytes of the disks that its cycle changed
+	Stored      int64     `json:"stored"`                // bytes that its segment takes on the retention volume
+	Pinned      bool      `json:"pinned"`                // not dropped by policy
+	PinnedUntil time.Time `json:"pinned_until,omitzero"` // when the pin ends by itself; zero: never
+	Verified    *Verify   `json:"verified"`              // nil: never compared with the source
+	Suspect     bool      `json:"suspect"`               // I14
+	Drill       *Drilled  `json:"drill"`                 // nil: no outcome of a drill was recorded
 }
 
 // Verify is the outcome of comparing a point with the source's snapshot.

@@ -15,24 +15,18 @@ func (j *Journal) Check(ctx context.Context) error {
 	if err := j.checkLog(); err != nil {
 		return fmt.Errorf("check journal: %w", err)
 	}
-	c := j.now.Load()
-	for _, p := range c.segments {
-		for i, s := range p.files {
-			if err := j.checkFile(ctx, s, nil); err != nil {
-				return fmt.Errorf("check point %d, file %d: %w", p.point, i, err)
-			}
-		}
-	}
-	for _, s := range c.saves {
-		if err := j.checkFile(ctx, s, func(v replication.PointID) bool { return v >= c.floor() && v <= s.hdr.point }); err != nil {
-			return fmt.Errorf("check save: %w", err)
+	c := j.shelf.pin()
+	defer j.shelf.unpin(c)
+	for _, s := range c.files {
+		if err := j.checkFile(ctx, s); err != nil {
+			return fmt.Errorf("check journal: %w", err)
 		}
 	}
 	j.cycle.Lock()
 	files := append([]*sealed(nil), j.open.sealed...)
 	j.cycle.Unlock()
 	for _, s := range files {
-		if err := j.checkFile(ctx, s, nil); err != nil {
+		if err := j.checkFile(ctx, s); err != nil {
 			if j.now.Load().cycle != c.cycle { // dropped meanwhile
 				return nil
 			}
@@ -77,7 +71,7 @@ func (j *Journal) checkLog() error {
 }
 
 // checkFile reads a sealed file in whole. It opens it anew, so that what it checks is what the next start would see.
-func (j *Journal) checkFile(ctx context.Context, s *sealed, version func(replication.PointID) bool) error {
+func (j *Journal) checkFile(ctx context.Context, s *sealed) error {
 	fresh, err := openSealed(j.files, s.name, &j.id, j.journal)
 	if err != nil {
 		return err
@@ -85,20 +79,21 @@ func (j *Journal) checkFile(ctx context.Context, s *sealed, version func(replica
 	if fresh.hdr != s.hdr {
 		return corruptf(s.name, 0, "header of another file")
 	}
+	fresh.rec = s.rec
 	if err := fresh.matches(s.record()); err != nil {
 		return err
 	}
 	if err := fresh.verifyIndex(&j.id); err != nil {
 		return err
 	}
-	if err := fresh.checkEntries(ctx, &j.id, version); err != nil {
+	if err := fresh.checkEntries(ctx, &j.id); err != nil {
 		return err
 	}
 	return fresh.checkSpans(ctx, &j.id)
 }
 
 // checkEntries decodes every block.
-func (s *sealed) checkEntries(ctx context.Context, id *Identity, version func(replication.PointID) bool) error {
+func (s *sealed) checkEntries(ctx context.Context, id *Identity) error {
 	raw := make([]byte, block.MaxRaw)
 	at := int64(fileHeaderSize)
 	for at < s.foot.dataEnd {
@@ -116,7 +111,7 @@ func (s *sealed) checkEntries(ctx context.Context, id *Identity, version func(re
 		if err != nil {
 			return err
 		}
-		if version == nil && v != s.hdr.point || version != nil && !version(v) {
+		if v < s.low() || v > s.high() {
 			return corruptf(s.name, at, "block of version %d in a file of point %d", v, s.hdr.point)
 		}
 		if b.Kind == block.Data {
@@ -160,6 +155,9 @@ func (s *sealed) checkSpans(ctx context.Context, id *Identity) error {
 		}
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if sp.kind == gone {
+			continue
 		}
 		if sp.kind == block.Data {
 			if sp.ext.Len() > block.MaxRaw {

@@ -143,7 +143,7 @@ func (j *Journal) sealWriter(w *writer) (*sealed, error) {
 	if err != nil || !some {
 		return nil, err
 	}
-	return &sealed{name: w.name, h: j.files, hdr: w.hdr, salt: w.hdr.salt(), foot: foot}, nil
+	return w.sealed(w.name, j.files, foot), nil
 }
 
 // OpenCycle returns the open cycle, or nil.
@@ -421,7 +421,7 @@ func (j *Journal) reckon(r *pointRecord, totals []replication.Total) error {
 func indexed(files []*sealed, disk replication.DiskNo) (*replication.Set, error) {
 	var fs []feed
 	for _, s := range files {
-		fs = append(fs, newCursor(s, disk))
+		fs = append(fs, newCursor(s, disk, 0, allVersions))
 	}
 	o, err := newOverlay(fs)
 	if err != nil {

@@ -39,6 +39,8 @@ var (
 	ErrNoPoint = errors.New("no such point")
 	// ErrNotAtPoint: the disks are at no point: the first baseline is not complete.
 	ErrNotAtPoint = errors.New("disks are at no point")
+	// ErrInUse: a point can't be dropped, or a file not be rewritten, while it is needed as it is.
+	ErrInUse = errors.New("in use")
 	// ErrDisks: the disks given are not the group's.
 	ErrDisks = errors.New("not the disks of the group")
 )

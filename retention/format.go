@@ -213,13 +213,17 @@ type fileKind uint32
 const (
 	segmentFile fileKind = 1
 	saveFile    fileKind = 2
+	packFile    fileKind = 3
 )
+
+// gone is the kind of an index entry without content, in a pack: the disks hold it.
+const gone block.Kind = 0x80
 
 // fileHeader begins a segment or save file.
 type fileHeader struct {
 	kind       fileKind
 	journal    uuid
-	point      replication.PointID // segment: the point it makes; save: the head it was taken at
+	point      replication.PointID // segment: the point it makes; save: the head it was taken at; pack: the last one when it was made
 	generation replication.Generation
 	session    uint64
 	attempt    uint64
@@ -262,7 +266,7 @@ func parseFileHeader(b []byte) (h fileHeader, err error) {
 		generation: replication.Generation(le.Uint64(b[40:])), session: le.Uint64(b[48:]), attempt: le.Uint64(b[56:]),
 		lane: le.Uint32(b[64:]), group: replication.GroupID(b[72 : 72+n]),
 	}
-	if h.kind != segmentFile && h.kind != saveFile {
+	if h.kind != segmentFile && h.kind != saveFile && h.kind != packFile {
 		return h, malformed("file of kind %d", h.kind)
 	}
 	return h, nil
@@ -402,8 +406,8 @@ func parseChunk(dst []entry, b []byte) ([]entry, error) {
 			disk: replication.DiskNo(le.Uint32(x)), kind: block.Kind(x[4]), ext: replication.Extent{Off: int64(le.Uint64(x[8:])), End: int64(le.Uint64(x[16:]))},
 			version: replication.PointID(le.Uint64(x[24:])), at: int64(le.Uint64(x[32:])), raw: le.Uint32(x[40:]),
 		}
-		if e.ext.Off < 0 || e.ext.End <= e.ext.Off || e.ext.End > replication.MaxDiskSize || e.at < fileHeaderSize || e.at > maxFileEnd || e.raw >= block.MaxRaw ||
-			e.kind != block.Data && e.kind != block.Zero || e.kind == block.Data && int64(e.raw)+e.ext.Len() > block.MaxRaw {
+		if e.ext.Off < 0 || e.ext.End <= e.ext.Off || e.ext.End > replication.MaxDiskSize || e.at < fileHeaderSize && e.kind != gone || e.at > maxFileEnd || e.raw >= block.MaxRaw ||
+			e.kind != block.Data && e.kind != block.Zero && e.kind != gone || e.kind == block.Data && int64(e.raw)+e.ext.Len() > block.MaxRaw {
 			return dst, malformed("index entry %d", i)
 		}
 		if k := len(dst); i > 0 && !dst[k-1].before(e) {

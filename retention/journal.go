@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,11 +25,16 @@ const (
 	coverageName = "coverage"
 	segDir       = "seg"
 	saveDir      = "save"
+	packDir      = "pack"
 	segSuffix    = ".seg"
 	saveSuffix   = ".sav"
+	packSuffix   = ".pack"
 	newSuffix    = ".new"
 	runSuffix    = ".run"
 )
+
+// fileDirs is where the files of a kind lie within a group's directory.
+var fileDirs = [...]string{segmentFile: segDir, saveFile: saveDir, packFile: packDir}
 
 // keptContentIDs is how many records of content ids are kept.
 const keptContentIDs = 2
@@ -68,9 +72,12 @@ type Journal struct {
 	read    *contents   // for readers
 	chunks  *chunkCache // likewise
 
-	moving sync.Mutex // held by whoever moves the disks
-	cycle  sync.Mutex // held by whoever changes the open cycle's files; taken before mu
-	open   openCycle  // under cycle
+	shelf shelf // the catalogs in use
+
+	moving  sync.Mutex // held by whoever moves the disks, and when what only the journal says of them changes; taken before mu
+	packing sync.Mutex // held by whoever rewrites files; taken before moving
+	cycle   sync.Mutex // held by whoever changes the open cycle's files; taken before mu
+	open    openCycle  // under cycle
 
 	mu      sync.Mutex // guards what follows; held over an append to the log
 	log     *recordLog
@@ -81,19 +88,6 @@ type Journal struct {
 	now atomic.Pointer[catalog]
 
 	betweenLooks func() // for tests: called by readers between the look in the journal and the read of the disk
-}
-
-// catalog is what readers and moves see: a state and the files that belong to it. It never changes.
-type catalog struct {
-	*state
-	segments []segment
-	saves    []*sealed // in the order they were made
-}
-
-// segment is what the cycle to a point changed.
-type segment struct {
-	point replication.PointID
-	files []*sealed // a later one stands above
 }
 
 // Create makes the journal of a group in dir, which must not exist, or be empty. The journal is durable, and open, when it returns.
@@ -131,7 +125,7 @@ func create(vol volume, dir string, id Identity, t tuning) (_ *Journal, err erro
 	if err := empty(vol, dir); err != nil { // another may have been faster
 		return nil, err
 	}
-	if err := errors.Join(vol.Mkdir(filepath.Join(dir, segDir)), vol.Mkdir(filepath.Join(dir, saveDir))); err != nil {
+	if err := makeDirs(vol, dir); err != nil {
 		return nil, fmt.Errorf("create journal: %w", err)
 	}
 	payload, err := json.Marshal(id)
@@ -159,6 +153,16 @@ func create(vol volume, dir string, id Identity, t tuning) (_ *Journal, err erro
 	return load(vol, dir, id.Group, t, lock)
 }
 
+// makeDirs makes the directories of a journal's files.
+func makeDirs(vol volume, dir string) error {
+	for _, d := range fileDirs[segmentFile:] {
+		if err := vol.Mkdir(filepath.Join(dir, d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func checkIdentity(id Identity) error {
 	if err := replication.ValidName(string(id.Group)); err != nil {
 		return err
@@ -183,7 +187,7 @@ func empty(vol volume, dir string) error {
 	}
 	for _, n := range names {
 		ok := n == lockName || n == logName+newSuffix
-		if n == segDir || n == saveDir {
+		if slices.Contains(fileDirs[segmentFile:], n) {
 			in, err := vol.List(filepath.Join(dir, n))
 			ok = err == nil && len(in) == 0
 		}
@@ -231,6 +235,7 @@ func load(vol volume, dir string, group replication.GroupID, t tuning, lock io.C
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	j := &Journal{vol: vol, dir: dir, t: t, lock: lock, files: newHandles(vol, t.openFiles), logFile: f, sealed: map[string]*sealed{}}
+	j.shelf.vol, j.shelf.files = vol, j.files
 	if err := j.replay(name, group); err != nil {
 		j.files.forget("")
 		return nil, fmt.Errorf("open journal: %w", errors.Join(err, f.Close()))
@@ -258,7 +263,7 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 	}
 	j.read, j.chunks = newContents(&j.id, j.t.readerBlocks), newChunkCache(j.t.readerChunks)
 	// A crash may have left the directories undone, never one that a record stands on.
-	if err := errors.Join(j.vol.Mkdir(j.path(segDir)), j.vol.Mkdir(j.path(saveDir))); err != nil {
+	if err := makeDirs(j.vol, j.dir); err != nil {
 		return err
 	}
 	if err := syncDir(j.vol, j.dir); err != nil { // a process that was killed may have left a name that is not durable
@@ -278,28 +283,19 @@ func (j *Journal) path(elem ...string) string {
 	return filepath.Join(append([]string{j.dir}, elem...)...)
 }
 
-// openListed opens every file that a record names.
+// openListed opens every file that a record names, and that was not replaced.
 func (j *Journal) openListed(st *state) error {
-	take := func(dir string, k fileKind, point replication.PointID, r fileRecord) error {
-		s, err := openSealed(j.files, j.path(dir, r.Name), &j.id, j.journal)
+	for _, f := range st.files {
+		s, err := openSealed(j.files, j.path(f.path()), &j.id, j.journal)
 		if err != nil {
 			return err
 		}
-		if s.hdr.kind != k || point != 0 && s.hdr.point != point {
-			return corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, k, point)
+		if s.hdr.kind != f.kind || f.point != 0 && s.hdr.point != f.point {
+			return corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, f.kind, f.point)
 		}
+		s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone}
 		j.sealed[s.name] = s
-		return s.matches(r)
-	}
-	for _, p := range st.records {
-		for _, r := range p.Files {
-			if err := take(segDir, segmentFile, p.Point, r); err != nil {
-				return err
-			}
-		}
-	}
-	for _, r := range st.saves {
-		if err := take(saveDir, saveFile, 0, r); err != nil {
+		if err := s.matches(f.fileRecord); err != nil {
 			return err
 		}
 	}
@@ -308,7 +304,7 @@ func (j *Journal) openListed(st *state) error {
 
 // sweep removes what a crash left: files that no record names and that do not belong to the open cycle.
 func (j *Journal) sweep(st *state) error {
-	for _, dir := range []string{segDir, saveDir} {
+	for _, dir := range fileDirs[segmentFile:] {
 		names, err := j.vol.List(j.path(dir))
 		if err != nil {
 			return err
@@ -329,7 +325,7 @@ func (j *Journal) sweep(st *state) error {
 				if st.cycle != nil && st.cycle.Point == p {
 					continue
 				}
-			} else if !strings.HasSuffix(n, saveSuffix) && !strings.HasSuffix(n, newSuffix) && !strings.Contains(n, runSuffix) {
+			} else if !strings.HasSuffix(n, saveSuffix) && !strings.HasSuffix(n, packSuffix) && !strings.HasSuffix(n, newSuffix) && !strings.Contains(n, runSuffix) {
 				continue // not ours
 			}
 			if err := removeIfThere(j.vol, name); err != nil {
@@ -338,22 +334,6 @@ func (j *Journal) sweep(st *state) error {
 		}
 	}
 	return removeIfThere(j.vol, j.path(coverageName+newSuffix))
-}
-
-// publish makes a state the one that everybody sees.
-func (j *Journal) publish(st *state) {
-	c := &catalog{state: st}
-	for _, p := range st.records {
-		s := segment{point: p.Point}
-		for _, r := range p.Files {
-			s.files = append(s.files, j.sealed[j.path(segDir, r.Name)])
-		}
-		c.segments = append(c.segments, s)
-	}
-	for _, r := range st.saves {
-		c.saves = append(c.saves, j.sealed[j.path(saveDir, r.Name)])
-	}
-	j.now.Store(c)
 }
 
 // commit appends a record, made from the present state, and publishes what follows from it. with are the sealed files that the record names.
@@ -384,11 +364,9 @@ func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed
 	if err := st.apply(r); err != nil {
 		panic(fmt.Sprintf("retention: a record that applied does not apply: %v", err))
 	}
-	next := maps.Clone(j.sealed)
 	for _, s := range with {
-		next[s.name] = s
+		j.sealed[s.name] = s
 	}
-	j.sealed = next
 	j.publish(st)
 	return nil
 }
@@ -545,19 +523,21 @@ func (j *Journal) MarkDrilled(id replication.PointID, d replication.Drilled) err
 	})
 }
 
-// Pin keeps a point from being dropped by policy.
-func (j *Journal) Pin(id replication.PointID) error { return j.pin(id, true) }
+// Pin keeps a point from being dropped by policy, until a time, or, when that is zero, for ever.
+func (j *Journal) Pin(id replication.PointID, until time.Time) error {
+	return j.pin(id, true, until.UTC())
+}
 
 // Unpin takes a pin back.
-func (j *Journal) Unpin(id replication.PointID) error { return j.pin(id, false) }
+func (j *Journal) Unpin(id replication.PointID) error { return j.pin(id, false, time.Time{}) }
 
-func (j *Journal) pin(id replication.PointID, pinned bool) error {
+func (j *Journal) pin(id replication.PointID, pinned bool, until time.Time) error {
 	return j.commit(kindPointPinned, func(st *state) (any, error) {
 		i, err := st.point(id)
-		if err == nil && st.points[i].Pinned == pinned {
+		if err == nil && st.points[i].Pinned == pinned && st.points[i].PinnedUntil.Equal(until) {
 			return nil, nil
 		}
-		return pinRecord{id, pinned}, err
+		return pinRecord{id, pinned, until}, err
 	})
 }
 

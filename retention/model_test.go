@@ -28,6 +28,7 @@ type world struct {
 	truth  map[replication.PointID][][]byte
 	listed []replication.Point
 	maybe  replication.PointID // a List was under way when the power failed
+	gone   []replication.PointID // and these were being dropped
 
 	cycle *replication.Cycle // begun, as far as we know
 	want  [][]byte           // content of the point that it makes
@@ -41,7 +42,8 @@ type world struct {
 
 	bad error // of interleave
 
-	crashes, moves, reads, late, lists int
+	crashes, moves, reads, late, lists, drops, rewrites, spares int
+	deep                                                        bool // within a move or a rewriting
 }
 
 type heldRead struct {
@@ -141,6 +143,10 @@ func (w *world) reopened() error {
 		w.accept(pts[len(pts)-1])
 	}
 	w.maybe = 0
+	if len(w.gone) > 0 && len(pts) < len(w.listed) {
+		w.forget(w.gone)
+	}
+	w.gone = nil
 	if len(pts) != len(w.listed) {
 		return fmt.Errorf("%d points are listed, want %d", len(pts), len(w.listed))
 	}
@@ -162,6 +168,91 @@ func (w *world) accept(p replication.Point) {
 	w.listed = append(w.listed, p)
 	w.cycle = nil
 	w.lists++
+}
+
+func (w *world) forget(ids []replication.PointID) {
+	w.listed = slices.DeleteFunc(w.listed, func(p replication.Point) bool { return slices.Contains(ids, p.ID) })
+	w.drops += len(ids)
+}
+
+// drop takes some points off the list.
+func (w *world) drop() error {
+	st := w.j.now.Load()
+	var ids []replication.PointID
+	for _, p := range st.points {
+		if w.r.IntN(3) == 0 && st.droppable(p.ID) == nil && !p.Pinned {
+			ids = append(ids, p.ID)
+		}
+	}
+	w.gone = ids
+	if err := w.j.DropPoints(ids, "test"); err != nil {
+		return err
+	}
+	w.gone = nil
+	w.forget(ids)
+	return nil
+}
+
+// rewrite packs some files, while others go on.
+func (w *world) rewrite() error {
+	use, err := w.j.Use(context.Background())
+	if err != nil || len(use) == 0 {
+		return err
+	}
+	u := use[w.r.IntN(len(use))]
+	names := []string{u.Name}
+	if u.First == u.Last {
+		for _, o := range use {
+			if o.Name != u.Name && o.First == u.First && o.Last == u.Last && w.r.IntN(2) == 0 {
+				names = append(names, o.Name)
+			}
+		}
+	}
+	opt := RewriteOptions{DropSpares: w.r.IntN(2) == 0}
+	opt.Pace = func(context.Context, int) error { return w.meanwhile() }
+	was := w.deep
+	w.deep = true
+	_, err = w.j.Rewrite(context.Background(), names, opt)
+	w.deep = was
+	if errors.Is(err, ErrInUse) {
+		return nil
+	}
+	if err == nil {
+		w.rewrites++
+		if opt.DropSpares {
+			w.spares++
+		}
+	}
+	return err
+}
+
+// meanwhile does something else in the middle of a move or a rewriting.
+func (w *world) meanwhile() error {
+	if w.m.off || w.deep && w.r.IntN(6) > 0 {
+		return nil
+	}
+	w.m.onOp = nil
+	defer func() { w.m.onOp = w.interleave }()
+	switch w.r.IntN(4) {
+	case 0:
+		return w.drop()
+	case 1:
+		if w.cycle == nil {
+			return w.begin()
+		}
+		return w.ship()
+	case 2:
+		if w.cycle != nil && len(w.j.open.arrivals) == 0 {
+			return w.list()
+		}
+	case 3:
+		if w.j.packing.TryLock() { // else we are in the middle of one
+			w.j.packing.Unlock()
+			return w.rewrite()
+		}
+		return w.move()
+	}
+	return nil
 }
 
 // check compares every byte of every point.
@@ -305,7 +396,8 @@ func (w *world) letGo() error {
 	w.held = slices.Delete(w.held, k, k+1)
 	close(h.release)
 	if err := <-h.done; err != nil {
-		if errors.Is(err, errPower) || errors.Is(err, errInjected) {
+		listed := slices.ContainsFunc(w.listed, func(p replication.Point) bool { return p.ID == h.point })
+		if errors.Is(err, errPower) || errors.Is(err, errInjected) || errors.Is(err, ErrNoPoint) && !listed {
 			return nil
 		}
 		return err
@@ -534,11 +626,29 @@ func (w *world) move() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	calls := w.r.IntN(12)
+	if w.j.moving.TryLock() {
+		w.j.moving.Unlock()
+	} else {
+		return nil // in the middle of one
+	}
+	was := w.deep
+	w.deep = true
+	var other error
 	err := w.j.Move(ctx, w.m.targets(), to, func(MoveProgress) {
 		if calls--; calls == 0 {
 			cancel()
 		}
+		if other == nil {
+			other = w.meanwhile()
+		}
 	})
+	w.deep = was
+	if other != nil {
+		return other
+	}
+	if errors.Is(err, ErrNoPoint) && !slices.ContainsFunc(w.listed, func(p replication.Point) bool { return p.ID == to }) {
+		return nil // it was dropped while the move was being prepared
+	}
 	if err == nil {
 		w.moves++
 		if w.j.Head() != to || w.j.Unfinished() != nil {
@@ -553,6 +663,14 @@ func (w *world) move() error {
 
 // step does one thing.
 func (w *world) step() error {
+	if len(w.listed) > 1 {
+		switch w.r.IntN(9) {
+		case 0, 1:
+			return w.rewrite()
+		case 2:
+			return w.drop()
+		}
+	}
 	switch k := w.r.IntN(20); {
 	case w.cycle == nil && (len(w.listed) == 0 || k < 8):
 		return w.begin()
@@ -575,7 +693,10 @@ func (w *world) step() error {
 		return w.move()
 	case len(w.listed) > 0 && k == 18:
 		p := w.listed[w.r.IntN(len(w.listed))].ID
-		return errors.Join(w.j.MarkVerified(p, replication.Verify{Equal: true}), w.j.Pin(p))
+		if w.r.IntN(2) == 0 {
+			return w.j.Unpin(p)
+		}
+		return errors.Join(w.j.MarkVerified(p, replication.Verify{Equal: true}), w.j.Pin(p, time.Time{}))
 	case k == 19:
 		_, err := w.j.Adopt(replication.Generation(w.r.IntN(9)))
 		return errors.Join(err, w.j.RecordContentIDs([]uint32{w.r.Uint32(), 2}))
@@ -666,6 +787,10 @@ func TestModel(t *testing.T) {
 		sum.reads += w.reads
 		sum.late += w.late
 		sum.lists += w.lists
+		sum.drops += w.drops
+		sum.rewrites += w.rewrites
+		sum.spares += w.spares
 	}
-	t.Logf("%d worlds: %d crashes, %d moves, %d points, %d reads, %d of readers stopped half way", seeds, sum.crashes, sum.moves, sum.lists, sum.reads, sum.late)
+	t.Logf("%d worlds: %d crashes, %d moves, %d points, %d dropped, %d files rewritten, %d without spares, %d reads, %d of readers stopped half way",
+		seeds, sum.crashes, sum.moves, sum.lists, sum.drops, sum.rewrites, sum.spares, sum.reads, sum.late)
 }

@@ -51,12 +51,10 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if err := j.usable(); err != nil {
 		return err
 	}
-	c := j.now.Load()
-	if _, err := c.point(to); err != nil {
-		return err
-	}
-	if c.head == 0 {
+	if c := j.now.Load(); c.head == 0 {
 		return ErrNotAtPoint
+	} else if _, err := c.point(to); err != nil {
+		return err
 	}
 	if err := j.checkDisks(disks); err != nil {
 		return err
@@ -65,12 +63,10 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if err := m.settle(ctx, to); err != nil {
 		return err
 	}
-	c = j.now.Load()
-	if c.head == to {
+	if from := j.now.Load().head; from == to {
 		return nil
-	}
-	if err := m.begin(ctx, c, to); err != nil {
-		return fmt.Errorf("move from point %d to %d: %w", c.head, to, err)
+	} else if err := m.begin(ctx, to); err != nil {
+		return fmt.Errorf("move from point %d to %d: %w", from, to, err)
 	}
 	return m.finish(ctx)
 }
@@ -89,7 +85,8 @@ func (j *Journal) checkDisks(disks []Disk) error {
 
 // EstimateMove returns how many bytes of the disks a move from the head to a point would write.
 func (j *Journal) EstimateMove(to replication.PointID) (int64, error) {
-	c := j.now.Load()
+	c := j.shelf.pin()
+	defer j.shelf.unpin(c)
 	if _, err := c.point(to); err != nil {
 		return 0, err
 	}
@@ -173,7 +170,9 @@ func (m *mover) settle(ctx context.Context, to replication.PointID) error {
 }
 
 // begin saves what only the disks hold and records the move: from here on it is unfinished until it is committed.
-func (m *mover) begin(ctx context.Context, c *catalog, to replication.PointID) error {
+func (m *mover) begin(ctx context.Context, to replication.PointID) error {
+	c := m.j.shelf.pin()
+	defer m.j.shelf.unpin(c)
 	_, need, err := c.reckonMove(ctx, c.head, to)
 	if err != nil {
 		return err
@@ -189,7 +188,10 @@ func (m *mover) begin(ctx context.Context, c *catalog, to replication.PointID) e
 		r.Save, with = &f, append(with, s)
 	}
 	if err = ctx.Err(); err == nil {
-		err = m.j.commit(kindMoveStarted, func(*state) (any, error) { return r, nil }, with...)
+		err = m.j.commit(kindMoveStarted, func(st *state) (any, error) {
+			_, err := st.point(to) // it may have been dropped meanwhile
+			return r, err
+		}, with...)
 	}
 	if err != nil && m.j.usable() == nil { // else the record may be there, and needs its save
 		for _, s := range with {
@@ -202,7 +204,8 @@ func (m *mover) begin(ctx context.Context, c *catalog, to replication.PointID) e
 
 // finish writes the recorded move's content to the disks, syncs them and commits.
 func (m *mover) finish(ctx context.Context) error {
-	c := m.j.now.Load()
+	c := m.j.shelf.pin()
+	defer m.j.shelf.unpin(c)
 	u := c.move
 	var total int64
 	for d := range m.disks {

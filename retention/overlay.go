@@ -15,11 +15,12 @@ type chunked interface {
 
 // cursor walks an index upwards in memory for one chunk.
 type cursor struct {
-	src    chunked
-	in     *sealed // what the spans carry; nil for runs
-	disk   replication.DiskNo
-	whole  bool // all disks; else only disk
-	filter func(entry) bool
+	src   chunked
+	in    *sealed // what the spans carry; nil for runs
+	disk  replication.DiskNo
+	whole bool                // all disks; else only disk
+	after replication.PointID // only versions in (after, to]
+	to    replication.PointID
 
 	next_ int64 // next chunk
 	es    []entry
@@ -27,8 +28,11 @@ type cursor struct {
 	buf   []byte
 }
 
-func newCursor(s *sealed, disk replication.DiskNo) *cursor {
-	return &cursor{src: s, in: s, disk: disk, next_: -1}
+// allVersions are after and to of a cursor that leaves none out.
+const allVersions = replication.PointID(math.MaxUint64)
+
+func newCursor(s *sealed, disk replication.DiskNo, after, to replication.PointID) *cursor {
+	return &cursor{src: s, in: s, disk: disk, after: after, to: to, next_: -1}
 }
 
 // next returns the next span that ends behind off of the cursor's disk, false at the end. off must not fall.
@@ -42,7 +46,7 @@ func (c *cursor) next(off int64) (span, bool, error) {
 			if !c.whole && e.disk > c.disk {
 				return span{}, false, nil
 			}
-			if c.filter == nil || c.filter(e) {
+			if c.whole || e.version > c.after && e.version <= c.to {
 				c.i++
 				return span{e, c.in}, true, nil
 			}
@@ -92,7 +96,7 @@ func (s *sliceFeed) next(int64) (span, bool, error) {
 const noLimit = math.MaxInt64
 
 // overlay lays indexes over each other: it gives spans that rise and do not overlap, where at each byte the span that stands above wins: the higher
-// version, then the feed of higher rank, then the one written later.
+// version, then the one with content, then the feed of higher rank, then the one written later.
 type overlay struct {
 	heads heads
 }
@@ -104,13 +108,23 @@ type head struct {
 }
 
 func (h *head) above(o *head) bool {
-	if h.version != o.version {
-		return h.version > o.version
-	}
-	if h.rank != o.rank {
+	if h.version == o.version && (h.kind == gone) == (o.kind == gone) && h.rank != o.rank {
 		return h.rank > o.rank
 	}
-	return h.at > o.at
+	return h.span.above(&o.span)
+}
+
+// above says whether a span stands above another: it has the higher version, or content of the same, or its file was named later, or it was written later.
+func (sp *span) above(o *span) bool {
+	switch {
+	case sp.version != o.version:
+		return sp.version > o.version
+	case (sp.kind == gone) != (o.kind == gone):
+		return o.kind == gone
+	case sp.in != o.in && sp.in != nil && o.in != nil:
+		return sp.in.rank > o.in.rank
+	}
+	return sp.at > o.at
 }
 
 type heads []*head

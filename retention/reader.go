@@ -3,7 +3,6 @@ package retention
 import (
 	"fmt"
 	"io"
-	"slices"
 	"sync/atomic"
 
 	"failback/replication"
@@ -68,59 +67,69 @@ func (r *Reader) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// look returns what lies where, and the catalog that says so.
+// part reads a part by the two-step rule: what the journal does not hold is read from the disk; then, if a move began meanwhile, which saves what the disk holds and writes
+// over it, what was read is not believed, and all is looked up again.
+func (r *Reader) part(b []byte, off int64) error {
+	for {
+		again, err := r.once(b, off)
+		if err != nil || !again {
+			return err
+		}
+	}
+}
+
+func (r *Reader) once(b []byte, off int64) (again bool, err error) {
+	c, ps, err := r.look(replication.Extent{Off: off, End: off + int64(len(b))})
+	if c != nil {
+		defer r.j.shelf.unpin(c)
+	}
+	if err != nil {
+		return false, err
+	}
+	disk := 0
+	for _, p := range ps {
+		if p.in == nil {
+			disk++
+		} else if err := r.copy(b, off, p); err != nil {
+			return false, err
+		}
+	}
+	if disk == 0 {
+		return false, nil
+	}
+	r.j.pause()
+	for _, p := range ps {
+		if p.in != nil {
+			continue
+		}
+		if err := readFull(r.target, b[p.ext.Off-off:p.ext.End-off], p.ext.Off); err != nil {
+			return false, fmt.Errorf("disk %d at %d: %w", r.disk, p.ext.Off, err)
+		}
+	}
+	return r.j.moved(c), nil
+}
+
+// look pins the catalog and returns it, to be unpinned, and what lies where.
 func (r *Reader) look(e replication.Extent) (*catalog, []span, error) {
 	if r.closed.Load() {
 		return nil, nil, fmt.Errorf("reader of point %d: %w", r.point, ErrClosed)
 	}
-	c := r.j.now.Load()
+	c := r.j.shelf.pin()
 	if _, err := c.point(r.point); err != nil {
-		return nil, nil, err
+		return c, nil, err
 	}
 	ps, err := c.lookup(r.j.chunks, r.disk, r.point, e)
 	return c, ps, err
 }
 
-// part reads a part by the two-step rule: what the journal does not hold is read from the disk, and then looked for in the journal again, as a move may just have
-// saved it there before it wrote over it. The journal wins.
-func (r *Reader) part(b []byte, off int64) error {
-	c, ps, err := r.look(replication.Extent{Off: off, End: off + int64(len(b))})
-	if err != nil {
-		return err
-	}
-	var onDisk []replication.Extent
-	for _, p := range ps {
-		if p.in == nil {
-			onDisk = append(onDisk, p.ext)
-		} else if err := r.copy(b, off, p); err != nil {
-			return err
-		}
-	}
-	if len(onDisk) == 0 {
-		return nil
-	}
-	if f := r.j.betweenLooks; f != nil {
+// moved says whether a move began since a catalog was pinned: what the disks held then may have been written over.
+func (j *Journal) moved(c *catalog) bool { return j.now.Load().moves != c.moves }
+
+// pause is where a reader stands between its look in the journal and its read of the disk.
+func (j *Journal) pause() {
+	if f := j.betweenLooks; f != nil {
 		f()
 	}
-	for _, e := range onDisk {
-		if err := readFull(r.target, b[e.Off-off:e.End-off], e.Off); err != nil {
-			return fmt.Errorf("disk %d at %d: %w", r.disk, e.Off, err)
-		}
-	}
-	again := r.j.now.Load()
-	if slices.Equal(c.saves, again.saves) {
-		return nil
-	}
-	l := look{cache: r.j.chunks, disk: r.disk, left: onDisk}
-	if err := l.inSaves(again.saves, again.floor()); err != nil {
-		return err
-	}
-	for _, p := range l.found {
-		if err := r.copy(b, off, p); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // copy puts a span's content where it belongs in b, which begins at off.
@@ -152,21 +161,24 @@ func (r *Reader) NextData(off int64) (start, end int64, err error) {
 
 func (r *Reader) nextData(e replication.Extent) (start, end int64, err error) {
 	for {
-		c, ps, err := r.look(e)
-		if err != nil {
-			return 0, 0, err
-		}
-		if f := r.j.betweenLooks; f != nil {
-			f()
-		}
-		start, end, err := r.firstData(ps)
-		if err != nil {
-			return 0, 0, err
-		}
-		if slices.Equal(c.saves, r.j.now.Load().saves) { // else a move may have written what the disk told of
-			return start, end, nil
+		start, end, again, err := r.onceData(e)
+		if err != nil || !again {
+			return start, end, err
 		}
 	}
+}
+
+func (r *Reader) onceData(e replication.Extent) (start, end int64, again bool, err error) {
+	c, ps, err := r.look(e)
+	if c != nil {
+		defer r.j.shelf.unpin(c)
+	}
+	if err != nil {
+		return 0, 0, false, err
+	}
+	r.j.pause()
+	start, end, err = r.firstData(ps)
+	return start, end, err == nil && r.j.moved(c), err
 }
 
 // firstData returns the first run of spans that may hold data.

@@ -26,7 +26,9 @@ const (
 	kindJournalRetired kind = 14 // nothing: the journal is being removed
 	kindFingerprints   kind = 15 // fingerprintsRecord
 	kindPointDrilled   kind = 16 // drillRecord
-	lastKind                = kindPointDrilled
+	kindPointsDropped  kind = 17 // dropRecord
+	kindFilesReplaced  kind = 18 // replaceRecord
+	lastKind                = kindFilesReplaced
 )
 
 // Identity says whose journal it is: its first record.
@@ -64,11 +66,16 @@ type cycleDroppedRecord struct {
 
 // fileRecord names a sealed file in such a way that another file in its place is found out.
 type fileRecord struct {
-	Name     string `json:"name"` // within seg or save
+	Name     string `json:"name"` // within seg, save or pack
 	Size     int64  `json:"size"`
 	Bytes    int64  `json:"bytes"` // of the disks
 	Extents  uint64 `json:"extents"`
 	IndexCRC uint32 `json:"index_crc"`
+
+	// Of saves and packs, whose blocks have versions of their own:
+	Low  replication.PointID `json:"low,omitempty"`  // the lowest version
+	High replication.PointID `json:"high,omitempty"` // the highest version; 0, in old saves: not known
+	Gone int64               `json:"gone,omitempty"` // bytes of the disks, of Bytes, that it has no content of
 }
 
 // diskRecord is what a cycle covered of one disk.
@@ -119,6 +126,17 @@ type verifyRecord struct {
 type pinRecord struct {
 	Point  replication.PointID `json:"point"`
 	Pinned bool                `json:"pinned"`
+	Until  time.Time           `json:"until,omitzero"`
+}
+
+type dropRecord struct {
+	Points []replication.PointID `json:"points"`
+	Reason string                `json:"reason"`
+}
+
+type replaceRecord struct {
+	Gone  []string     `json:"gone"`  // paths within the group's directory, with slashes
+	Files []fileRecord `json:"files"` // packs
 }
 
 type drillRecord struct {

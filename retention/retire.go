@@ -51,13 +51,13 @@ func removeLocked(vol volume, dir string, live bool) error {
 			return err
 		}
 	}
-	for _, sub := range []string{segDir, saveDir} {
+	for _, sub := range fileDirs[segmentFile:] {
 		names, err := vol.List(filepath.Join(dir, sub))
 		if err != nil {
 			continue // gone before
 		}
 		for _, n := range names {
-			if strings.HasSuffix(n, segSuffix) || strings.HasSuffix(n, saveSuffix) || strings.HasSuffix(n, newSuffix) || strings.Contains(n, runSuffix) {
+			if strings.HasSuffix(n, segSuffix) || strings.HasSuffix(n, saveSuffix) || strings.HasSuffix(n, packSuffix) || strings.HasSuffix(n, newSuffix) || strings.Contains(n, runSuffix) {
 				if err := removeIfThere(vol, filepath.Join(dir, sub, n)); err != nil {
 					return err
 				}

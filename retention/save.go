@@ -20,7 +20,7 @@ func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, ne
 		return nil, err
 	}
 	m.start(PhaseSave, need)
-	name := j.path(saveDir, fmt.Sprintf("%d%s", len(c.saves)+1, saveSuffix))
+	name := j.path(saveDir, fmt.Sprintf("%d%s", c.saved+1, saveSuffix))
 	if err := removeIfThere(j.vol, name+newSuffix); err != nil {
 		return nil, err
 	}
@@ -49,8 +49,7 @@ func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, ne
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("save what the disks hold: %w", noSpace(err)), removeIfThere(j.vol, name+newSuffix), removeIfThere(j.vol, name))
 	}
-	j.files.forget(name)
-	return &sealed{name: name, h: j.files, hdr: hdr, salt: hdr.salt(), foot: foot}, nil
+	return w.sealed(name, j.files, foot), nil
 }
 
 // roomFor says whether a save of raw bytes fits, with its headers and index.

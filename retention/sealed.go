@@ -19,6 +19,10 @@ type sealed struct {
 	hdr  fileHeader
 	salt uint32 // of hdr
 	foot footer
+	rec  fileRecord // what the log says of it beyond foot; zero for segments
+
+	rank     uint64 // rises in the order of naming; set before it is seen by others
+	catalogs int    // that name it; guarded by shelf.mu
 
 	mu     sync.Mutex
 	fences []fence // nil until first needed
@@ -71,7 +75,23 @@ func openSealed(h *handles, name string, id *Identity, journal uuid) (*sealed, e
 }
 
 func (s *sealed) record() fileRecord {
-	return fileRecord{Name: base(s.name), Size: s.foot.size(), Bytes: s.foot.bytes, Extents: s.foot.count, IndexCRC: s.foot.indexCRC}
+	return fileRecord{Name: base(s.name), Size: s.foot.size(), Bytes: s.foot.bytes, Extents: s.foot.count, IndexCRC: s.foot.indexCRC, Low: s.rec.Low, High: s.rec.High, Gone: s.rec.Gone}
+}
+
+// low returns the lowest version that the file may hold.
+func (s *sealed) low() replication.PointID {
+	if s.hdr.kind == segmentFile {
+		return s.hdr.point
+	}
+	return s.rec.Low
+}
+
+// high returns the highest version that the file may hold.
+func (s *sealed) high() replication.PointID {
+	if s.hdr.kind == segmentFile || s.rec.High == 0 {
+		return s.hdr.point
+	}
+	return s.rec.High
 }
 
 // matches says whether the file is the one that a record of the log names.
@@ -266,7 +286,7 @@ func (s *sealed) verifyIndex(id *Identity) error {
 	}
 	var es []entry
 	var last entry
-	sum, count, bytes, buf := uint32(0), uint64(0), int64(0), make([]byte, chunkSize)
+	sum, count, bytes, away, buf := uint32(0), uint64(0), int64(0), int64(0), make([]byte, chunkSize)
 	for i := range s.foot.chunks {
 		if es, err = s.chunk(es[:0], i, buf); err != nil {
 			return err
@@ -277,13 +297,19 @@ func (s *sealed) verifyIndex(id *Identity) error {
 			return corruptf(s.name, at, "fence is not the first key of its chunk")
 		}
 		for _, e := range es {
-			if count > 0 && !last.before(e) || e.ext.End > id.size(e.disk) || s.hdr.kind == segmentFile && e.version != s.hdr.point {
+			if count > 0 && !last.before(e) || e.ext.End > id.size(e.disk) || e.version < s.low() || e.version > s.high() || e.kind == gone && s.hdr.kind != packFile {
 				return corruptf(s.name, at, "index entry of disk %d %v version %d", e.disk, e.ext, e.version)
 			}
 			last = e
 			count++
 			bytes += e.ext.Len()
+			if e.kind == gone {
+				away += e.ext.Len()
+			}
 		}
+	}
+	if away != s.rec.Gone {
+		return corruptf(s.name, s.foot.index, "index without the content of %d bytes, the log says %d", away, s.rec.Gone)
 	}
 	if sum != s.foot.indexCRC || count != s.foot.count || bytes != s.foot.bytes || s.foot.last != (fence{last.disk, last.ext.End}) {
 		return corruptf(s.name, s.foot.index, "index of %d entries and %d bytes with checksum %08x, the footer says %d, %d, %08x", count, bytes, sum, s.foot.count, s.foot.bytes, s.foot.indexCRC)

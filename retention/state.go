@@ -1,8 +1,10 @@
 package retention
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"failback/replication"
@@ -18,12 +20,25 @@ type state struct {
 	used         replication.PointID // the highest number that a cycle ever had
 	dropped      replication.PointID // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
 	points       []replication.Point // listed, rising
-	records      []pointRecord       // of every segment, rising; a dropped point keeps its segment
+	origin       replication.PointID // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
+	files        []namedFile         // that the journal holds, in the order in which they were named: among equal versions the later one stands above
+	saved        int                 // saves that were ever named
+	packed       int                 // packs likewise
 	head         replication.PointID // 0: the disks are at no point
 	move         *Move               // recorded and not committed
-	saves        []fileRecord
+	moves        uint64              // moves that were recorded or turned: what a disk held before may have been written over since
 	retired      bool
 }
+
+// namedFile is a file that a record names.
+type namedFile struct {
+	fileRecord
+	kind  fileKind
+	point replication.PointID // of a segment; else 0
+}
+
+// path returns the file's path within the group's directory.
+func (f namedFile) path() string { return filepath.Join(fileDirs[f.kind], f.Name) }
 
 // free says whether a cycle may be opened under that number.
 func (s *state) free(p replication.PointID) bool {
@@ -47,7 +62,7 @@ func (m *Move) clone() *Move {
 func (s *state) clone() *state {
 	c := *s
 	c.contentIDs = slices.Clone(s.contentIDs)
-	c.points, c.records, c.saves = slices.Clone(s.points), slices.Clone(s.records), slices.Clone(s.saves)
+	c.points, c.files = slices.Clone(s.points), slices.Clone(s.files)
 	c.move = s.move.clone()
 	return &c
 }
@@ -60,27 +75,28 @@ func (s *state) last() (p replication.Point, ok bool) {
 }
 
 func (s *state) point(id replication.PointID) (int, error) {
-	i, ok := slices.BinarySearchFunc(s.points, id, func(p replication.Point, id replication.PointID) int {
-		switch {
-		case p.ID < id:
-			return -1
-		case p.ID > id:
-			return 1
-		}
-		return 0
-	})
+	i, ok := slices.BinarySearchFunc(s.points, id, func(p replication.Point, id replication.PointID) int { return cmp.Compare(p.ID, id) })
 	if !ok {
 		return 0, fmt.Errorf("%w: %d", ErrNoPoint, id)
 	}
 	return i, nil
 }
 
-// floor is the version that bytes have which no segment holds: that of the first baseline, whose content the disks hold.
+// floor is the oldest listed point. No reader asks for what was before it, so that it stands for every version up to it: bytes that no file has an entry of are at it.
 func (s *state) floor() replication.PointID {
-	if len(s.records) == 0 {
+	if len(s.points) == 0 {
 		return 0
 	}
-	return s.records[0].Point
+	return s.points[0].ID
+}
+
+// class returns the oldest listed point that may show a version: of the versions with one class, each byte's highest alone is needed. 0: no point is listed that is not older.
+func (s *state) class(v replication.PointID) replication.PointID {
+	i, _ := slices.BinarySearchFunc(s.points, v, func(p replication.Point, v replication.PointID) int { return cmp.Compare(p.ID, v) })
+	if i == len(s.points) {
+		return 0
+	}
+	return s.points[i].ID
 }
 
 // apply adds one record. An error says that the log contradicts itself.
@@ -146,6 +162,18 @@ func (s *state) apply(r record) error {
 		return s.moved(r)
 	case kindPointVerified, kindPointPinned, kindPointsSuspect, kindPointDrilled:
 		return s.noted(r)
+	case kindPointsDropped:
+		var x dropRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		return s.drop(x.Points)
+	case kindFilesReplaced:
+		var x replaceRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		return s.replace(x)
 	case kindJournalRetired:
 		s.retired = true
 	default:
@@ -162,16 +190,18 @@ func (s *state) list(r record) error {
 	if s.cycle == nil || s.cycle.Point != x.Point {
 		return fmt.Errorf("point %d listed without its cycle", x.Point)
 	}
-	if (x.Route == replication.Through) != (len(s.records) == 0) {
+	if (x.Route == replication.Through) != (s.origin == 0) {
 		return fmt.Errorf("point %d took the route %q", x.Point, x.Route)
 	}
 	s.cycle = nil
-	s.records = append(s.records, x)
+	for _, f := range x.Files {
+		s.files = append(s.files, namedFile{f, segmentFile, x.Point})
+	}
 	s.points = append(s.points, replication.Point{
 		ID: x.Point, Time: x.Time, Kind: x.Kind, Chain: r.chain.hash(), Snapshot: x.Snap, Bytes: x.Bytes, Stored: x.Stored, Verified: x.Verify,
 	})
 	if x.Route == replication.Through {
-		s.head = x.Point
+		s.head, s.origin = x.Point, x.Point
 	}
 	return nil
 }
@@ -189,8 +219,10 @@ func (s *state) moved(r record) error {
 			return fmt.Errorf("move from %d to %d with the head at %d (%v)", x.From, x.To, s.head, err)
 		}
 		s.move = &Move{x.From, x.To, make([]int64, len(s.id.Disks))}
+		s.moves++
 		if x.Save != nil {
-			s.saves = append(s.saves, *x.Save)
+			s.files = append(s.files, namedFile{*x.Save, saveFile, 0})
+			s.saved++
 		}
 		return nil
 	}
@@ -216,6 +248,7 @@ func (s *state) moved(r record) error {
 			return fmt.Errorf("move from %d to %d turned into one from %d to %d", s.move.From, s.move.To, x.From, x.To)
 		}
 		s.move = &Move{x.From, x.To, make([]int64, len(s.id.Disks))}
+		s.moves++
 	case kindMoveCommitted:
 		var x commitRecord
 		if err := decode(r, &x); err != nil {
@@ -251,7 +284,7 @@ func (s *state) noted(r record) error {
 		if err != nil {
 			return err
 		}
-		s.points[i].Pinned = x.Pinned
+		s.points[i].Pinned, s.points[i].PinnedUntil = x.Pinned, x.Until
 	case kindPointDrilled:
 		var x drillRecord
 		if err := decode(r, &x); err != nil {
@@ -274,6 +307,50 @@ func (s *state) noted(r record) error {
 			}
 			s.points[i].Suspect = true
 		}
+	}
+	return nil
+}
+
+// drop takes points off the list. What only they showed is needed no more.
+func (s *state) drop(ids []replication.PointID) error {
+	for _, id := range ids {
+		i, err := s.point(id)
+		if err == nil {
+			err = s.droppable(id)
+		}
+		if err != nil {
+			return err
+		}
+		s.points = slices.Delete(s.points, i, i+1)
+	}
+	return nil
+}
+
+// droppable says why a point must stay listed (I11).
+func (s *state) droppable(id replication.PointID) error {
+	switch {
+	case id == s.head:
+		return fmt.Errorf("%w: the disks show point %d", ErrInUse, id)
+	case s.move != nil && (id == s.move.From || id == s.move.To):
+		return fmt.Errorf("%w: the disks move from point %d to %d", ErrInUse, s.move.From, s.move.To)
+	case id == s.points[len(s.points)-1].ID:
+		return fmt.Errorf("%w: point %d is the last one, which the next cycle starts from", ErrInUse, id)
+	}
+	return nil
+}
+
+// replace takes files out and puts packs in their place.
+func (s *state) replace(x replaceRecord) error {
+	for _, n := range x.Gone {
+		i := slices.IndexFunc(s.files, func(f namedFile) bool { return f.path() == filepath.FromSlash(n) })
+		if i < 0 {
+			return fmt.Errorf("file %q replaced, which is not there", n)
+		}
+		s.files = slices.Delete(s.files, i, i+1)
+	}
+	for _, f := range x.Files {
+		s.files = append(s.files, namedFile{f, packFile, 0})
+		s.packed++
 	}
 	return nil
 }

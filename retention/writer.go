@@ -21,10 +21,13 @@ type writer struct {
 	salt uint32
 	t    *tuning
 
-	end     int64  // where the next entry begins, buffered ones included
-	flushed int64  // what lies before was written to the file
-	buf     []byte // what lies between
-	synced  bool   // the file's name is durable
+	end     int64               // where the next entry begins, buffered ones included
+	flushed int64               // what lies before was written to the file
+	buf     []byte              // what lies between
+	synced  bool                // the file's name is durable
+	low     replication.PointID // the lowest version in it
+	high    replication.PointID // the highest
+	gone    int64               // bytes of the disks without content
 	es      []entry
 	runs    []*run
 	err     error // sticky
@@ -60,11 +63,41 @@ func createWriter(vol volume, name string, hdr fileHeader, t *tuning) (*writer, 
 	return w, nil
 }
 
+// without adds an extent whose content the disks hold.
+func (w *writer) without(disk replication.DiskNo, e replication.Extent, version replication.PointID) error {
+	w.span(version)
+	w.gone += e.Len()
+	w.es = append(w.es, entry{disk: disk, kind: gone, ext: e, version: version})
+	if len(w.es) >= w.t.spillEntries {
+		return w.spill()
+	}
+	return nil
+}
+
+// span takes note of a version.
+func (w *writer) span(version replication.PointID) {
+	if w.low == 0 || version < w.low {
+		w.low = version
+	}
+	w.high = max(w.high, version)
+}
+
+// sealed returns the file that was sealed, under the name that it has now.
+func (w *writer) sealed(name string, h *handles, foot footer) *sealed {
+	h.forget(name)
+	s := &sealed{name: name, h: h, hdr: w.hdr, salt: w.hdr.salt(), foot: foot}
+	if w.hdr.kind != segmentFile {
+		s.rec = fileRecord{Low: w.low, High: w.high, Gone: w.gone}
+	}
+	return s
+}
+
 // append adds a block. Its payload was written or copied when it returns.
 func (w *writer) append(b *block.Block, version replication.PointID) error {
 	if w.err != nil {
 		return w.err
 	}
+	w.span(version)
 	at, n := w.end, len(w.buf)
 	w.buf = appendEntry(w.buf, b, version, where{at, w.salt})
 	w.buf = append(w.buf, b.Payload...)
