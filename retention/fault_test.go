@@ -47,6 +47,7 @@ func (w *world) faults(steps int, full bool) (hits int, err error) {
 				w.m.reboot()
 			} else {
 				w.m.kill()
+				w.m.forgetCached()
 			}
 			if err := w.start(); err != nil {
 				return hits, fmt.Errorf("step %d: after a failed sync: %w", i, err)
@@ -55,7 +56,7 @@ func (w *world) faults(steps int, full bool) (hits int, err error) {
 			continue
 		}
 		if err != nil {
-			w.maybe = 0
+			w.maybe, w.gone = 0, nil
 			if len(w.j.Points()) != len(w.listed) {
 				return hits, fmt.Errorf("step %d: %d points after %w", i, len(w.j.Points()), err)
 			}
@@ -77,7 +78,7 @@ func TestFaultsSurface(t *testing.T) {
 	for name, full := range map[string]bool{"InputOutput": false, "NoSpace": true} {
 		t.Run(name, func(t *testing.T) {
 			all := 0
-			for seed := range uint64(fewer(80)) {
+			for seed := range uint64(fewer(150)) {
 				w := newWorld(seed)
 				n, err := w.faults(60, full)
 				if err != nil {

@@ -72,6 +72,9 @@ func openLog(name string, f file, apply func(record) error) (*recordLog, error) 
 		}
 	}
 	if size != at.end || at != durable { // what was read is relied on from now: first the records, then the mark
+		if err := l.again(durable.end, at.end); err != nil {
+			return nil, err
+		}
 		if err := f.Sync(); err != nil {
 			return nil, fmt.Errorf("sync %s: %w", name, err)
 		}
@@ -80,6 +83,20 @@ func openLog(name string, f file, apply func(record) error) (*recordLog, error) 
 		}
 	}
 	return l, nil
+}
+
+// again writes a part of the log as it was read: after a failed sync, memory holds what the volume does not, and another sync would not write it.
+func (l *recordLog) again(from, to int64) error {
+	for b := make([]byte, 1<<20); from < to; from += int64(len(b)) {
+		b = b[:min(int64(len(b)), to-from)]
+		if err := readFull(l.f, b, from); err != nil {
+			return fmt.Errorf("read %s at %d: %w", l.name, from, err)
+		}
+		if _, err := l.f.WriteAt(b, from); err != nil {
+			return fmt.Errorf("write %s at %d: %w", l.name, from, noSpace(err))
+		}
+	}
+	return nil
 }
 
 // readMarks checks the log's header and takes the newer of its end marks; the next one goes to the other's place.

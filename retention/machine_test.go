@@ -193,6 +193,24 @@ func (m *machine) kill() {
 	m.settle()
 }
 
+// forgetCached is what the kernel does when it is asked to keep nothing in memory that need not be written: what a failed sync has lost shows.
+func (m *machine) forgetCached() {
+	for _, i := range m.names {
+		if i == nil {
+			continue
+		}
+		for s := 0; s*torn < len(i.cur); s++ {
+			if !i.dirty[s] {
+				b := i.cur[s*torn : min((s+1)*torn, len(i.cur))]
+				clear(b)
+				if s*torn < len(i.dur) {
+					copy(b, i.dur[s*torn:])
+				}
+			}
+		}
+	}
+}
+
 func (m *machine) settle() {
 	clear(m.locks)
 	m.boot++

@@ -27,7 +27,7 @@ type world struct {
 
 	truth  map[replication.PointID][][]byte
 	listed []replication.Point
-	maybe  replication.PointID // a List was under way when the power failed
+	maybe  replication.PointID   // a List was under way when the power failed
 	gone   []replication.PointID // and these were being dropped
 
 	cycle *replication.Cycle // begun, as far as we know
@@ -231,8 +231,9 @@ func (w *world) meanwhile() error {
 	if w.m.off || w.deep && w.r.IntN(6) > 0 {
 		return nil
 	}
+	others := w.m.onOp
 	w.m.onOp = nil
-	defer func() { w.m.onOp = w.interleave }()
+	defer func() { w.m.onOp = others }()
 	switch w.r.IntN(4) {
 	case 0:
 		return w.drop()

@@ -13,7 +13,7 @@ import (
 
 // RewriteOptions say how Rewrite works.
 type RewriteOptions struct {
-	DropSpares bool                                  // what the disks hold as well is left out: the next move over it reads it from them
+	DropSpares bool                                   // what the disks hold as well is left out: the next move over it reads it from them
 	Pace       func(ctx context.Context, n int) error // called before n bytes of the disks are rewritten, to bound the rate; nil: no bound
 }
 
