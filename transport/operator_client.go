@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 
 	failbackpb "failback/proto"
 	"failback/replication"
+	"failback/transport/pki"
 )
 
 // dialTimeout bounds how long a connection may take to come about.
@@ -37,8 +37,8 @@ type OperatorClient struct {
 }
 
 // DialOperator returns a client of the master target at address, unix:PATH or HOST:PORT. It does not connect yet: a master target that can't be reached
-// shows at the first call. cfg is for HOST:PORT only, where it must be given.
-func DialOperator(address string, cfg *tls.Config) (*OperatorClient, error) {
+// shows at the first call. id is for HOST:PORT only, where it must be given.
+func DialOperator(address string, id *pki.Identity) (*OperatorClient, error) {
 	network, addr, err := splitAddress(address)
 	if err != nil {
 		return nil, err
@@ -46,14 +46,14 @@ func DialOperator(address string, cfg *tls.Config) (*OperatorClient, error) {
 	c := &OperatorClient{address: address}
 	creds := insecure.NewCredentials()
 	if network != "unix" {
-		if cfg == nil {
+		if id == nil {
 			return nil, &replication.Problem{
 				Code:    "no-certificate",
 				Message: fmt.Sprintf("%s is reached over the network, which takes a certificate", address),
 				Remedy:  "name the directory with ca.crt, operator.crt and operator.key by --pki, or use the master target's unix socket",
 			}
 		}
-		creds = listeningCredentials{credentials.NewTLS(cfg), c}
+		creds = listeningCredentials{newClientCredentials(id), c}
 	}
 	dialer := net.Dialer{Timeout: dialTimeout}
 	c.conn, err = grpc.NewClient("passthrough:///operator",
@@ -168,7 +168,7 @@ func unreachable(address string, cause error, said string) *replication.Problem 
 	switch {
 	case errors.As(cause, &told): // our own judgement of the other side's certificate
 		p.Code, p.Remedy = told.Code, told.Remedy
-		p.Message = fmt.Sprintf("the master target at %s is not to be trusted: %s", address, told.Message)
+		p.Message = fmt.Sprintf("the master target at %s is not to be trusted: %s", address, told.Error())
 	case refused(cause):
 		p.Code = CodeRefused
 		p.Message = fmt.Sprintf("the master target at %s refused our certificate: %v", address, cause)

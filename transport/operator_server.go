@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,17 +25,17 @@ const (
 	progressEvery    = 100 * time.Millisecond // between two messages of progress
 )
 
-// RegisterOperator makes s answer the operator's calls by ops. Who may call is for the listener (a socket's permissions) or RequireRole to say.
+// RegisterOperator makes s answer the operator's calls by ops. Who may call is for the listener (a socket's permissions) or RequireRoles to say.
 func RegisterOperator(s grpc.ServiceRegistrar, ops Operations) {
 	failbackpb.RegisterOperatorServer(s, &operatorServer{ops: ops})
 }
 
-// NewOperatorServer returns a server for the operator's listener: with cfg, over TLS and for the role operator only; without, for a unix socket, whose
+// NewOperatorServer returns a server for the operator's listener: with id, over TLS and for the role operator only; without, for a unix socket, whose
 // permissions say who may call.
-func NewOperatorServer(ops Operations, cfg *tls.Config, log *slog.Logger) *grpc.Server {
+func NewOperatorServer(ops Operations, id *pki.Identity, log *slog.Logger) *grpc.Server {
 	var opts []grpc.ServerOption
-	if cfg != nil {
-		opts = append(RequireRole(pki.Operator), ServerCredentials(cfg, log))
+	if id != nil {
+		opts = append(RequireRoles(), ServerCredentials(id, log)...)
 	}
 	s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(MaxPlan+64<<10), grpc.WaitForHandlers(true))...)
 	RegisterOperator(s, ops)

@@ -3,7 +3,6 @@ package transport_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,9 +26,9 @@ import (
 	"failback/transport/pki"
 )
 
-func dial(t *testing.T, address string, cfg *tls.Config) *transport.OperatorClient {
+func dial(t *testing.T, address string, id *pki.Identity) *transport.OperatorClient {
 	t.Helper()
-	c, err := transport.DialOperator(address, cfg)
+	c, err := transport.DialOperator(address, id)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +348,7 @@ func newPKI(t *testing.T) string {
 
 func serveTLS(t *testing.T, dir string, log io.Writer) (address string) {
 	t.Helper()
-	cfg, err := pki.ServerTLS(dir, pki.MasterTarget)
+	id, err := pki.Open(dir, pki.MasterTarget, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +357,7 @@ func serveTLS(t *testing.T, dir string, log io.Writer) (address string) {
 		t.Fatal(err)
 	}
 	s := transport.NewOperatorServer(&operatortest.Fake{OnStatus: func(replication.GroupID) (replication.Status, error) { return replication.Status{}, nil }},
-		cfg, slog.New(slog.NewTextHandler(log, nil)))
+		id, slog.New(slog.NewTextHandler(log, nil)))
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -368,28 +367,28 @@ func serveTLS(t *testing.T, dir string, log io.Writer) (address string) {
 	return l.Addr().String()
 }
 
-func clientTLS(t *testing.T, dir string, role pki.Role) *tls.Config {
+func identity(t *testing.T, dir string, role pki.Role) *pki.Identity {
 	t.Helper()
-	cfg, err := pki.ClientTLS(dir, role, pki.MasterTarget)
+	id, err := pki.Open(dir, role, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cfg
+	return id
 }
 
 func TestOperatorOverTLS(t *testing.T) {
 	dir := newPKI(t)
 	address := serveTLS(t, dir, io.Discard)
-	if _, err := dial(t, address, clientTLS(t, dir, pki.Operator)).Status(t.Context(), ""); err != nil {
+	if _, err := dial(t, address, identity(t, dir, pki.Operator)).Status(t.Context(), ""); err != nil {
 		t.Errorf("an operator: got %v", err)
 	}
-	c := dial(t, address, clientTLS(t, dir, pki.ProcessServer))
+	c := dial(t, address, identity(t, dir, pki.ProcessServer))
 	_, err := c.Status(t.Context(), "")
 	wantProblem(t, err, transport.CodeWrongRole, "process-server", "operator")
 	_, err = c.Move(t.Context(), "g", 1, false, nil)
 	wantProblem(t, err, transport.CodeWrongRole, "process-server", "operator")
 
-	_, err = dial(t, address, clientTLS(t, newPKI(t), pki.Operator)).Status(t.Context(), "")
+	_, err = dial(t, address, identity(t, newPKI(t), pki.Operator)).Status(t.Context(), "")
 	wantProblem(t, err, pki.CodeOtherCA, address, "failback pki init")
 }
 
@@ -405,10 +404,20 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 
 func TestOperatorTurnedAwayIsLoggedWithTheReason(t *testing.T) {
 	log := &lockedBuffer{lines: make(chan string, 16)}
-	address := serveTLS(t, newPKI(t), log)
-	other := clientTLS(t, newPKI(t), pki.Operator)
-	other.VerifyConnection = nil // a client that trusts anyone
-	_, err := dial(t, address, other).Status(t.Context(), "")
+	theirs, ours := newPKI(t), newPKI(t)
+	address := serveTLS(t, theirs, log)
+	var both []byte // a client that trusts both authorities, as while one takes the other's place
+	for _, dir := range []string{ours, theirs} {
+		ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		both = append(both, ca...)
+	}
+	if err := os.WriteFile(filepath.Join(ours, "ca.crt"), both, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := dial(t, address, identity(t, ours, pki.Operator)).Status(t.Context(), "")
 	wantProblem(t, err, transport.CodeRefused, address, "its log says why")
 	if line := <-log.lines; !strings.Contains(line, pki.CodeOtherCA) || !strings.Contains(line, "failback pki init") {
 		t.Errorf("the log does not say why: %s", line)

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -11,32 +10,33 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	failbackpb "failback/proto"
 	"failback/replication"
 	"failback/replication/block"
 	"failback/replication/link"
+	"failback/transport/pki"
 )
 
 // ReplicationClient is a process server's connections to its master target: one for orders and questions, and one for each lane. It implements
 // link.Authority.
 type ReplicationClient struct {
-	address string
-	tls     *tls.Config
+	address     string
+	id          *pki.Identity
+	allowPublic bool
 
 	control *grpc.ClientConn
 	client  failbackpb.ReplicationClient
 
 	mu       sync.Mutex
 	lanes    map[uint32]*grpc.ClientConn
-	shakeErr error // how the last handshake ended
+	shakeErr error // how the last attempt to connect ended
 }
 
-// DialReplication prepares connections to the master target at HOST:PORT. Nothing is sent before the first call.
-func DialReplication(address string, t *tls.Config) (*ReplicationClient, error) {
-	c := &ReplicationClient{address: address, tls: t, lanes: map[uint32]*grpc.ClientConn{}}
+// DialReplication prepares connections to the master target at HOST:PORT, which must be a private address unless public ones are allowed. Nothing is sent before the first call.
+func DialReplication(address string, id *pki.Identity, allowPublic bool) (*ReplicationClient, error) {
+	c := &ReplicationClient{address: address, id: id, allowPublic: allowPublic, lanes: map[uint32]*grpc.ClientConn{}}
 	conn, err := c.dial()
 	if err != nil {
 		return nil, err
@@ -47,9 +47,11 @@ func DialReplication(address string, t *tls.Config) (*ReplicationClient, error) 
 
 func (c *ReplicationClient) dial() (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+c.address,
-		grpc.WithTransportCredentials(gatherCredentials{listeningCredentials{credentials.NewTLS(c.tls), c}}),
+		grpc.WithTransportCredentials(gatherCredentials{listeningCredentials{newClientCredentials(c.id), c}}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveEvery}),
+		grpc.WithContextDialer(dialerOf(c.allowPublic, c.note)), grpc.WithNoProxy(),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveWait, PermitWithoutStream: true}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: dialTimeout + shakeWithin}),
 		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(0), // gatherCredentials buffer what is read
 	)
 	if err != nil {
@@ -75,7 +77,9 @@ func (c *ReplicationClient) problem(err error) error {
 	cause := c.shakeErr
 	c.mu.Unlock()
 	var told *replication.Problem
-	switch { // an earlier handshake is not the cause of what has happened since
+	switch { // an earlier attempt is not the cause of what has happened since
+	case errors.As(cause, &told) && told.Code == CodePublic:
+		return told
 	case errors.As(cause, &told) && strings.Contains(p.Message, "handshake failed"), refused(cause) && strings.Contains(p.Message, "remote error"):
 		return unreachable(c.address, cause, p.Message)
 	}
@@ -96,6 +100,7 @@ func (c *ReplicationClient) Close() {
 func (c *ReplicationClient) Work(ctx context.Context, name, home, version string, worker link.Worker, welcomed func(masterVersion string, skew time.Duration)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	c.control.ResetConnectBackoff() // the caller chose when to try
 	stream, err := c.client.Work(ctx)
 	if err != nil {
 		return c.problem(err)

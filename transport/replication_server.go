@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,14 +26,13 @@ type MasterTarget interface {
 }
 
 // NewReplicationServer returns a server of the replication service alone: mutual TLS 1.3, process servers only.
-func NewReplicationServer(m MasterTarget, t *tls.Config, version string, log *slog.Logger) *grpc.Server {
-	options := append(RequireRole(pki.ProcessServer),
-		ServerCredentials(t, log),
+func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log *slog.Logger) *grpc.Server {
+	options := append(append(RequireRoles(), ServerCredentials(id, log)...),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(laneWindow), grpc.InitialConnWindowSize(laneWindow),
 		grpc.ReadBufferSize(0), grpc.WriteBufferSize(socketBuffer), // gatherCredentials buffer what is read
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveEvery}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveWait}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveEvery / 2, PermitWithoutStream: true}),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.WaitForHandlers(true), // Stop returns when no call touches m any more: it may be closed then

@@ -95,7 +95,7 @@ func serve(t *testing.T, a *authority) (address, certs string) {
 	if _, err := pki.Init(certs); err != nil {
 		t.Fatal(err)
 	}
-	tls, err := pki.ServerTLS(certs, pki.MasterTarget)
+	id, err := pki.Open(certs, pki.MasterTarget, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func serve(t *testing.T, a *authority) (address, certs string) {
 		t.Fatal(err)
 	}
 	a.connected = make(chan link.Worker, 1)
-	s := NewReplicationServer(a, tls, "test", slog.New(slog.DiscardHandler))
+	s := NewReplicationServer(a, id, "test", slog.New(slog.DiscardHandler))
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	return l.Addr().String(), certs
@@ -112,11 +112,11 @@ func serve(t *testing.T, a *authority) (address, certs string) {
 
 func dial(t *testing.T, address, certs string, role pki.Role) *ReplicationClient {
 	t.Helper()
-	tls, err := pki.ClientTLS(certs, role, pki.MasterTarget)
+	id, err := pki.Open(certs, role, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := DialReplication(address, tls)
+	c, err := DialReplication(address, id, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/backoff"
+
 	failbackpb "failback/proto"
 	"failback/replication"
 	"failback/replication/link"
@@ -17,10 +19,20 @@ const (
 
 // Settings of every connection. They bound memory: a lane holds at most laneWindow received and not yet taken.
 const (
-	laneWindow     = 8 << 20          // bytes in flight on one lane: 640 Mbit/s at 100 ms, times the lanes
-	socketBuffer   = 256 << 10        // bytes gathered for one write, or read at once
-	keepaliveEvery = 10 * time.Second // a dead peer is found in twice that
+	laneWindow   = 8 << 20   // bytes in flight on one lane: 640 Mbit/s at 100 ms, times the lanes
+	socketBuffer = 256 << 10 // bytes gathered for one write, or read at once
 )
+
+// A peer that is silent for keepaliveEvery is asked for a sign of life, and given up when none comes within keepaliveWait; so is one that does not acknowledge what
+// it was sent (TCP_USER_TIMEOUT, which gRPC sets to the same). With gRPC's own delays a dead peer is found within 20 s whatever the network does with our packets.
+// 10 s is the least that gRPC lets a client ask.
+const (
+	keepaliveEvery = 10 * time.Second
+	keepaliveWait  = 7 * time.Second
+)
+
+// redial is how a lane's connection is tried again. Process servers that lost their master target do not come back all at once.
+var redial = backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.5, MaxDelay: 10 * time.Second}
 
 // extentsPerMessage bounds the extents in one CoverageReply or CompareRequest.
 const extentsPerMessage = 4096

@@ -2,79 +2,78 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"log/slog"
-	"net"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
+	failbackpb "failback/proto"
 	"failback/replication"
 	"failback/transport/pki"
 )
 
-// RequireRole returns what makes a server answer only callers with a certificate of the given role. Others get a status that names both roles.
-func RequireRole(want pki.Role) []grpc.ServerOption {
+// callers says of each call which role may make it. A call that is not here is refused to everyone.
+var callers = map[string]pki.Role{
+	failbackpb.Replication_Work_FullMethodName:     pki.ProcessServer,
+	failbackpb.Replication_Coverage_FullMethodName: pki.ProcessServer,
+	failbackpb.Replication_Compare_FullMethodName:  pki.ProcessServer,
+	failbackpb.Replication_Pages_FullMethodName:    pki.ProcessServer,
+	failbackpb.Replication_Ship_FullMethodName:     pki.ProcessServer,
+	failbackpb.Replication_Finish_FullMethodName:   pki.ProcessServer,
+
+	failbackpb.Operator_Check_FullMethodName:     pki.Operator,
+	failbackpb.Operator_Reprotect_FullMethodName: pki.Operator,
+	failbackpb.Operator_Status_FullMethodName:    pki.Operator,
+	failbackpb.Operator_Cut_FullMethodName:       pki.Operator,
+	failbackpb.Operator_Points_FullMethodName:    pki.Operator,
+	failbackpb.Operator_Move_FullMethodName:      pki.Operator,
+	failbackpb.Operator_Verify_FullMethodName:    pki.Operator,
+	failbackpb.Operator_Export_FullMethodName:    pki.Operator,
+	failbackpb.Operator_Unprotect_FullMethodName: pki.Operator,
+}
+
+// RequireRoles returns what makes a server answer each call only to callers with a certificate of the role that may make it. Others get a status that names both roles.
+func RequireRoles() []grpc.ServerOption {
 	return []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			if err := checkRole(ctx, want); err != nil {
+		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, i *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			if err := checkRole(ctx, i.FullMethod); err != nil {
 				return nil, err
 			}
 			return next(ctx, req)
 		}),
-		grpc.ChainStreamInterceptor(func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if err := checkRole(s.Context(), want); err != nil {
+		grpc.ChainStreamInterceptor(func(srv any, s grpc.ServerStream, i *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+			if err := checkRole(s.Context(), i.FullMethod); err != nil {
 				return err
 			}
 			return next(srv, s)
 		}),
-		// A call for another listener's service is refused for its role first, by the interceptor above.
-		grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error { // its role was looked at
 			method, _ := grpc.Method(s.Context())
-			return status.Errorf(codes.Unimplemented, "unknown call %s", method)
+			return StatusOf(&replication.Problem{
+				Code: CodeWrongRole, Message: fmt.Sprintf("the call %s is not answered here", method), Remedy: fmt.Sprintf("dial the listener that is meant for a %s", callers[method]),
+			})
 		}),
 	}
 }
 
-func checkRole(ctx context.Context, want pki.Role) error {
-	got, err := pki.PeerRole(ctx)
+func checkRole(ctx context.Context, method string) error {
+	want, ok := callers[method]
+	if !ok {
+		return status.Errorf(codes.Unimplemented, "unknown call %s", method)
+	}
+	p, err := pki.Caller(ctx)
 	if err != nil {
 		return StatusOf(&replication.Problem{
-			Code: CodeWrongRole, Message: fmt.Sprintf("only a %s may call here: %v", want, err), Remedy: fmt.Sprintf("use the certificate of the role %s", want),
+			Code: CodeWrongRole, Message: fmt.Sprintf("only a %s may call %s: %v", want, method, err), Remedy: fmt.Sprintf("use the certificate of the role %s", want),
 		})
 	}
-	if got != want {
+	if p.Role != want {
 		return StatusOf(&replication.Problem{
 			Code:    CodeWrongRole,
-			Message: fmt.Sprintf("your certificate is for the role %s, and only a %s may call here", got, want),
-			Remedy:  fmt.Sprintf("use the certificate of the role %s, or dial the listener that is meant for a %s", want, got),
+			Message: fmt.Sprintf("your certificate is for the role %s, and only a %s may call %s", p.Role, want, method),
+			Remedy:  fmt.Sprintf("use the certificate of the role %s, or dial the listener that is meant for a %s", want, p.Role),
 		})
 	}
 	return nil
-}
-
-// ServerCredentials returns what makes a server speak TLS by cfg, and tells log why a peer was turned away: the peer itself only learns that it was.
-func ServerCredentials(cfg *tls.Config, log *slog.Logger) grpc.ServerOption {
-	return grpc.Creds(gatherCredentials{tellingCredentials{credentials.NewTLS(cfg), log}})
-}
-
-type tellingCredentials struct {
-	credentials.TransportCredentials
-	log *slog.Logger
-}
-
-func (c tellingCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, info, err := c.TransportCredentials.ServerHandshake(raw)
-	if err != nil {
-		p := replication.AsProblem(err)
-		c.log.Warn("refused a connection", "peer", raw.RemoteAddr().String(), "code", p.Code, "err", p.Message, "remedy", p.Remedy)
-	}
-	return conn, info, err
-}
-
-func (c tellingCredentials) Clone() credentials.TransportCredentials {
-	return tellingCredentials{c.TransportCredentials.Clone(), c.log}
 }

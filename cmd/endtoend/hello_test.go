@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -45,11 +46,11 @@ func (plain) Unmarshal(data []byte, v any) error {
 
 // hello opens a work stream as a process server of another major version does, and returns how that ends; nil: with a welcome.
 func hello(ctx context.Context, address, dir, name string, major uint64) error {
-	cfg, err := pki.ClientTLS(dir, pki.ProcessServer, pki.MasterTarget)
+	id, err := pki.Open(dir, pki.ProcessServer, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(cfg)), grpc.WithDefaultCallOptions(grpc.ForceCodec(plain{})))
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(id.Client(pki.MasterTarget))), grpc.WithDefaultCallOptions(grpc.ForceCodec(plain{})))
 	if err != nil {
 		return err
 	}

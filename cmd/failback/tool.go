@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -166,11 +167,11 @@ func (t *tool) dial() (*transport.OperatorClient, error) {
 	if t.pki == "" {
 		return transport.DialOperator(t.operator, nil)
 	}
-	cfg, err := pki.ClientTLS(t.pki, pki.Operator, pki.MasterTarget)
+	id, err := pki.Open(t.pki, pki.Operator, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
-	return transport.DialOperator(t.operator, cfg)
+	return transport.DialOperator(t.operator, id)
 }
 
 // with calls do with a client, and closes it.

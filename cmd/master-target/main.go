@@ -21,6 +21,7 @@ import (
 
 type config struct {
 	state, retention, listen, operator, pki, metrics string
+	allowPublic                                      bool
 }
 
 func main() {
@@ -34,7 +35,10 @@ journals what they ship as recovery points on the retention volume, and moves th
 Everything it does is asked for with the failback command, through --operator. All its memory is in --state (which groups, by which plans) and in
 --retention (a directory per group: points, versions, moves): it may be stopped or killed at any moment, and goes on where it was.
 
-Make the certificates once with "failback pki init DIR"; each side needs ca.crt and the pair of its own role.`,
+Make the certificates once with "failback pki init DIR"; each side needs ca.crt and the pair of its own role. The files are looked at every few seconds: renewed
+certificates are used for new connections, and connections of those that ca.crl revokes end.
+
+Peers are expected within a VPN: connections from public addresses are closed, unless --allow-public is given.`,
 		Example: `  master-target --state /var/lib/failback --retention /mnt/retention --listen 10.1.0.4:9443 \
       --operator unix:/run/failback.sock --pki /etc/failback/pki`,
 	}
@@ -44,6 +48,7 @@ Make the certificates once with "failback pki init DIR"; each side needs ca.crt 
 	f.StringVar(&c.listen, "listen", "", "HOST:PORT where process servers dial")
 	f.StringVar(&c.operator, "operator", "", "unix:PATH (or HOST:PORT, with operators' certificates) where the failback command dials")
 	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, master-target.crt and master-target.key")
+	f.BoolVar(&c.allowPublic, "allow-public", false, "serve peers at public addresses too")
 	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
 	for _, name := range []string{"state", "retention", "listen", "operator", "pki"} {
 		cmd.MarkFlagRequired(name)
@@ -53,7 +58,7 @@ Make the certificates once with "failback pki init DIR"; each side needs ca.crt 
 }
 
 func run(ctx context.Context, c config, log *slog.Logger) error {
-	tls, err := pki.ServerTLS(c.pki, pki.MasterTarget)
+	id, err := pki.Open(c.pki, pki.MasterTarget, log)
 	if err != nil {
 		return err
 	}
@@ -61,12 +66,13 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	operators := tls
+	operators := id
 	if strings.HasPrefix(c.operator, "unix:") { // who may open the socket is an operator
 		operators = nil
 	}
+	go id.Watch(ctx)
 	// Servers stop before the engine does: what they carry is made durable by their calls' ends.
-	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, tls, settings.Version().Version, log), transport.NewOperatorServer(engine, operators, log), log)
+	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, id, settings.Version().Version, log), transport.NewOperatorServer(engine, operators, log), log)
 	if closed := engine.Close(); err == nil {
 		err = closed
 	}
@@ -89,6 +95,9 @@ func serve(ctx context.Context, c config, engine *mastertarget.Engine, replicati
 	defer operators.Close()
 	if err := metrics.Serve(ctx, c.metrics, log, newCollector(engine)); err != nil {
 		return err
+	}
+	if !c.allowPublic {
+		inbound, operators = transport.PrivateListener(inbound, log), transport.PrivateListener(operators, log)
 	}
 	log.Info("listening", "process_servers", inbound.Addr(), "operators", c.operator)
 	ended := make(chan error, 2)

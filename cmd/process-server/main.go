@@ -28,6 +28,7 @@ import (
 type config struct {
 	name, state, masterTarget, pki, metrics, compression string
 	lanes, workers, disks                                int
+	allowPublic                                          bool
 }
 
 func main() {
@@ -41,6 +42,9 @@ name, and works on its orders: cut a point, find what changed, compress and ship
 It decides nothing and may be stopped or killed at any moment: it dials again, is told what is durable, and ships the rest. In --state it keeps snapshots, and tables of
 hashes by which it finds changes: 0.4 % of the disks' size, twice that during a cycle. Snapshots made by reflink are kept there where that is the disks' file system.
 
+The master target is expected within a VPN: at a public address it is not dialled, unless --allow-public is given. Certificates are looked at every few seconds: a renewed one
+is used from the next connection on.
+
 Plans may name commands (snapshot, release, changes): they are run here, as the user that runs this program. Only a master target with a certificate of the same
 "failback pki init" can give them.`,
 		Example: `  process-server --name ps1 --state /var/lib/failback --master-target 10.1.0.4:9443 --pki /etc/failback/pki`,
@@ -50,6 +54,7 @@ Plans may name commands (snapshot, release, changes): they are run here, as the 
 	f.StringVar(&c.state, "state", "", "state directory")
 	f.StringVar(&c.masterTarget, "master-target", "", "HOST:PORT of the master target")
 	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, process-server.crt and process-server.key")
+	f.BoolVar(&c.allowPublic, "allow-public", false, "dial a master target at a public address too")
 	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
 	f.StringVar(&c.compression, "compression", "auto", "auto, none, lz4, s2, zstd or zstd-better")
 	f.IntVar(&c.lanes, "lanes", 4, "connections that a cycle uses")
@@ -81,7 +86,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	} else if c.compression != "auto" {
 		return settings.Usage(fmt.Errorf("--compression %q is none of auto, none, lz4, s2, zstd, zstd-better", c.compression))
 	}
-	tls, err := pki.ClientTLS(c.pki, pki.ProcessServer, pki.MasterTarget)
+	id, err := pki.Open(c.pki, pki.ProcessServer, log)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	defer unlock()
-	client, err := transport.DialReplication(c.masterTarget, tls)
+	client, err := transport.DialReplication(c.masterTarget, id, c.allowPublic)
 	if err != nil {
 		return err
 	}
@@ -102,6 +107,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err := metrics.Serve(ctx, c.metrics, log); err != nil {
 		return err
 	}
+	go id.Watch(ctx)
 	log.Info("dialling", "master_target", c.masterTarget, "name", c.name)
 	for wait := redialMin; ctx.Err() == nil; {
 		err := client.Work(ctx, c.name, home, settings.Version().Version, engine, func(version string, skew time.Duration) {

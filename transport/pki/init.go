@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,15 +9,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/big"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -36,11 +34,15 @@ const (
 // Roles returns all roles, in the order in which Init makes their certificates.
 func Roles() []Role { return []Role{MasterTarget, ProcessServer, Operator} }
 
+// Enroller is no peer's role: its certificate lets a master target issue certificates of process servers, and no others, to those who show a token.
+const Enroller Role = "enroller"
+
 // Lifetimes of what Init makes. Skew is how far back it is valid already, for clocks that are behind.
 const (
-	caLifetime   = 10 * 365 * 24 * time.Hour
-	leafLifetime = 2 * 365 * 24 * time.Hour
-	skew         = time.Hour
+	caLifetime       = 10 * 365 * 24 * time.Hour
+	enrollerLifetime = 5 * 365 * 24 * time.Hour
+	leafLifetime     = 2 * 365 * 24 * time.Hour
+	skew             = time.Hour
 )
 
 const (
@@ -106,7 +108,7 @@ func initAt(dir string, now time.Time) (*Made, error) {
 
 func fileNames() []string {
 	names := []string{caKey, caCert}
-	for _, r := range Roles() {
+	for _, r := range append(Roles(), Enroller) {
 		names = append(names, keyFile(r), certFile(r))
 	}
 	return names
@@ -126,7 +128,7 @@ func makeAll(now time.Time) (map[string][]byte, *Made, error) {
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		MaxPathLenZero:        true,
+		MaxPathLen:            1, // the enroller's
 	}
 	content := make(map[string][]byte)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -137,49 +139,23 @@ func makeAll(now time.Time) (map[string][]byte, *Made, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, r := range Roles() {
-		if err := makeLeaf(content, r, now, ca, key); err != nil {
+	a := &Authority{cert: ca, key: key}
+	for _, r := range append(Roles(), Enroller) {
+		if err := a.makePair(content, r, now); err != nil {
 			return nil, nil, err
 		}
 	}
 	return content, &Made{Fingerprint: fingerprint(der), Until: now.Add(leafLifetime)}, nil
 }
 
-func makeLeaf(content map[string][]byte, r Role, now time.Time, ca *x509.Certificate, caKey *ecdsa.PrivateKey) error {
-	id, err := serial()
-	if err != nil {
-		return err
-	}
-	leaf := &x509.Certificate{
-		SerialNumber:          id,
-		Subject:               pkix.Name{CommonName: "failback " + string(r)},
-		NotBefore:             now.Add(-skew),
-		NotAfter:              now.Add(leafLifetime),
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
-		URIs:                  []*url.URL{roleURI(r)},
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fmt.Errorf("make the %s's key: %w", r, err)
-	}
-	_, err = sign(content, certFile(r), keyFile(r), leaf, ca, key, caKey)
-	return err
-}
-
-func sign(content map[string][]byte, certName, keyName string, c, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) ([]byte, error) {
+func sign(content map[string][]byte, certName, keyName string, c, parent *x509.Certificate, key *ecdsa.PrivateKey, parentKey crypto.Signer) ([]byte, error) {
 	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, parentKey)
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", certName, err)
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", keyName, err)
-	}
-	content[certName] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	content[keyName] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	return der, nil
+	content[certName] = certPEM(der)
+	content[keyName], err = keyPEM(key)
+	return der, err
 }
 
 // serial returns 128 random bits, the first of them set so that the length is always the same.
@@ -190,23 +166,6 @@ func serial() (*big.Int, error) {
 	}
 	b[0] = b[0]&0x7f | 0x40
 	return new(big.Int).SetBytes(b), nil
-}
-
-const rolePrefix = "role:"
-
-func roleURI(r Role) *url.URL { return &url.URL{Scheme: "failback", Opaque: rolePrefix + string(r)} }
-
-// roleOfCert returns the role that the certificate names.
-func roleOfCert(c *x509.Certificate) (Role, error) {
-	for _, u := range c.URIs {
-		if r, ok := strings.CutPrefix(u.Opaque, rolePrefix); ok && u.Scheme == "failback" {
-			if !slices.Contains(Roles(), Role(r)) {
-				return "", fmt.Errorf("the certificate %q is for the role %q, which this version does not know", c.Subject.CommonName, r)
-			}
-			return Role(r), nil
-		}
-	}
-	return "", fmt.Errorf("the certificate %q names no failback role", c.Subject.CommonName)
 }
 
 // fingerprint is SHA-256 of the certificate, shortened to what people compare.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -30,20 +31,21 @@ func newPKI(t *testing.T, old time.Duration) string {
 
 func mustServer(t *testing.T, dir string) *tls.Config {
 	t.Helper()
-	c, err := ServerTLS(dir, MasterTarget)
+	return mustOpen(t, dir, MasterTarget).Server()
+}
+
+func mustOpen(t *testing.T, dir string, role Role) *Identity {
+	t.Helper()
+	id, err := Open(dir, role, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return id
 }
 
 func mustClient(t *testing.T, dir string, role Role) *tls.Config {
 	t.Helper()
-	c, err := ClientTLS(dir, role, MasterTarget)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return mustOpen(t, dir, role).Client(MasterTarget)
 }
 
 // unchecked loads an identity without looking at its dates, and makes a configuration of it that takes any server.
@@ -75,7 +77,9 @@ func connect(t *testing.T, server, client *tls.Config) (role Role, serverErr, cl
 		defer raw.Close()
 		conn := tls.Server(raw, server)
 		if serverErr = conn.Handshake(); serverErr == nil {
-			role, serverErr = RoleOf(conn.ConnectionState())
+			var p Peer
+			p, serverErr = PeerOf(conn.ConnectionState())
+			role = p.Role
 			_, _ = conn.Write([]byte("ok"))
 		}
 	}()
@@ -142,20 +146,16 @@ func TestConnectOtherCA(t *testing.T) {
 
 func caFingerprint(t *testing.T, dir string) string {
 	t.Helper()
-	c, err := loadCert(filepath.Join(dir, caCert))
+	c, err := loadCerts(filepath.Join(dir, caCert))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fingerprint(c.Raw)
+	return fingerprint(c[0].Raw)
 }
 
 func TestConnectOtherRole(t *testing.T) {
 	dir := newPKI(t, 0)
-	server, err := ServerTLS(dir, ProcessServer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _, clientErr := connect(t, server, mustClient(t, dir, Operator))
+	_, _, clientErr := connect(t, mustOpen(t, dir, ProcessServer).Server(), mustClient(t, dir, Operator))
 	wantProblem(t, clientErr, CodeOtherRole, "process-server", "master-target")
 }
 
@@ -178,7 +178,7 @@ func TestConnectOldTLS(t *testing.T) {
 
 // TestVerifyOutOfTime judges at other times than now: certificates are as they are, clocks are what differs.
 func TestVerifyOutOfTime(t *testing.T) {
-	id, err := load(newPKI(t, 0), ProcessServer)
+	id, err := load(newPKI(t, 0), ProcessServer, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,17 +203,17 @@ func TestVerifyOutOfTime(t *testing.T) {
 
 func TestConnectExpired(t *testing.T) {
 	dir := newPKI(t, leafLifetime+time.Hour)
-	_, err := ClientTLS(dir, ProcessServer, MasterTarget)
+	_, err := Open(dir, ProcessServer, slog.New(slog.DiscardHandler))
 	wantProblem(t, err, CodeExpired, "our own certificate", "process-server.crt")
 
 	// The peer may find out before its holder does.
-	id := &identity{}
-	if id.ca, err = loadCert(filepath.Join(dir, caCert)); err != nil {
+	m, err := load(dir, MasterTarget, time.Now().Add(-leafLifetime))
+	if err != nil {
 		t.Fatal(err)
 	}
-	id.cert = unchecked(t, dir, MasterTarget).Certificates[0]
-	id.trust()
-	_, serverErr, _ := connect(t, id.server(), unchecked(t, dir, ProcessServer))
+	id := &Identity{}
+	id.now.Store(m)
+	_, serverErr, _ := connect(t, id.Server(), unchecked(t, dir, ProcessServer))
 	wantProblem(t, serverErr, CodeExpired, "failback process-server", "pki init")
 }
 
@@ -224,13 +224,13 @@ func TestKeyOpenToOthersIsRefused(t *testing.T) {
 		if err := os.Chmod(key, mode); err != nil {
 			t.Fatal(err)
 		}
-		_, err := ServerTLS(dir, MasterTarget)
+		_, err := Open(dir, MasterTarget, slog.New(slog.DiscardHandler))
 		wantProblem(t, err, CodeUnusable, key, "chmod 600")
 	}
 	if err := os.Chmod(key, 0o400); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ServerTLS(dir, MasterTarget); err != nil {
+	if _, err := Open(dir, MasterTarget, slog.New(slog.DiscardHandler)); err != nil {
 		t.Errorf("0400: got %v", err)
 	}
 }
@@ -253,7 +253,7 @@ func TestUnusableFiles(t *testing.T) {
 			if err := spoil(dir); err != nil {
 				t.Fatal(err)
 			}
-			_, err := ClientTLS(dir, Operator, MasterTarget)
+			_, err := Open(dir, Operator, slog.New(slog.DiscardHandler))
 			wantProblem(t, err, CodeUnusable, dir)
 		})
 	}
@@ -270,7 +270,7 @@ func TestInitMakesPrivateFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(made.Files) != 8 || made.Fingerprint != caFingerprint(t, dir) {
+	if len(made.Files) != 10 || made.Fingerprint != caFingerprint(t, dir) {
 		t.Errorf("got %+v", made)
 	}
 	for path, want := range map[string]os.FileMode{"": 0o700, "ca.key": 0o600, "ca.crt": 0o644, "operator.key": 0o600, "master-target.key": 0o600, "process-server.key": 0o600} {
@@ -280,8 +280,8 @@ func TestInitMakesPrivateFiles(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 8 {
-		t.Errorf("got %v, %v, want 8 files and nothing else", entries, err)
+	if err != nil || len(entries) != 10 {
+		t.Errorf("got %v, %v, want 10 files and nothing else", entries, err)
 	}
 }
 
@@ -301,19 +301,19 @@ func TestInitRefusesToOverwrite(t *testing.T) {
 	}
 }
 
-func TestPeerRoleNeedsTLS(t *testing.T) {
-	if role, err := PeerRole(context.Background()); err == nil {
-		t.Errorf("outside of a call: got %q", role)
+func TestCallerNeedsTLS(t *testing.T) {
+	if role, err := Caller(context.Background()); err == nil {
+		t.Errorf("outside of a call: got %v", role)
 	}
 	ctx := peer.NewContext(context.Background(), &peer.Peer{Addr: &net.UnixAddr{Name: "x"}})
-	if role, err := PeerRole(ctx); err == nil {
-		t.Errorf("on a unix socket: got %q", role)
+	if role, err := Caller(ctx); err == nil {
+		t.Errorf("on a unix socket: got %v", role)
 	}
 	cert := unchecked(t, newPKI(t, 0), Operator).Certificates[0]
 	state := tls.ConnectionState{}
 	state.PeerCertificates = append(state.PeerCertificates, parse(t, cert.Certificate[0]))
 	ctx = peer.NewContext(context.Background(), &peer.Peer{AuthInfo: credentials.TLSInfo{State: state}})
-	if role, err := PeerRole(ctx); role != Operator || err != nil {
-		t.Errorf("got %q, %v", role, err)
+	if p, err := Caller(ctx); p.Role != Operator || p.Name != "" || len(p.Key) != 32 || err != nil {
+		t.Errorf("got %v, %v", p, err)
 	}
 }

@@ -1,20 +1,11 @@
 package pki
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"runtime"
 	"time"
-
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/peer"
 
 	"failback/replication"
 )
@@ -26,50 +17,39 @@ const (
 	CodeOtherRole = "certificate-other-role"
 	CodeExpired   = "certificate-expired"
 	CodeNotYet    = "certificate-not-yet-valid"
+	CodeRevoked   = "certificate-revoked"
 	CodeInvalid   = "certificate-invalid" // anything else that is wrong with the peer's
 )
 
-// ServerTLS returns the configuration of a server of the given role: TLS 1.3, and a client must show a certificate of the same CA. Any role is let in; see
-// RoleOf. What is wrong with a client is the error of the handshake; the client itself learns no more than that it was refused.
-func ServerTLS(dir string, role Role) (*tls.Config, error) {
-	id, err := load(dir, role)
-	if err != nil {
-		return nil, err
-	}
-	return id.server(), nil
-}
-
-func (id *identity) server() *tls.Config {
+// Server returns the configuration of a server: TLS 1.3, and a client must show a certificate of the same CA that is not revoked. Any role is let in; see PeerOf. What is
+// wrong with a client is the error of the handshake; the client itself learns no more than that it was refused.
+func (id *Identity) Server() *tls.Config {
 	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{id.cert},
-		ClientAuth:   tls.RequireAnyClientCert, // verified below, where we choose the words
+		MinVersion:     tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &id.now.Load().cert, nil },
+		ClientAuth:     tls.RequireAnyClientCert, // verified below, where we choose the words
 		VerifyConnection: func(s tls.ConnectionState) error {
-			_, err := id.verify(s, x509.ExtKeyUsageClientAuth, time.Now())
+			_, err := id.now.Load().verify(s, x509.ExtKeyUsageClientAuth, time.Now())
 			return err
 		},
 		SessionTicketsDisabled: true, // every connection verifies anew
 	}
 }
 
-// ClientTLS returns the configuration of a client of the given role that talks to nobody but a server of the role peer, of the same CA.
-func ClientTLS(dir string, role, peer Role) (*tls.Config, error) {
-	id, err := load(dir, role)
-	if err != nil {
-		return nil, err
-	}
+// Client returns the configuration of a client that talks to nobody but a server of the role peer, of the same CA, that is not revoked.
+func (id *Identity) Client(peer Role) *tls.Config {
 	return &tls.Config{
-		MinVersion:         tls.VersionTLS13,
-		Certificates:       []tls.Certificate{id.cert},
-		InsecureSkipVerify: true, // host names are not looked at; VerifyConnection verifies all the rest
+		MinVersion:           tls.VersionTLS13,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &id.now.Load().cert, nil },
+		InsecureSkipVerify:   true, // host names are not looked at; VerifyConnection verifies all the rest
 		VerifyConnection: func(s tls.ConnectionState) error {
-			got, err := id.verify(s, x509.ExtKeyUsageServerAuth, time.Now())
+			got, err := id.now.Load().verify(s, x509.ExtKeyUsageServerAuth, time.Now())
 			if err == nil && got != peer {
 				err = WrongRole(got, peer)
 			}
 			return err
 		},
-	}, nil
+	}
 }
 
 // WrongRole is the problem of a peer that has a good certificate, but for another role than the one that is wanted.
@@ -81,94 +61,8 @@ func WrongRole(got, want Role) *replication.Problem {
 	}
 }
 
-// identity is what one side has: its own certificate and the authority that it trusts.
-type identity struct {
-	cert tls.Certificate
-	ca   *x509.Certificate
-	pool *x509.CertPool
-}
-
-// trust makes the CA the only one that is trusted.
-func (id *identity) trust() {
-	id.pool = x509.NewCertPool()
-	id.pool.AddCert(id.ca)
-}
-
-func load(dir string, role Role) (*identity, error) {
-	ca, err := loadCert(filepath.Join(dir, caCert))
-	if err != nil {
-		return nil, err
-	}
-	own, err := loadCert(filepath.Join(dir, certFile(role)))
-	if err != nil {
-		return nil, err
-	}
-	keyPath := filepath.Join(dir, keyFile(role))
-	if err := checkPrivate(keyPath); err != nil {
-		return nil, err
-	}
-	id := &identity{ca: ca}
-	id.trust()
-	id.cert, err = tls.LoadX509KeyPair(filepath.Join(dir, certFile(role)), keyPath)
-	if err != nil {
-		return nil, unusable(keyPath, err)
-	}
-	id.cert.Certificate = append(id.cert.Certificate, ca.Raw) // lets a peer of another authority tell which is which
-	// What the other side will say of us is better said here, to the one who can mend it.
-	got, err := id.judge([]*x509.Certificate{own, ca}, x509.ExtKeyUsageAny, time.Now())
-	if err != nil {
-		p := replication.AsProblem(err)
-		return nil, &replication.Problem{Code: p.Code, Message: fmt.Sprintf("our own certificate %s: %s", filepath.Join(dir, certFile(role)), p.Message), Remedy: p.Remedy}
-	}
-	if got != role {
-		return nil, unusable(filepath.Join(dir, certFile(role)), fmt.Errorf("it is for the role %s, not %s", got, role))
-	}
-	return id, nil
-}
-
-func loadCert(path string) (*x509.Certificate, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, unusable(path, err)
-	}
-	block, _ := pem.Decode(b)
-	if block == nil || block.Type != "CERTIFICATE" {
-		return nil, unusable(path, errors.New("it holds no PEM certificate"))
-	}
-	c, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, unusable(path, err)
-	}
-	return c, nil
-}
-
-// checkPrivate refuses a key that group or others may touch.
-func checkPrivate(path string) error {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return unusable(path, err)
-	}
-	if perm := fi.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
-		return &replication.Problem{
-			Code:    CodeUnusable,
-			Message: fmt.Sprintf("the key %s may be used by others than its owner (mode %04o)", path, perm),
-			Remedy:  fmt.Sprintf("chmod 600 %s, and if others could read it, make new certificates with failback pki init", path),
-		}
-	}
-	return nil
-}
-
-func unusable(path string, err error) error {
-	p := &replication.Problem{Code: CodeUnusable, Message: fmt.Sprintf("certificate file %s can't be used: %v", path, err)}
-	p.Remedy = "name by --pki the directory that failback pki init made, or a copy of it with ca.crt and this role's .crt and .key"
-	if errors.Is(err, fs.ErrPermission) {
-		p.Remedy = "run this as the user that owns the file; certificates' keys are for one user only"
-	}
-	return p
-}
-
 // verify judges the peer of a connection and returns its role.
-func (id *identity) verify(s tls.ConnectionState, usage x509.ExtKeyUsage, now time.Time) (Role, error) {
+func (id *material) verify(s tls.ConnectionState, usage x509.ExtKeyUsage, now time.Time) (Role, error) {
 	if s.Version < tls.VersionTLS13 || len(s.PeerCertificates) == 0 {
 		return "", &replication.Problem{Code: CodeInvalid, Message: "the other side showed no certificate", Remedy: "give it one by --pki"}
 	}
@@ -176,19 +70,15 @@ func (id *identity) verify(s tls.ConnectionState, usage x509.ExtKeyUsage, now ti
 }
 
 // judge verifies the first certificate of a chain as x509 does, and says in our words what is wrong.
-func (id *identity) judge(chain []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) (Role, error) {
+func (id *material) judge(chain []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) (Role, error) {
 	c, rest := chain[0], chain[1:]
 	between := x509.NewCertPool()
 	for _, r := range rest {
 		between.AddCert(r)
 	}
-	_, err := c.Verify(x509.VerifyOptions{Roots: id.pool, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}})
+	chains, err := c.Verify(x509.VerifyOptions{Roots: id.pool, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}})
 	if err == nil {
-		role, err := roleOfCert(c)
-		if err != nil {
-			return "", &replication.Problem{Code: CodeInvalid, Message: err.Error(), Remedy: sameInit}
-		}
-		return role, nil
+		return id.judgeChains(chains)
 	}
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
@@ -201,10 +91,52 @@ func (id *identity) judge(chain []*x509.Certificate, usage x509.ExtKeyUsage, now
 	return "", &replication.Problem{Code: CodeInvalid, Message: fmt.Sprintf("the certificate %q is not acceptable: %v", c.Subject.CommonName, err), Remedy: sameInit}
 }
 
+// judgeChains judges what x509 does not know of: roles, who may issue which, and what is revoked.
+func (id *material) judgeChains(chains [][]*x509.Certificate) (Role, error) {
+	c := chains[0][0]
+	role, err := roleOfCert(c)
+	if err != nil {
+		return "", &replication.Problem{Code: CodeInvalid, Message: err.Error(), Remedy: sameInit}
+	}
+	for _, chain := range chains {
+		if err = id.judgeChain(chain, role); err == nil {
+			return role, nil
+		}
+	}
+	return "", err
+}
+
+func (id *material) judgeChain(chain []*x509.Certificate, role Role) error {
+	for _, c := range chain[1 : len(chain)-1] {
+		if issues, _ := said(c, issuesPrefix); issues != string(role) {
+			return &replication.Problem{
+				Code:    CodeInvalid,
+				Message: fmt.Sprintf("the certificate %q is for the role %s, and %q, which issued it, may not issue such", chain[0].Subject.CommonName, role, c.Subject.CommonName),
+				Remedy:  "somebody has made a certificate that the CA did not allow: find out who holds the enroller's key, revoke it with failback pki revoke, and make a new one",
+			}
+		}
+	}
+	return id.revokedIn(chain[:len(chain)-1])
+}
+
+// revokedIn tells the first of the certificates that is revoked.
+func (id *material) revokedIn(chain []*x509.Certificate) error {
+	for _, c := range chain {
+		if id.revoked.has(c) {
+			return &replication.Problem{
+				Code:    CodeRevoked,
+				Message: fmt.Sprintf("the certificate %q, serial number %s, is revoked", c.Subject.CommonName, c.SerialNumber.Text(16)),
+				Remedy:  "give its holder a new one, by failback pki issue or failback pki enroll, if it is still to be trusted",
+			}
+		}
+	}
+	return nil
+}
+
 const sameInit = "both sides must have certificates of the same `failback pki init`: copy ca.crt and the role's own pair from one directory to both machines"
 
 // otherCA is the problem of a peer of another authority, whose own certificate is the last that the peer shows.
-func (id *identity) otherCA(leaf *x509.Certificate, rest []*x509.Certificate) error {
+func (id *material) otherCA(leaf *x509.Certificate, rest []*x509.Certificate) error {
 	theirs := "an authority that it does not show"
 	if len(rest) > 0 {
 		theirs = fmt.Sprintf("another authority, %s", fingerprint(rest[len(rest)-1].Raw))
@@ -233,27 +165,6 @@ func outOfTime(c, ca *x509.Certificate, now time.Time) error {
 		Code: CodeExpired,
 		Message: fmt.Sprintf("the certificate %q expired at %s; the clock here says %s", c.Subject.CommonName,
 			c.NotAfter.UTC().Format(form), now.UTC().Format(form)),
-		Remedy: "if the clock is right, make new certificates with failback pki init in a new directory and give them to all servers; replication carries on where it was",
+		Remedy: "if the clock is right, make a new one with failback pki issue, or where the CA itself expired, all anew with failback pki init; replication carries on where it was",
 	}
-}
-
-// RoleOf returns the role of a connection's peer, whose certificate was verified in the handshake.
-func RoleOf(s tls.ConnectionState) (Role, error) {
-	if len(s.PeerCertificates) == 0 {
-		return "", errors.New("the peer showed no certificate")
-	}
-	return roleOfCert(s.PeerCertificates[0])
-}
-
-// PeerRole returns the role of the peer that made the call in ctx. A peer without TLS, on a unix socket, has none: an error.
-func PeerRole(ctx context.Context) (Role, error) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return "", errors.New("not a call")
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return "", fmt.Errorf("the peer at %s did not come over TLS", p.Addr)
-	}
-	return RoleOf(info.State)
 }
