@@ -218,12 +218,37 @@ func TestPKIInit(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pki")
 	got := failback(t.Context(), "", "pki", "init", dir, "--json")
 	doc := document(t, got.out)
-	if got.code != 0 || doc["directory"] != dir || len(doc["files"].([]any)) != 8 || doc["fingerprint"] == "" {
+	if got.code != 0 || doc["directory"] != dir || len(doc["files"].([]any)) != 10 || doc["fingerprint"] == "" {
 		t.Errorf("got %+v", got)
 	}
 	got = failback(t.Context(), "", "pki", "init", dir)
 	if got.code != 1 || got.out != "" || !strings.Contains(got.err, "nothing was made") || !strings.Contains(got.err, "What to do: ") {
 		t.Errorf("a second time: got %+v", got)
+	}
+}
+
+func TestPKIIssueAndRevoke(t *testing.T) {
+	dir, out := filepath.Join(t.TempDir(), "pki"), filepath.Join(t.TempDir(), "ps2")
+	for _, step := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"pki", "init", dir}, 0, "an enroller"},
+		{[]string{"pki", "issue", dir, "process-server", "--name", "ps2", "--out", out}, 0, "process-server.crt"},
+		{[]string{"pki", "issue", dir, "process-server", "--out", out}, 1, "--keep-key"},
+		{[]string{"pki", "issue", dir, "operator", "--name", "x", "--out", out}, 1, "only a process server"},
+		{[]string{"pki", "issue", dir, "king", "--out", out}, 1, "no role"},
+		{[]string{"pki", "issue", out, "operator", "--out", dir}, 1, "ca.key"},
+		{[]string{"pki", "revoke", dir, filepath.Join(out, "process-server.crt")}, 0, "names 1 certificates"},
+		{[]string{"pki", "issue", dir, "process-server", "--out", out, "--keep-key"}, 0, "process-server.crt"},
+		{[]string{"pki", "revoke", dir, filepath.Join(out, "process-server.crt"), "00:ab"}, 0, "names 3 certificates"},
+		{[]string{"pki", "revoke", dir, filepath.Join(dir, "ca.crt")}, 1, "the CA itself"},
+		{[]string{"pki", "revoke", dir, "nothing"}, 1, "serial number"},
+	} {
+		if got := failback(t.Context(), "", step.args...); got.code != step.code || !strings.Contains(got.out+got.err, step.says) {
+			t.Errorf("%v: got %+v, want code %d and %q", step.args, got, step.code, step.says)
+		}
 	}
 }
 
