@@ -35,7 +35,7 @@ func RegisterOperator(s grpc.ServiceRegistrar, ops Operations) {
 func NewOperatorServer(ops Operations, id *pki.Identity, log *slog.Logger) *grpc.Server {
 	var opts []grpc.ServerOption
 	if id != nil {
-		opts = append(RequireRoles(), ServerCredentials(id, log)...)
+		opts = append(RequireRoles(pki.Operator), ServerCredentials(id, log)...)
 	}
 	s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(MaxPlan+64<<10), grpc.WaitForHandlers(true))...)
 	RegisterOperator(s, ops)

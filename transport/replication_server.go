@@ -27,7 +27,7 @@ type MasterTarget interface {
 
 // NewReplicationServer returns a server of the replication service alone: mutual TLS 1.3, process servers only.
 func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log *slog.Logger) *grpc.Server {
-	options := append(append(RequireRoles(), ServerCredentials(id, log)...),
+	options := append(append(RequireRoles(pki.ProcessServer), ServerCredentials(id, log)...),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(laneWindow), grpc.InitialConnWindowSize(laneWindow),

@@ -33,8 +33,9 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Unprotect_FullMethodName: pki.Operator,
 }
 
-// RequireRoles returns what makes a server answer each call only to callers with a certificate of the role that may make it. Others get a status that names both roles.
-func RequireRoles() []grpc.ServerOption {
+// RequireRoles returns what makes a server answer each call only to callers with a certificate of the role that may make it. Others get a status that names both roles, as do those
+// who make a call of another listener's than this one, which is meant for the role here.
+func RequireRoles(here pki.Role) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, i *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			if err := checkRole(ctx, i.FullMethod); err != nil {
@@ -51,7 +52,9 @@ func RequireRoles() []grpc.ServerOption {
 		grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error { // its role was looked at
 			method, _ := grpc.Method(s.Context())
 			return StatusOf(&replication.Problem{
-				Code: CodeWrongRole, Message: fmt.Sprintf("the call %s is not answered here", method), Remedy: fmt.Sprintf("dial the listener that is meant for a %s", callers[method]),
+				Code:    CodeWrongRole,
+				Message: fmt.Sprintf("%s is a call of the role %s, and only a %s may call here", method, callers[method], here),
+				Remedy:  fmt.Sprintf("dial the listener that is meant for a %s", callers[method]),
 			})
 		}),
 	}

@@ -47,7 +47,7 @@ func TestEveryCallHasARole(t *testing.T) {
 		}
 		return id
 	}
-	s := grpc.NewServer(append(RequireRoles(), ServerCredentials(open(pki.MasterTarget), slog.New(slog.DiscardHandler))...)...)
+	s := grpc.NewServer(append(RequireRoles(pki.Operator), ServerCredentials(open(pki.MasterTarget), slog.New(slog.DiscardHandler))...)...)
 	failbackpb.RegisterReplicationServer(s, failbackpb.UnimplementedReplicationServer{}) // lets in: Unimplemented, with its own words
 	failbackpb.RegisterOperatorServer(s, failbackpb.UnimplementedOperatorServer{})
 	s.RegisterService(&grpc.ServiceDesc{ServiceName: "failback.v1.New", HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{{
