@@ -2,16 +2,20 @@
 //
 // # Versions
 //
-// A cycle makes a point and, under the same number, a segment: the extents that it changed, with their new content. The version of a byte at a point is the newest segment
-// up to that point that touched it; below the first journaled segment lies the floor, the version that the first baseline wrote through to the disks. The disks show one
-// point, the head. Of many bytes they are the only place that holds a version; the journal holds the others.
+// A cycle makes a point and, under the same number, a segment: the extents that it changed, with their new content. The version of a byte at a point is the newest one up to
+// that point that any file of the journal has an entry of. An entry has the content, or is gone: then the disks hold it, as they hold what no file has an entry of, the content that
+// the first baseline wrote through to them. The disks show one point, the head.
 //
-// A reader looks in the journal for the version it needs; what is not there it reads from the disk, and then looks in the journal again, because a move may just have
-// saved it there before writing over it. The journal wins.
+// A reader looks in the journal for the version it needs; what is not there it reads from the disk, and when a move began meanwhile, which may have saved it in the journal and written over
+// it, it looks again.
 //
 // A move saves what only the disks hold of the bytes whose versions differ (a save file, sealed and durable), records itself, writes each byte once from the journal,
 // syncs the disks and records that it is done. A crash before the record has changed nothing; after it, the move is finished, or taken back by writing towards where it
 // came from, as both versions of every byte are in the journal then. Progress is recorded with the disks synced, so that finishing does not begin at zero.
+//
+// To drop a point is a record. Of the versions between one listed point and the next, its class, only each byte's newest is needed then; the others are dead. Rewriting replaces files
+// by a pack that has what is needed of them: of segments of one class, or of one save or pack. It may leave out spares, which the disks hold as well, while the disks stand
+// at the head; their extents stay in the index, gone. Of the oldest point even those go, where no file has an older entry that would show.
 //
 // # What it promises
 //
@@ -27,6 +31,10 @@
 //	<group>/coverage                what else is durable of the open cycle
 //	<group>/seg/P-G-S-L-A.seg       segment of point P from generation G, session S, lane L, attempt A
 //	<group>/save/N.sav              the N-th save
+//	<group>/pack/N.pack             the N-th pack
+//	<group>/reserve                 space set aside for what must still work when the volume is full
+//
+// A file that was replaced is removed once no reader and no move uses it.
 //
 // Names ending in .new, or holding .run, are unfinished and worth nothing after a crash. A file that no record names, and that is not of the open cycle, is removed when the
 // journal is opened. Numbers are little-endian, checksums CRC-32C, offsets and lengths bytes. What is made durable ends at a sector of 4096 bytes: what is written later
@@ -46,9 +54,9 @@
 // has the kinds, of which 1, the identity, comes first and once. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
-// # Segments and saves
+// # Segments, saves and packs
 //
-//	0        header: magic "FBRETCON", version u32 (1), kind u32 (1 segment, 2 save), journal [16], point u64 (save: the head it was taken at), generation u64, session u64,
+//	0        header: magic "FBRETCON", version u32 (1), kind u32 (1 segment, 2 save, 3 pack), journal [16], point u64 (save: the head it was taken at; pack: the last point), generation u64, session u64,
 //	         attempt u64, lane u32, 4 zeros, group [64], zeros, checksum u32 at 252 of all before
 //	256      entries, padded with zeros to a sector wherever the file was synced
 //	index    chunks of 4096, at the sector after the entries
@@ -61,9 +69,9 @@
 //	       payload length u32, number of extents u32, offset of this entry in the file u64, checksum of the file's header u32, checksum of the payload u32,
 //	       extents of offset u64 and end u64, payload
 //	chunk: checksum u32 of the rest, entries u32 (1 to 85), index entries, zeros
-//	index entry: disk u32, kind u8, 3 zeros, offset u64, end u64, version u64, offset of the entry u64, begin in its raw bytes u32, 4 zeros
+//	index entry: disk u32, kind u8 (as in the entry; in packs also 128 gone), 3 zeros, offset u64, end u64, version u64, offset of the entry u64, begin in its raw bytes u32, 4 zeros
 //
-// An entry is a block as it came off the wire. An entry of a segment has the segment's version; one of a save its own. The index is sorted by disk and offset and free of overlap: of what was
+// An entry is a block as it came off the wire. An entry of a segment has the segment's version; one of a save or pack its own. What is gone has no entry, and zeros in its place in the index. The index is sorted by disk and offset and free of overlap: of what was
 // appended twice the later wins. Of several files of a point, the one later in the point's record wins; as attempts of one snapshot they hold the same.
 // A file without a good footer was not sealed: its entries are read one after the other, each checked by decoding, up to the first that is torn.
 //

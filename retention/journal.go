@@ -23,6 +23,7 @@ const (
 	logName      = "log"
 	retiredName  = "log.retired"
 	coverageName = "coverage"
+	reserveName  = "reserve"
 	segDir       = "seg"
 	saveDir      = "save"
 	packDir      = "pack"
@@ -50,11 +51,12 @@ type tuning struct {
 	disksAtOnce   int   // disks that a move works on at a time
 	progressBytes int64 // written to a disk before the progress is recorded
 	reserve       int64 // bytes left free on the volume when a move is reckoned
+	setAside      int64 // bytes set aside on the volume for what must still work when it is full; 0: none
 }
 
 var defaultTuning = tuning{
 	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, moveBlocks: 512, disksAtOnce: 8,
-	progressBytes: 1 << 30, reserve: 16 << 20,
+	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20,
 }
 
 // Journal is a group's points on the retention volume. It is safe for concurrent use.
@@ -84,6 +86,9 @@ type Journal struct {
 	logFile file
 	bad     error              // poisoned or closed
 	sealed  map[string]*sealed // by path: the files that records of the log name
+
+	spare    sync.Mutex
+	reserved bool // the reserve is there; under spare
 
 	now atomic.Pointer[catalog]
 
@@ -276,7 +281,10 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 	if err := j.sweep(st); err != nil {
 		return err
 	}
-	return j.openCycleFiles(st)
+	if err := j.openCycleFiles(st); err != nil {
+		return err
+	}
+	return j.setAside()
 }
 
 func (j *Journal) path(elem ...string) string {
@@ -357,7 +365,11 @@ func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed
 	if err := st.clone().apply(r); err != nil {
 		return fmt.Errorf("record of kind %d: %w", k, err)
 	}
-	if r.chain, err = j.log.append(k, payload); err != nil {
+	r.chain, err = j.log.append(k, payload)
+	if errors.Is(err, ErrNoSpace) && k != kindCycleOpened && j.log.bad == nil && j.giveUp() {
+		r.chain, err = j.log.append(k, payload)
+	}
+	if err != nil {
 		j.bad = j.log.bad
 		return err
 	}

@@ -272,6 +272,19 @@ func (v simVolume) Create(name string) (file, error) {
 	return &simFile{v, i, name}, nil
 }
 
+func (v simVolume) Allocate(name string, size int64) error {
+	v.m.mu.Lock()
+	defer v.m.mu.Unlock()
+	if err := v.m.op(v.boot, "allocate "+name, true); err != nil {
+		return err
+	}
+	if v.full() {
+		return syscall.ENOSPC
+	}
+	v.m.change(name, func(n map[string]*inode) { n[name] = &inode{cur: make([]byte, size), dirty: map[int]bool{}} })
+	return v.m.fail()
+}
+
 func (v simVolume) Mkdir(name string) error {
 	v.m.mu.Lock()
 	defer v.m.mu.Unlock()

@@ -62,8 +62,12 @@ const worldDir = "/group"
 
 func newWorld(seed uint64) *world {
 	sizes := []int64{24*replication.Page + 512, 9 * replication.Page}
+	t := testTuning
+	if seed%2 == 0 {
+		t.setAside = 4 * sector
+	}
 	return &world{
-		m: newMachine(seed, sizes...), r: rand.New(rand.NewPCG(seed, 5)), t: testTuning, sizes: sizes, truth: map[replication.PointID][][]byte{},
+		m: newMachine(seed, sizes...), r: rand.New(rand.NewPCG(seed, 5)), t: t, sizes: sizes, truth: map[replication.PointID][][]byte{},
 	}
 }
 

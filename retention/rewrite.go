@@ -38,6 +38,9 @@ func (j *Journal) Rewrite(ctx context.Context, names []string, opt RewriteOption
 		return 0, fmt.Errorf("rewrite: %w: the disks are moving", ErrInUse)
 	}
 	pack, err := j.pack(ctx, c, files, opt)
+	if errors.Is(noSpace(err), ErrNoSpace) && j.usable() == nil && j.giveUp() {
+		pack, err = j.pack(ctx, c, files, opt)
+	}
 	if err != nil {
 		return 0, j.note(fmt.Errorf("rewrite %d files: %w", len(files), noSpace(err)))
 	}
@@ -59,7 +62,7 @@ func (j *Journal) Rewrite(ctx context.Context, names []string, opt RewriteOption
 		}
 		return 0, fmt.Errorf("rewrite %d files: %w", len(files), err)
 	}
-	if err := j.shelf.sweep(); err != nil {
+	if err := errors.Join(j.shelf.sweep(), j.setAside()); err != nil {
 		return freed, fmt.Errorf("remove what was rewritten: %w", err)
 	}
 	return freed, nil

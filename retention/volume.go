@@ -16,6 +16,8 @@ type volume interface {
 	Open(name string) (file, error)
 	// Create makes a file that must not exist. It is there after a power failure only once its directory was synced.
 	Create(name string) (file, error)
+	// Allocate makes a file of a size whose space is really taken, or makes it so; it need not be durable.
+	Allocate(name string, size int64) error
 	// Mkdir makes a directory and is content when it exists.
 	Mkdir(name string) error
 	// Rename replaces what has the new name. It is durable once the directory was synced.
@@ -70,6 +72,17 @@ func (osVolume) Mkdir(name string) error {
 		return nil
 	}
 	return err
+}
+
+// fill writes a file's bytes, so that their space is taken.
+func fill(f *os.File, size int64) error {
+	b := make([]byte, 1<<20)
+	for off := int64(0); off < size; off += int64(len(b)) {
+		if _, err := f.WriteAt(b[:min(int64(len(b)), size-off)], off); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (osVolume) Rename(from, to string) error { return os.Rename(from, to) }

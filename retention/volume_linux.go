@@ -68,6 +68,18 @@ func dataSync(f *os.File) error {
 	}
 }
 
+func (osVolume) Allocate(name string, size int64) error {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = fill(f, size)
+	}
+	return errors.Join(err, f.Close())
+}
+
 func (osVolume) Free(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
