@@ -19,10 +19,11 @@ var mayImport = map[string][]string{
 	"replication":               {},
 	"replication/block":         {"replication"},
 	"replication/link":          {"replication", "replication/block"},
-	"replication/plan":          {"replication"},
-	"replication/mastertarget":  {"replication", "replication/block", "replication/link", "replication/plan", "retention", "blockio"},
+	"replication/plan":          {"replication", "retention/policy"},
+	"replication/mastertarget":  {"replication", "replication/block", "replication/link", "replication/plan", "retention", "retention/policy", "blockio"},
 	"replication/processserver": {"replication", "replication/block", "replication/link", "source"},
 	"retention":                 {"replication", "replication/block"},
+	"retention/policy":          {"replication"},
 	"source":                    {"replication", "blockio"},
 	"transport":                 {"proto", "replication", "replication/block", "replication/link"},
 }

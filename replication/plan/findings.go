@@ -71,7 +71,7 @@ func (j *judge) policy(p Policy) {
 	sane := true
 	for _, v := range []struct {
 		key string
-		d   Duration
+		d   replication.Duration
 	}{{"crash_interval", p.CrashInterval}, {"app_interval", p.AppInterval}, {"retention", p.Retention}, {"rpo_alert", p.RPOAlert}} {
 		if v.d < minInterval {
 			sane = false

@@ -90,14 +90,14 @@ func parsePolicy(n strictyaml.Node) Policy {
 	}
 	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert")
 	var p Policy
-	for key, to := range map[string]*Duration{
+	for key, to := range map[string]*replication.Duration{
 		"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "retention": &p.Retention, "rpo_alert": &p.RPOAlert,
 	} {
 		if !keys[key].Present() {
 			*to = -1
 			continue
 		}
-		d, err := ParseDuration(keys[key].Text())
+		d, err := replication.ParseDuration(keys[key].Text())
 		if err != nil {
 			keys[key].Fail("%v", err)
 		}
@@ -130,7 +130,7 @@ func (p Policy) complete() Policy {
 }
 
 // minInterval is the least time between two points.
-const minInterval = Duration(time.Second)
+const minInterval = replication.Duration(time.Second)
 
 func where(line int) string {
 	if line == 0 {

@@ -71,18 +71,18 @@ func (p *Plan) Disks() []GroupDisk {
 
 // Policy says how often a point is made and how long it is kept.
 type Policy struct {
-	CrashInterval Duration `json:"crash_interval"` // between crash-consistent points
-	AppInterval   Duration `json:"app_interval"`   // between application-consistent points
-	Retention     Duration `json:"retention"`      // how far back points are kept
-	RPOAlert      Duration `json:"rpo_alert"`      // the last point older than this is an alert
+	CrashInterval replication.Duration `json:"crash_interval"` // between crash-consistent points
+	AppInterval   replication.Duration `json:"app_interval"`   // between application-consistent points
+	Retention     replication.Duration `json:"retention"`      // how far back points are kept
+	RPOAlert      replication.Duration `json:"rpo_alert"`      // the last point older than this is an alert
 }
 
 // failback is the policy of that name, the default: the fixed values of the product that this one replaces.
 var failback = Policy{
-	CrashInterval: Duration(5 * time.Minute),
-	AppInterval:   Duration(60 * time.Minute),
-	Retention:     Duration(24 * time.Hour),
-	RPOAlert:      Duration(15 * time.Minute),
+	CrashInterval: replication.Duration(5 * time.Minute),
+	AppInterval:   replication.Duration(60 * time.Minute),
+	Retention:     replication.Duration(24 * time.Hour),
+	RPOAlert:      replication.Duration(15 * time.Minute),
 }
 
 // Canonical returns the plan in one fixed form: two plans mean the same exactly when their canonical forms are equal. The form is itself a plan

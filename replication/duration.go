@@ -1,4 +1,4 @@
-package plan
+package replication
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration as people write it in plans: 90s, 5m, 1h30m, 2d.
+// Duration is a time.Duration as people write it, in plans and commands: 90s, 5m, 1h30m, 2d.
 type Duration time.Duration
 
 // ParseDuration reads a duration: one or more numbers, each with its unit, which is d, h, m, s or ms.
