@@ -4,7 +4,7 @@
 //
 // A Grid says how dense the history is, from the newest point back: all points of the last two hours, then one an hour (Failback). Drop names the points that it does not keep.
 //
-// Time is divided into slots, aligned to the hours of UTC, as long as the step's Every. A slot is thinned when the whole of it has left the finer step; of each kind of point (crash- and
+// Time is divided into slots, aligned to the hours of UTC, as long as the step's Every. A slot is thinned when it is full, and the whole of it has left the finer step; of each kind of point (crash- and
 // application-consistent ones run on the same schedule, side by side) the best stays: sound before suspect before damaged; then the one whose drill passed, a verified one, an
 // ordinary one, one whose drill failed; then the earliest. As the choice is made once, with all points of the slot there, and slots of coarser steps are made of whole slots of the
 // finer, a point that was kept stays until its slot is joined with others, and dropping now and then gives the same as dropping once at the end.

@@ -50,18 +50,25 @@ func (g Grid) losers(line []Point) []replication.PointID {
 				ids = append(ids, p.ID)
 			}
 		case g[s.step].Every > 0 && s.hi < len(line): // the newest slot is not full yet
-			best := make(map[replication.Kind]*Point)
-			for i := range points {
-				p := &points[i]
-				if b := best[p.Kind]; b == nil || p.rank() > b.rank() {
-					best[p.Kind] = p
-				}
-			}
-			for i := range points {
-				if p := &points[i]; best[p.Kind] != p {
-					ids = append(ids, p.ID)
-				}
-			}
+			ids = append(ids, others(points)...)
+		}
+	}
+	return ids
+}
+
+// others returns all points but the best of each kind.
+func others(points []Point) []replication.PointID {
+	best := make(map[replication.Kind]*Point)
+	for i := range points {
+		p := &points[i]
+		if b := best[p.Kind]; b == nil || p.rank() > b.rank() {
+			best[p.Kind] = p
+		}
+	}
+	var ids []replication.PointID
+	for i := range points {
+		if p := &points[i]; best[p.Kind] != p {
+			ids = append(ids, p.ID)
 		}
 	}
 	return ids
