@@ -80,6 +80,7 @@ func TestNext(t *testing.T) {
 		}), Pressure{}, Hold, "point 862 is the head, point 863 is an end of the move under way"},
 		"FarAboveHard":       {950, nil, nil, Pressure{Hard: true}, Hold, "replication is held back: journal at 105 % of its hard limit of 900 MiB; dropping point"},
 		"WorkGoesOnWhenHeld": {950, nil, nil, Pressure{Hard: true, Held: true}, Give, "dropping point"},
+		"HeldWhileItGoesOn":  {910, nil, nil, Pressure{Hard: true, Held: true}, Give, "dropping point"},
 		"HeldUntilBelow":     {870, nil, one(func(s *Space) { s.Yield = 0 }), Pressure{Hard: true, Held: true}, Nothing, "replication is held back: journal at 96 % of its hard limit of 900 MiB; "},
 		"Release":            {850, nil, nil, Pressure{Hard: true, Held: true}, Release, "replication goes on: journal at 94 % of its hard limit of 900 MiB, 150 MiB free"},
 		"Reserve": {100, nil, one(func(s *Space) { s.Volume.Free = 20 * mib; s.Volume.Limits = Limits{}; s.Yield = 0 }), Pressure{}, Hold,
