@@ -144,11 +144,10 @@ func TestNextCoarsensFromTheOldEnd(t *testing.T) {
 // journal simulates a group: cycles come, and what Next asks for is done.
 type journal struct {
 	Space
-	r    *rand.Rand
-	was  Pressure
-	now  time.Time
-	id   replication.PointID
-	file int
+	r   *rand.Rand
+	was Pressure
+	now time.Time
+	id  replication.PointID
 }
 
 func (j *journal) arrive(t *testing.T) {
@@ -193,7 +192,7 @@ func (j *journal) drop(ids ...replication.PointID) {
 
 func TestNextOverALongTime(t *testing.T) {
 	var gave, held, evicted, rewrote, freed int64
-	for seed := range uint64(40) {
+	for seed := range uint64(20) {
 		j := &journal{r: rand.New(rand.NewPCG(seed, 5)), now: noon}
 		j.Space = space(0)
 		j.Points, j.Other = nil, 0
