@@ -51,7 +51,7 @@ type Target interface {
 	// which fail before it on formats that have a content id. Change tracking is dropped with it, since it would not see our
 	// writes. The caller has recorded id beforehand (I8). On raw files and devices it does nothing.
 	SetContentID(id uint32) error
-	// Fingerprint samples the disk as it stands, after a Sync: see there what it is good for. It is "" on disks with a content id.
+	// Fingerprint samples the disk as it stands, after a Sync: see there what it is good for. It is "" on disks that keep tables (sparse ones).
 	Fingerprint(ctx context.Context) (Fingerprint, error)
 }
 

@@ -24,7 +24,8 @@
 // a mounted or held device; a file behind a loop device; a disk that is locked by another master target. It cannot see a running machine on a datastore
 // without lock files (NFS 4.1, VMFS): that is for the platform to say.
 //
-// Raw files and block devices have no content id. A Fingerprint stands in for it there, which is weaker: it says what it can miss.
+// Raw files and block devices have no content id. A Fingerprint stands in for it there, which is weaker: it says what it can miss. Flat VMDKs have both, since a tool that writes into
+// their data files leaves the content id as it is.
 //
 // FindTwins finds what must not be written side by side: two disks of a set that lie in one place or have one UUID.
 //

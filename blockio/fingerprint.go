@@ -16,15 +16,16 @@ import (
 	"time"
 )
 
-// Fingerprint stands in for a content id where a disk has none: raw files and block devices. It is taken when a session ends and held against one that is
-// taken when the next session begins.
+// Fingerprint tells what a disk looked like when a session ended; it is held against one that is taken when the next session begins. For raw files and block devices it stands in for
+// the content id that they do not have. Beside that of a flat VMDK it finds what was written into the data file past the descriptor, which changes no content id.
 //
 // It is weaker than a content id: it is a hash of a sample of the blocks, and of where file systems and volume managers note that they were in use (superblocks,
-// allocation groups, partition tables, volume metadata), with the time at which a raw file was last written. A machine that was started on the disk, or a file
-// system that was mounted for writing, changes it; a tool that writes some blocks of a device in the middle may go unnoticed. A fingerprint that differs is proof, one
-// that is the same is none.
+// allocation groups, partition tables, volume metadata), with the times at which the files were last written. A machine that was started on the disk, or a file
+// system that was mounted for writing, changes it; a tool that writes some blocks of a device in the middle, or puts a file's time back, may go unnoticed. A fingerprint that differs is
+// proof, one that is the same is none.
 //
-// The form is 1/SIZE/HASH/TIME: a version, bytes, 32 hexadecimal digits, and nanoseconds since 1970 or "-" for a device. It may be stored.
+// The form is 1/SIZE/HASH/TIME: a version, bytes, 32 hexadecimal digits, and nanoseconds since 1970 or "-" for a device. Of a disk in several files that is the newest time, with "+" and 16
+// hexadecimal digits of the times of all behind it. It may be stored.
 type Fingerprint string
 
 // fingerprintVersion changes with what is sampled.
@@ -53,6 +54,8 @@ func (f Fingerprint) Check(now Fingerprint) error {
 		return fmt.Errorf("%w: it had %s bytes and has %s now", ErrChanged, was[1], is[1])
 	case was[2] != is[2]:
 		return fmt.Errorf("%w: blocks that were sampled hold something else than before (%s, was %s)", ErrChanged, is[2], was[2])
+	case was[3] != is[3] && sayTime(was[3]) == sayTime(is[3]):
+		return fmt.Errorf("%w: one of its files was last written at another time than before, although no block that was sampled differs", ErrChanged)
 	case was[3] != is[3]:
 		return fmt.Errorf("%w: it was written at %s, after we had closed it (%s), although no block that was sampled differs", ErrChanged, sayTime(is[3]), sayTime(was[3]))
 	}
@@ -60,17 +63,18 @@ func (f Fingerprint) Check(now Fingerprint) error {
 }
 
 func sayTime(nanoseconds string) string {
-	n, err := strconv.ParseInt(nanoseconds, 10, 64)
+	newest, _, _ := strings.Cut(nanoseconds, "+")
+	n, err := strconv.ParseInt(newest, 10, 64)
 	if err != nil {
 		return nanoseconds
 	}
 	return time.Unix(0, n).UTC().Format("2006-01-02 15:04:05.000 MST")
 }
 
-// Fingerprint syncs the disk first, so that what it samples is what the storage will hold. It reads at most 4 MiB. On disks with a content id it
-// returns "": that tells more.
+// Fingerprint syncs the disk first, so that what it samples is what the storage will hold. It reads at most 4 MiB. On disks that keep tables it returns "": those
+// change with our own marks, and there is a content id.
 func (m *image) Fingerprint(ctx context.Context) (Fingerprint, error) {
-	if m.identity != nil || m.Description().ContentID != 0 {
+	if !m.flat() {
 		return "", nil
 	}
 	if err := m.Sync(); err != nil {
@@ -87,30 +91,48 @@ func (m *image) Fingerprint(ctx context.Context) (Fingerprint, error) {
 	return Fingerprint(fmt.Sprintf("%s/%d/%s/%s", fingerprintVersion, m.size, hash, written)), nil
 }
 
-// lastWritten is when the file was last written, durably noted; "-" for a device.
+// flat reports whether the files of a disk hold its bytes as they are.
+func (m *image) flat() bool {
+	for _, p := range m.parts {
+		if _, ok := p.extent.(*flatExtent); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// lastWritten is when the files were last written, durably noted; "-" for a device.
 func (m *image) lastWritten() (string, error) {
 	if err := m.enter(); err != nil {
 		return "", err
 	}
 	defer m.life.RUnlock()
-	if len(m.files) == 0 {
-		return "-", nil
-	}
-	st, ok := m.files[0].(interface{ osFile() *osFile })
-	if !ok || st.osFile().device {
-		return "-", nil
-	}
-	f := st.osFile().f
-	if m.write {
-		if err := f.Sync(); err != nil { // a sync of the data alone may leave the time behind
-			return "", m.failed(syncFailed(f.Name(), err))
+	var newest int64
+	var all []byte
+	for _, st := range m.files {
+		st, ok := st.(interface{ osFile() *osFile })
+		if !ok || st.osFile().device {
+			return "-", nil
 		}
+		f := st.osFile().f
+		if m.write {
+			if err := f.Sync(); err != nil { // a sync of the data alone may leave the time behind
+				return "", m.failed(syncFailed(f.Name(), err))
+			}
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return "", err
+		}
+		at := info.ModTime().UnixNano()
+		newest = max(newest, at)
+		all = binary.LittleEndian.AppendUint64(all, uint64(at))
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return "", err
+	if len(m.files) <= 1 {
+		return strconv.FormatInt(newest, 10), nil
 	}
-	return strconv.FormatInt(info.ModTime().UnixNano(), 10), nil
+	sum := sha256.Sum256(all)
+	return fmt.Sprintf("%d+%x", newest, sum[:8]), nil
 }
 
 // sampleHash is half a SHA-256 over places and content of the sampled blocks, in the order of the disk.

@@ -102,13 +102,81 @@ func TestFingerprintCheck(t *testing.T) {
 	}
 }
 
-func TestNoFingerprintWithContentID(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.vmdk")
-	if err := Create(path, FormatVMFS, 1<<20); err != nil {
-		t.Fatal(err)
+func TestNoFingerprintWithTables(t *testing.T) {
+	for _, format := range []Format{FormatMonolithicSparse, FormatTwoGbSparse} {
+		path := filepath.Join(t.TempDir(), "x.vmdk")
+		if err := Create(path, format, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		if f := fingerprintOf(t, path); f != "" {
+			t.Errorf("%s: got %q", format, f)
+		}
 	}
-	if f := fingerprintOf(t, path); f != "" {
-		t.Errorf("got %q", f)
+}
+
+// TestFingerprintOfFlatVMDK has a stranger write into a data file past the descriptor, which leaves the content id as it was.
+func TestFingerprintOfFlatVMDK(t *testing.T) {
+	for _, c := range []struct {
+		format Format
+		file   string // that holds the last byte
+		size   int64
+	}{
+		{FormatVMFS, "x-flat.vmdk", 64 << 20},
+		{FormatMonolithicFlat, "x-flat.vmdk", 64 << 20},
+		{FormatTwoGbMaxExtentFlat, "x-f002.vmdk", 2047<<20 + 64<<20},
+	} {
+		t.Run(string(c.format), func(t *testing.T) {
+			dir := t.TempDir()
+			path, data := filepath.Join(dir, "x.vmdk"), filepath.Join(dir, c.file)
+			if err := Create(path, c.format, c.size); err != nil {
+				t.Fatal(err)
+			}
+			was := fingerprintOf(t, path)
+			if was == "" {
+				t.Fatal("no fingerprint")
+			}
+			// A session of ours that writes nothing, and the content id, which lies beside the data.
+			d, err := OpenTarget(path, TargetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(d.SetContentID(NewContentID()), d.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if err := was.Check(fingerprintOf(t, path)); err != nil {
+				t.Errorf("nobody wrote: %v", err)
+			}
+			info, err := os.Stat(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := os.OpenFile(data, os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if _, err := f.WriteAt([]byte("stranger"), 7<<20+4096*3); err != nil { // not sampled
+				t.Fatal(err)
+			}
+			for _, later := range []time.Duration{time.Hour, -time.Hour} { // of a file that was brought back from a copy
+				at := info.ModTime().Add(later)
+				if err := os.Chtimes(data, at, at); err != nil {
+					t.Fatal(err)
+				}
+				if err := was.Check(fingerprintOf(t, path)); !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "written at") {
+					t.Errorf("a stranger wrote what is not sampled, and the time is off by %v: %v", later, err)
+				}
+			}
+			if _, err := f.WriteAt([]byte("stranger"), info.Size()-8); err != nil { // sampled
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(data, info.ModTime(), info.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+			if err := was.Check(fingerprintOf(t, path)); !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "sampled hold") {
+				t.Errorf("a stranger wrote the end, and put the time back: %v", err)
+			}
+		})
 	}
 }
 

@@ -477,7 +477,7 @@ func (j *Journal) ContentIDs() [][]uint32 {
 	return out
 }
 
-// RecordFingerprints notes what the disks that have no content id looked like when a session ended, by disk number; nil, before the next session's first write, that
+// RecordFingerprints notes what the disks looked like (blockio.Fingerprint; "" where it can't be told) when a session ended, by disk number; nil, before the next session's first write, that
 // nothing is known of them any more (I8).
 func (j *Journal) RecordFingerprints(disks []string) error {
 	return j.commit(kindFingerprints, func(st *state) (any, error) {

@@ -185,7 +185,7 @@ func openTarget(path string, d replication.Disk, ours []uint32) (blockio.Target,
 	return t, nil
 }
 
-// checkFingerprints holds the disks that have no content id against what they looked like when our last session ended (I8). After a session that ended badly
+// checkFingerprints holds the disks against what they looked like when our last session ended (I8). After a session that ended badly
 // there is nothing to hold them against.
 func checkFingerprints(ctx context.Context, j *retention.Journal, targets []blockio.Target) error {
 	for i, was := range j.Fingerprints() {
@@ -199,7 +199,7 @@ func checkFingerprints(ctx context.Context, j *retention.Journal, targets []bloc
 		switch path := targets[i].Description().Path; {
 		case errors.Is(err, blockio.ErrChanged):
 			return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", path), Err: err,
-				Remedy: "find out who wrote it (was the machine powered on? is it the right disk?); to give its content up and compare anew, unprotect the group and protect it again"}
+				Remedy: "find out who wrote it (was the machine powered on? is it the right disk? was it copied, and not with its times, as cp --preserve does?); to give its content up and compare anew, unprotect the group and protect it again"}
 		case err != nil && !errors.Is(err, blockio.ErrUnsupported): // taken by another version: it can't be compared
 			return targetProblem(path, err)
 		}
@@ -210,7 +210,7 @@ func checkFingerprints(ctx context.Context, j *retention.Journal, targets []bloc
 	return nil
 }
 
-// fingerprints returns what the disks that have no content id look like now.
+// fingerprints returns what the disks look like now.
 func fingerprints(targets []blockio.Target) ([]string, error) {
 	var all []string
 	for _, t := range targets {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"failback/replication"
 )
 
-// TestStrangersWritesAreFound has something else write a target while the master target is down: by content id for a VMDK, by fingerprint for a raw file.
+// TestStrangersWritesAreFound has something else write a target while the master target is down: by content id for a VMDK, by fingerprint for a raw file
+// and for a data file that was written past its descriptor.
 func TestStrangersWritesAreFound(t *testing.T) {
 	for name, write := range map[string]func(p *pair) error{
 		"VMDK": func(p *pair) error { // as any program of VMware's would: another content id
@@ -21,14 +23,8 @@ func TestStrangersWritesAreFound(t *testing.T) {
 			copy(b[at:], "12345678")
 			return os.WriteFile(p.dst(0), b, 0o600)
 		},
-		"Raw": func(p *pair) error {
-			f, err := os.OpenFile(p.dst(1), os.O_RDWR, 0)
-			if err != nil {
-				return err
-			}
-			_, err = f.WriteAt([]byte("mine now"), 1024)
-			return errors.Join(err, f.Close())
-		},
+		"DataFile": func(p *pair) error { return overwrite(strings.TrimSuffix(p.dst(0), ".vmdk") + "-flat.vmdk") },
+		"Raw":      func(p *pair) error { return overwrite(p.dst(1)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPair(t, 5)
@@ -44,6 +40,9 @@ func TestStrangersWritesAreFound(t *testing.T) {
 				t.Fatal(err)
 			}
 			<-g.ready
+			if look := g.journal.Fingerprints(); len(look) > 0 {
+				t.Errorf("a session is open, and after a crash its own writes would be held against %q", look)
+			}
 			p.close()
 			if err := write(p); err != nil {
 				t.Fatal(err)
@@ -64,6 +63,16 @@ func TestStrangersWritesAreFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+// overwrite writes into a file as dd would.
+func overwrite(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte("mine now"), 1024)
+	return errors.Join(err, f.Close())
 }
 
 func indexAfter(b []byte, key string) int {
