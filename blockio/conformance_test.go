@@ -52,6 +52,7 @@ func TestConformance(t *testing.T) {
 		blockio.FormatTwoGbSparse:        "x.vmdk",
 	} {
 		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
 			blockiotest.Run(t, func(t *testing.T, size int64) blockiotest.Open {
 				path := mustCreate(t, name, f, size)
 				return func() (blockio.Disk, error) { return openForWriting(path) }
@@ -62,6 +63,7 @@ func TestConformance(t *testing.T) {
 
 // TestConformanceSplit has extents that end in the middle of what the suite writes.
 func TestConformanceSplit(t *testing.T) {
+	t.Parallel()
 	blockiotest.Run(t, func(t *testing.T, size int64) blockiotest.Open {
 		path := mustCreate(t, "x.vmdk", blockio.FormatTwoGbMaxExtentFlat, size)
 		splitExtent(t, path, size)
@@ -70,6 +72,7 @@ func TestConformanceSplit(t *testing.T) {
 }
 
 func TestConformanceThickVMFS(t *testing.T) {
+	t.Parallel()
 	blockiotest.Run(t, func(t *testing.T, size int64) blockiotest.Open {
 		path := mustCreate(t, "x.vmdk", blockio.FormatVMFS, size)
 		edit(t, path, "ddb.thinProvisioned = \"1\"\n", "")
@@ -78,6 +81,7 @@ func TestConformanceThickVMFS(t *testing.T) {
 }
 
 func TestConformanceLoopDevice(t *testing.T) {
+	t.Parallel()
 	blockiotest.Run(t, func(t *testing.T, size int64) blockiotest.Open {
 		device := loopDevice(t, size)
 		return func() (blockio.Disk, error) { return openForWriting(device) }

@@ -292,6 +292,7 @@ func TestSparseCrash(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed%d", seed), func(t *testing.T) {
+			t.Parallel()
 			base := sparseBytes(t, size, 0x11111111)
 			if seed%2 == 1 {
 				dropTables(base) // tables are made as needed

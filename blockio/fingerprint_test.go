@@ -182,6 +182,7 @@ func TestFingerprintOfFlatVMDK(t *testing.T) {
 
 // TestFingerprintIsBounded: whatever the metadata of a guest says, it is read in bounds, and it ends.
 func TestFingerprintIsBounded(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	le := binary.LittleEndian
 	for range 300 {

@@ -31,6 +31,7 @@ func TestReadStream(t *testing.T) {
 		for _, s := range []streamShape{{}, {atEnd: true}, {short: true}, {atEnd: true, short: true}, {progress: true}, {atEnd: true, progress: true},
 			{plain: true}, {atEnd: true, store: true}, {store: true, short: true}} {
 			t.Run(fmt.Sprintf("%d/%+v", size, s), func(t *testing.T) {
+				t.Parallel()
 				path := put(t, t.TempDir(), "x.vmdk", makeStream(size, p, s))
 				mustRead(t, path, p.content(size, 8192, nil))
 				d, err := Probe(path)
@@ -46,6 +47,7 @@ func TestReadCOWD(t *testing.T) {
 	for _, size := range formSizes {
 		for _, grain := range []int64{1, 8, 2048} {
 			t.Run(fmt.Sprintf("%d/%d", size, grain), func(t *testing.T) {
+				t.Parallel()
 				p := somePieces(size, grain*SectorSize, cowdTableEntries)
 				path := putCOWD(t, t.TempDir(), "x.vmdk", size, grain, p, 5, "", 0)
 				mustRead(t, path, p.content(size, grain*SectorSize, nil))
@@ -57,6 +59,7 @@ func TestReadCOWD(t *testing.T) {
 func TestReadSESparse(t *testing.T) {
 	for _, size := range formSizes {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
 			p := somePieces(size, 4096, seSparseTableEntries)
 			path := putSESparse(t, t.TempDir(), "x.vmdk", size, p, 5, "", 0)
 			mustRead(t, path, p.content(size, 4096, nil))

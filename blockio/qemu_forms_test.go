@@ -77,6 +77,7 @@ func TestQemuWritesCOWD(t *testing.T) {
 func TestWeReadStreamsOfQemu(t *testing.T) {
 	for _, size := range []int64{512, 65536 - 512, 65536, 65536 + 512, 32<<20 - 512, 32<<20 + 512, 70<<20 + 7*512} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			want := somePieces(size, 65536, tableEntries).content(size, 65536, nil)
 			put(t, dir, "x.raw", want)
@@ -92,6 +93,7 @@ func TestWeReadChainsOfQemu(t *testing.T) {
 	for _, base := range []string{"monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "streamOptimized"} {
 		for _, child := range []string{"monolithicSparse", "twoGbMaxExtentSparse"} {
 			t.Run(base+"/"+child, func(t *testing.T) {
+				t.Parallel()
 				dir := t.TempDir()
 				want := somePieces(size, 65536, tableEntries).content(size, 65536, nil)
 				put(t, dir, "x.raw", want)
@@ -142,6 +144,7 @@ func TestLargeDisksOfQemu(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%d", format, size), func(t *testing.T) {
+				t.Parallel()
 				dir := t.TempDir()
 				qemu(t, dir, "qemu-img", "create", "-f", "vmdk", "-o", "subformat="+format, "x.vmdk", fmt.Sprint(size))
 				args := []string{"-f", "vmdk"}
@@ -163,6 +166,7 @@ func TestQemuReadsLargeDisks(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%d", format, size), func(t *testing.T) {
+				t.Parallel()
 				dir := t.TempDir()
 				path := filepath.Join(dir, "x.vmdk")
 				if err := Create(path, format, size); err != nil {

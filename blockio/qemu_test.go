@@ -55,6 +55,7 @@ func TestQemuReadsWhatWeWrite(t *testing.T) {
 		blockio.FormatMonolithicSparse, blockio.FormatTwoGbSparse} {
 		for _, size := range sizesOfInterest {
 			t.Run(fmt.Sprintf("%s/%d", f, size), func(t *testing.T) {
+				t.Parallel()
 				path := mustCreate(t, "x.vmdk", f, size)
 				d := mustOpen(t, path)
 				writes := scatter(size)
@@ -84,6 +85,7 @@ func TestWeReadWhatQemuWrites(t *testing.T) {
 	for _, subformat := range []string{"monolithicFlat", "monolithicSparse", "twoGbMaxExtentFlat", "twoGbMaxExtentSparse"} {
 		for _, size := range sizesOfInterest {
 			t.Run(fmt.Sprintf("%s/%d", subformat, size), func(t *testing.T) {
+				t.Parallel()
 				path := qemuDisk(t, subformat, scattered(size))
 				compareDisk(t, path, scattered(size))
 				if d, err := blockio.Probe(path); err != nil || string(d.Format) != subformat || d.TargetRefusal != "" {
@@ -108,6 +110,7 @@ func TestWriteIntoQemuImages(t *testing.T) {
 	const size = 40 << 20
 	for _, subformat := range []string{"monolithicFlat", "monolithicSparse", "twoGbMaxExtentSparse"} {
 		t.Run(subformat, func(t *testing.T) {
+			t.Parallel()
 			want := scattered(size)
 			path := qemuDisk(t, subformat, want)
 			d := mustOpen(t, path)

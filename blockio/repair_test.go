@@ -154,6 +154,7 @@ func TestRepairRefuses(t *testing.T) {
 
 // TestRepairCrash: wherever a repair is cut off, the disk reads as before, and can be repaired again.
 func TestRepairCrash(t *testing.T) {
+	t.Parallel()
 	sound := soundSparse(t)
 	h, err := decodeSparseHeader("x", sound, int64(len(sound)))
 	if err != nil {

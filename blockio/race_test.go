@@ -1,0 +1,6 @@
+//go:build race
+
+package blockio
+
+// underRace: the race detector makes everything ten times as slow.
+const underRace = true
