@@ -1,7 +1,9 @@
 package retention
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -66,6 +68,17 @@ func (j *Journal) checkLog() error {
 	}
 	if at != j.log.mark {
 		return corruptf(l.name, at.end, "record %d is not the one that was acknowledged", at.seq)
+	}
+	got, err := json.Marshal(st.checkpoint(chain{}))
+	if err != nil {
+		return err
+	}
+	want, err := json.Marshal(j.now.Load().checkpoint(chain{}))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return corruptf(l.name, at.end, "the records tell %s, want %s", got, want)
 	}
 	return nil
 }

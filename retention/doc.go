@@ -51,7 +51,7 @@
 //	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
 //
 // The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
-// has the kinds, of which 1, the identity, comes first and once. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// has the kinds, of which 1, the identity, comes first and once. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
 // # Segments, saves and packs

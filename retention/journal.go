@@ -52,11 +52,12 @@ type tuning struct {
 	progressBytes int64 // written to a disk before the progress is recorded
 	reserve       int64 // bytes left free on the volume when a move is reckoned
 	setAside      int64 // bytes set aside on the volume for what must still work when it is full; 0: none
+	logBytes      int64 // length from which a log is shortened
 }
 
 var defaultTuning = tuning{
 	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, moveBlocks: 512, disksAtOnce: 8,
-	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20,
+	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, logBytes: 4 << 20,
 }
 
 // Journal is a group's points on the retention volume. It is safe for concurrent use.
@@ -145,7 +146,7 @@ func create(vol volume, dir string, id Identity, t tuning) (_ *Journal, err erro
 	if err != nil {
 		return nil, fmt.Errorf("create journal: %w", noSpace(err))
 	}
-	err = newLog(name, f, kindIdentity, payload)
+	_, err = newLog(name, f, kindIdentity, payload)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("create journal: %w", err)
 	}

@@ -16,18 +16,18 @@ type recordLog struct {
 }
 
 // newLog writes a log with one record to an empty file and makes it durable.
-func newLog(name string, f file, k kind, payload []byte) error {
-	var l = recordLog{name: name, f: f, mark: mark{end: logStart}}
+func newLog(name string, f file, k kind, payload []byte) (*recordLog, error) {
+	l := &recordLog{name: name, f: f, mark: mark{end: logStart}}
 	if _, err := f.WriteAt(putLogHeader(), 0); err != nil {
-		return fmt.Errorf("write %s: %w", name, noSpace(err))
+		return nil, fmt.Errorf("write %s: %w", name, noSpace(err))
 	}
 	for _, at := range []int64{logSlotB, logSlotA} {
 		if _, err := f.WriteAt(l.mark.put(), at); err != nil {
-			return fmt.Errorf("write %s: %w", name, noSpace(err))
+			return nil, fmt.Errorf("write %s: %w", name, noSpace(err))
 		}
 	}
 	_, err := l.append(k, payload)
-	return err
+	return l, err
 }
 
 // openLog reads every record to apply, and cuts off a record that a power failure tore. A record can only be torn when no end mark covers it: a

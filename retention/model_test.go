@@ -669,7 +669,10 @@ func (w *world) move() error {
 // step does one thing.
 func (w *world) step() error {
 	if len(w.listed) > 1 {
-		switch w.r.IntN(9) {
+		switch w.r.IntN(10) {
+		case 9:
+			w.j.t.logBytes = 1
+			return w.j.Shorten()
 		case 0, 1:
 			return w.rewrite()
 		case 2:

@@ -28,7 +28,8 @@ const (
 	kindPointDrilled   kind = 16 // drillRecord
 	kindPointsDropped  kind = 17 // dropRecord
 	kindFilesReplaced  kind = 18 // replaceRecord
-	lastKind                = kindFilesReplaced
+	kindCheckpoint     kind = 19 // checkpointRecord; only the second record
+	lastKind                = kindCheckpoint
 )
 
 // Identity says whose journal it is: its first record.

@@ -168,6 +168,15 @@ func (s *state) apply(r record) error {
 			return err
 		}
 		return s.drop(x.Points)
+	case kindCheckpoint:
+		var x checkpointRecord
+		if r.seq != 1 {
+			return fmt.Errorf("record %d is a checkpoint, which comes second", r.seq)
+		}
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		return s.restore(x)
 	case kindFilesReplaced:
 		var x replaceRecord
 		if err := decode(r, &x); err != nil {

@@ -1,0 +1,130 @@
+package retention
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"failback/replication"
+)
+
+// checkpointRecord is a state: the second record of a log that took the place of a longer one.
+type checkpointRecord struct {
+	Generation   replication.Generation `json:"generation"`
+	ContentIDs   [][]uint32             `json:"content_ids,omitempty"`
+	Fingerprints []string               `json:"fingerprints,omitempty"`
+	Cycle        *replication.Cycle     `json:"cycle,omitempty"`
+	Used         replication.PointID    `json:"used"`
+	Dropped      replication.PointID    `json:"dropped,omitempty"`
+	Points       []replication.Point    `json:"points"`
+	Origin       replication.PointID    `json:"origin"`
+	Files        []checkpointFile       `json:"files"`
+	Saved        int                    `json:"saved"`
+	Packed       int                    `json:"packed"`
+	Head         replication.PointID    `json:"head"`
+	Move         *Move                  `json:"move,omitempty"`
+	Moves        uint64                 `json:"moves"`
+	Before       string                 `json:"before"` // chain hash of the log that it stands for
+}
+
+type checkpointFile struct {
+	fileRecord
+	Kind  fileKind            `json:"kind"`
+	Point replication.PointID `json:"point,omitempty"`
+}
+
+func (s *state) checkpoint(before chain) checkpointRecord {
+	r := checkpointRecord{
+		Generation: s.generation, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin,
+		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Before: string(before.hash()),
+	}
+	for _, f := range s.files {
+		r.Files = append(r.Files, checkpointFile{f.fileRecord, f.kind, f.point})
+	}
+	return r
+}
+
+// restore makes the state that of a checkpoint.
+func (s *state) restore(r checkpointRecord) error {
+	id := s.id
+	*s = state{
+		id: id, generation: r.Generation, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin,
+		saved: r.Saved, packed: r.Packed, head: r.Head, move: r.Move, moves: r.Moves,
+	}
+	for _, f := range r.Files {
+		if f.Kind < segmentFile || f.Kind > packFile {
+			return fmt.Errorf("checkpoint names a file of kind %d", f.Kind)
+		}
+		s.files = append(s.files, namedFile{f.fileRecord, f.Kind, f.Point})
+	}
+	for i, p := range s.points {
+		if i > 0 && p.ID <= s.points[i-1].ID || p.ID > s.used {
+			return fmt.Errorf("checkpoint lists point %d out of order, or after %d", p.ID, s.used)
+		}
+	}
+	if s.move != nil && len(s.move.Done) != len(s.id.Disks) {
+		return fmt.Errorf("checkpoint has a move of %d disks, the group has %d", len(s.move.Done), len(s.id.Disks))
+	}
+	return nil
+}
+
+// Shorten puts a log in the place of a long one that says the same in two records, when that saves much of it. A crash leaves either of them.
+func (j *Journal) Shorten() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.bad != nil {
+		return j.bad
+	}
+	if j.log.mark.end < j.t.logBytes {
+		return nil
+	}
+	st := j.now.Load().state
+	identity, err := json.Marshal(st.id)
+	if err != nil {
+		return fmt.Errorf("shorten the log: %w", err)
+	}
+	payload, err := json.Marshal(st.checkpoint(j.log.mark.chain))
+	if err != nil {
+		return fmt.Errorf("shorten the log: %w", err)
+	}
+	if int64(len(payload))+logStart > j.log.mark.end/2 || len(payload) > maxRecord {
+		return nil
+	}
+	if err := j.shorten(identity, payload); err != nil {
+		err = fmt.Errorf("shorten the log: %w", noSpace(err))
+		var failed *syncError
+		if errors.As(err, &failed) && j.bad == nil {
+			j.bad = err
+		}
+		return err
+	}
+	return nil
+}
+
+func (j *Journal) shorten(identity, payload []byte) error {
+	name := j.path(logName)
+	if err := removeIfThere(j.vol, name+newSuffix); err != nil {
+		return err
+	}
+	f, err := j.vol.Create(name + newSuffix)
+	if err != nil {
+		return err
+	}
+	l, err := newLog(name, f, kindIdentity, identity)
+	if err == nil {
+		_, err = l.append(kindCheckpoint, payload)
+	}
+	if err != nil { // no sync of what is relied on has failed: the old log stands
+		return errors.Join(err, f.Close(), removeIfThere(j.vol, name+newSuffix))
+	}
+	if err := j.vol.Rename(name+newSuffix, name); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	// From here on, a record appended to either log could be the one that is lost: only one that is certain to be found may be written to.
+	if err := syncDir(j.vol, j.dir); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	old := j.logFile
+	j.log, j.logFile = l, f
+	return old.Close()
+}
