@@ -5,7 +5,9 @@
 //	group: erp
 //	os: linux                       # linux or windows; one per group
 //	process_server: ps1
-//	policy: failback                # or a mapping: crash_interval, app_interval, retention, rpo_alert
+//	policy: failback                # or a mapping, see below
+//	retention: {soft: 70%, hard: 90%, reserve: 2%}   # optional
+//	keep_original: true             # optional
 //	machines:
 //	  - name: erp-db
 //	    disks:
@@ -13,6 +15,22 @@
 //	        source: image:/srv/azure/erp-db-os.raw
 //	        target: /vmfs/volumes/ds1/erp-db/erp-db.vmdk
 //	        format: vmfs            # optional; see package blockio
+//
+// The policy failback is the mapping {crash_interval: 5m, app_interval: 60m, retention: 24h, rpo_alert: 15m}. Its retention says which points are kept, in one of these forms (see package
+// retention/policy for what they mean):
+//
+//	retention: failback             # the same as 24h
+//	retention: 7d                   # all points of the last 2h; then, up to 1d, one an hour; up to 7d one every two hours; with more, one every four hours after the seventh day; 0d: the last 2h
+//	retention: all for 2h, every 1h for 22h, every 4h for 6d
+//	retention:                      # the same
+//	  - {for: 2h, every: all}       # all, or 0
+//	  - {for: 22h, every: 1h}
+//	  - {for: 6d, every: 4h}        # from step to step a multiple
+//
+// The group's retention says how much of the retention volume its journal may take, as shares of the volume or as sizes (500GiB): above soft, copies that only save reading go; above hard, history is
+// thinned; reserve is left free on the volume, and replication is held back before it is taken.
+//
+// keep_original keeps the disks as they were before the first cycle, as point 0, pinned: what the first cycle overwrites is saved on the retention volume before.
 //
 // snapshot, release and changes are commands of the operator's that make a stable view of a source, let go of it, and print what changed. They
 // stand with a disk, or with a machine or the group as the default for the disks below; an empty string at a disk takes the default away.

@@ -6,8 +6,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"failback/replication"
+	"failback/retention/policy"
 )
 
 // Codes of findings about a plan's text. Stable.
@@ -25,6 +27,7 @@ const (
 	CodeSamePath   = "plan-source-is-target"
 	CodeCommands   = "plan-commands"
 	CodePolicy     = "plan-policy"
+	CodeRetention  = "plan-retention"
 )
 
 // formats are those of package blockio that a target may have.
@@ -35,6 +38,7 @@ func (p *Plan) Findings() []replication.Finding {
 	var j judge
 	j.names(p)
 	j.policy(p.Policy)
+	j.limits(p.Retention)
 	j.machines(p)
 	j.paths(p)
 	return j.found
@@ -72,7 +76,7 @@ func (j *judge) policy(p Policy) {
 	for _, v := range []struct {
 		key string
 		d   replication.Duration
-	}{{"crash_interval", p.CrashInterval}, {"app_interval", p.AppInterval}, {"retention", p.Retention}, {"rpo_alert", p.RPOAlert}} {
+	}{{"crash_interval", p.CrashInterval}, {"app_interval", p.AppInterval}, {"rpo_alert", p.RPOAlert}} {
 		if v.d < minInterval {
 			sane = false
 			j.refuse(CodePolicy, "policy."+v.key, fmt.Sprintf("%s is %s; the least is %s", v.key, v.d, minInterval), "write a longer time, such as 5m")
@@ -90,15 +94,28 @@ func (j *judge) policy(p Policy) {
 			fmt.Sprintf("app_interval %s is not a multiple of crash_interval %s; such points come with the crash interval that follows", p.AppInterval, p.CrashInterval),
 			"make it a multiple")
 	}
-	if p.Retention < p.CrashInterval {
+	if crash := time.Duration(p.CrashInterval); p.Retention.Reach() < crash {
 		j.refuse(CodePolicy, "policy.retention",
 			fmt.Sprintf("retention %s is shorter than crash_interval %s: there would be times with nothing to go back to", p.Retention, p.CrashInterval),
 			"keep points for several intervals, such as 24h")
+	} else if n := p.Retention.Count(crash); n > manyPoints {
+		j.say(replication.Warning, CodePolicy, "policy.retention",
+			fmt.Sprintf("retention %s keeps about %d points when one is made every %s; each makes reading and moving a little slower", p.Retention, n, p.CrashInterval),
+			"keep less points of the older times, such as all for 2h, every 1h for 22h, every 4h for 6d")
 	}
 	if p.RPOAlert < p.CrashInterval {
 		j.say(replication.Warning, CodePolicy, "policy.rpo_alert",
 			fmt.Sprintf("rpo_alert %s is shorter than crash_interval %s: it would be raised before every point", p.RPOAlert, p.CrashInterval),
 			"write two or three times the crash interval")
+	}
+}
+
+// manyPoints is how many points of one kind a journal may keep without a warning: all of a week at the default interval.
+const manyPoints = 2100
+
+func (j *judge) limits(l policy.Limits) {
+	if err := l.Validate(0); err != nil {
+		j.refuse(CodeRetention, "retention", err.Error(), "write such as retention: {soft: 70%, hard: 90%, reserve: 2%}, or sizes such as 500GiB")
 	}
 }
 

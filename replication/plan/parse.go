@@ -7,6 +7,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/plan/strictyaml"
+	"failback/retention/policy"
 )
 
 // Code is the code of the problem that Parse returns.
@@ -25,12 +26,14 @@ func Parse(text []byte) (*Plan, error) {
 	if !root.Present() {
 		return nil, unreadable("it is empty", "write group, os, process_server and machines; failback reprotect --help shows a plan")
 	}
-	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "machines"}, commands...)...)
+	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "keep_original", "machines"}, commands...)...)
 	p := &Plan{
 		Group:         replication.GroupID(top["group"].Text()),
 		OS:            strings.ToLower(top["os"].Text()),
 		ProcessServer: top["process_server"].Text(),
 		Policy:        parsePolicy(top["policy"]),
+		Retention:     parseLimits(top["retention"]),
+		KeepOriginal:  parseFlag(top["keep_original"]),
 		Machines:      []Machine{},
 	}
 	for _, n := range top["machines"].Sequence() {
@@ -89,10 +92,8 @@ func parsePolicy(n strictyaml.Node) Policy {
 		return failback
 	}
 	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert")
-	var p Policy
-	for key, to := range map[string]*replication.Duration{
-		"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "retention": &p.Retention, "rpo_alert": &p.RPOAlert,
-	} {
+	p := Policy{Retention: parseGrid(keys["retention"])}
+	for key, to := range map[string]*replication.Duration{"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "rpo_alert": &p.RPOAlert} {
 		if !keys[key].Present() {
 			*to = -1
 			continue
@@ -104,6 +105,59 @@ func parsePolicy(n strictyaml.Node) Policy {
 		*to = d
 	}
 	return p.complete()
+}
+
+// parseGrid reads which points are kept: in words, or as a list of steps. Absent: nil.
+func parseGrid(n strictyaml.Node) policy.Grid {
+	if !n.Present() {
+		return nil
+	}
+	if !n.IsSequence() {
+		g, err := policy.Parse(n.Text())
+		if err != nil {
+			n.Fail("%v", err)
+		}
+		return g
+	}
+	g := policy.Grid{}
+	for _, item := range n.Sequence() {
+		keys := item.Mapping("for", "every")
+		step, err := policy.ParseStep(keys["for"].Text(), keys["every"].Text())
+		if err != nil {
+			item.Fail("%v", err)
+			return nil
+		}
+		g = append(g, step)
+	}
+	if err := g.Validate(); err != nil {
+		n.Fail("%v", err)
+	}
+	return g
+}
+
+// parseLimits reads what the journal may take. What is left out follows from what stands there.
+func parseLimits(n strictyaml.Node) policy.Limits {
+	keys := n.Mapping("soft", "hard", "reserve")
+	var l policy.Limits
+	for key, to := range map[string]*policy.Limit{"soft": &l.Soft, "hard": &l.Hard, "reserve": &l.Reserve} {
+		if !keys[key].Present() {
+			continue
+		}
+		x, err := policy.ParseLimit(keys[key].Text())
+		if err != nil {
+			keys[key].Fail("%v", err)
+		}
+		*to = x
+	}
+	return l.Complete()
+}
+
+func parseFlag(n strictyaml.Node) bool {
+	text := n.Text()
+	if n.Present() && text != "true" && text != "false" {
+		n.Fail("%q is neither true nor false", text)
+	}
+	return text == "true"
 }
 
 // complete fills in what was left out (negative) with the values of the policy failback, made to go with those that were given.
@@ -120,8 +174,8 @@ func (p Policy) complete() Policy {
 			p.AppInterval = (p.AppInterval + crash - 1) / crash * crash // the next multiple
 		}
 	}
-	if p.Retention < 0 {
-		p.Retention = max(failback.Retention, p.CrashInterval)
+	if p.Retention == nil {
+		p.Retention = policy.Reaching(max(failback.Retention.Reach(), time.Duration(p.CrashInterval)))
 	}
 	if p.RPOAlert < 0 {
 		p.RPOAlert = max(failback.RPOAlert, 3*p.CrashInterval)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/retention/policy"
 )
 
 // Plan is one group as the operator wants it. Defaults are filled in: what a plan leaves out and what it says in full are the same Plan.
@@ -14,6 +15,8 @@ type Plan struct {
 	OS            string              `json:"os"` // linux or windows
 	ProcessServer string              `json:"process_server"`
 	Policy        Policy              `json:"policy"`
+	Retention     policy.Limits       `json:"retention"`     // what the group's journal may take of the retention volume
+	KeepOriginal  bool                `json:"keep_original"` // keep point 0, the disks as they were before the first cycle
 	Machines      []Machine           `json:"machines"`
 }
 
@@ -73,15 +76,18 @@ func (p *Plan) Disks() []GroupDisk {
 type Policy struct {
 	CrashInterval replication.Duration `json:"crash_interval"` // between crash-consistent points
 	AppInterval   replication.Duration `json:"app_interval"`   // between application-consistent points
-	Retention     replication.Duration `json:"retention"`      // how far back points are kept
+	Retention     policy.Grid          `json:"retention"`      // which points are kept
 	RPOAlert      replication.Duration `json:"rpo_alert"`      // the last point older than this is an alert
 }
+
+// Grid returns the grid by which points are dropped: that of the plan, for points that are made every CrashInterval.
+func (p Policy) Grid() policy.Grid { return p.Retention.Stretch(time.Duration(p.CrashInterval)) }
 
 // failback is the policy of that name, the default: the fixed values of the product that this one replaces.
 var failback = Policy{
 	CrashInterval: replication.Duration(5 * time.Minute),
 	AppInterval:   replication.Duration(60 * time.Minute),
-	Retention:     replication.Duration(24 * time.Hour),
+	Retention:     policy.Failback(),
 	RPOAlert:      replication.Duration(15 * time.Minute),
 }
 
@@ -90,7 +96,7 @@ var failback = Policy{
 func (p *Plan) Canonical() []byte {
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
-		panic(err) // strings and durations only
+		panic(err) // values that are texts only
 	}
 	return append(b, '\n')
 }

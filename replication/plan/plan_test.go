@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/retention/policy"
 )
 
 const good = `
@@ -60,7 +61,7 @@ func TestParseGood(t *testing.T) {
 	if got := p.Disks(); !reflect.DeepEqual(got, want) {
 		t.Errorf("disks:\ngot  %+v\nwant %+v", got, want)
 	}
-	if p.Group != "erp" || p.OS != "linux" || p.ProcessServer != "ps1" || p.Policy != failback {
+	if p.Group != "erp" || p.OS != "linux" || p.ProcessServer != "ps1" || !reflect.DeepEqual(p.Policy, failback) || p.Retention != policy.DefaultLimits() || p.KeepOriginal {
 		t.Errorf("got %+v", p)
 	}
 	if f := p.Findings(); len(f) != 0 {
@@ -73,17 +74,25 @@ func TestParseGood(t *testing.T) {
 
 func TestParsePolicy(t *testing.T) {
 	minute := replication.Duration(time.Minute)
+	day, own := policy.Failback(), policy.Grid{{For: time.Hour}, {For: 5 * time.Hour, Every: 30 * time.Minute}, {For: 72 * time.Hour, Every: 2 * time.Hour}}
 	for text, want := range map[string]Policy{
-		"policy: failback":             failback,
-		"policy:":                      failback,
-		"policy: {}":                   failback,
-		"policy: {crash_interval: 1h}": {60 * minute, 60 * minute, 1440 * minute, 180 * minute},
-		"policy: {crash_interval: 7m}": {7 * minute, 63 * minute, 1440 * minute, 21 * minute},
-		"policy: {app_interval: 2m}":   {2 * minute, 2 * minute, 1440 * minute, 15 * minute},
-		"policy: {crash_interval: 90s, app_interval: 1h30m, retention: 2d, rpo_alert: 5m}": {minute * 3 / 2, 90 * minute, 2880 * minute, 5 * minute},
+		"policy: failback":                                    failback,
+		"policy:":                                             failback,
+		"policy: {}":                                          failback,
+		"policy: {crash_interval: 1h}":                        {60 * minute, 60 * minute, day, 180 * minute},
+		"policy: {crash_interval: 7m}":                        {7 * minute, 63 * minute, day, 21 * minute},
+		"policy: {app_interval: 2m}":                          {2 * minute, 2 * minute, day, 15 * minute},
+		"policy: {crash_interval: 2d}":                        {2880 * minute, 2880 * minute, policy.Reaching(48 * time.Hour), 8640 * minute},
+		"policy: {retention: failback}":                       failback,
+		"policy: {retention: 0d}":                             {5 * minute, 60 * minute, policy.Grid{{For: 2 * time.Hour}}, 15 * minute},
+		"policy: {retention: 15d}":                            {5 * minute, 60 * minute, policy.Reaching(15 * 24 * time.Hour), 15 * minute},
+		"policy: {retention: 'all for 2h, every 1h for 22h'}": failback,
+		"policy:\n  retention:\n  - {for: 2h, every: all}\n  - {for: 22h, every: 1h}\n":           failback,
+		"policy: {retention: [{for: 1h, every: 0}, {for: 5h, every: 30m}, {for: 3d, every: 2h}]}": {5 * minute, 60 * minute, own, 15 * minute},
+		"policy: {crash_interval: 90s, app_interval: 1h30m, retention: 2d, rpo_alert: 5m}":        {minute * 3 / 2, 90 * minute, policy.Reaching(48 * time.Hour), 5 * minute},
 	} {
 		p := mustParse(t, text)
-		if p.Policy != want {
+		if !reflect.DeepEqual(p.Policy, want) {
 			t.Errorf("%s: got %+v want %+v", text, p.Policy, want)
 		}
 		for _, f := range p.Findings() {
@@ -91,6 +100,44 @@ func TestParsePolicy(t *testing.T) {
 				t.Errorf("%s: %+v", text, f)
 			}
 		}
+	}
+}
+
+func TestParseRetention(t *testing.T) {
+	for text, want := range map[string]policy.Limits{
+		"os: linux":                 policy.DefaultLimits(),
+		"retention: {}":             policy.DefaultLimits(),
+		"retention: {hard: 50%}":    {Soft: policy.Percent(38), Hard: policy.Percent(50), Reserve: policy.Percent(2)},
+		"retention: {hard: 0.1%}":   {Soft: policy.Percent(0.1 / 9 * 7), Hard: policy.Percent(0.1), Reserve: policy.Percent(2)},
+		"retention: {hard: 900GiB}": {Soft: policy.Bytes(700 << 30), Hard: policy.Bytes(900 << 30), Reserve: policy.Percent(2)},
+		"retention: {soft: 80%}":    {Soft: policy.Percent(80), Hard: policy.Percent(90), Reserve: policy.Percent(2)},
+		"retention: {soft: 1TiB}":   {Soft: policy.Bytes(1 << 40), Hard: policy.Percent(90), Reserve: policy.Percent(2)},
+		"retention:\n  soft: 1GiB\n  hard: 2GiB\n  reserve: 512MiB\n": {Soft: policy.Bytes(1 << 30), Hard: policy.Bytes(2 << 30), Reserve: policy.Bytes(512 << 20)},
+	} {
+		p := mustParse(t, text)
+		if p.Retention != want {
+			t.Errorf("%s: got %v want %v", text, p.Retention, want)
+		}
+		for _, f := range p.Findings() {
+			if f.Code == CodeRetention {
+				t.Errorf("%s: %+v", text, f)
+			}
+		}
+	}
+	for text, want := range map[string]bool{"os: linux": false, "keep_original: true": true, "keep_original: false": false, "keep_original:": false} {
+		if p := mustParse(t, text); p.KeepOriginal != want {
+			t.Errorf("%s: got %v", text, p.KeepOriginal)
+		}
+	}
+}
+
+func TestPolicyGridHasAPointInEachSlot(t *testing.T) {
+	p := mustParse(t, "policy: {crash_interval: 6h}").Policy
+	if got, want := p.Grid().String(), "all for 2h, every 6h for 22h"; got != want {
+		t.Errorf("got %s want %s", got, want)
+	}
+	if got, want := p.Retention.String(), "24h"; got != want {
+		t.Errorf("got %s want %s", got, want)
 	}
 }
 
@@ -109,6 +156,16 @@ func TestParseRefuses(t *testing.T) {
 		"NoUnit":         {"policy:\n  crash_interval: 300\n", `line 2: policy.crash_interval: "300" has no unit: write 300s`},
 		"NoDuration":     {"policy: {retention: long}\n", `"long" is not a duration`},
 		"Negative":       {"policy: {retention: -5m}\n", `is not a duration`},
+		"NoGrid":         {"policy: {retention: all}\n", `line 1: policy.retention: "all" is not a duration`},
+		"GridStep":       {"policy:\n  retention: every 1h\n", `line 2: policy.retention: "every 1h" is not a duration`},
+		"GridList":       {"policy:\n  retention:\n  - for: 2h\n    every: all\n  - for: 2h\n    evry: 1h\n", `line 6: unknown key "evry"; did you mean "every"?`},
+		"GridFor":        {"policy:\n  retention:\n  - every: all\n", `line 3: policy.retention[0]: for: "" is not a duration`},
+		"GridFalls":      {"policy:\n  retention:\n  - {for: 4h, every: 2h}\n  - {for: 4h, every: 1h}\n", `from step to step it becomes a multiple, such as 4h`},
+		"GridEmpty":      {"policy: {retention: []}\n", `a grid has 1 to 8 steps, not 0`},
+		"LimitUnit":      {"retention: {soft: 70}\n", `line 1: retention.soft: "70" has no unit`},
+		"LimitKey":       {"retention: {sotf: 70%}\n", `unknown key "sotf"; did you mean "soft"?`},
+		"LimitText":      {"retention: 70%\n", `retention has the wrong form: here stand keys: soft, hard, reserve`},
+		"Flag":           {"keep_original: yes\n", `keep_original: "yes" is neither true nor false`},
 		"Tab":            {"group: a\n\tos: b\n", "line "},
 		"TwoDocuments":   {"group: a\n---\ngroup: b\n", "line 3: a second document"},
 		"NoAnchor":       {"group: *a\n", "line 1: no anchor &a"},
@@ -185,6 +242,12 @@ func TestFindings(t *testing.T) {
 		"AppBelowCrash":   {planOf(top+"\npolicy: {crash_interval: 1h, app_interval: 5m}", a), []string{CodePolicy + " policy.app_interval"}},
 		"AppNoMultiple":   {planOf(top+"\npolicy: {crash_interval: 7m, app_interval: 15m}", a), []string{CodePolicy + " policy.app_interval"}},
 		"ShortRetention":  {planOf(top+"\npolicy: {retention: 1m}", a), []string{CodePolicy + " policy.retention"}},
+		"OwnShortGrid":    {planOf(top+"\npolicy: {crash_interval: 3h, retention: all for 2h}", a), []string{CodePolicy + " policy.retention"}},
+		"ManyPoints":      {planOf(top+"\npolicy: {retention: all for 8d}", a), []string{CodePolicy + " policy.retention"}},
+		"AWeekOfPoints":   {planOf(top+"\npolicy: {retention: all for 5d}", a), nil},
+		"SoftAboveHard":   {planOf(top+"\nretention: {soft: 95%}", a), []string{CodeRetention + " retention"}},
+		"SoftIsHard":      {planOf(top+"\nretention: {soft: 1GiB, hard: 1GiB}", a), []string{CodeRetention + " retention"}},
+		"HardAndReserve":  {planOf(top+"\nretention: {hard: 99%}", a), []string{CodeRetention + " retention"}},
 		"AlertEveryPoint": {planOf(top+"\npolicy: {rpo_alert: 1m}", a), []string{CodePolicy + " policy.rpo_alert"}},
 		"AllAtOnce":       {planOf("group: g\nos: x\nprocess_server: ps", "id: a, source: x, target: y", "id: a, source: 'image:/s', target: y"), []string{CodeOS + " os", CodeSource + " m/a", CodeTarget + " m/a", CodeDuplicate + " m/a", CodeTarget + " m/a", CodeSameTarget + " m/a"}},
 	} {
@@ -213,12 +276,25 @@ func TestCanonicalIsAPlanAndTheSameForTheSame(t *testing.T) {
 	if got := mustParse(t, "# a comment\n"+words).Canonical(); string(got) != string(p.Canonical()) {
 		t.Errorf("the same plan in other words: got\n%s", got)
 	}
+	if got := mustParse(t, "keep_original: false\nretention: {hard: 90%, reserve: 2%}\n"+words).Canonical(); string(got) != string(p.Canonical()) {
+		t.Errorf("the same plan with its defaults: got\n%s", got)
+	}
+	for _, other := range []string{"keep_original: true\n", "retention: {hard: 80%}\n", "retention: {reserve: 1GiB}\n"} {
+		q := mustParse(t, other+good)
+		if string(q.Canonical()) == string(p.Canonical()) {
+			t.Errorf("%s makes no other plan", other)
+		}
+		if again := mustParse(t, string(q.Canonical())); !reflect.DeepEqual(again.Retention, q.Retention) || again.KeepOriginal != q.KeepOriginal {
+			t.Errorf("%s is read again as %+v", other, again)
+		}
+	}
 	if got := mustParse(t, strings.Replace(good, "azure-1", "azure-2", 1)).Canonical(); string(got) == string(p.Canonical()) {
 		t.Error("another source makes no other plan")
 	}
 }
 
 func FuzzParse(f *testing.F) {
+	f.Add("keep_original: true\nretention: {hard: 0.1%, reserve: 1B}\npolicy: {retention: [{for: 1h, every: 0}, {for: 1d, every: 7m}]}")
 	f.Add(good)
 	f.Add("machines: &a [*a]")
 	f.Add("group: !!str x\nmachines: [{<<: {name: a}}]")

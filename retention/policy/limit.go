@@ -99,6 +99,50 @@ func DefaultLimits() Limits {
 	return Limits{Soft: Percent(70), Hard: Percent(90), Reserve: Percent(2)}
 }
 
+// Complete fills in what is left out (the zero Limit) with the defaults, made to go with what was given: a lower hard limit has a lower soft limit.
+func (l Limits) Complete() Limits {
+	d := DefaultLimits()
+	if l.Reserve == (Limit{}) {
+		l.Reserve = d.Reserve
+	}
+	if l.Hard == (Limit{}) {
+		l.Hard = d.Hard
+	}
+	switch {
+	case l.Soft != (Limit{}):
+	case !l.Hard.IsPercent():
+		l.Soft = Bytes(max(l.Hard.bytes/9*7, 1))
+	default:
+		l.Soft = Percent(min(d.Soft.percent, l.Hard.percent/9*7))
+		if whole := math.Floor(l.Soft.percent); whole > 0 {
+			l.Soft.percent = whole
+		}
+	}
+	return l
+}
+
+// Validate says what is wrong with limits on a volume of a capacity; of one that is not known (0), what can be seen without.
+func (l Limits) Validate(capacity int64) error {
+	same := l.Soft.IsPercent() == l.Hard.IsPercent()
+	of := func(x Limit) int64 {
+		if capacity > 0 {
+			return x.Of(capacity)
+		}
+		return x.Of(1 << 50)
+	}
+	switch known := capacity > 0; {
+	case l.Soft == (Limit{}) || l.Hard == (Limit{}):
+		return fmt.Errorf("the limits soft %s and hard %s: both have to be more than nothing", l.Soft, l.Hard)
+	case (known || same) && of(l.Soft) >= of(l.Hard):
+		return fmt.Errorf("the soft limit %s is not below the hard limit %s: above the soft one spare copies are dropped, above the hard one history is", l.Soft, l.Hard)
+	case known && of(l.Hard) > capacity:
+		return fmt.Errorf("the hard limit %s is more than the volume has: %s", l.Hard, size(capacity))
+	case (known || l.Hard.IsPercent() && l.Reserve.IsPercent()) && of(l.Hard) > of(Percent(100))-of(l.Reserve):
+		return fmt.Errorf("the hard limit %s and the reserve %s are together more than the volume", l.Hard, l.Reserve)
+	}
+	return nil
+}
+
 // size writes an amount of space for people.
 func size(n int64) string {
 	for _, u := range units {

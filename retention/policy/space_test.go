@@ -300,3 +300,27 @@ func TestLimit(t *testing.T) {
 		t.Errorf("got %d want 70", got)
 	}
 }
+
+func TestLimitsValidate(t *testing.T) {
+	for name, c := range map[string]struct {
+		l        Limits
+		capacity int64
+		want     string // empty: valid
+	}{
+		"Default":        {DefaultLimits(), 0, ""},
+		"DefaultKnown":   {DefaultLimits(), 1 << 40, ""},
+		"SoftIsHard":     {Limits{Bytes(5), Bytes(5), Limit{}}, 0, "soft limit 5B is not below the hard limit 5B"},
+		"MixedUnknown":   {Limits{Bytes(800), Percent(50), Limit{}}, 0, ""},
+		"MixedKnown":     {Limits{Bytes(800), Percent(50), Limit{}}, 1000, "soft limit 800B is not below the hard limit 50%"},
+		"TooMuch":        {Limits{Percent(50), Bytes(1001), Limit{}}, 1000, "more than the volume has: 1000 B"},
+		"Together":       {Limits{Percent(50), Percent(95), Percent(6)}, 0, "together more than the volume"},
+		"TogetherKnown":  {Limits{Percent(50), Percent(95), Bytes(60)}, 1000, "together more than the volume"},
+		"TogetherEnough": {Limits{Percent(50), Percent(95), Bytes(50)}, 1000, ""},
+		"None":           {Limits{}, 0, "more than nothing"},
+	} {
+		err := c.l.Validate(c.capacity)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v want %q", name, err, c.want)
+		}
+	}
+}
