@@ -200,19 +200,19 @@ func (w *world) drop() error {
 // rewrite packs some files, while others go on.
 func (w *world) rewrite() error {
 	use, err := w.j.Use(context.Background())
-	if err != nil || len(use) == 0 {
+	if err != nil || len(use.Files) == 0 {
 		return err
 	}
-	u := use[w.r.IntN(len(use))]
+	u := use.Files[w.r.IntN(len(use.Files))]
 	names := []string{u.Name}
 	if u.First == u.Last {
-		for _, o := range use {
+		for _, o := range use.Files {
 			if o.Name != u.Name && o.First == u.First && o.Last == u.Last && w.r.IntN(2) == 0 {
 				names = append(names, o.Name)
 			}
 		}
 	}
-	opt := RewriteOptions{DropSpares: w.r.IntN(2) == 0}
+	opt := RewriteOptions{Spares: Spares(w.r.IntN(3))}
 	opt.Pace = func(context.Context, int) error { return w.meanwhile() }
 	was := w.deep
 	w.deep = true
@@ -223,7 +223,7 @@ func (w *world) rewrite() error {
 	}
 	if err == nil {
 		w.rewrites++
-		if opt.DropSpares {
+		if opt.Spares != KeepSpares {
 			w.spares++
 		}
 	}

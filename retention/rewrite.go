@@ -11,10 +11,20 @@ import (
 	"failback/replication/block"
 )
 
+// Spares says which of what the disks hold as well a rewriting leaves out.
+type Spares int
+
+// What a rewriting leaves out.
+const (
+	KeepSpares Spares = iota // none
+	DropCold                 // those no newer than the oldest listed point: no move among the listed points writes over them
+	DropSpares               // all: the next move over them reads them from the disks
+)
+
 // RewriteOptions say how Rewrite works.
 type RewriteOptions struct {
-	DropSpares bool                                   // what the disks hold as well is left out: the next move over it reads it from them
-	Pace       func(ctx context.Context, n int) error // called before n bytes of the disks are rewritten, to bound the rate; nil: no bound
+	Spares Spares
+	Pace   func(ctx context.Context, n int) error // called before n bytes of the disks are rewritten, to bound the rate; nil: no bound
 }
 
 // Rewrite replaces files of the journal, named as Use names them, by a pack that has only what listed points still need of them, or by nothing. Several files at once must have the same First and
@@ -34,7 +44,7 @@ func (j *Journal) Rewrite(ctx context.Context, names []string, opt RewriteOption
 	if err != nil {
 		return 0, err
 	}
-	if opt.DropSpares && c.move != nil {
+	if opt.Spares != KeepSpares && c.move != nil {
 		return 0, fmt.Errorf("rewrite: %w: the disks are moving", ErrInUse)
 	}
 	pack, err := j.pack(ctx, c, files, opt)
@@ -91,14 +101,14 @@ func (c *catalog) pick(dir string, names []string) (files []*sealed, err error) 
 
 // replace commits a rewriting. Spares can only be left out while the disks stand where they stood when it began, and no move is being prepared that counts on them.
 func (j *Journal) replace(c *catalog, r replaceRecord, opt RewriteOptions, with []*sealed) error {
-	if opt.DropSpares {
+	if opt.Spares != KeepSpares {
 		if !j.moving.TryLock() {
 			return fmt.Errorf("%w: the disks are moving", ErrInUse)
 		}
 		defer j.moving.Unlock()
 	}
 	return j.commit(kindFilesReplaced, func(st *state) (any, error) {
-		if opt.DropSpares && (st.moves != c.moves || st.move != nil) {
+		if opt.Spares != KeepSpares && (st.moves != c.moves || st.move != nil) {
 			return nil, fmt.Errorf("%w: the disks moved meanwhile", ErrInUse)
 		}
 		return r, nil
@@ -119,7 +129,7 @@ func (j *Journal) pack(ctx context.Context, c *catalog, files []*sealed, opt Rew
 	w.synced = true // its name is made durable when it has the right one
 	p := &packer{w: w, blocks: newContents(&j.id, j.t.moveBlocks), id: &j.id, pace: opt.Pace, ctx: ctx}
 	for d := range c.id.Disks {
-		if err = c.needed(replication.DiskNo(d), files, opt.DropSpares, p.put); err != nil {
+		if err = c.needed(replication.DiskNo(d), files, opt.Spares, p.put); err != nil {
 			break
 		}
 		if err = p.flush(); err != nil {
@@ -145,7 +155,7 @@ func (j *Journal) pack(ctx context.Context, c *catalog, files []*sealed, opt Rew
 }
 
 // needed calls fn with the spans of files on a disk that listed points still need, rising: gone, where the disks hold the content as well and spares are dropped.
-func (c *catalog) needed(disk replication.DiskNo, files []*sealed, dropSpares bool, fn func(span) error) error {
+func (c *catalog) needed(disk replication.DiskNo, files []*sealed, spares Spares, fn func(span) error) error {
 	floor := c.floor()
 	mine := func(sp span) bool { return slices.Contains(files, sp.in) }
 	return sweep(c.files, disk, func(e replication.Extent, over []span) (err error) {
@@ -154,7 +164,7 @@ func (c *catalog) needed(disk replication.DiskNo, files []*sealed, dropSpares bo
 				return
 			}
 			sp := over[i].clip(e)
-			if dropSpares && (spare || sp.kind == gone) {
+			if (spare || sp.kind == gone) && (spares == DropSpares || spares == DropCold && class == floor) {
 				// Of the oldest point nothing needs to be said that no file contradicts.
 				if class == floor && !slices.ContainsFunc(over[i+1:], func(o span) bool { return !mine(o) }) {
 					return

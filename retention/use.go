@@ -5,53 +5,119 @@ import (
 	"path/filepath"
 
 	"failback/replication"
+	"failback/replication/block"
 )
 
-// FileUse tells what a file of the journal is worth.
+// Use tells what the space that a journal takes is worth. What a file's bytes on the volume are good for is reckoned from its index: the share of its content, and of its index, that is needed.
+type Use struct {
+	Files []FileUse
+	// Frees says, for each listed point but the last, how many bytes on the volume nobody needed any more if it alone were dropped.
+	Frees map[replication.PointID]int64
+}
+
+// FileUse tells what a file of the journal is worth. Sizes are bytes on the retention volume. What is neither dead nor spare is needed, and only there.
 type FileUse struct {
 	Name  string              // within the group's directory, with slashes
-	Size  int64               // bytes on the retention volume
-	Bytes int64               // bytes of the disks that it holds content of
-	Live  int64               // of these: content that a listed point needs
-	Spare int64               // of the live ones: what the disks hold as well, now that they stand at the head
+	Size  int64               //
+	Dead  int64               // no listed point needs it
+	Spare int64               // the disks hold it as well, as long as they stand at the head
+	Cold  int64               // of the spares: they are no newer than the oldest listed point, so that no move among the listed points writes over them
 	First replication.PointID // the oldest listed point that may need it
-	Last  replication.PointID // the newest listed point that may be the oldest to need a part of it; First, but for saves
+	Last  replication.PointID // the newest listed point that may be the oldest to need a part of it: First, but for saves
+}
+
+// entryCost is what an extent takes beside its content: in the index, its fence, and the block that has it.
+const entryCost = indexEntrySize + extentSize
+
+// cost is what a part of a span takes of its file, about.
+func (sp *span) cost(part int64) float64 {
+	c := entryCost * float64(part) / float64(sp.ext.Len())
+	if sp.kind == block.Data {
+		c += float64(part)
+	}
+	return c
+}
+
+// worth adds up a file's costs.
+type worth struct {
+	all, needed, spare, cold float64
 }
 
 // Use tells what each file of the journal is worth, from the indexes alone. While a move is under way nothing is spare.
-func (j *Journal) Use(ctx context.Context) ([]FileUse, error) {
+func (j *Journal) Use(ctx context.Context) (Use, error) {
+	u := Use{Frees: map[replication.PointID]int64{}}
 	if err := j.usable(); err != nil {
-		return nil, err
+		return u, err
 	}
 	c := j.shelf.pin()
 	defer j.shelf.unpin(c)
-	use := make(map[*sealed]*FileUse, len(c.files))
-	out := make([]FileUse, len(c.files))
-	for i, s := range c.files {
-		name, err := filepath.Rel(j.dir, s.name)
-		if err != nil {
-			return nil, err
-		}
-		out[i] = FileUse{Name: filepath.ToSlash(name), Size: s.foot.size(), Bytes: s.foot.bytes - s.rec.Gone, First: c.class(s.low()), Last: c.class(s.high())}
-		use[s] = &out[i]
+	files := make(map[*sealed]*worth, len(c.files))
+	for _, s := range c.files {
+		files[s] = &worth{}
+	}
+	type share struct {
+		in    *sealed
+		point replication.PointID
+	}
+	frees := map[share]float64{}
+	floor := c.floor()
+	after := map[replication.PointID]replication.PointID{} // the next listed point
+	for i := range c.points[:max(len(c.points)-1, 0)] {
+		after[c.points[i].ID] = c.points[i+1].ID
 	}
 	for d := range c.id.Disks {
 		err := sweep(c.files, replication.DiskNo(d), func(e replication.Extent, over []span) error {
-			c.standing(over, func(i int, _ replication.PointID, spare bool) {
-				if over[i].kind == gone {
-					return
+			n := e.Len()
+			for i := range over {
+				files[over[i].in].all += over[i].cost(n)
+			}
+			newer := replication.PointID(0) // the class that was seen before
+			c.standing(over, func(i int, class replication.PointID, spare bool) {
+				sp := &over[i]
+				w, cost := files[sp.in], sp.cost(n)
+				w.needed += cost
+				if newer != 0 && after[class] == newer { // dropped, its class would be the next point's, which has a newer one
+					frees[share{sp.in, class}] += cost
 				}
-				u := use[over[i].in]
-				u.Live += e.Len()
-				if spare {
-					u.Spare += e.Len()
+				newer = class
+				alone := i+1 == len(over) // else an older entry would show
+				switch {
+				case class == floor && (spare || sp.kind == gone) && alone:
+					w.spare, w.cold = w.spare+cost, w.cold+cost
+				case spare && sp.kind == block.Data:
+					w.spare += float64(n) // its index entry stays
 				}
 			})
 			return ctx.Err()
 		})
 		if err != nil {
-			return nil, err
+			return u, err
 		}
 	}
-	return out, nil
+	for _, s := range c.files {
+		name, err := filepath.Rel(j.dir, s.name)
+		if err != nil {
+			return u, err
+		}
+		f := FileUse{Name: filepath.ToSlash(name), Size: s.foot.size(), First: c.class(s.low()), Last: c.class(s.high())}
+		if w := files[s]; w.all > 0 {
+			scale := float64(f.Size) / w.all
+			if w.needed > 0 {
+				f.Dead, f.Spare, f.Cold = int64((w.all-w.needed)*scale), int64(w.spare*scale), int64(w.cold*scale)
+			} else {
+				f.Dead = f.Size
+			}
+			if w.cold >= w.needed { // nothing would be left
+				f.Dead = f.Size - f.Cold
+				f.Spare = f.Cold
+			}
+		}
+		u.Files = append(u.Files, f)
+	}
+	for k, n := range frees {
+		if w := files[k.in]; w.all > 0 {
+			u.Frees[k.point] += int64(n * float64(k.in.foot.size()) / w.all)
+		}
+	}
+	return u, nil
 }
