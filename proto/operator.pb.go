@@ -1624,6 +1624,186 @@ func (x *UnprotectReply) GetJournal() string {
 	return ""
 }
 
+type VolumesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumesRequest) Reset() {
+	*x = VolumesRequest{}
+	mi := &file_operator_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumesRequest) ProtoMessage() {}
+
+func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
+func (*VolumesRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{24}
+}
+
+type VolumesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volumes       []*Volume              `protobuf:"bytes,1,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumesReply) Reset() {
+	*x = VolumesReply{}
+	mi := &file_operator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumesReply) ProtoMessage() {}
+
+func (x *VolumesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
+func (*VolumesReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *VolumesReply) GetVolumes() []*Volume {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+type Volume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // where it is mounted
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"` // of the file system
+	Device        string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	Size          int64                  `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"` // 0: can't be told
+	Free          int64                  `protobuf:"varint,5,opt,name=free,proto3" json:"free,omitempty"`
+	Retention     bool                   `protobuf:"varint,6,opt,name=retention,proto3" json:"retention,omitempty"` // the journals lie on it
+	Usable        bool                   `protobuf:"varint,7,opt,name=usable,proto3" json:"usable,omitempty"`
+	Findings      []*Finding             `protobuf:"bytes,8,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Volume) Reset() {
+	*x = Volume{}
+	mi := &file_operator_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Volume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Volume) ProtoMessage() {}
+
+func (x *Volume) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Volume.ProtoReflect.Descriptor instead.
+func (*Volume) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Volume) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Volume) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Volume) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Volume) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Volume) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
+func (x *Volume) GetRetention() bool {
+	if x != nil {
+		return x.Retention
+	}
+	return false
+}
+
+func (x *Volume) GetUsable() bool {
+	if x != nil {
+		return x.Usable
+	}
+	return false
+}
+
+func (x *Volume) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
 var File_operator_proto protoreflect.FileDescriptor
 
 const file_operator_proto_rawDesc = "" +
@@ -1756,7 +1936,19 @@ const file_operator_proto_rawDesc = "" +
 	"\fkeep_journal\x18\x02 \x01(\bR\vkeepJournal\">\n" +
 	"\x0eUnprotectReply\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12\x18\n" +
-	"\ajournal\x18\x02 \x01(\tR\ajournal2\xca\x04\n" +
+	"\ajournal\x18\x02 \x01(\tR\ajournal\"\x10\n" +
+	"\x0eVolumesRequest\"=\n" +
+	"\fVolumesReply\x12-\n" +
+	"\avolumes\x18\x01 \x03(\v2\x13.failback.v1.VolumeR\avolumes\"\xd8\x01\n" +
+	"\x06Volume\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x12\n" +
+	"\x04free\x18\x05 \x01(\x03R\x04free\x12\x1c\n" +
+	"\tretention\x18\x06 \x01(\bR\tretention\x12\x16\n" +
+	"\x06usable\x18\a \x01(\bR\x06usable\x120\n" +
+	"\bfindings\x18\b \x03(\v2\x14.failback.v1.FindingR\bfindings2\x8d\x05\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12>\n" +
@@ -1766,7 +1958,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x04Move\x12\x18.failback.v1.MoveRequest\x1a\x16.failback.v1.MoveReply0\x01\x12@\n" +
 	"\x06Verify\x12\x1a.failback.v1.VerifyRequest\x1a\x18.failback.v1.VerifyReply0\x01\x12@\n" +
 	"\x06Export\x12\x1a.failback.v1.ExportRequest\x1a\x18.failback.v1.ExportReply0\x01\x12G\n" +
-	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
+	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
+	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
 
 var (
 	file_operator_proto_rawDescOnce sync.Once
@@ -1780,7 +1973,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),      // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),       // 1: failback.v1.CheckReply
@@ -1806,46 +1999,53 @@ var file_operator_proto_goTypes = []any{
 	(*ExportReply)(nil),      // 21: failback.v1.ExportReply
 	(*UnprotectRequest)(nil), // 22: failback.v1.UnprotectRequest
 	(*UnprotectReply)(nil),   // 23: failback.v1.UnprotectReply
-	(*Problem)(nil),          // 24: failback.v1.Problem
-	(*DiskLedger)(nil),       // 25: failback.v1.DiskLedger
-	(*Progress)(nil),         // 26: failback.v1.Progress
+	(*VolumesRequest)(nil),   // 24: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),     // 25: failback.v1.VolumesReply
+	(*Volume)(nil),           // 26: failback.v1.Volume
+	(*Problem)(nil),          // 27: failback.v1.Problem
+	(*DiskLedger)(nil),       // 28: failback.v1.DiskLedger
+	(*Progress)(nil),         // 29: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
 	7,  // 1: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	6,  // 2: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	24, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	27, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	8,  // 4: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	9,  // 5: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	25, // 6: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	28, // 6: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
 	14, // 7: failback.v1.PointsReply.points:type_name -> failback.v1.Point
 	15, // 8: failback.v1.Point.verified:type_name -> failback.v1.Verified
 	9,  // 9: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	26, // 10: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	29, // 10: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
 	15, // 11: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	0,  // 12: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 13: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 14: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	10, // 15: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	12, // 16: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	16, // 17: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	18, // 18: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	20, // 19: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	22, // 20: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	1,  // 21: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 22: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 23: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	11, // 24: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	13, // 25: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	17, // 26: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	19, // 27: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	21, // 28: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	23, // 29: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	21, // [21:30] is the sub-list for method output_type
-	12, // [12:21] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	26, // 12: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 13: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 14: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 15: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 16: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	10, // 17: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	12, // 18: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	16, // 19: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	18, // 20: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	20, // 21: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	22, // 22: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	24, // 23: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	1,  // 24: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 25: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 26: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	11, // 27: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	13, // 28: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	17, // 29: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	19, // 30: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	21, // 31: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	23, // 32: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	25, // 33: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	24, // [24:34] is the sub-list for method output_type
+	14, // [14:24] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -1860,7 +2060,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	Operator_Verify_FullMethodName    = "/failback.v1.Operator/Verify"
 	Operator_Export_FullMethodName    = "/failback.v1.Operator/Export"
 	Operator_Unprotect_FullMethodName = "/failback.v1.Operator/Unprotect"
+	Operator_Volumes_FullMethodName   = "/failback.v1.Operator/Volumes"
 )
 
 // OperatorClient is the client API for Operator service.
@@ -52,6 +53,8 @@ type OperatorClient interface {
 	// The content of one disk at a point, rising; what is not sent is zero.
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportReply], error)
 	Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error)
+	// Every mounted volume, and whether journals may lie on it: as it is now.
+	Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error)
 }
 
 type operatorClient struct {
@@ -179,6 +182,16 @@ func (c *operatorClient) Unprotect(ctx context.Context, in *UnprotectRequest, op
 	return out, nil
 }
 
+func (c *operatorClient) Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(VolumesReply)
+	err := c.cc.Invoke(ctx, Operator_Volumes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServer is the server API for Operator service.
 // All implementations must embed UnimplementedOperatorServer
 // for forward compatibility.
@@ -198,6 +211,8 @@ type OperatorServer interface {
 	// The content of one disk at a point, rising; what is not sent is zero.
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportReply]) error
 	Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error)
+	// Every mounted volume, and whether journals may lie on it: as it is now.
+	Volumes(context.Context, *VolumesRequest) (*VolumesReply, error)
 	mustEmbedUnimplementedOperatorServer()
 }
 
@@ -234,6 +249,9 @@ func (UnimplementedOperatorServer) Export(*ExportRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedOperatorServer) Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unprotect not implemented")
+}
+func (UnimplementedOperatorServer) Volumes(context.Context, *VolumesRequest) (*VolumesReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Volumes not implemented")
 }
 func (UnimplementedOperatorServer) mustEmbedUnimplementedOperatorServer() {}
 func (UnimplementedOperatorServer) testEmbeddedByValue()                  {}
@@ -397,6 +415,24 @@ func _Operator_Unprotect_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_Volumes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(VolumesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Volumes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Volumes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Volumes(ctx, req.(*VolumesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Operator_ServiceDesc is the grpc.ServiceDesc for Operator service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -427,6 +463,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Unprotect",
 			Handler:    _Operator_Unprotect_Handler,
+		},
+		{
+			MethodName: "Volumes",
+			Handler:    _Operator_Volumes_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -30,4 +30,6 @@ type Operations interface {
 	Export(ctx context.Context, group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
 	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty.
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
+	// Volumes tells of every volume that is mounted, and whether journals may lie on it.
+	Volumes(ctx context.Context) ([]replication.Volume, error)
 }

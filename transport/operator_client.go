@@ -358,3 +358,16 @@ func (c *OperatorClient) Unprotect(ctx context.Context, group replication.GroupI
 	r, err := c.rpc.Unprotect(ctx, &failbackpb.UnprotectRequest{Group: string(group), KeepJournal: keepJournal})
 	return replication.PointID(r.GetHead()), r.GetJournal(), c.problem(err)
 }
+
+// Volumes tells of every volume that is mounted on the master target's machine.
+func (c *OperatorClient) Volumes(ctx context.Context) ([]replication.Volume, error) {
+	r, err := c.rpc.Volumes(ctx, &failbackpb.VolumesRequest{})
+	if err != nil {
+		return nil, c.problem(err)
+	}
+	volumes := []replication.Volume{}
+	for _, v := range r.Volumes {
+		volumes = append(volumes, volumeFromWire(v))
+	}
+	return volumes, nil
+}

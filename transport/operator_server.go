@@ -237,3 +237,15 @@ func (s *operatorServer) Unprotect(ctx context.Context, r *failbackpb.UnprotectR
 	}
 	return &failbackpb.UnprotectReply{Head: uint64(head), Journal: journal}, nil
 }
+
+func (s *operatorServer) Volumes(ctx context.Context, _ *failbackpb.VolumesRequest) (*failbackpb.VolumesReply, error) {
+	volumes, err := s.ops.Volumes(ctx)
+	if err != nil {
+		return nil, StatusOf(err)
+	}
+	reply := &failbackpb.VolumesReply{}
+	for _, v := range volumes {
+		reply.Volumes = append(reply.Volumes, volumeToWire(v))
+	}
+	return reply, nil
+}

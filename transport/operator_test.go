@@ -122,6 +122,11 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 		{ID: 2, Time: noon.Add(1), Kind: replication.Crash},
 	}
 	verified := replication.Verify{Time: noon, Differs: 4096}
+	volumes := []replication.Volume{
+		{Path: "/mnt/retention", Type: "xfs", Device: "/dev/sdb", Size: 5, Free: 4, Retention: true, Usable: true, Findings: findings},
+		{Path: "/odd\xff", Findings: []replication.Finding{}},
+	}
+	everyFieldSet(t, reflect.ValueOf(volumes[0]), "volume")
 	moving := replication.MoveStatus{From: 9, To: 2, Phase: "save", Done: 1, Total: 4}
 	ledgers := []replication.Ledger{{Disk: 1, Total: 10, Done: 5}}
 	var asked []string
@@ -151,6 +156,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 			note("unprotect %s %v", g, keep)
 			return 2, "/retention/erp", nil
 		},
+		OnVolumes: func() ([]replication.Volume, error) { note("volumes"); return volumes, nil },
 	}), nil)
 	ctx := t.Context()
 
@@ -175,7 +181,11 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	same(t, "progress of verify", gotLedgers, ledgers)
 	head, journal, err := c.Unprotect(ctx, "erp", true)
 	same(t, "unprotect", fmt.Sprintf("%v %v %v", head, journal, err), "2 /retention/erp <nil>")
-	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp", "points erp", "move erp 2 true", "verify erp 0", "unprotect erp true"})
+	gotVolumes, err := c.Volumes(ctx)
+	same(t, "volumes", err, nil)
+	volumes[1].Path = "/odd\uFFFD" // a path may be any bytes
+	same(t, "volumes", gotVolumes, volumes)
+	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp", "points erp", "move erp 2 true", "verify erp 0", "unprotect erp true", "volumes"})
 }
 
 func TestOperatorProblemsArriveAsTold(t *testing.T) {

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"strings"
 	"time"
 
 	failbackpb "failback/proto"
@@ -151,3 +152,27 @@ func verifyToWire(v replication.Verify) *failbackpb.Verified {
 func verifyFromWire(r *failbackpb.Verified) replication.Verify {
 	return replication.Verify{Time: timeOf(r.GetUnixNanos()), Equal: r.GetEqual(), Differs: r.GetDiffers()}
 }
+
+func volumeToWire(v replication.Volume) *failbackpb.Volume {
+	r := &failbackpb.Volume{
+		Path: utf8(v.Path), Type: utf8(v.Type), Device: utf8(v.Device), Size: v.Size, Free: v.Free, Retention: v.Retention, Usable: v.Usable,
+	}
+	for _, f := range v.Findings {
+		f.Subject, f.Message = utf8(f.Subject), utf8(f.Message)
+		r.Findings = append(r.Findings, findingToWire(f))
+	}
+	return r
+}
+
+func volumeFromWire(r *failbackpb.Volume) replication.Volume {
+	v := replication.Volume{
+		Path: r.Path, Type: r.Type, Device: r.Device, Size: r.Size, Free: r.Free, Retention: r.Retention, Usable: r.Usable, Findings: []replication.Finding{},
+	}
+	for _, f := range r.Findings {
+		v.Findings = append(v.Findings, findingFromWire(f))
+	}
+	return v
+}
+
+// utf8 makes a path fit for the wire: on Linux it may be any bytes.
+func utf8(path string) string { return strings.ToValidUTF8(path, "\uFFFD") }

@@ -141,7 +141,7 @@ func freePort() (string, error) {
 
 // StartMasterTarget starts the master target and returns when operators and process servers can reach it.
 func (s *Stand) StartMasterTarget() error {
-	return s.MasterTarget.start(append([]string{"--state", s.State, "--retention", s.Retention, "--listen", s.Listen,
+	return s.MasterTarget.start(append([]string{"--state", s.State, "--retention", s.Retention, "--allow-shared-volume", "--listen", s.Listen,
 		"--operator", s.Operator, "--pki", s.PKI, "--metrics", s.MasterTarget.Metrics}, s.MasterTargetFlags...))
 }
 

@@ -97,7 +97,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	w.protect()
 	w.attempt([]string{w.PSState, "in use"}, "--name", "ps1", "--state", w.PSState, "--master-target", w.Listen, "--pki", w.PKI)
 	for _, c := range []struct{ state, want string }{{w.State, w.State}} {
-		cmd := exec.CommandContext(w.ctx, binaries.Path("master-target"), "--state", c.state, "--retention", w.Retention, "--listen", "127.0.0.1:0",
+		cmd := exec.CommandContext(w.ctx, binaries.Path("master-target"), "--state", c.state, "--retention", w.Retention, "--allow-shared-volume", "--listen", "127.0.0.1:0",
 			"--operator", "unix:"+filepath.Join(w.Dir, "second.sock"), "--pki", w.PKI)
 		var said bytes.Buffer
 		cmd.Stderr = &said

@@ -126,6 +126,16 @@ func staged() *operatortest.Fake {
 	f.OnExport = func(g replication.GroupID, _ replication.PointID, _ string) (link.Content, error) {
 		return exported(), know(g)
 	}
+	f.OnVolumes = func() ([]replication.Volume, error) {
+		refused := replication.Finding{Severity: replication.Error, Code: "volume-root", Subject: "/", Message: "volume /: it is the root", Remedy: "mount another"}
+		warned := refused
+		warned.Severity, warned.Remedy = replication.Warning, ""
+		return []replication.Volume{
+			{Path: "/", Type: "ext4", Device: "/dev/sda", Size: 2 << 30, Free: 1 << 30, Findings: []replication.Finding{refused}},
+			{Path: "/mnt/retention", Type: "xfs", Device: "/dev/sdb", Size: 1 << 40, Free: 0, Retention: true, Usable: true, Findings: []replication.Finding{}},
+			{Path: "/odd", Type: "minix", Usable: true, Findings: []replication.Finding{warned}},
+		}, nil
+	}
 	f.OnUnprotect = func(g replication.GroupID, keep bool) (replication.PointID, string, error) {
 		if keep {
 			return 2, "/retention/erp", know(g)
@@ -179,6 +189,10 @@ func TestJSON(t *testing.T) {
 		{"verify erp", 0, `{"group":"erp","point":3,"time":"2026-03-01T12:00:00Z","equal":true,"differs":0,"disks":[]}`},
 		{"verify erp 2", 1, `{"group":"erp","point":2,"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192,"disks":["db/os"]}`},
 		{"export erp 2 db/os " + file, 0, `{"group":"erp","point":2,"disk":"db/os","file":"` + file + `","size":1049088,"data":4608}`},
+		{"volumes", 0, `{"volumes":[` +
+			`{"path":"/","type":"ext4","device":"/dev/sda","size":2147483648,"free":1073741824,"retention":false,"usable":false,"findings":[{"severity":"error","code":"volume-root","subject":"/","message":"volume /: it is the root","remedy":"mount another"}]},` +
+			`{"path":"/mnt/retention","type":"xfs","device":"/dev/sdb","size":1099511627776,"free":0,"retention":true,"usable":true,"findings":[]},` +
+			`{"path":"/odd","type":"minix","device":"","size":0,"free":0,"retention":false,"usable":true,"findings":[{"severity":"warning","code":"volume-root","subject":"/","message":"volume /: it is the root","remedy":""}]}]}`},
 		{"unprotect erp", 0, `{"group":"erp","head":2,"journal":""}`},
 		{"unprotect erp --keep-journal", 0, `{"group":"erp","head":2,"journal":"/retention/erp"}`},
 	} {
@@ -338,6 +352,16 @@ group erp: would not work: 1 error, 1 warning
 		{"rewind erp 1", 0, "group erp: the disks stand at point 1 and are held there; failback advance erp moves them forward again\n"},
 		{"advance erp", 0, "group erp: the disks stand at point 3, the latest, and follow new points again\n"},
 		{"verify erp", 0, "group erp: point 3 equals its source\n"},
+		{"volumes", 0, `VOLUME          TYPE   DEVICE    SIZE     FREE     VERDICT
+/               ext4   /dev/sda  2.0 GiB  1.0 GiB  refused
+/mnt/retention  xfs    /dev/sdb  1.0 TiB  0 B      in use
+/odd            minix  -         -        -        warned
+
+error    volume /: it is the root  [volume-root]
+         What to do: mount another
+
+warning  volume /: it is the root  [volume-root]
+`},
 		{"unprotect erp", 0, "group erp is not replicated any more; its disks stand at point 2\nIts journal was removed.\n"},
 	} {
 		got := failback(t.Context(), "", append(strings.Fields(c.args), "--operator", address)...)

@@ -15,19 +15,20 @@ import (
 	"failback/cmd/internal/metrics"
 	"failback/cmd/internal/settings"
 	"failback/replication/mastertarget"
+	"failback/retention/volume"
 	"failback/transport"
 	"failback/transport/pki"
 )
 
 type config struct {
 	state, retention, listen, operator, pki, metrics string
-	allowPublic                                      bool
+	allowPublic, allowShared                         bool
 }
 
 func main() {
 	var c config
 	cmd := &cobra.Command{
-		Use:   "master-target --state DIR --retention DIR --listen HOST:PORT --operator unix:PATH --pki DIR",
+		Use:   "master-target --state DIR --listen HOST:PORT --operator unix:PATH --pki DIR",
 		Short: "Receive what process servers ship, and write it into VMDKs and recovery points",
 		Long: `master-target runs on-premises, next to the disks that machines come home to. Process servers in Azure dial it; it gives them their orders,
 journals what they ship as recovery points on the retention volume, and moves the target disks along these points. Only it writes the disks.
@@ -35,22 +36,26 @@ journals what they ship as recovery points on the retention volume, and moves th
 Everything it does is asked for with the failback command, through --operator. All its memory is in --state (which groups, by which plans) and in
 --retention (a directory per group: points, versions, moves): it may be stopped or killed at any moment, and goes on where it was.
 
+The retention volume is a file system of its own, for journals only: no target, no state, no program, no other mount on it; not FAT, not a network's.
+"failback volumes" lists what is mounted, with the verdict on each. Groups are not opened on a volume that is refused.
+
 Make the certificates once with "failback pki init DIR"; each side needs ca.crt and the pair of its own role. The files are looked at every few seconds: renewed
 certificates are used for new connections, and connections of those that ca.crl revokes end.
 
 Peers are expected within a VPN: connections from public addresses are closed, unless --allow-public is given.`,
-		Example: `  master-target --state /var/lib/failback --retention /mnt/retention --listen 10.1.0.4:9443 \
+		Example: `  master-target --state /var/lib/failback --listen 10.1.0.4:9443 \
       --operator unix:/run/failback.sock --pki /etc/failback/pki`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.state, "state", "", "state directory: the catalogue of groups")
-	f.StringVar(&c.retention, "retention", "", "retention volume: the groups' journals, e.g. /mnt/retention")
+	f.StringVar(&c.retention, "retention", volume.DefaultDir, "retention volume: the groups' journals")
+	f.BoolVar(&c.allowShared, "allow-shared-volume", false, "for trials: warn only where the retention volume is used for other things too, or does not last")
 	f.StringVar(&c.listen, "listen", "", "HOST:PORT where process servers dial")
 	f.StringVar(&c.operator, "operator", "", "unix:PATH (or HOST:PORT, with operators' certificates) where the failback command dials")
 	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, master-target.crt and master-target.key")
 	f.BoolVar(&c.allowPublic, "allow-public", false, "serve peers at public addresses too")
 	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
-	for _, name := range []string{"state", "retention", "listen", "operator", "pki"} {
+	for _, name := range []string{"state", "listen", "operator", "pki"} {
 		cmd.MarkFlagRequired(name)
 	}
 	d := settings.Daemon{Command: cmd, Run: func(ctx context.Context, log *slog.Logger) error { return run(ctx, c, log) }}
@@ -62,7 +67,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	engine, err := mastertarget.Open(mastertarget.Config{State: c.state, Retention: c.retention, Log: log})
+	engine, err := mastertarget.Open(mastertarget.Config{State: c.state, Retention: c.retention, AllowSharedVolume: c.allowShared, Log: log})
 	if err != nil {
 		return err
 	}

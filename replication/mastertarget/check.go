@@ -100,6 +100,7 @@ func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
 	if f.failed() {
 		return f
 	}
+	f.volume(ctx)
 	f.sources(ctx)
 	if f.known == nil {
 		f.journal()

@@ -13,22 +13,26 @@ import (
 	"failback/replication"
 	"failback/replication/link"
 	"failback/replication/plan"
+	"failback/retention/volume"
 )
 
 // Config sets an Engine up.
 type Config struct {
 	State     string // state directory: the catalogue
 	Retention string // retention volume: a directory per group
-	Log       *slog.Logger
+	// AllowSharedVolume lets journals lie on a volume that is used for other things too, or does not last. It is there for trials.
+	AllowSharedVolume bool
+	Log               *slog.Logger
 }
 
 // Engine is a master target. It implements what transport serves: transport.MasterTarget and transport.Operations.
 type Engine struct {
-	cfg Config
-	cat *catalogue
-	ctx context.Context // ends when the engine closes
-	end context.CancelFunc
-	wg  sync.WaitGroup
+	cfg     Config
+	cat     *catalogue
+	volumes *volume.Looker
+	ctx     context.Context // ends when the engine closes
+	end     context.CancelFunc
+	wg      sync.WaitGroup
 
 	admin sync.Mutex // held while a group comes or goes
 
@@ -67,7 +71,11 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, cat: cat, groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, news: make(chan struct{})}
+	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, news: make(chan struct{})}
+	if err := e.lockVolume(); err != nil {
+		cat.close()
+		return nil, err
+	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	err = each(cat, bucketGroups, func(id replication.GroupID, r groupRecord) error {
 		p, err := plan.Parse(r.Plan)
@@ -78,6 +86,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil
 	})
 	if err != nil {
+		e.volumes.Release()
 		cat.close()
 		return nil, err
 	}
@@ -91,10 +100,11 @@ func Open(cfg Config) (*Engine, error) {
 func (e *Engine) Close() error {
 	e.end()
 	e.wg.Wait()
+	e.volumes.Release()
 	return e.cat.close()
 }
 
-// checkRetention says whether the retention volume can be written: made sure by writing.
+// checkRetention says whether there is a retention directory that can be written: made sure by writing.
 func checkRetention(dir string) error {
 	st, err := os.Stat(dir)
 	if err == nil && !st.IsDir() {
@@ -104,12 +114,7 @@ func checkRetention(dir string) error {
 		return &replication.Problem{Code: "retention", Message: "retention volume " + dir, Err: err,
 			Remedy: "mount the retention volume, or give the directory where it is mounted with --retention"}
 	}
-	f, err := os.CreateTemp(dir, ".failback-write-test-*")
-	if err == nil {
-		f.Close()
-		err = os.Remove(f.Name())
-	}
-	if err != nil {
+	if err := volume.Probe(dir); err != nil {
 		return &replication.Problem{Code: "retention", Message: "retention volume " + dir + " can't be written", Err: err,
 			Remedy: "mount it read-write, and let this process write there"}
 	}

@@ -69,7 +69,7 @@ func stage(t *testing.T) (*Engine, *puppet) {
 			t.Fatal(err)
 		}
 	}
-	e, err := Open(Config{State: filepath.Join(dir, "mt"), Retention: filepath.Join(dir, "ret")})
+	e, err := Open(Config{State: filepath.Join(dir, "mt"), Retention: filepath.Join(dir, "ret"), AllowSharedVolume: true})
 	if err != nil {
 		t.Fatal(err)
 	}

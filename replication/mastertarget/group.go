@@ -127,6 +127,9 @@ const (
 
 // open takes up journal and targets. What fails half way is closed again.
 func (g *group) open() (err error) {
+	if err := g.engine.volumeProblem(g.ctx); err != nil {
+		return err
+	}
 	j, err := retention.Open(g.engine.journalDir(g.id), g.id)
 	if err != nil {
 		return journalProblem(g.id, err)

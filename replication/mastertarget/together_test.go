@@ -185,7 +185,7 @@ func (p *pair) keep(id replication.PointID) {
 func (p *pair) open() {
 	p.t.Helper()
 	var err error
-	if p.master, err = Open(Config{State: filepath.Join(p.dir, "mt"), Retention: filepath.Join(p.dir, "ret")}); err != nil {
+	if p.master, err = Open(Config{State: filepath.Join(p.dir, "mt"), Retention: filepath.Join(p.dir, "ret"), AllowSharedVolume: true}); err != nil {
 		p.t.Fatal(err)
 	}
 	rate := 0

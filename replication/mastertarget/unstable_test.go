@@ -137,7 +137,7 @@ func newGroupOfOne(t *testing.T, more string) *device {
 	t.Cleanup(func() { os.RemoveAll(shm) })
 	d.src = filepath.Join(shm, "src")
 	d.write()
-	if d.master, err = Open(Config{State: filepath.Join(d.dir, "mt"), Retention: filepath.Join(d.dir, "ret")}); err != nil {
+	if d.master, err = Open(Config{State: filepath.Join(d.dir, "mt"), Retention: filepath.Join(d.dir, "ret"), AllowSharedVolume: true}); err != nil {
 		t.Fatal(err)
 	}
 	d.link = &hooked{Authority: d.master}
@@ -395,7 +395,7 @@ func TestUnprotectOfAGroupThatIsNotOpenKeepsTheJournalThatItsDisksNeed(t *testin
 	if err := os.Rename(dst, dst+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if d.master, err = Open(Config{State: filepath.Join(d.dir, "mt"), Retention: filepath.Join(d.dir, "ret")}); err != nil {
+	if d.master, err = Open(Config{State: filepath.Join(d.dir, "mt"), Retention: filepath.Join(d.dir, "ret"), AllowSharedVolume: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := d.master.Unprotect(t.Context(), "g", false); err == nil || !strings.Contains(err.Error(), "between points 2 and 1") {

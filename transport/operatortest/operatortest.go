@@ -25,6 +25,7 @@ type Fake struct {
 	OnVerify    func(group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
 	OnExport    func(group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
 	OnUnprotect func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
+	OnVolumes   func() ([]replication.Volume, error)
 }
 
 var errNotStaged = &replication.Problem{Code: "not-staged", Message: "the test does not expect this call", Remedy: "stage it"}
@@ -99,6 +100,14 @@ func (f *Fake) Unprotect(_ context.Context, group replication.GroupID, keepJourn
 		return 0, "", errNotStaged
 	}
 	return f.OnUnprotect(group, keepJournal)
+}
+
+// Volumes calls OnVolumes.
+func (f *Fake) Volumes(context.Context) ([]replication.Volume, error) {
+	if f.OnVolumes == nil {
+		return nil, errNotStaged
+	}
+	return f.OnVolumes()
 }
 
 // Content is a disk's content in memory. Its data is known only where Data says so; nil: everywhere.
