@@ -1,8 +1,6 @@
 package replication
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"sort"
@@ -47,7 +45,7 @@ func (e Extent) Check(size int64) error {
 func (e Extent) String() string { return fmt.Sprintf("[%d,%d)", e.Off, e.End) }
 
 // Set is a set of bytes of one disk, kept as rising extents that neither overlap nor touch. The zero value is empty. It is
-// not safe for concurrent use.
+// not safe for concurrent use. An extent takes 16 bytes, and one between others the time to move them: what a cycle covers is kept as Pages.
 type Set struct {
 	x []Extent // Invariant: x[i].Off < x[i].End < x[i+1].Off
 }
@@ -121,14 +119,11 @@ func (s *Set) Missing(dst []Extent, e Extent) []Extent {
 // Clone returns an independent copy.
 func (s *Set) Clone() *Set { return &Set{x: slices.Clone(s.Extents())} }
 
-// Digest returns SHA-256 over the set's extents, each as two little-endian uint64. Two sets have the same digest exactly when they are equal.
+// Digest returns the set's Tally.Digest. Two sets have the same digest exactly when they are equal.
 func (s *Set) Digest() [32]byte {
-	h := sha256.New()
-	var b [16]byte
+	var t Tally
 	for _, e := range s.Extents() {
-		binary.LittleEndian.PutUint64(b[:], uint64(e.Off))
-		binary.LittleEndian.PutUint64(b[8:], uint64(e.End))
-		h.Write(b[:])
+		t.Add(e)
 	}
-	return [32]byte(h.Sum(nil))
+	return t.Digest()
 }
