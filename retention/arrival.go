@@ -1,19 +1,20 @@
 package retention
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"sync"
 
 	"failback/replication"
 	"failback/replication/block"
 )
 
-// maxEqual is how many extents that the target already holds an arrival keeps in memory before it notes them durably.
-const maxEqual = 16 << 10
+// Bounds of what an arrival keeps in memory (I12).
+const (
+	maxEqual   = 16 << 10  // extents that the target already holds, before they are noted durably
+	maxPending = 256 << 10 // extents appended, before it syncs without being asked: 6 MiB
+)
 
 // Arrival takes the blocks of one lane attempt into a segment file. It is safe for concurrent use, though one lane has one goroutine.
 type Arrival struct {
@@ -22,11 +23,9 @@ type Arrival struct {
 
 	mu      sync.Mutex // taken before the journal's cycle lock
 	w       *writer
-	pending map[replication.DiskNo][]replication.Extent // appended since the last sync, as they came
-	equal   []covered                                   // likewise, without content
+	pending []covered // appended since the last sync, as they came
+	equal   []covered // likewise, without content
 	ended   error
-
-	durable map[replication.DiskNo]*replication.Set // guarded by the journal's cycle lock
 }
 
 // Lane starts a lane attempt of the open, journaled cycle: a new segment file. An attempt that is not of the journal's generation, or was there before, is
@@ -65,7 +64,7 @@ func (j *Journal) Lane(l replication.Lane) (*Arrival, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lane %v: %w", l, err)
 	}
-	a := &Arrival{j: j, lane: l, w: w, pending: map[replication.DiskNo][]replication.Extent{}, durable: map[replication.DiskNo]*replication.Set{}}
+	a := &Arrival{j: j, lane: l, w: w}
 	j.open.arrivals[a] = true
 	return a, nil
 }
@@ -91,13 +90,7 @@ func (a *Arrival) Append(b *block.Block) error {
 		}
 	}
 	if b.Kind == block.Equal {
-		for _, e := range b.Extents {
-			if n := len(a.equal); n > 0 && a.equal[n-1].disk == b.Disk && a.equal[n-1].ext.End == e.Off {
-				a.equal[n-1].ext.End = e.End
-				continue
-			}
-			a.equal = append(a.equal, covered{b.Disk, e})
-		}
+		a.equal = appendCovered(a.equal, b)
 		if len(a.equal) >= maxEqual {
 			return a.noteEqual()
 		}
@@ -106,23 +99,30 @@ func (a *Arrival) Append(b *block.Block) error {
 	if err := a.w.append(b, a.lane.Point); err != nil {
 		return fmt.Errorf("append to point %d: %w", a.lane.Point, err)
 	}
-	p := a.pending[b.Disk]
+	a.pending = appendCovered(a.pending, b)
+	if len(a.pending) >= maxPending {
+		return a.syncLocked()
+	}
+	return nil
+}
+
+// appendCovered appends a block's extents, joined where they follow on.
+func appendCovered(cs []covered, b *block.Block) []covered {
 	for _, e := range b.Extents {
-		if n := len(p); n > 0 && p[n-1].End == e.Off {
-			p[n-1].End = e.End
+		if n := len(cs); n > 0 && cs[n-1].disk == b.Disk && cs[n-1].ext.End == e.Off {
+			cs[n-1].ext.End = e.End
 			continue
 		}
-		p = append(p, e)
+		cs = append(cs, covered{b.Disk, e})
 	}
-	a.pending[b.Disk] = p
-	return nil
+	return cs
 }
 
 // noteEqual makes the extents durable that came without content.
 func (a *Arrival) noteEqual() error {
 	a.j.cycle.Lock()
 	defer a.j.cycle.Unlock()
-	if err := a.j.note(a.j.open.coverage.add(a.equal)); err != nil {
+	if err := a.j.noteCovered(a.equal); err != nil {
 		return fmt.Errorf("coverage of point %d: %w", a.lane.Point, err)
 	}
 	a.equal = a.equal[:0]
@@ -148,32 +148,18 @@ func (a *Arrival) syncLocked() error {
 			return fmt.Errorf("sync point %d: %w", a.lane.Point, err)
 		}
 		a.j.cycle.Lock()
-		for d, es := range a.pending {
-			slices.SortFunc(es, func(x, y replication.Extent) int { return cmp.Compare(x.Off, y.Off) })
-			if a.durable[d] == nil {
-				a.durable[d] = &replication.Set{}
+		if a.j.open.arrivals[a] { // else the journal was closed
+			for _, x := range a.pending {
+				a.j.open.durable[x.disk].Add(x.ext)
 			}
-			add(a.durable[d], replication.NewSet(es...))
 		}
 		a.j.cycle.Unlock()
-		clear(a.pending)
+		a.pending = a.pending[:0]
 	}
 	if len(a.equal) > 0 {
 		return a.noteEqual()
 	}
 	return nil
-}
-
-// add puts the bytes of b into a: one by one where they rise behind a or are few, in one pass else.
-func add(a, b *replication.Set) {
-	x, y := a.Extents(), b.Extents()
-	if len(x) == 0 || len(y) == 0 || y[0].Off >= x[len(x)-1].Off || len(y) < 64 {
-		for _, e := range y {
-			a.Add(e)
-		}
-		return
-	}
-	*a = *union(a, b)
 }
 
 // Close syncs, seals the segment file and keeps it for the point. After an error what Sync acknowledged is kept nevertheless.
@@ -229,5 +215,4 @@ func (a *Arrival) leave(s *sealed, err error) {
 	default:
 		j.open.unsealed = append(j.open.unsealed, a.w.name)
 	}
-	j.open.cover(a.durable)
 }

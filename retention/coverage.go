@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path/filepath"
+	"slices"
 
 	"failback/replication"
 )
@@ -19,20 +21,25 @@ type coverageFile struct {
 	name    string
 	journal uuid
 	point   replication.PointID
-	sets    map[replication.DiskNo]*replication.Set
+	sets    []*replication.Pages // by disk
 
-	f   file // nil until there is something to keep
-	end int64
+	f     file // nil until there is something to keep
+	end   int64
+	again int64 // where the file ends when it is next looked at whether it should be rewritten
 }
 
 // newCoverage returns an empty one; a file is made when there is something to keep, in the place of one that may be there.
-func newCoverage(vol volume, name string, journal uuid, point replication.PointID) *coverageFile {
-	return &coverageFile{vol: vol, name: name, journal: journal, point: point, sets: map[replication.DiskNo]*replication.Set{}}
+func newCoverage(vol volume, name string, id *Identity, journal uuid, point replication.PointID) *coverageFile {
+	c := &coverageFile{vol: vol, name: name, journal: journal, point: point, again: coverageSlack}
+	for _, d := range id.Disks {
+		c.sets = append(c.sets, replication.NewPages(d.Size))
+	}
+	return c
 }
 
 // openCoverage reads the coverage file of a cycle; one of another cycle is removed.
 func openCoverage(vol volume, name string, id *Identity, journal uuid, point replication.PointID) (*coverageFile, error) {
-	c := newCoverage(vol, name, journal, point)
+	c := newCoverage(vol, name, id, journal, point)
 	f, err := vol.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
@@ -65,7 +72,7 @@ func openCoverage(vol volume, name string, id *Identity, journal uuid, point rep
 			return nil, errors.Join(fmt.Errorf("read %s: %w", base(name), err), f.Close())
 		}
 		for _, x := range cs {
-			c.set(x.disk).Add(x.ext)
+			c.sets[x.disk].Add(x.ext)
 		}
 		c.end = alignUp(c.end + n)
 	}
@@ -104,90 +111,106 @@ func readBatch(f file, at, size int64, id *Identity) ([]covered, int64, error) {
 	return cs, int64(n), err
 }
 
-func (c *coverageFile) set(d replication.DiskNo) *replication.Set {
-	s := c.sets[d]
-	if s == nil {
-		s = &replication.Set{}
-		c.sets[d] = s
-	}
-	return s
-}
-
 // add makes extents durable, and part of sets.
 func (c *coverageFile) add(cs []covered) error {
 	if len(cs) == 0 {
 		return nil
 	}
-	if err := c.write(cs); err != nil {
+	if err := c.write(slices.Values(cs)); err != nil {
 		return err
 	}
 	if err := syncFile(c.f, c.name); err != nil {
 		return err
 	}
-	merged := 0
 	for _, x := range cs {
-		c.set(x.disk).Add(x.ext)
+		c.sets[x.disk].Add(x.ext)
 	}
+	if c.end < c.again {
+		return nil
+	}
+	merged := int64(0)
 	for _, s := range c.sets {
-		merged += len(s.Extents())
+		merged += int64(s.Extents())
 	}
-	if c.end > coverageSlack+2*int64(merged)*coverageEntry {
+	if c.end > coverageSlack+2*merged*coverageEntry {
 		return c.rewrite()
 	}
+	c.again = c.end + coverageSlack + c.end/8 // counting takes time
 	return nil
 }
 
-// write appends batches, making the file when there is none.
-func (c *coverageFile) write(cs []covered) error {
+// write appends batches, making the file when there is none. What it does not come to the end of is as if it was not written.
+func (c *coverageFile) write(cs iter.Seq[covered]) error {
 	if c.f == nil {
-		f, err := c.fresh(nil)
-		if err != nil {
+		if err := c.fresh(slices.Values([]covered(nil))); err != nil {
 			return err
 		}
-		c.f, c.end = f, coverageStart
 	}
-	end, b := c.end, []byte(nil)
-	for n := 0; n < len(cs); n += maxBatch {
-		b = padded(appendBatch(b, end+int64(len(b)), cs[n:min(len(cs), n+maxBatch)]))
-	}
-	if _, err := c.f.WriteAt(b, end); err != nil {
+	end, err := writeBatches(c.f, c.end, cs)
+	if err != nil {
 		return fmt.Errorf("write %s: %w", base(c.name), noSpace(err)) // the next write goes to the same place
 	}
-	c.end += int64(len(b))
+	c.end = end
 	return nil
 }
 
-// fresh puts a new file with the given batches in the place of the old one, durably.
-func (c *coverageFile) fresh(cs []covered) (_ file, err error) {
+// writeBatches writes extents to a file from end on, and returns where it ends then.
+func writeBatches(f file, end int64, cs iter.Seq[covered]) (int64, error) {
+	var batch []covered
+	var b []byte
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		b = padded(appendBatch(b[:0], end, batch))
+		if _, err := f.WriteAt(b, end); err != nil {
+			return err
+		}
+		end, batch = end+int64(len(b)), batch[:0]
+		return nil
+	}
+	for x := range cs {
+		if batch = append(batch, x); len(batch) == maxBatch {
+			if err := flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return end, flush()
+}
+
+// fresh puts a new file with the given extents in the place of the old one, durably.
+func (c *coverageFile) fresh(cs iter.Seq[covered]) (err error) {
 	if err := removeIfThere(c.vol, c.name+newSuffix); err != nil {
-		return nil, fmt.Errorf("remove %s: %w", base(c.name)+newSuffix, err)
+		return fmt.Errorf("remove %s: %w", base(c.name)+newSuffix, err)
 	}
 	f, err := c.vol.Create(c.name + newSuffix)
 	if err != nil {
-		return nil, fmt.Errorf("create %s: %w", base(c.name), noSpace(err))
+		return fmt.Errorf("create %s: %w", base(c.name), noSpace(err))
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	b := padded(putCoverageHeader(c.journal, c.point))
-	for n := 0; n < len(cs); n += maxBatch {
-		b = padded(appendBatch(b, int64(len(b)), cs[n:min(len(cs), n+maxBatch)]))
+	if _, err := f.WriteAt(padded(putCoverageHeader(c.journal, c.point)), 0); err != nil {
+		return fmt.Errorf("write %s: %w", base(c.name), noSpace(err))
 	}
-	if _, err := f.WriteAt(b, 0); err != nil {
-		return nil, fmt.Errorf("write %s: %w", base(c.name), noSpace(err))
+	end, err := writeBatches(f, coverageStart, cs)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", base(c.name), noSpace(err))
 	}
 	if err := syncFile(f, c.name); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.vol.Rename(c.name+newSuffix, c.name); err != nil {
-		return nil, fmt.Errorf("rename %s: %w", base(c.name), err)
+		return fmt.Errorf("rename %s: %w", base(c.name), err)
 	}
 	if err := syncDir(c.vol, filepath.Dir(c.name)); err != nil { // which of the two files a crash would leave is not known
-		return nil, err
+		return err
 	}
-	return f, nil
+	c.f, c.end, c.again = f, end, end+coverageSlack
+	return nil
 }
 
 // padded fills the last sector with zeros.
@@ -197,20 +220,18 @@ func padded(b []byte) []byte {
 
 // rewrite makes the file as small as its sets are.
 func (c *coverageFile) rewrite() error {
-	var cs []covered
-	for d, s := range c.sets {
-		for _, e := range s.Extents() {
-			cs = append(cs, covered{d, e})
+	old := c.f
+	err := c.fresh(func(yield func(covered) bool) {
+		for d, s := range c.sets {
+			for e := range s.All() {
+				if !yield(covered{replication.DiskNo(d), e}) {
+					return
+				}
+			}
 		}
-	}
-	f, err := c.fresh(cs)
+	})
 	if err != nil {
 		return err
-	}
-	old := c.f
-	c.f, c.end = f, coverageStart
-	for n := 0; n < len(cs); n += maxBatch {
-		c.end += alignUp(coverageBatch + int64(min(len(cs)-n, maxBatch))*coverageEntry)
 	}
 	return old.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 
@@ -15,8 +16,8 @@ import (
 type openCycle struct {
 	arrivals map[*Arrival]bool
 	sealed   []*sealed
-	unsealed []string                                // paths: arrivals that failed, to be scanned before the point is listed
-	covered  map[replication.DiskNo]*replication.Set // by what is in no live arrival and not in coverage
+	unsealed []string             // paths: arrivals that failed, to be scanned before the point is listed
+	durable  []*replication.Pages // by disk: all that is, wherever it lies
 	coverage *coverageFile
 	dropping bool
 }
@@ -32,15 +33,13 @@ func (o *openCycle) close() (err error) {
 	return err
 }
 
-func (o *openCycle) cover(sets map[replication.DiskNo]*replication.Set) {
-	for d, s := range sets {
-		o.covered[d] = union(o.covered[d], s)
-	}
-}
-
 // begin makes j.open that of a cycle.
 func (j *Journal) begin(c *coverageFile) {
-	j.open = openCycle{arrivals: map[*Arrival]bool{}, covered: map[replication.DiskNo]*replication.Set{}, coverage: c}
+	j.open = openCycle{arrivals: map[*Arrival]bool{}, coverage: c}
+	for d, set := range c.sets {
+		j.open.durable = append(j.open.durable, replication.NewPages(j.id.Disks[d].Size))
+		j.open.durable[d].AddAll(set)
+	}
 }
 
 // openCycleFiles takes up the open cycle where it durably was.
@@ -91,11 +90,9 @@ func (j *Journal) adopt(st *state, name string) error {
 	if s.hdr.kind != segmentFile || s.hdr.point != st.cycle.Point {
 		return corruptf(name, 0, "file of kind %d of point %d", s.hdr.kind, s.hdr.point)
 	}
-	sets, err := s.coverage()
-	if err != nil {
+	if err := s.coverage(j.open.durable); err != nil {
 		return err
 	}
-	j.open.cover(sets)
 	j.open.sealed = append(j.open.sealed, s)
 	return nil
 }
@@ -207,7 +204,7 @@ func (j *Journal) Begin(c replication.Cycle) error {
 	if err != nil || !opened {
 		return err
 	}
-	j.begin(newCoverage(j.vol, j.path(coverageName), j.journal, c.Point))
+	j.begin(newCoverage(j.vol, j.path(coverageName), &j.id, j.journal, c.Point))
 	return nil
 }
 
@@ -293,20 +290,26 @@ func (j *Journal) cutOff() error {
 }
 
 // Coverage returns what is durable of the open cycle on one disk: a copy. It is empty when no cycle is open.
-func (j *Journal) Coverage(disk replication.DiskNo) *replication.Set {
+func (j *Journal) Coverage(disk replication.DiskNo) *replication.Pages {
 	j.cycle.Lock()
 	defer j.cycle.Unlock()
-	s := j.open.covered[disk]
-	if j.open.coverage != nil {
-		s = union(s, j.open.coverage.sets[disk])
+	if int64(disk) >= int64(len(j.open.durable)) {
+		return replication.NewPages(max(j.id.size(disk), 0))
 	}
-	for a := range j.open.arrivals {
-		s = union(s, a.durable[disk])
-	}
-	return s.Clone()
+	return j.open.durable[disk].Clone()
 }
 
-// RecordCoverage notes, durably, extents of a cycle written through: they are durable on the disks, which the caller has synced.
+// Durable returns how many bytes Coverage would hold.
+func (j *Journal) Durable(disk replication.DiskNo) int64 {
+	j.cycle.Lock()
+	defer j.cycle.Unlock()
+	if int64(disk) >= int64(len(j.open.durable)) {
+		return 0
+	}
+	return j.open.durable[disk].Bytes()
+}
+
+// RecordCoverage notes, durably, extents of a cycle written through: they are durable on the disks, which the caller has synced. They lie on pages (I13).
 func (j *Journal) RecordCoverage(add map[replication.DiskNo][]replication.Extent) error {
 	j.cycle.Lock()
 	defer j.cycle.Unlock()
@@ -322,14 +325,29 @@ func (j *Journal) RecordCoverage(add map[replication.DiskNo][]replication.Extent
 	}
 	var cs []covered
 	for d, es := range add {
+		size := j.id.size(d)
 		for _, e := range es {
-			if err := e.Check(j.id.size(d)); err != nil {
+			if err := e.Check(size); err != nil {
 				return fmt.Errorf("coverage of disk %d: %w", d, err)
+			}
+			if e.Outward(size) != e {
+				return fmt.Errorf("coverage of disk %d: extent %v is not on pages of %d bytes (I13)", d, e, replication.Page)
 			}
 			cs = append(cs, covered{d, e})
 		}
 	}
-	return j.note(j.open.coverage.add(cs))
+	return j.noteCovered(cs)
+}
+
+// noteCovered makes extents durable that no segment file holds. The cycle lock is held.
+func (j *Journal) noteCovered(cs []covered) error {
+	if err := j.note(j.open.coverage.add(cs)); err != nil {
+		return err
+	}
+	for _, x := range cs {
+		j.open.durable[x.disk].Add(x.ext)
+	}
+	return nil
 }
 
 // List makes the open cycle's point a listed one, durably (I1), when what is durable of it is exactly what totals say, disk by disk; else ErrIncomplete. A
@@ -393,11 +411,10 @@ func (j *Journal) reckon(r *pointRecord, totals []replication.Total) error {
 	}
 	for d := range j.id.Disks {
 		disk := replication.DiskNo(d)
-		changed, err := indexed(j.open.sealed, disk)
+		got, changed, err := j.tally(disk)
 		if err != nil {
 			return err
 		}
-		got := union(changed, j.open.coverage.sets[disk])
 		w, ok := want[disk]
 		if !ok {
 			w.Digest = (&replication.Set{}).Digest()
@@ -410,54 +427,39 @@ func (j *Journal) reckon(r *pointRecord, totals []replication.Total) error {
 			}
 			r.Bytes += n
 		} else {
-			r.Bytes += changed.Bytes()
+			r.Bytes += changed
 		}
 		r.Disks = append(r.Disks, diskRecord{disk, got.Bytes(), w.Digest[:]})
 	}
 	return nil
 }
 
-// indexed returns what files hold of a disk.
-func indexed(files []*sealed, disk replication.DiskNo) (*replication.Set, error) {
+// tally adds up what is durable of a disk, and how many bytes of it are in segment files.
+func (j *Journal) tally(disk replication.DiskNo) (all replication.Tally, changed int64, err error) {
 	var fs []feed
-	for _, s := range files {
+	for _, s := range j.open.sealed {
 		fs = append(fs, newCursor(s, disk, 0, allVersions))
 	}
 	o, err := newOverlay(fs)
 	if err != nil {
-		return nil, err
+		return all, 0, err
 	}
-	set := &replication.Set{}
+	next, stop := iter.Pull(j.open.coverage.sets[disk].All())
+	defer stop()
+	x, more := next()
 	for {
 		sp, ok, err := o.next(noLimit)
-		if err != nil || !ok {
-			return set, err
+		if err != nil {
+			return all, 0, err
 		}
-		set.Add(sp.ext)
-	}
-}
-
-// union returns the bytes of both sets; it may return one of them itself, never nil.
-func union(a, b *replication.Set) *replication.Set {
-	x, y := a.Extents(), b.Extents()
-	if len(y) == 0 {
-		if a == nil {
-			return &replication.Set{}
+		for more && (!ok || x.Off <= sp.ext.Off) {
+			all.Add(x)
+			x, more = next()
 		}
-		return a
-	}
-	if len(x) == 0 {
-		return b
-	}
-	u := &replication.Set{}
-	for len(x) > 0 || len(y) > 0 {
-		if len(y) == 0 || len(x) > 0 && x[0].Off <= y[0].Off {
-			u.Add(x[0])
-			x = x[1:]
-		} else {
-			u.Add(y[0])
-			y = y[1:]
+		if !ok {
+			return all, changed, nil
 		}
+		all.Add(sp.ext)
+		changed += sp.ext.Len()
 	}
-	return u
 }

@@ -22,7 +22,8 @@
 // The package stands for I1 to I4, I9, I10 and I13 of the design, and for its share of I5, I7, I8, I11, I12 and I14: a point is listed when exactly what the source says it
 // sent is durable; a listed point never changes; no only copy is written over; what comes back is checked, and damage is an error with file and offset (Corruption),
 // never other bytes. After a failed sync nothing is known of what was written before: the journal is poisoned, and opened again. Memory is bounded by settings (tuning),
-// except for an open cycle's coverage, of 16 bytes an extent, and the fences, of 16 bytes for 85 extents.
+// except for what grows with the extents: an open cycle's coverage (replication.Pages, once for all of it and once for what the coverage file holds), of two to three bytes a page
+// and a bit for each page of the disk at most, and the fences, of 16 bytes for 85 extents.
 //
 // # Files
 //

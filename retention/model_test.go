@@ -479,7 +479,7 @@ func (w *world) begin() error {
 
 func (w *world) totals() (ts []replication.Total) {
 	for d := range w.sizes {
-		s := union(w.plan[d], w.equal[d])
+		s := replication.NewSet(slices.Concat(w.plan[d].Extents(), w.equal[d].Extents())...)
 		if s.Bytes() > 0 || w.r.IntN(2) == 0 {
 			ts = append(ts, replication.Total{Disk: replication.DiskNo(d), Bytes: s.Bytes(), Digest: s.Digest()})
 		}
@@ -605,9 +605,17 @@ func (w *world) blocks(disk replication.DiskNo, todo []replication.Extent) (bs [
 // list ends the cycle.
 func (w *world) list() error {
 	w.maybe = w.cycle.Point
-	p, err := w.j.List(w.totals(), replication.App, nil)
+	totals, whole := w.totals(), len(w.j.open.arrivals) == 0
+	for d := range w.sizes {
+		durable := w.j.Coverage(replication.DiskNo(d)).Total()
+		if durable.Bytes() != w.j.Durable(replication.DiskNo(d)) {
+			return fmt.Errorf("disk %d: coverage of %d bytes, of which %d are durable", d, durable.Bytes(), w.j.Durable(replication.DiskNo(d)))
+		}
+		whole = whole && durable.Digest() == replication.NewSet(slices.Concat(w.plan[d].Extents(), w.equal[d].Extents())...).Digest()
+	}
+	p, err := w.j.List(totals, replication.App, nil)
 	if err != nil {
-		if errors.Is(err, ErrIncomplete) {
+		if errors.Is(err, ErrIncomplete) && !whole {
 			w.maybe = 0
 			return nil
 		}

@@ -317,16 +317,12 @@ func (s *sealed) verifyIndex(id *Identity) error {
 	return nil
 }
 
-// coverage returns what the file holds, by disk.
-func (s *sealed) coverage() (map[replication.DiskNo]*replication.Set, error) {
-	sets := map[replication.DiskNo]*replication.Set{}
+// coverage adds what the file holds to sets, by disk.
+func (s *sealed) coverage(sets []*replication.Pages) error {
 	for c := (&cursor{src: s, in: s, whole: true}); ; {
 		sp, ok, err := c.next(0)
 		if err != nil || !ok {
-			return sets, err
-		}
-		if sets[sp.disk] == nil {
-			sets[sp.disk] = &replication.Set{}
+			return err
 		}
 		sets[sp.disk].Add(sp.ext)
 	}

@@ -250,31 +250,27 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 }
 
 // Coverage implements link.Authority.
-func (c *ReplicationClient) Coverage(ctx context.Context, f link.Fence) (map[replication.DiskNo]*replication.Set, error) {
+func (c *ReplicationClient) Coverage(ctx context.Context, f link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {
+	ctx, cancel := context.WithCancel(ctx) // where tell ends it, the stream has to go
+	defer cancel()
 	stream, err := c.client.Coverage(ctx, &failbackpb.CoverageRequest{Fence: fenceToWire(f)})
 	if err != nil {
-		return nil, ProblemOf(err)
+		return ProblemOf(err)
 	}
-	cover := map[replication.DiskNo]*replication.Set{}
 	for {
 		r, err := stream.Recv()
 		if err == io.EOF {
-			return cover, nil
+			return nil
 		}
 		if err != nil {
-			return nil, ProblemOf(err)
+			return ProblemOf(err)
 		}
 		x, err := extentsFromWire(r.Extents)
 		if err != nil {
-			return nil, fmt.Errorf("coverage: %w", err)
+			return fmt.Errorf("coverage: %w", err)
 		}
-		set := cover[replication.DiskNo(r.Disk)]
-		if set == nil {
-			set = &replication.Set{}
-			cover[replication.DiskNo(r.Disk)] = set
-		}
-		for _, e := range x {
-			set.Add(e)
+		if err := tell(replication.DiskNo(r.Disk), x); err != nil {
+			return err
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -111,19 +112,16 @@ func versionProblem(who, version string, major uint32) error {
 }
 
 func (s *replicationServer) Coverage(req *failbackpb.CoverageRequest, stream failbackpb.Replication_CoverageServer) error {
-	cover, err := s.master.Coverage(stream.Context(), fenceFromWire(req.Fence))
-	if err != nil {
-		return StatusOf(err)
-	}
-	for disk, set := range cover {
-		x := set.Extents()
-		for len(x) > 0 {
-			n := min(len(x), extentsPerMessage)
-			if err := stream.Send(&failbackpb.CoverageReply{Disk: uint32(disk), Extents: extentsToWire(x[:n])}); err != nil {
+	err := s.master.Coverage(stream.Context(), fenceFromWire(req.Fence), func(disk replication.DiskNo, x []replication.Extent) error {
+		for part := range slices.Chunk(x, extentsPerMessage) {
+			if err := stream.Send(&failbackpb.CoverageReply{Disk: uint32(disk), Extents: extentsToWire(part)}); err != nil {
 				return err
 			}
-			x = x[n:]
 		}
+		return nil
+	})
+	if err != nil {
+		return StatusOf(err)
 	}
 	return nil
 }

@@ -102,8 +102,9 @@ type Fence struct {
 
 // Authority is a master target as a process server sees it.
 type Authority interface {
-	// Coverage returns what is durable of the group's open cycle, by disk number; a disk of which nothing is durable may be missing.
-	Coverage(ctx context.Context, f Fence) (map[replication.DiskNo]*replication.Set, error)
+	// Coverage tells what is durable of the group's open cycle, a bounded number of extents at a time: disk by disk, rising. It ends with the first error of tell. The
+	// extents are tell's until it returns.
+	Coverage(ctx context.Context, f Fence, tell func(replication.DiskNo, []replication.Extent) error) error
 	// Compare starts telling the master target's side of a disk: of the given extents (whole regions, rising), or of all when there are none.
 	Compare(ctx context.Context, f Fence, disk replication.DiskNo, extents []replication.Extent) (Comparison, error)
 	// Pages returns the hashes of the pages of the region at off.

@@ -79,22 +79,45 @@ func (g *group) checkFence(s replication.Session) error {
 	return nil
 }
 
+// toldAtOnce is how many extents of coverage are told at a time.
+const toldAtOnce = 4096
+
 // Coverage implements link.Authority.
-func (e *Engine) Coverage(_ context.Context, f link.Fence) (map[replication.DiskNo]*replication.Set, error) {
+func (e *Engine) Coverage(_ context.Context, f link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {
 	g, err := e.enter(f)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer g.gate.RUnlock()
-	cover := map[replication.DiskNo]*replication.Set{}
+	var sets []*replication.Pages
 	for _, d := range g.journal.Identity().Disks {
-		set := g.journal.Coverage(d.No)
-		cover[d.No] = set
-		g.mu.Lock()
-		g.durable[d.No] = set.Bytes()
-		g.mu.Unlock()
+		sets = append(sets, g.journal.Coverage(d.No))
 	}
-	return cover, nil
+	g.gate.RUnlock() // the next session does not wait for how fast this one listens
+	for d, set := range sets {
+		sets[d] = nil
+		err := eachPart(set, toldAtOnce, func(x []replication.Extent) error { return tell(replication.DiskNo(d), x) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachPart gives a set's extents, at most n at a time.
+func eachPart(set *replication.Pages, n int, fn func([]replication.Extent) error) error {
+	var part []replication.Extent
+	for e := range set.All() {
+		if part = append(part, e); len(part) == n {
+			if err := fn(part); err != nil {
+				return err
+			}
+			part = part[:0]
+		}
+	}
+	if len(part) == 0 {
+		return nil
+	}
+	return fn(part)
 }
 
 // Finish implements link.Authority.
@@ -164,12 +187,15 @@ type arrival struct {
 
 	through *throughCycle // exactly one of the two
 	journal *retention.Arrival
-	dirty   int64 // bytes appended to the journal since its last sync
+	dirty   int64 // bytes appended to the journal since its last sync, what tells of them included
 	ended   sync.Once
 }
 
-// syncEvery bounds how much of a lane would have to be sent again after a power failure.
-const syncEvery = 64 << 20
+// syncEvery bounds how much of a lane would have to be sent again after a power failure: payload and extents, as ten million zeros are no payload.
+const (
+	syncEvery   = 64 << 20
+	extentBytes = 16
+)
 
 // Send implements link.Lane: the frame is checked block by block (I9), and written or journalled.
 func (a *arrival) Send(f *block.Frame) (err error) {
@@ -199,6 +225,11 @@ func (a *arrival) block(b *block.Block) error {
 	if err := b.Check(a.disks[b.Disk].Size); err != nil {
 		return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
 	}
+	for _, x := range b.Extents {
+		if x.Outward(a.disks[b.Disk].Size) != x {
+			return fmt.Errorf("lane %v: disk %s: extent %v is not on pages of %d bytes (I13)", a.lane, a.disks[b.Disk].ID, x, replication.Page)
+		}
+	}
 	if b.Kind == block.Equal && !a.compare {
 		return fmt.Errorf("lane %v: an equal block in a cycle that does not compare", a.lane)
 	}
@@ -215,7 +246,7 @@ func (a *arrival) block(b *block.Block) error {
 	if err := a.journal.Append(b); err != nil {
 		return journalProblem(a.group.id, err)
 	}
-	a.dirty += int64(len(b.Payload))
+	a.dirty += int64(len(b.Payload)) + int64(len(b.Extents))*extentBytes
 	return nil
 }
 
@@ -270,17 +301,22 @@ type throughCycle struct {
 	targets []blockio.Target
 
 	mu      sync.Mutex
-	written map[replication.DiskNo]*replication.Set // since the last sync began
-	bytes   int64                                   // data of these
-	failed  error                                   // a sync that failed: what it was to make durable is in no later one
-	syncing sync.Mutex                              // held by the one that syncs
+	written map[replication.DiskNo]*replication.Pages // since the last sync began
+	bytes   int64                                     // data of these
+	extents int                                       // and in how many it came
+	failed  error                                     // a sync that failed: what it was to make durable is in no later one
+	syncing sync.Mutex                                // held by the one that syncs
 }
 
-// throughSyncEvery is how much is written through before it is made durable and noted: what is sent again, at most, after a power failure.
-const throughSyncEvery = 512 << 20
+// How much is written through before it is made durable and noted: what is sent again, at most, after a power failure.
+const (
+	throughSyncEvery   = 512 << 20 // bytes of data
+	throughSyncExtents = 1 << 20   // of anything
+	notedAtOnce        = 64 << 10  // extents noted at a time, of these
+)
 
 func newThroughCycle(j *retention.Journal, targets []blockio.Target) *throughCycle {
-	return &throughCycle{journal: j, targets: targets, written: map[replication.DiskNo]*replication.Set{}}
+	return &throughCycle{journal: j, targets: targets, written: map[replication.DiskNo]*replication.Pages{}}
 }
 
 // write puts a block on its disk. What an equal block tells is noted too: the bytes are on the disk, but perhaps not durable yet.
@@ -302,14 +338,15 @@ func (t *throughCycle) write(b *block.Block, raw []byte) error {
 	t.mu.Lock()
 	set := t.written[b.Disk]
 	if set == nil {
-		set = &replication.Set{}
+		set = replication.NewPages(disk.Size())
 		t.written[b.Disk] = set
 	}
 	for _, e := range b.Extents {
 		set.Add(e)
 	}
 	t.bytes += int64(b.Raw)
-	due := t.bytes >= throughSyncEvery
+	t.extents += len(b.Extents)
+	due := t.bytes >= throughSyncEvery || t.extents >= throughSyncExtents
 	t.mu.Unlock()
 	if due && t.syncing.TryLock() { // the others go on writing
 		defer t.syncing.Unlock()
@@ -328,7 +365,7 @@ func (t *throughCycle) sync() error {
 func (t *throughCycle) syncLocked() error {
 	t.mu.Lock()
 	written, failed := t.written, t.failed
-	t.written, t.bytes = map[replication.DiskNo]*replication.Set{}, 0
+	t.written, t.bytes, t.extents = map[replication.DiskNo]*replication.Pages{}, 0, 0
 	t.mu.Unlock()
 	if failed != nil || len(written) == 0 {
 		return failed
@@ -343,20 +380,23 @@ func (t *throughCycle) syncLocked() error {
 }
 
 // make makes what was written durable, and notes that it is.
-func (t *throughCycle) make(written map[replication.DiskNo]*replication.Set) error {
-	add := map[replication.DiskNo][]replication.Extent{}
+func (t *throughCycle) make(written map[replication.DiskNo]*replication.Pages) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(t.targets))
-	for disk, set := range written {
-		add[disk] = set.Extents()
+	for disk := range written {
 		wg.Go(func() { errs[disk] = t.targets[disk].Sync() })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil { // the disk is poisoned: nothing more will be noted for it
 		return targetProblem("sync", err)
 	}
-	if err := t.journal.RecordCoverage(add); err != nil {
-		return journalProblem(t.journal.Identity().Group, err)
+	for disk, set := range written {
+		err := eachPart(set, notedAtOnce, func(x []replication.Extent) error {
+			return t.journal.RecordCoverage(map[replication.DiskNo][]replication.Extent{disk: x})
+		})
+		if err != nil {
+			return journalProblem(t.journal.Identity().Group, err)
+		}
 	}
 	return nil
 }

@@ -170,9 +170,11 @@ func TestLaneRefusesWhatIsWrong(t *testing.T) {
 		}
 		lane.Close()
 	}
-	cover, err := e.Coverage(context.Background(), link.Fence{Session: s.Session, Point: s.Point})
-	if err != nil || cover[0].Bytes() != 0 {
-		t.Errorf("%d bytes are covered, error %v", cover[0].Bytes(), err)
+	err := e.Coverage(context.Background(), link.Fence{Session: s.Session, Point: s.Point}, func(disk replication.DiskNo, x []replication.Extent) error {
+		return fmt.Errorf("disk %d: %v is covered", disk, x)
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	s.done <- errCut
 }
@@ -236,7 +238,7 @@ func TestCallsOfEarlierSessionsAreRefused(t *testing.T) {
 	stale("frame", old.Send(data(0, 0, page)))
 	stale("flush", old.Flush())
 	fence := link.Fence{Session: s.Session, Point: s.Point}
-	_, err = e.Coverage(context.Background(), fence)
+	err = e.Coverage(context.Background(), fence, nil)
 	stale("coverage", err)
 	_, err = e.Finish(context.Background(), fence, nil)
 	stale("finish", err)
@@ -244,10 +246,10 @@ func TestCallsOfEarlierSessionsAreRefused(t *testing.T) {
 	stale("lane", err)
 	lower := now.Session
 	lower.Generation--
-	_, err = e.Coverage(context.Background(), link.Fence{Session: lower, Point: now.Point})
+	err = e.Coverage(context.Background(), link.Fence{Session: lower, Point: now.Point}, nil)
 	stale("generation", err)
 	old.Close()
-	if _, err := e.Coverage(context.Background(), link.Fence{Session: now.Session, Point: now.Point}); err != nil {
+	if err := e.Coverage(context.Background(), link.Fence{Session: now.Session, Point: now.Point}, nil); err != nil {
 		t.Errorf("the session that is now: %v", err)
 	}
 	now.done <- errCut

@@ -36,11 +36,10 @@ type group struct {
 	// gate is held for reading by every call of a process server that touches the open cycle, and for writing when a session begins or ends:
 	// when the lock is held for writing, no call of an earlier session is under way and none can begin (I7).
 	gate    sync.RWMutex
-	session uint64                       // the newest granted
-	active  bool                         // the session may call
-	reading replication.PointID          // what Compare shows in an active session: a point; 0: the disks themselves
-	through *throughCycle                // the open cycle, where it is written through
-	durable map[replication.DiskNo]int64 // bytes of the open cycle, for status; guarded by mu
+	session uint64              // the newest granted
+	active  bool                // the session may call
+	reading replication.PointID // what Compare shows in an active session: a point; 0: the disks themselves
+	through *throughCycle       // the open cycle, where it is written through
 
 	moving sync.Mutex // held while the disks move
 	broken sync.Once  // the handles can't be used any more: the group is opened anew
@@ -72,7 +71,7 @@ type rate struct {
 func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
 	g := &group{
 		engine: e, id: p.Group, plan: p, record: r, log: e.cfg.Log.With("group", p.Group), ready: make(chan struct{}),
-		state: replication.StateChecking, since: time.Now(), notices: map[string]string{}, durable: map[replication.DiskNo]int64{},
+		state: replication.StateChecking, since: time.Now(), notices: map[string]string{},
 		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())),
 	}
 	g.ctx, g.end = context.WithCancel(e.ctx)

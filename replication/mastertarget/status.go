@@ -76,7 +76,7 @@ func (g *group) status() replication.GroupStatus {
 		one.Size, one.Format = d.Size, string(g.targets[i].Description().Format)
 		switch {
 		case open != nil:
-			one.Durable = g.journal.Coverage(d.No).Bytes()
+			one.Durable = g.journal.Durable(d.No)
 			switch {
 			case !working:
 			case one.Ledger.Total > 0 && one.Ledger.Done >= one.Ledger.Total:

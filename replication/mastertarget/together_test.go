@@ -42,11 +42,11 @@ func (f *flaky) fails() bool {
 	return f.rate > 0 && f.r.IntN(f.rate) == 0
 }
 
-func (f *flaky) Coverage(ctx context.Context, x link.Fence) (map[replication.DiskNo]*replication.Set, error) {
+func (f *flaky) Coverage(ctx context.Context, x link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {
 	if f.fails() {
-		return nil, errCut
+		return errCut
 	}
-	return f.Authority.Coverage(ctx, x)
+	return f.Authority.Coverage(ctx, x, tell)
 }
 
 func (f *flaky) Pages(ctx context.Context, x link.Fence, d replication.DiskNo, off int64) ([]replication.Hash, error) {

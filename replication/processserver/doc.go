@@ -9,6 +9,8 @@
 //	→ lanes (Config.Lanes)
 //	  one connection each; any frame goes on any lane
 //
+// What is found grows with the cycle, not with what is under way: as replication.Pages, once for what is durable and once for what the cycle covers.
+//
 // What is already durable on the master target is asked for first and not sent again. When all lanes have been flushed, the totals of what the cycle
 // covers go to the master target, which lists the point only if exactly that is durable.
 //

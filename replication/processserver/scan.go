@@ -85,7 +85,7 @@ func (s *shipment) scanCompare(ctx context.Context, d *diskShip) error {
 		return fmt.Errorf("compare: %w", err)
 	}
 	defer c.Close()
-	told := int64(0)
+	told, asked := int64(0), open
 	for {
 		side, err := c.Next()
 		if err == io.EOF {
@@ -99,12 +99,14 @@ func (s *shipment) scanCompare(ctx context.Context, d *diskShip) error {
 			return fmt.Errorf("compare: the master target told %v after %d", side.Extent, told)
 		}
 		told = side.End
-		for _, run := range open { // it may tell more than was asked for
-			part := side.Extent.Intersect(run)
-			if part.Empty() {
-				continue
+		for len(asked) > 0 && asked[0].End <= side.Off {
+			asked = asked[1:]
+		}
+		for _, run := range asked { // it may tell more than was asked for
+			if run.Off >= side.End {
+				break
 			}
-			if err := s.regions(ctx, d, part, &side); err != nil {
+			if err := s.regions(ctx, d, side.Extent.Intersect(run), &side); err != nil {
 				return err
 			}
 		}

@@ -40,14 +40,14 @@ type shipment struct {
 type diskShip struct {
 	link.Source
 	view    *source.View
-	table   *source.Table    // of this point; nil where none is kept
-	base    *source.Table    // of the base; changes mode with a table only
-	known   *replication.Set // changes mode: what the source says changed; nil: found by table
-	durable *replication.Set // what the master target had when this order began
+	table   *source.Table      // of this point; nil where none is kept
+	base    *source.Table      // of the base; changes mode with a table only
+	known   *replication.Set   // changes mode: what the source says changed; nil: found by table
+	durable *replication.Pages // what the master target had when this order began
 	ledger  ledger
 
 	mu    sync.Mutex
-	total replication.Set // what the cycle covers, as found; changes mode by table only
+	total *replication.Pages // what the cycle covers, as found; changes mode by table only
 }
 
 // Ship implements link.Worker.
@@ -91,16 +91,15 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 }
 
 func (s *shipment) open(ctx context.Context, disks []link.Source) error {
-	cover, err := s.engine.authority.Coverage(ctx, s.fence)
+	for _, d := range disks {
+		s.disks = append(s.disks, &diskShip{Source: d, durable: replication.NewPages(d.Disk.Size), total: replication.NewPages(d.Disk.Size)})
+	}
+	err := s.engine.authority.Coverage(ctx, s.fence, s.cover)
 	if err != nil {
 		return fmt.Errorf("ask what is durable: %w", err)
 	}
-	for _, d := range disks {
-		ds := &diskShip{Source: d, durable: cover[d.Disk.No]}
-		s.disks = append(s.disks, ds)
-		if ds.durable == nil {
-			ds.durable = &replication.Set{}
-		}
+	for _, ds := range s.disks {
+		d := ds.Source
 		if ds.view, err = s.images.View(s.order.Point, d.Disk.No); err != nil {
 			return sourceProblem(fmt.Sprintf("open disk %s at point %d", d.Disk.ID, s.order.Point), err)
 		}
@@ -115,7 +114,7 @@ func (s *shipment) open(ctx context.Context, disks []link.Source) error {
 		}
 		if s.order.Mode == replication.Changes {
 			if !s.stable { // what is durable may be older than what the table will say was shipped: all changes are sent again
-				ds.durable = &replication.Set{}
+				ds.durable = replication.NewPages(d.Disk.Size)
 			}
 			if err := s.openBase(ctx, ds); err != nil {
 				return err
@@ -126,6 +125,21 @@ func (s *shipment) open(ctx context.Context, disks []link.Source) error {
 		if ds.known != nil {
 			ds.ledger.total.Store(ds.known.Bytes())
 		}
+	}
+	return nil
+}
+
+// cover takes note of what is durable.
+func (s *shipment) cover(disk replication.DiskNo, x []replication.Extent) error {
+	if int64(disk) >= int64(len(s.disks)) {
+		return fmt.Errorf("the master target told of disk %d of %d", disk, len(s.disks))
+	}
+	d := s.disks[disk]
+	for _, e := range x {
+		if err := e.Check(d.Disk.Size); err != nil {
+			return fmt.Errorf("disk %s: %w", d.Disk.ID, err)
+		}
+		d.durable.Add(e)
 	}
 	return nil
 }
@@ -202,14 +216,18 @@ func (s *shipment) run(ctx context.Context) error {
 func (s *shipment) totals() []replication.Total {
 	var out []replication.Total
 	for _, d := range s.disks {
-		set := &d.total
+		var t replication.Tally
 		switch {
 		case s.order.Mode == replication.Compare:
-			set = replication.NewSet(replication.Extent{End: d.Disk.Size})
+			t.Add(replication.Extent{End: d.Disk.Size})
 		case d.known != nil:
-			set = d.known
+			for _, e := range d.known.Extents() {
+				t.Add(e)
+			}
+		default:
+			t = d.total.Total()
 		}
-		out = append(out, replication.Total{Disk: d.Disk.No, Bytes: set.Bytes(), Digest: set.Digest()})
+		out = append(out, replication.Total{Disk: d.Disk.No, Bytes: t.Bytes(), Digest: t.Digest()})
 	}
 	return out
 }
