@@ -440,6 +440,7 @@ type GroupStatus struct {
 	LagSeconds       float64                `protobuf:"fixed64,16,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"` // age of the last listed point
 	Generation       uint64                 `protobuf:"varint,17,opt,name=generation,proto3" json:"generation,omitempty"`
 	NextCutUnixNanos int64                  `protobuf:"varint,18,opt,name=next_cut_unix_nanos,json=nextCutUnixNanos,proto3" json:"next_cut_unix_nanos,omitempty"` // 0: not scheduled
+	Space            *SpaceStatus           `protobuf:"bytes,19,opt,name=space,proto3" json:"space,omitempty"`                                                    // absent: not known yet
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -600,6 +601,138 @@ func (x *GroupStatus) GetNextCutUnixNanos() int64 {
 	return 0
 }
 
+func (x *GroupStatus) GetSpace() *SpaceStatus {
+	if x != nil {
+		return x.Space
+	}
+	return nil
+}
+
+// How a group's journal stands with its space: bytes on the retention volume.
+type SpaceStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Used          int64                  `protobuf:"varint,1,opt,name=used,proto3" json:"used,omitempty"`                                          // by the journal
+	Dead          int64                  `protobuf:"varint,2,opt,name=dead,proto3" json:"dead,omitempty"`                                          // of used: needed by no point
+	Spare         int64                  `protobuf:"varint,3,opt,name=spare,proto3" json:"spare,omitempty"`                                        // of used: copies of what the disks hold
+	Limit         int64                  `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`                                        // that used may come to
+	Free          int64                  `protobuf:"varint,5,opt,name=free,proto3" json:"free,omitempty"`                                          // on the volume
+	Total         int64                  `protobuf:"varint,6,opt,name=total,proto3" json:"total,omitempty"`                                        // of the volume
+	Points        int64                  `protobuf:"varint,7,opt,name=points,proto3" json:"points,omitempty"`                                      // listed
+	CoversNanos   int64                  `protobuf:"varint,8,opt,name=covers_nanos,json=coversNanos,proto3" json:"covers_nanos,omitempty"`         // age of the oldest point
+	FullUnixNanos int64                  `protobuf:"varint,9,opt,name=full_unix_nanos,json=fullUnixNanos,proto3" json:"full_unix_nanos,omitempty"` // when limit is reached at the present churn; 0: it is not
+	Runway        string                 `protobuf:"bytes,10,opt,name=runway,proto3" json:"runway,omitempty"`                                      // the same in words
+	Doing         string                 `protobuf:"bytes,11,opt,name=doing,proto3" json:"doing,omitempty"`                                        // what is being done about it, and why; empty: nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpaceStatus) Reset() {
+	*x = SpaceStatus{}
+	mi := &file_operator_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpaceStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpaceStatus) ProtoMessage() {}
+
+func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
+func (*SpaceStatus) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SpaceStatus) GetUsed() int64 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetDead() int64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetSpare() int64 {
+	if x != nil {
+		return x.Spare
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetPoints() int64 {
+	if x != nil {
+		return x.Points
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetCoversNanos() int64 {
+	if x != nil {
+		return x.CoversNanos
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetFullUnixNanos() int64 {
+	if x != nil {
+		return x.FullUnixNanos
+	}
+	return 0
+}
+
+func (x *SpaceStatus) GetRunway() string {
+	if x != nil {
+		return x.Runway
+	}
+	return ""
+}
+
+func (x *SpaceStatus) GetDoing() string {
+	if x != nil {
+		return x.Doing
+	}
+	return ""
+}
+
 type DiskStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"` // machine/id
@@ -618,7 +751,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[8]
+	mi := &file_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +763,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[8]
+	mi := &file_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +776,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{8}
+	return file_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -729,7 +862,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[9]
+	mi := &file_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +874,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[9]
+	mi := &file_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +887,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{9}
+	return file_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -801,7 +934,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[10]
+	mi := &file_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +946,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[10]
+	mi := &file_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +959,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{10}
+	return file_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -845,7 +978,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +990,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1003,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{11}
+	return file_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -889,7 +1022,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1034,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1047,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{12}
+	return file_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -935,7 +1068,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1080,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1093,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{13}
+	return file_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -1001,7 +1134,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1146,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1159,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{14}
+	return file_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -1103,7 +1236,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1248,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1261,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{15}
+	return file_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -1163,7 +1296,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1308,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1321,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -1223,7 +1356,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1368,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1381,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -1282,7 +1415,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1427,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1440,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -1337,7 +1470,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1482,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1495,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -1411,7 +1544,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1556,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1569,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -1471,7 +1604,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +1616,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +1629,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -1530,7 +1663,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1542,7 +1675,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1555,7 +1688,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -1582,7 +1715,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1727,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1740,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -1632,7 +1765,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1777,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1790,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 type VolumesReply struct {
@@ -1669,7 +1802,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1814,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +1827,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -1720,7 +1853,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1865,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1878,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Volume) GetPath() string {
@@ -1835,7 +1968,7 @@ const file_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xc9\x04\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xf9\x04\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -1858,7 +1991,21 @@ const file_operator_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x11 \x01(\x04R\n" +
 	"generation\x12-\n" +
-	"\x13next_cut_unix_nanos\x18\x12 \x01(\x03R\x10nextCutUnixNanos\"\x85\x02\n" +
+	"\x13next_cut_unix_nanos\x18\x12 \x01(\x03R\x10nextCutUnixNanos\x12.\n" +
+	"\x05space\x18\x13 \x01(\v2\x18.failback.v1.SpaceStatusR\x05space\"\x9c\x02\n" +
+	"\vSpaceStatus\x12\x12\n" +
+	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x12\n" +
+	"\x04dead\x18\x02 \x01(\x03R\x04dead\x12\x14\n" +
+	"\x05spare\x18\x03 \x01(\x03R\x05spare\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\x03R\x05limit\x12\x12\n" +
+	"\x04free\x18\x05 \x01(\x03R\x04free\x12\x14\n" +
+	"\x05total\x18\x06 \x01(\x03R\x05total\x12\x16\n" +
+	"\x06points\x18\a \x01(\x03R\x06points\x12!\n" +
+	"\fcovers_nanos\x18\b \x01(\x03R\vcoversNanos\x12&\n" +
+	"\x0ffull_unix_nanos\x18\t \x01(\x03R\rfullUnixNanos\x12\x16\n" +
+	"\x06runway\x18\n" +
+	" \x01(\tR\x06runway\x12\x14\n" +
+	"\x05doing\x18\v \x01(\tR\x05doing\"\x85\x02\n" +
 	"\n" +
 	"DiskStatus\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x14\n" +
@@ -1973,7 +2120,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),      // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),       // 1: failback.v1.CheckReply
@@ -1983,69 +2130,71 @@ var file_operator_proto_goTypes = []any{
 	(*StatusReply)(nil),      // 5: failback.v1.StatusReply
 	(*WorkerStatus)(nil),     // 6: failback.v1.WorkerStatus
 	(*GroupStatus)(nil),      // 7: failback.v1.GroupStatus
-	(*DiskStatus)(nil),       // 8: failback.v1.DiskStatus
-	(*MoveStatus)(nil),       // 9: failback.v1.MoveStatus
-	(*CutRequest)(nil),       // 10: failback.v1.CutRequest
-	(*CutReply)(nil),         // 11: failback.v1.CutReply
-	(*PointsRequest)(nil),    // 12: failback.v1.PointsRequest
-	(*PointsReply)(nil),      // 13: failback.v1.PointsReply
-	(*Point)(nil),            // 14: failback.v1.Point
-	(*Verified)(nil),         // 15: failback.v1.Verified
-	(*MoveRequest)(nil),      // 16: failback.v1.MoveRequest
-	(*MoveReply)(nil),        // 17: failback.v1.MoveReply
-	(*VerifyRequest)(nil),    // 18: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),      // 19: failback.v1.VerifyReply
-	(*ExportRequest)(nil),    // 20: failback.v1.ExportRequest
-	(*ExportReply)(nil),      // 21: failback.v1.ExportReply
-	(*UnprotectRequest)(nil), // 22: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),   // 23: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),   // 24: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),     // 25: failback.v1.VolumesReply
-	(*Volume)(nil),           // 26: failback.v1.Volume
-	(*Problem)(nil),          // 27: failback.v1.Problem
-	(*DiskLedger)(nil),       // 28: failback.v1.DiskLedger
-	(*Progress)(nil),         // 29: failback.v1.Progress
+	(*SpaceStatus)(nil),      // 8: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),       // 9: failback.v1.DiskStatus
+	(*MoveStatus)(nil),       // 10: failback.v1.MoveStatus
+	(*CutRequest)(nil),       // 11: failback.v1.CutRequest
+	(*CutReply)(nil),         // 12: failback.v1.CutReply
+	(*PointsRequest)(nil),    // 13: failback.v1.PointsRequest
+	(*PointsReply)(nil),      // 14: failback.v1.PointsReply
+	(*Point)(nil),            // 15: failback.v1.Point
+	(*Verified)(nil),         // 16: failback.v1.Verified
+	(*MoveRequest)(nil),      // 17: failback.v1.MoveRequest
+	(*MoveReply)(nil),        // 18: failback.v1.MoveReply
+	(*VerifyRequest)(nil),    // 19: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),      // 20: failback.v1.VerifyReply
+	(*ExportRequest)(nil),    // 21: failback.v1.ExportRequest
+	(*ExportReply)(nil),      // 22: failback.v1.ExportReply
+	(*UnprotectRequest)(nil), // 23: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),   // 24: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),   // 25: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),     // 26: failback.v1.VolumesReply
+	(*Volume)(nil),           // 27: failback.v1.Volume
+	(*Problem)(nil),          // 28: failback.v1.Problem
+	(*DiskLedger)(nil),       // 29: failback.v1.DiskLedger
+	(*Progress)(nil),         // 30: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
 	7,  // 1: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	6,  // 2: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	27, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	8,  // 4: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	9,  // 5: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	28, // 6: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	14, // 7: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	15, // 8: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	9,  // 9: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	29, // 10: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	15, // 11: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	26, // 12: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 13: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 14: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 15: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 16: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	10, // 17: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	12, // 18: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	16, // 19: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	18, // 20: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	20, // 21: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	22, // 22: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	24, // 23: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	1,  // 24: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 25: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 26: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	11, // 27: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	13, // 28: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	17, // 29: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	19, // 30: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	21, // 31: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	23, // 32: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	25, // 33: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	24, // [24:34] is the sub-list for method output_type
-	14, // [14:24] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	28, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	9,  // 4: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	10, // 5: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	8,  // 6: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	29, // 7: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	15, // 8: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	16, // 9: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	10, // 10: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	30, // 11: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	16, // 12: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	27, // 13: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 14: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 15: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 16: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 17: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	11, // 18: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	13, // 19: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	17, // 20: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	19, // 21: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	21, // 22: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	23, // 23: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	25, // 24: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	1,  // 25: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 26: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 27: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	12, // 28: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	14, // 29: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	18, // 30: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	20, // 31: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	22, // 32: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	24, // 33: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	26, // 34: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	25, // [25:35] is the sub-list for method output_type
+	15, // [15:25] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -2060,7 +2209,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

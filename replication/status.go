@@ -51,6 +51,22 @@ type GroupStatus struct {
 	LagSeconds    float64      `json:"lag_seconds"` // age of the last listed point
 	Generation    Generation   `json:"generation"`
 	NextCut       time.Time    `json:"next_cut,omitzero"` // zero: not scheduled
+	Space         *SpaceStatus `json:"space"`             // nil: not known yet
+}
+
+// SpaceStatus tells how a group's journal stands with its space. Amounts are bytes on the retention volume.
+type SpaceStatus struct {
+	Used   int64         `json:"used"`          // by the journal
+	Dead   int64         `json:"dead"`          // of Used: needed by no point, to be given back when enough of a file is
+	Spare  int64         `json:"spare"`         // of Used: copies of what the disks hold, given up first
+	Limit  int64         `json:"limit"`         // that Used may come to
+	Free   int64         `json:"free"`          // on the volume
+	Total  int64         `json:"total"`         // of the volume
+	Points int           `json:"points"`        // listed
+	Covers time.Duration `json:"covers_nanos"`  // age of the oldest point
+	Full   time.Time     `json:"full,omitzero"` // when Limit is reached at the present churn; zero: it is not
+	Runway string        `json:"runway"`        // the same in words
+	Doing  string        `json:"doing"`         // what is being done about it, and why; empty: nothing
 }
 
 // DiskStatus is one disk of a group.

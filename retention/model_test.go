@@ -199,7 +199,7 @@ func (w *world) drop() error {
 
 // rewrite packs some files, while others go on.
 func (w *world) rewrite() error {
-	use, err := w.j.Use(context.Background())
+	use, err := w.j.Use(context.Background(), nil)
 	if err != nil || len(use.Files) == 0 {
 		return err
 	}

@@ -28,6 +28,7 @@ type state struct {
 	move         *Move               // recorded and not committed
 	moves        uint64              // moves that were recorded or turned: what a disk held before may have been written over since
 	retired      bool
+	changes      uint64 // records that change what files and points are worth
 }
 
 // namedFile is a file that a record names.
@@ -106,6 +107,10 @@ func (s *state) apply(r record) error {
 	}
 	if s.retired {
 		return fmt.Errorf("record %d follows the journal's end", r.seq)
+	}
+	switch r.kind {
+	case kindPointListed, kindMoveStarted, kindMoveTurned, kindMoveCommitted, kindPointPinned, kindPointsDropped, kindFilesReplaced:
+		s.changes++
 	}
 	switch r.kind {
 	case kindIdentity:

@@ -3,6 +3,7 @@ package retention
 import (
 	"context"
 	"path/filepath"
+	"slices"
 
 	"failback/replication"
 	"failback/replication/block"
@@ -13,6 +14,8 @@ type Use struct {
 	Files []FileUse
 	// Frees says, for each listed point but the last, how many bytes on the volume nobody needed any more if it alone were dropped.
 	Frees map[replication.PointID]int64
+	// Yield is how many bytes nobody needed any more if all points were dropped but those to be kept.
+	Yield int64
 }
 
 // FileUse tells what a file of the journal is worth. Sizes are bytes on the retention volume. What is neither dead nor spare is needed, and only there.
@@ -25,6 +28,9 @@ type FileUse struct {
 	First replication.PointID // the oldest listed point that may need it
 	Last  replication.PointID // the newest listed point that may be the oldest to need a part of it: First, but for saves
 }
+
+// Changes is another number whenever Use may tell something else than before.
+func (j *Journal) Changes() uint64 { return j.now.Load().changes + 1 }
 
 // entryCost is what an extent takes beside its content: in the index, its fence, and the block that has it.
 const entryCost = indexEntrySize + extentSize
@@ -43,8 +49,8 @@ type worth struct {
 	all, needed, spare, cold float64
 }
 
-// Use tells what each file of the journal is worth, from the indexes alone. While a move is under way nothing is spare.
-func (j *Journal) Use(ctx context.Context) (Use, error) {
+// Use tells what each file of the journal is worth, from the indexes alone, and what it would be if only some points were kept. While a move is under way nothing is spare.
+func (j *Journal) Use(ctx context.Context, keep []replication.PointID) (Use, error) {
 	u := Use{Frees: map[replication.PointID]int64{}}
 	if err := j.usable(); err != nil {
 		return u, err
@@ -59,7 +65,14 @@ func (j *Journal) Use(ctx context.Context) (Use, error) {
 		in    *sealed
 		point replication.PointID
 	}
-	frees := map[share]float64{}
+	frees, yield := map[share]float64{}, map[*sealed]float64{}
+	merged := map[replication.PointID]replication.PointID{} // of a class: that of the kept points
+	for i, last := len(c.points)-1, replication.PointID(0); i >= 0; i-- {
+		if p := c.points[i].ID; slices.Contains(keep, p) {
+			last = p
+		}
+		merged[c.points[i].ID] = last
+	}
 	floor := c.floor()
 	after := map[replication.PointID]replication.PointID{} // the next listed point
 	for i := range c.points[:max(len(c.points)-1, 0)] {
@@ -72,6 +85,7 @@ func (j *Journal) Use(ctx context.Context) (Use, error) {
 				files[over[i].in].all += over[i].cost(n)
 			}
 			newer := replication.PointID(0) // the class that was seen before
+			kept := replication.PointID(0)  // likewise of the kept points
 			c.standing(over, func(i int, class replication.PointID, spare bool) {
 				sp := &over[i]
 				w, cost := files[sp.in], sp.cost(n)
@@ -80,6 +94,11 @@ func (j *Journal) Use(ctx context.Context) (Use, error) {
 					frees[share{sp.in, class}] += cost
 				}
 				newer = class
+				if m := merged[class]; m == 0 || m == kept {
+					yield[sp.in] += cost
+				} else {
+					kept = m
+				}
 				alone := i+1 == len(over) // else an older entry would show
 				switch {
 				case class == floor && (spare || sp.kind == gone) && alone:
@@ -118,6 +137,9 @@ func (j *Journal) Use(ctx context.Context) (Use, error) {
 		if w := files[k.in]; w.all > 0 {
 			u.Frees[k.point] += int64(n * float64(k.in.foot.size()) / w.all)
 		}
+	}
+	for s, n := range yield {
+		u.Yield += int64(n * float64(s.foot.size()) / files[s].all)
 	}
 	return u, nil
 }

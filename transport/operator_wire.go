@@ -75,6 +75,12 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	if g.Move != nil {
 		r.Move = moveToWire(*g.Move)
 	}
+	if s := g.Space; s != nil {
+		r.Space = &failbackpb.SpaceStatus{
+			Used: s.Used, Dead: s.Dead, Spare: s.Spare, Limit: s.Limit, Free: s.Free, Total: s.Total, Points: int64(s.Points), CoversNanos: int64(s.Covers),
+			FullUnixNanos: nanos(s.Full), Runway: s.Runway, Doing: s.Doing,
+		}
+	}
 	return r
 }
 
@@ -95,6 +101,12 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	if r.Move != nil {
 		m := moveFromWire(r.Move)
 		g.Move = &m
+	}
+	if s := r.Space; s != nil {
+		g.Space = &replication.SpaceStatus{
+			Used: s.Used, Dead: s.Dead, Spare: s.Spare, Limit: s.Limit, Free: s.Free, Total: s.Total, Points: int(s.Points), Covers: time.Duration(s.CoversNanos),
+			Full: timeOf(s.FullUnixNanos), Runway: s.Runway, Doing: s.Doing,
+		}
 	}
 	return g
 }

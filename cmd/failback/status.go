@@ -169,10 +169,26 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 			fmt.Fprintf(w, "  What to do: %s\n", p.Remedy)
 		}
 	}
+	printSpace(w, g.Space)
 	for _, n := range g.Notices {
 		fmt.Fprintf(w, "  Note: %s\n", n)
 	}
 	printDisks(w, g)
+}
+
+// printSpace tells how far back the points reach, and how long the space lasts.
+func printSpace(w io.Writer, s *replication.SpaceStatus) {
+	if s == nil {
+		return
+	}
+	fmt.Fprintf(w, "  Journal: %d points, %s; takes %s of %s", s.Points, s.Runway, size(s.Used), size(s.Limit))
+	if s.Spare > 0 {
+		fmt.Fprintf(w, ", %s of it spare", size(s.Spare))
+	}
+	fmt.Fprintln(w)
+	if s.Doing != "" {
+		fmt.Fprintf(w, "  Space: %s\n", s.Doing)
+	}
 }
 
 func printDisks(w io.Writer, g replication.GroupStatus) {

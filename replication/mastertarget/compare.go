@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 
 	"failback/replication"
 	"failback/replication/link"
+	"failback/retention"
+	"failback/retention/policy"
 )
 
 // Compare implements link.Authority. It shows the content that the session's cycle is compared with: the disks themselves for a first baseline, a point otherwise.
@@ -75,7 +78,19 @@ func (g *group) content(p replication.PointID, disk replication.DiskNo) (link.Co
 	if err != nil {
 		return nil, journalProblem(g.id, err)
 	}
-	return r, nil
+	return &occupying{Reader: r, leave: g.occupy(p, policy.Reader)}, nil
+}
+
+// occupying is a reader of a point that is not dropped meanwhile.
+type occupying struct {
+	*retention.Reader
+	once  sync.Once
+	leave func()
+}
+
+func (o *occupying) Close() error {
+	o.once.Do(o.leave)
+	return o.Reader.Close()
 }
 
 // standing is a disk as it stands: its Close leaves the disk open.

@@ -28,6 +28,7 @@ type situation struct {
 	cuts       int           // requests to cut
 	verifies   int           // requests to verify
 	unreleased bool          // the source was not yet told to release what came before the last point
+	full       bool          // replication is held back: there is no space for more
 }
 
 // step is what the group's loop does next.
@@ -40,17 +41,24 @@ const (
 	stepWait    step = "wait" // until something is asked for, or the time given
 )
 
+// fullWait is how long the loop waits for space before it looks again, should nobody wake it.
+const fullWait = time.Minute
+
 // decide says what is next, and for stepWait until when. An open cycle goes first: releasing would take its cut away. Releasing comes before a new
 // cut, so that a source holds no more than two points.
 func decide(s situation) (step, time.Time) {
 	due := s.last.Add(s.interval)
 	switch {
+	case s.full && (s.open || s.points == 0):
+		return stepWait, s.now.Add(fullWait)
 	case s.open, s.points == 0:
 		return stepCycle, time.Time{}
 	case s.unreleased:
 		return stepRelease, time.Time{}
 	case s.verifies > 0: // before a new cut: the source still has the point
 		return stepVerify, time.Time{}
+	case s.full: // until it is said that there is space again
+		return stepWait, s.now.Add(fullWait)
 	case s.cuts > 0, !due.After(s.now):
 		return stepCycle, time.Time{}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -59,6 +60,13 @@ type group struct {
 	asked    bool               // the operator moves the disks
 	requests requests
 	lanes    map[*arrival]bool // of the active session, that are open
+
+	occupants map[occupied]int         // who needs a point now
+	space     *replication.SpaceStatus // as upkeep saw it last
+	full      string                   // why replication is held back; "": it is not
+	stopShip  context.CancelFunc       // of the cycle under way
+
+	journalSize atomic.Int64 // bytes, as upkeep saw it last
 }
 
 // rate is how fast a disk's ledger rises.
@@ -72,7 +80,7 @@ func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
 	g := &group{
 		engine: e, id: p.Group, plan: p, record: r, log: e.cfg.Log.With("group", p.Group), ready: make(chan struct{}),
 		state: replication.StateChecking, since: time.Now(), notices: map[string]string{},
-		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())),
+		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())), occupants: map[occupied]int{},
 	}
 	g.ctx, g.end = context.WithCancel(e.ctx)
 	g.requests.wake = make(chan struct{}, 1)
@@ -98,6 +106,7 @@ func (g *group) run() {
 	var parts sync.WaitGroup
 	parts.Go(g.follow)
 	parts.Go(g.loop)
+	parts.Go(g.keepUp)
 	parts.Wait()
 }
 

@@ -58,10 +58,17 @@ func (g *group) loop() {
 		case stepVerify:
 			g.verify(w)
 		case stepWait:
-			g.become(g.settled(), nil, "")
+			full := g.heldBack()
+			waits := ""
+			if full != nil {
+				waits = "space on the retention volume"
+			}
+			g.become(g.settled(), full, waits)
 			g.sleep(w, until)
 		}
 		switch {
+		case g.heldBack() != nil && next == stepCycle: // what is durable of it stays
+			retry = retryMin
 		case err == nil:
 			retry = retryMin
 		case g.ctx.Err() != nil:
@@ -89,7 +96,7 @@ func (g *group) situation(last replication.Point, released replication.PointID) 
 	defer g.mu.Unlock()
 	return situation{
 		now: time.Now(), open: g.journal.OpenCycle() != nil, points: len(g.journal.Points()), last: last.Time,
-		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID,
+		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID, full: g.full != "",
 	}
 }
 
@@ -140,6 +147,14 @@ func (g *group) orderContext(w *worker) (context.Context, context.CancelFunc) {
 func (g *group) cycle(w *worker) error {
 	ctx, cancel := g.orderContext(w)
 	defer cancel()
+	g.mu.Lock()
+	g.stopShip = cancel
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.stopShip = nil
+	}()
 	asked := g.cutsAsked()
 	c, fresh, err := g.begin(ctx, w)
 	if fresh || err != nil { // a cycle that goes on was cut before it was asked for

@@ -1,6 +1,27 @@
 package mastertarget
 
-import "golang.org/x/sys/unix"
+import (
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// volumeSpace tells how large the file system of a directory is, how much of it is free, and whether the directory is where it is mounted: then it is for this alone.
+func volumeSpace(dir string) (own bool, total, free int64, err error) {
+	fs, free, err := freeSpace(dir)
+	if err != nil {
+		return false, 0, 0, err
+	}
+	above, _, err := freeSpace(filepath.Dir(filepath.Clean(dir)))
+	if err != nil {
+		return false, 0, 0, err
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return false, 0, 0, err
+	}
+	return fs != above, int64(s.Blocks) * s.Bsize, free, nil
+}
 
 // freeSpace returns the file system that dir is on, and how many bytes are free there.
 func freeSpace(dir string) (fs uint64, free int64, err error) {

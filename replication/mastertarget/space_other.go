@@ -4,5 +4,10 @@ package mastertarget
 
 import "errors"
 
+// volumeSpace is not told on this system.
+func volumeSpace(string) (own bool, total, free int64, err error) {
+	return false, 0, 0, errors.ErrUnsupported
+}
+
 // freeSpace is not told on this system.
 func freeSpace(string) (fs uint64, free int64, err error) { return 0, 0, errors.ErrUnsupported }

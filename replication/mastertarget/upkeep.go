@@ -1,0 +1,364 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"failback/replication"
+	"failback/retention"
+	"failback/retention/policy"
+)
+
+// upkeep keeps a group's journal in order: it drops the points that the grid does not keep, rewrites files that are half dead, and gives up spares and history when space runs out; what is to be
+// done, package policy decides. When nothing can be given up any more, replication is held back.
+type upkeep struct {
+	g        *group
+	pressure policy.Pressure
+
+	use   retention.Use
+	seen  uint64        // Journal.Changes when use was taken
+	taken time.Time     // likewise
+	cost  time.Duration // what it took
+	told  string        // the error that was logged last
+}
+
+const (
+	upkeepEvery = 2 * time.Second // between looks at the space
+	useShare    = 20              // the indexes are read for a 20th of the time, at most
+	useEvery    = 5 * time.Second
+
+	// rewriteRate is how many bytes of the disks are rewritten a second while there is space.
+	rewriteRate = 64 << 20
+	// sharedReserve bounds what is left free of a volume that is not for retention alone.
+	sharedReserve = 1 << 30
+)
+
+// keepUp runs until the group ends.
+func (g *group) keepUp() {
+	k := &upkeep{g: g}
+	for {
+		for {
+			more, err := k.once(g.ctx)
+			if g.ctx.Err() != nil {
+				return
+			}
+			switch {
+			case errors.Is(err, retention.ErrInUse): // the disks moved meanwhile, or a point came into use: another look will tell
+			case err != nil:
+				g.mend(err)
+				if text := err.Error(); text != k.told {
+					g.log.Warn("upkeep of the journal failed", "err", err)
+					k.told = text
+				}
+				g.notice("upkeep", "the journal can't be kept in order: "+err.Error())
+			default:
+				k.told = ""
+				g.notice("upkeep", "")
+			}
+			if !more || err != nil {
+				break
+			}
+		}
+		select {
+		case <-time.After(upkeepEvery):
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
+// once does what is to be done next, and says whether there may be more.
+func (k *upkeep) once(ctx context.Context) (more bool, err error) {
+	now, g := time.Now(), k.g
+	grid := g.plan.Policy.Grid()
+	points := g.policyPoints(nil)
+	if ids := policy.Drop(points, now, grid); len(ids) > 0 {
+		if err := g.journal.DropPoints(ids, "the grid does not keep them"); err != nil {
+			return false, err
+		}
+		g.log.Info("points dropped", "points", ids)
+		return true, nil
+	}
+	if err := k.look(ctx, points, now); err != nil {
+		return false, err
+	}
+	s, err := k.space(points)
+	if err != nil {
+		return false, err
+	}
+	a, p := policy.Next(s, now, k.pressure)
+	k.pressure = p
+	k.tell(s, a, now)
+	if err := k.do(ctx, a); err != nil {
+		return false, err
+	}
+	if a.Do != policy.Nothing {
+		return true, nil
+	}
+	return false, g.journal.Shorten()
+}
+
+// do does one thing.
+func (k *upkeep) do(ctx context.Context, a policy.Action) error {
+	g := k.g
+	switch a.Do {
+	case policy.Rewrite, policy.Evict:
+		opt := retention.RewriteOptions{Pace: k.pace()}
+		switch {
+		case a.Do == policy.Evict && a.Cold:
+			opt.Spares = retention.DropCold
+		case a.Do == policy.Evict:
+			opt.Spares = retention.DropSpares
+		}
+		freed, err := g.journal.Rewrite(ctx, []string{a.File}, opt)
+		if err != nil {
+			return err
+		}
+		g.log.Info("journal rewritten", "why", a.Why, "freed", freed)
+		k.seen = 0 // look again
+	case policy.Give:
+		if err := g.journal.DropPoints([]replication.PointID{a.Point}, a.Why); err != nil {
+			return err
+		}
+		g.log.Warn("point given up", "point", a.Point, "why", a.Why)
+		k.seen = 0
+	case policy.Hold:
+		g.log.Warn("replication held back", "why", a.Why)
+		g.holdBack(a.Why)
+	case policy.Release:
+		g.log.Info("replication goes on", "why", a.Why)
+		g.holdBack("")
+	}
+	return nil
+}
+
+// look reads the indexes, when something changed, and not all the time.
+func (k *upkeep) look(ctx context.Context, points []policy.Point, now time.Time) error {
+	changes := k.g.journal.Changes()
+	urgent := k.seen == 0 || k.pressure.Hard || k.pressure.Held
+	if changes == k.seen || !urgent && now.Sub(k.taken) < max(useEvery, useShare*k.cost) {
+		return nil
+	}
+	var keep []replication.PointID
+	for i, p := range points {
+		if p.Use != "" || p.Pinned && (p.Until.IsZero() || now.Before(p.Until)) || i == len(points)-1 {
+			keep = append(keep, p.ID)
+		}
+	}
+	use, err := k.g.journal.Use(ctx, keep)
+	if err != nil {
+		return err
+	}
+	k.use, k.seen, k.taken, k.cost = use, changes, now, time.Since(now)
+	return nil
+}
+
+// space tells policy how things stand.
+func (k *upkeep) space(points []policy.Point) (policy.Space, error) {
+	g := k.g
+	volume, err := g.engine.volume()
+	if err != nil {
+		return policy.Space{}, err
+	}
+	s := policy.Space{Limits: g.plan.Retention, Points: points, Grid: g.plan.Policy.Grid(), Yield: k.use.Yield}
+	for i := range points {
+		points[i].Frees = -1
+		if n, ok := k.use.Frees[points[i].ID]; ok {
+			points[i].Frees = n
+		}
+	}
+	var named int64
+	for _, f := range k.use.Files {
+		s.Files = append(s.Files, policy.File{Name: f.Name, Bytes: f.Size, Dead: f.Dead, Spare: f.Spare, Cold: f.Cold})
+		named += f.Size
+	}
+	all, err := directorySize(g.engine.journalDir(g.id))
+	if err != nil {
+		return s, err
+	}
+	s.Other = max(all-named, 0)
+	g.journalSize.Store(all)
+	volume.Journals, volume.Groups = g.engine.journals()
+	s.Volume = volume
+	if volume.Limits.Reserve != policy.DefaultLimits().Reserve && s.Limits.Reserve == policy.DefaultLimits().Reserve { // a shared volume's is bounded
+		s.Limits.Reserve = volume.Limits.Reserve
+	}
+	return s, nil
+}
+
+// tell puts into status what the space is like.
+func (k *upkeep) tell(s policy.Space, a policy.Action, now time.Time) {
+	var used int64 = s.Other
+	for _, f := range s.Files {
+		used += f.Bytes
+	}
+	limit := s.Limits.Hard.Of(s.Volume.Total)
+	if room := used + s.Volume.Free; limit == 0 || limit > room {
+		limit = room
+	}
+	r := policy.Forecast(s.Points, s.Grid, used, limit, now)
+	t := &replication.SpaceStatus{
+		Used: used, Limit: limit, Free: s.Volume.Free, Total: s.Volume.Total, Points: len(s.Points), Runway: r.String(), Covers: r.Covers, Full: r.Full,
+	}
+	for _, f := range s.Files {
+		t.Dead, t.Spare = t.Dead+f.Dead, t.Spare+f.Spare
+	}
+	if a.Do != policy.Nothing {
+		t.Doing = a.Why
+	}
+	k.g.mu.Lock()
+	k.g.space = t
+	k.g.mu.Unlock()
+}
+
+// pace bounds the rate of rewriting, unless space is needed.
+func (k *upkeep) pace() func(context.Context, int) error {
+	if k.pressure.Hard || k.pressure.Held {
+		return nil
+	}
+	start, done := time.Now(), int64(0)
+	return func(ctx context.Context, n int) error {
+		done += int64(n)
+		ahead := time.Duration(float64(done)/rewriteRate*float64(time.Second)) - time.Since(start)
+		if ahead < 10*time.Millisecond {
+			return nil
+		}
+		select {
+		case <-time.After(ahead):
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// policyPoints returns the listed points as policy sees them.
+func (g *group) policyPoints(frees map[replication.PointID]int64) []policy.Point {
+	used := g.pointsInUse()
+	if m := g.journal.Unfinished(); m != nil {
+		used[m.From], used[m.To] = policy.Move, policy.Move
+	}
+	used[g.journal.Head()] = policy.Head
+	var out []policy.Point
+	for _, p := range g.journal.Points() {
+		x := policy.Point{
+			ID: p.ID, Time: p.Time, Kind: p.Kind, Stored: p.Stored, Frees: -1, Pinned: p.Pinned, Until: p.PinnedUntil, Use: used[p.ID],
+			Verified: p.Verified != nil && p.Verified.Equal, Suspect: p.Suspect,
+		}
+		if p.Drill != nil {
+			x.Drill = p.Drill.Outcome
+		}
+		if n, ok := frees[p.ID]; ok {
+			x.Frees = n
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// occupy keeps policy from dropping a point until the returned function is called.
+func (g *group) occupy(p replication.PointID, why policy.Use) (leave func()) {
+	key := occupied{p, why}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.occupants[key]++
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.occupants[key]--; g.occupants[key] == 0 {
+			delete(g.occupants, key)
+		}
+	}
+}
+
+// occupied is a point that somebody needs as long as he does something.
+type occupied struct {
+	point replication.PointID
+	why   policy.Use
+}
+
+// pointsInUse returns the points that somebody needs now.
+func (g *group) pointsInUse() map[replication.PointID]policy.Use {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	used := map[replication.PointID]policy.Use{}
+	for k := range g.occupants {
+		if used[k.point] != policy.Drill {
+			used[k.point] = k.why
+		}
+	}
+	return used
+}
+
+// holdBack stops the open cycle where it stands, and begins none, until it is called with "".
+func (g *group) holdBack(why string) {
+	g.mu.Lock()
+	g.full = why
+	stop := g.stopShip
+	g.mu.Unlock()
+	if why != "" && stop != nil {
+		stop()
+	}
+	g.wake()
+}
+
+// heldBack returns the problem that holds replication back; nil: none.
+func (g *group) heldBack() *replication.Problem {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.full == "" {
+		return nil
+	}
+	return &replication.Problem{Code: "retention-full", Message: g.full,
+		Remedy: "give the retention volume more space, unpin points, or end drills; all listed points are intact, and replication goes on by itself"}
+}
+
+// journals returns how many bytes the journals of all groups take, and how many these are.
+func (e *Engine) journals() (bytes int64, groups int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, g := range e.groups {
+		bytes += g.journalSize.Load()
+	}
+	return bytes, len(e.groups)
+}
+
+// volume tells how the retention volume stands. One that is shared with other things is only kept from being filled.
+func (e *Engine) volume() (policy.Volume, error) {
+	own, total, free, err := volumeSpace(e.cfg.Retention)
+	if err != nil {
+		return policy.Volume{}, fmt.Errorf("space of the retention volume: %w", err)
+	}
+	v := policy.Volume{Total: total, Free: free, Limits: policy.DefaultLimits()}
+	if !own {
+		v.Limits = policy.Limits{Reserve: policy.Bytes(min(policy.DefaultLimits().Reserve.Of(total), sharedReserve))}
+	}
+	return v, nil
+}
+
+// directorySize adds up the files in a journal's directory.
+func directorySize(dir string) (n int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return ignoreGone(err)
+		}
+		st, err := d.Info()
+		if err == nil {
+			n += st.Size()
+		}
+		return ignoreGone(err)
+	})
+	return n, err
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
