@@ -20,6 +20,7 @@ type sealed struct {
 	salt uint32 // of hdr
 	foot footer
 	rec  fileRecord // what the log says of it beyond foot; zero for segments
+	bad  error      // why nothing of it can be read: it stands in for a file that is damaged (Inspection)
 
 	rank     uint64 // rises in the order of naming; set before it is seen by others
 	catalogs int    // that name it; guarded by shelf.mu
@@ -105,6 +106,9 @@ func (s *sealed) matches(r fileRecord) error {
 func (s *sealed) loadFences() ([]fence, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.bad != nil {
+		return nil, s.bad
+	}
 	if s.fences != nil {
 		return s.fences, nil
 	}

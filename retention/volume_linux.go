@@ -31,6 +31,36 @@ func lockFile(name string) (io.Closer, error) {
 	return heldLock{f}, nil
 }
 
+// lockHeld says whether somebody holds the lock that lockFile takes. The file is opened for reading only.
+func lockHeld(name string) (bool, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	l := unix.Flock_t{Type: unix.F_RDLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &l); err != nil {
+		return false, fmt.Errorf("look at the lock %s: %w", name, err)
+	}
+	return l.Type != unix.F_UNLCK, nil
+}
+
+// shareLock keeps lockFile from taking the lock until the result is closed. Several may share it; the file is opened for reading only.
+func shareLock(name string) (io.Closer, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	l := unix.Flock_t{Type: unix.F_RDLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &l); err != nil {
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			err = ErrLocked
+		}
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+	}
+	return heldLock{f}, nil
+}
+
 // heldLock is a lock to be given back by Close: at once, and not only when the last process that has inherited the open file (one that was just being
 // forked) has closed it.
 type heldLock struct{ *os.File }

@@ -16,6 +16,14 @@ func lockFile(name string) (io.Closer, error) {
 	return nil, fmt.Errorf("lock %s: %w", name, errors.ErrUnsupported)
 }
 
+func lockHeld(name string) (bool, error) {
+	return false, fmt.Errorf("look at the lock %s: %w", name, errors.ErrUnsupported)
+}
+
+func shareLock(name string) (io.Closer, error) {
+	return nil, fmt.Errorf("lock %s: %w", name, errors.ErrUnsupported)
+}
+
 func forgetCached(string) {}
 
 func dataSync(f *os.File) error { return f.Sync() }
