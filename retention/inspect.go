@@ -362,7 +362,7 @@ func (i *Inspection) Retired() bool { return i.log.st.retired }
 
 // Use tells what each file is worth, from the indexes alone. Where one is damaged, the error says so, and only names, sizes and points are known.
 func (i *Inspection) Use(ctx context.Context) (Use, error) {
-	use, err := i.j.Use(ctx)
+	use, err := i.j.Use(ctx, nil)
 	if !errors.Is(err, ErrCorrupt) {
 		return use, err
 	}

@@ -43,7 +43,7 @@ func TestInspectBesideARunningJournal(t *testing.T) {
 		t.Error("an inspection shows what was not there when it was opened")
 	}
 	var names []string
-	use, err := s.j.Use(t.Context())
+	use, err := s.j.Use(t.Context(), nil)
 	s.must(err)
 	for _, u := range use.Files {
 		names = append(names, u.Name)
