@@ -44,7 +44,7 @@ func (h *shelf) show(c *catalog) {
 	slices.SortFunc(c.search, func(a, b *sealed) int { return cmp.Or(cmp.Compare(b.high(), a.high()), cmp.Compare(b.rank, a.rank)) })
 	old := h.current
 	h.current = c
-	if old != nil && old.users == 0 {
+	if old != nil && (old.users == 0 || leftOut(ruleCatalogKeepsFiles)) {
 		h.leaveLocked(old)
 	}
 }

@@ -67,9 +67,6 @@ func (w *world) faults(steps int, full bool) (hits int, err error) {
 		if err := w.check("after an error"); err != nil {
 			return hits, fmt.Errorf("step %d (%v, %q): %w", i, err, failed, err)
 		}
-		if len(w.listed) > 9 {
-			break
-		}
 	}
 	return hits, w.j.Close()
 }

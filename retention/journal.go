@@ -93,7 +93,7 @@ type Journal struct {
 
 	now atomic.Pointer[catalog]
 
-	betweenLooks func() // for tests: called by readers between the look in the journal and the read of the disk
+	betweenLooks func() // for tests: called by readers between the look in the journal and the reads of files and of the disk
 }
 
 // Create makes the journal of a group in dir, which must not exist, or be empty. The journal is durable, and open, when it returns.
@@ -254,6 +254,9 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 	if j.log, err = openLog(name, j.logFile, st.apply); err != nil {
 		return err
 	}
+	if leftOut(ruleRecord) {
+		st.move = nil
+	}
 	j.id = st.id
 	if err := checkIdentity(j.id); err != nil {
 		return corrupt(name, logStart, err)
@@ -279,6 +282,9 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 		return err
 	}
 	j.publish(st)
+	if leftOut(ruleSweep) {
+		return j.openCycleFiles(st)
+	}
 	if err := j.sweep(st); err != nil {
 		return err
 	}

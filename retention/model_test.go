@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,10 +31,16 @@ type world struct {
 	maybe  replication.PointID   // a List was under way when the power failed
 	gone   []replication.PointID // and these were being dropped
 
+	vers  map[replication.PointID][][]replication.PointID // by disk and page: the point that made the version
+	most  int                                             // points listed before many are dropped
+	reach int64                                           // pages of the longest change
+	calm  int                                             // steps to one in which the power may fail
+
 	cycle *replication.Cycle // begun, as far as we know
 	want  [][]byte           // content of the point that it makes
 	plan  []*replication.Set // what its lanes send
 	equal []*replication.Set // what they say is equal
+	acked []*replication.Set // what was acknowledged of it
 	lane  uint64
 
 	held    []*heldRead
@@ -42,8 +49,35 @@ type world struct {
 
 	bad error // of interleave
 
-	crashes, moves, reads, late, lists, drops, rewrites, spares int
-	deep                                                        bool // within a move or a rewriting
+	counts
+	deep bool // within a move or a rewriting
+}
+
+// counts is what happened.
+type counts struct {
+	ops, crashes, moves, reads, late, lists, drops, rewrites, spares, packs, classes, refused, thinned, turned int
+}
+
+func (c *counts) add(o *counts) {
+	c.ops += o.ops
+	c.crashes += o.crashes
+	c.moves += o.moves
+	c.reads += o.reads
+	c.late += o.late
+	c.lists += o.lists
+	c.drops += o.drops
+	c.rewrites += o.rewrites
+	c.spares += o.spares
+	c.packs += o.packs
+	c.classes += o.classes
+	c.refused += o.refused
+	c.thinned += o.thinned
+	c.turned += o.turned
+}
+
+func (c *counts) String() string {
+	return fmt.Sprintf("%d operations: %d crashes, %d moves, %d of them turned, %d points, %d dropped, %d times many at once, %d drops refused, %d files rewritten, %d without spares, %d packs again, "+
+		"%d saves of several classes, %d reads, %d of readers stopped half way", c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late)
 }
 
 type heldRead struct {
@@ -61,14 +95,21 @@ var testTuning = tuning{
 const worldDir = "/group"
 
 func newWorld(seed uint64) *world {
-	sizes := []int64{24*replication.Page + 512, 9 * replication.Page}
-	t := testTuning
+	w := &world{
+		r: rand.New(rand.NewPCG(seed, 5)), t: testTuning, sizes: []int64{24*replication.Page + 512, 9 * replication.Page}, reach: 5,
+		truth: map[replication.PointID][][]byte{}, vers: map[replication.PointID][][]replication.PointID{}, most: 4 + int(seed*7%17), calm: 2 + int(seed%3)*5,
+	}
 	if seed%2 == 0 {
-		t.setAside = 4 * sector
+		w.t.setAside = 4 * sector
 	}
-	return &world{
-		m: newMachine(seed, sizes...), r: rand.New(rand.NewPCG(seed, 5)), t: t, sizes: sizes, truth: map[replication.PointID][][]byte{},
+	switch seed % 8 {
+	case 3: // one page is changed again and again
+		w.sizes, w.reach = []int64{3 * replication.Page, replication.Page + 1024}, 1
+	case 5:
+		w.sizes, w.reach, w.t.disksAtOnce = []int64{60*replication.Page + 1536, 7 * replication.Page, 512, 30 * replication.Page}, 24, 1
 	}
+	w.m = newMachine(seed, w.sizes...)
+	return w
 }
 
 func (w *world) identity() Identity {
@@ -163,12 +204,61 @@ func (w *world) reopened() error {
 		w.cycle = nil
 	} else if w.cycle == nil || c.Point != w.cycle.Point {
 		return fmt.Errorf("cycle %v is open, want %v", c, w.cycle)
+	} else {
+		for d, s := range w.acked {
+			cov := w.j.Coverage(replication.DiskNo(d))
+			for _, e := range s.Extents() {
+				if !cov.Contains(e) {
+					return fmt.Errorf("disk %d %v of point %d was acknowledged, and is not there: %v", d, e, c.Point, cov.Extents())
+				}
+			}
+		}
+	}
+	if err := w.onlyNamed(); err != nil {
+		return err
 	}
 	return w.check("reopened")
 }
 
+// onlyNamed says which file there is that nothing names.
+func (w *world) onlyNamed() error {
+	known := map[string]bool{w.j.path(logName): true, w.j.path(lockName): true, w.j.path(coverageName): w.j.OpenCycle() != nil, w.j.path(reserveName): w.j.Reserved()}
+	for n := range w.j.sealed {
+		known[n] = true
+	}
+	for _, s := range w.j.open.sealed {
+		known[s.name] = true
+	}
+	for n, i := range w.m.names {
+		if i != nil && !known[n] {
+			return fmt.Errorf("nothing names %s", n)
+		}
+	}
+	return nil
+}
+
+// ack takes note of what is acknowledged.
+func (w *world) ack() {
+	for d := range w.acked {
+		w.acked[d] = union(w.acked[d], w.j.Coverage(replication.DiskNo(d))).Clone()
+	}
+}
+
 func (w *world) accept(p replication.Point) {
 	w.truth[p.ID] = w.want
+	v := make([][]replication.PointID, len(w.sizes))
+	for d, n := range w.sizes {
+		v[d] = make([]replication.PointID, (n+replication.Page-1)/replication.Page)
+		if len(w.listed) > 0 {
+			copy(v[d], w.vers[w.listed[len(w.listed)-1].ID][d])
+		}
+		for k := range v[d] {
+			if len(w.listed) == 0 || w.plan[d].Contains(w.pageOf(d, k)) {
+				v[d][k] = p.ID
+			}
+		}
+	}
+	w.vers[p.ID] = v
 	w.listed = append(w.listed, p)
 	w.cycle = nil
 	w.lists++
@@ -179,13 +269,29 @@ func (w *world) forget(ids []replication.PointID) {
 	w.drops += len(ids)
 }
 
-// drop takes some points off the list.
-func (w *world) drop() error {
-	st := w.j.now.Load()
+func (w *world) pageOf(d, k int) replication.Extent {
+	return replication.Extent{Off: int64(k) * replication.Page, End: min(w.sizes[d], int64(k+1)*replication.Page)}
+}
+
+// stays says why a point can't be dropped, as this file knows it.
+func (w *world) stays(p replication.Point) bool {
+	if u := w.j.Unfinished(); u != nil && (p.ID == u.From || p.ID == u.To) {
+		return true
+	}
+	return p.ID == w.j.Head() || p.ID == w.listed[len(w.listed)-1].ID || p.Pinned && (p.PinnedUntil.IsZero() || p.PinnedUntil.After(time.Now()))
+}
+
+// drop takes some points off the list, one in so many.
+func (w *world) drop(oneIn int) error {
 	var ids []replication.PointID
-	for _, p := range st.points {
-		if w.r.IntN(3) == 0 && st.droppable(p.ID) == nil && !p.Pinned {
+	for _, p := range w.j.Points() {
+		if stays := w.stays(p); !stays && w.r.IntN(oneIn) == 0 {
 			ids = append(ids, p.ID)
+		} else if stays && w.r.IntN(9) == 0 {
+			w.refused++
+			if err := w.j.DropPoints([]replication.PointID{p.ID}, "test"); !errors.Is(err, ErrInUse) && w.j.usable() == nil {
+				return fmt.Errorf("drop point %d, which must stay: %v", p.ID, err)
+			}
 		}
 	}
 	w.gone = ids
@@ -197,6 +303,69 @@ func (w *world) drop() error {
 	return nil
 }
 
+// thin makes room in the list.
+func (w *world) thin() error {
+	w.thinned++
+	for _, p := range w.j.Points() {
+		if err := w.j.Unpin(p.ID); err != nil {
+			return err
+		}
+	}
+	return w.drop(1 + w.r.IntN(2))
+}
+
+// worth compares what the journal takes for live with what is known: the versions that listed points need, and that the disks do not show, are live and not spare, each byte once.
+func (w *world) worth() error {
+	use, err := w.j.Use(context.Background())
+	if err != nil {
+		return err
+	}
+	for _, u := range use.Files {
+		if u.Dead < 0 || u.Spare < 0 || u.Cold < 0 || u.Cold > u.Spare || u.Dead+u.Spare > u.Size {
+			return fmt.Errorf("use: %+v", u)
+		}
+	}
+	var live, spare, need, disks int64
+	c := w.j.shelf.pin()
+	defer w.j.shelf.unpin(c)
+	for d := range w.sizes {
+		err := sweep(c.files, replication.DiskNo(d), func(e replication.Extent, over []span) error {
+			c.standing(over, func(i int, _ replication.PointID, also bool) {
+				if over[i].kind == gone {
+					return
+				}
+				live += e.Len()
+				if also {
+					spare += e.Len()
+				}
+			})
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for d, n := range w.sizes {
+		disks += n
+		for k := range int((n + replication.Page - 1) / replication.Page) {
+			var last replication.PointID
+			for _, p := range w.listed { // versions rise
+				if v := w.vers[p.ID][d][k]; v != last {
+					need, last = need+w.pageOf(d, k).Len(), v
+				}
+			}
+		}
+	}
+	switch {
+	case w.j.Head() == 0:
+	case w.j.Unfinished() != nil && (live < need-disks || live > need || spare != 0):
+		return fmt.Errorf("during a move %d bytes are live, %d of them spare; points need %d, disks hold %d", live, spare, need, disks)
+	case w.j.Unfinished() == nil && live-spare != need-disks:
+		return fmt.Errorf("%d bytes are live, %d of them spare; points need %d, disks hold %d", live, spare, need, disks)
+	}
+	return nil
+}
+
 // rewrite packs some files, while others go on.
 func (w *world) rewrite() error {
 	use, err := w.j.Use(context.Background(), nil)
@@ -204,12 +373,25 @@ func (w *world) rewrite() error {
 		return err
 	}
 	u := use.Files[w.r.IntN(len(use.Files))]
+	for _, o := range use.Files {
+		if o.First != o.Last && w.r.IntN(2) == 0 {
+			u = o
+		}
+	}
 	names := []string{u.Name}
 	if u.First == u.Last {
 		for _, o := range use.Files {
 			if o.Name != u.Name && o.First == u.First && o.Last == u.Last && w.r.IntN(2) == 0 {
 				names = append(names, o.Name)
 			}
+		}
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, packDir) {
+			w.packs++
+		}
+		if u.First != u.Last {
+			w.classes++
 		}
 	}
 	opt := RewriteOptions{Spares: Spares(w.r.IntN(3))}
@@ -235,12 +417,13 @@ func (w *world) meanwhile() error {
 	if w.m.off || w.deep && w.r.IntN(6) > 0 {
 		return nil
 	}
+	w.ops++
 	others := w.m.onOp
 	w.m.onOp = nil
 	defer func() { w.m.onOp = others }()
 	switch w.r.IntN(4) {
 	case 0:
-		return w.drop()
+		return w.drop(3)
 	case 1:
 		if w.cycle == nil {
 			return w.begin()
@@ -260,9 +443,16 @@ func (w *world) meanwhile() error {
 	return nil
 }
 
-// check compares every byte of every point.
+const atRest = "at rest"
+
+// check compares every byte of every point; at rest, mostly of one.
 func (w *world) check(where string) error {
-	for _, p := range w.listed {
+	some := w.listed
+	if where == atRest && len(some) > 2 && w.r.IntN(3) > 0 { // nothing happened that would touch all
+		k := w.r.IntN(len(some))
+		some = some[k : k+1]
+	}
+	for _, p := range some {
 		for d := range w.sizes {
 			if err := w.compare(p.ID, d, 0, w.sizes[d]); err != nil {
 				return fmt.Errorf("%s: %w", where, err)
@@ -271,6 +461,9 @@ func (w *world) check(where string) error {
 				return fmt.Errorf("%s: %w", where, err)
 			}
 		}
+	}
+	if err := w.worth(); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
 	}
 	if head := w.j.Head(); head != 0 && w.j.Unfinished() == nil {
 		for d := range w.sizes {
@@ -317,6 +510,9 @@ func (w *world) holes(p replication.PointID, d int, at int64) error {
 
 func (w *world) same(p replication.PointID, d int, off int64, b []byte) error {
 	want := w.truth[p][d][off : off+int64(len(b))]
+	if bytes.Equal(b, want) {
+		return nil
+	}
 	for i := range b {
 		if b[i] != want[i] {
 			return fmt.Errorf("point %d disk %d byte %d (page %d): got %#x want %#x; head %d, move %+v", p, d, off+int64(i), (off+int64(i))/replication.Page, b[i], want[i], w.j.Head(), w.j.Unfinished())
@@ -443,7 +639,10 @@ func (w *world) begin() error {
 		Cut: replication.Cut{Time: time.Unix(1700000000+w.r.Int64N(1e6), 0).UTC(), Snapshot: fmt.Sprint(w.r.Uint64()), Sizes: w.sizes}}
 	if len(w.listed) == 0 {
 		c.Mode, c.Route = replication.Compare, replication.Through
-		w.want = clone2([][]byte{w.m.disks[0].cur, w.m.disks[1].cur})
+		w.want = nil
+		for _, d := range w.m.disks {
+			w.want = append(w.want, slices.Clone(d.cur))
+		}
 	} else {
 		last := w.listed[len(w.listed)-1]
 		c.Base, c.BaseChain = last.ID, last.Chain
@@ -452,12 +651,15 @@ func (w *world) begin() error {
 			c.Mode = replication.Compare
 		}
 	}
-	w.plan, w.equal = nil, nil
+	w.plan, w.equal, w.acked = nil, nil, make([]*replication.Set, len(w.sizes))
 	for d, n := range w.sizes {
 		s := &replication.Set{}
 		for k := w.r.IntN(6); k > 0; k-- {
 			off := w.r.Int64N(n)
-			e := replication.Extent{Off: off, End: min(n, off+1+w.r.Int64N(5*replication.Page))}.Outward(n)
+			e := replication.Extent{Off: off, End: min(n, off+1+w.r.Int64N(w.reach*replication.Page))}
+			if !leftOut(ruleOutward) {
+				e = e.Outward(n)
+			}
 			for p := e.Off; p < e.End; p += replication.Page {
 				if w.r.IntN(4) > 0 { // else sent, though it did not change
 					w.page(w.want[d][p:min(p+replication.Page, e.End)])
@@ -506,7 +708,11 @@ func (w *world) through() error {
 	if len(add) == 0 {
 		return nil
 	}
-	return w.j.RecordCoverage(add)
+	if err := w.j.RecordCoverage(add); err != nil {
+		return err
+	}
+	w.ack()
+	return nil
 }
 
 // ship sends a part of what is missing over some lanes.
@@ -544,6 +750,7 @@ func (w *world) ship() (err error) {
 				if err := a.Sync(); err != nil {
 					return err
 				}
+				w.ack()
 			}
 		}
 		if q := w.equal[d].Extents(); len(q) > 0 {
@@ -560,6 +767,7 @@ func (w *world) ship() (err error) {
 		if err := a.Close(); err != nil {
 			return err
 		}
+		w.ack()
 	}
 	return nil
 }
@@ -632,6 +840,7 @@ func (w *world) move() error {
 		switch w.r.IntN(3) {
 		case 0:
 			to = u.From
+			w.turned++
 		case 1:
 			to = u.To
 		}
@@ -676,21 +885,25 @@ func (w *world) move() error {
 
 // step does one thing.
 func (w *world) step() error {
+	w.ops++
+	if len(w.listed) > w.most {
+		return w.thin()
+	}
 	if len(w.listed) > 1 {
-		switch w.r.IntN(10) {
-		case 9:
+		switch w.r.IntN(13) {
+		case 12:
 			w.j.t.logBytes = 1
 			return w.j.Shorten()
-		case 0, 1:
+		case 0, 1, 2:
 			return w.rewrite()
-		case 2:
-			return w.drop()
+		case 3:
+			return w.drop(3 + w.most/2)
 		}
 	}
 	switch k := w.r.IntN(20); {
 	case w.cycle == nil && (len(w.listed) == 0 || k < 8):
 		return w.begin()
-	case w.cycle != nil && k < 9:
+	case w.cycle != nil && k < 6:
 		return w.ship()
 	case w.cycle != nil && k < 12:
 		for _, a := range slices.SortedFunc(maps.Keys(w.j.open.arrivals), func(a, b *Arrival) int { return int(a.lane.Attempt) - int(b.lane.Attempt) }) {
@@ -712,10 +925,11 @@ func (w *world) step() error {
 		if w.r.IntN(2) == 0 {
 			return w.j.Unpin(p)
 		}
-		return errors.Join(w.j.MarkVerified(p, replication.Verify{Equal: true}), w.j.Pin(p, time.Time{}))
+		until := []time.Time{{}, time.Unix(1700000000, 0), time.Now().Add(time.Hour)}[w.r.IntN(3)]
+		return errors.Join(w.j.MarkVerified(p, replication.Verify{Equal: true}), w.j.Pin(p, until))
 	case k == 19:
 		_, err := w.j.Adopt(replication.Generation(w.r.IntN(9)))
-		return errors.Join(err, w.j.RecordContentIDs([]uint32{w.r.Uint32(), 2}))
+		return errors.Join(err, w.j.RecordContentIDs(slices.Repeat([]uint32{w.r.Uint32()}, len(w.sizes))))
 	}
 	return nil
 }
@@ -727,14 +941,14 @@ func (w *world) run(steps int) error {
 		return err
 	}
 	for i := range steps {
-		if w.r.IntN(2) == 0 {
+		if w.r.IntN(w.calm) == 0 {
 			w.cut(1 + w.r.IntN(60))
 		}
 		err := w.step()
 		if w.bad != nil {
 			return fmt.Errorf("step %d: %w", i, w.bad)
 		}
-		if w.m.off || err == nil && w.r.IntN(12) == 0 {
+		if w.m.off || err == nil && w.r.IntN(6*w.calm) == 0 {
 			w.m.mu.Lock()
 			w.m.off = true
 			w.m.mu.Unlock()
@@ -747,11 +961,8 @@ func (w *world) run(steps int) error {
 		if err != nil {
 			return fmt.Errorf("step %d: %w", i, err)
 		}
-		if err := w.check("at rest"); err != nil {
+		if err := w.check(atRest); err != nil {
 			return fmt.Errorf("step %d: %w", i, err)
-		}
-		if len(w.listed) > 9 {
-			break
 		}
 	}
 	for len(w.held) > 0 {
@@ -783,30 +994,33 @@ func (w *world) crash() error {
 	return err
 }
 
-// TestModel lives many worlds. FAILBACK_SEEDS sets how many, FAILBACK_SEED one of them.
+// TestModel lives many worlds, some of them ten times as long. FAILBACK_SEEDS sets how many, FAILBACK_STEPS how long, FAILBACK_SEED the first.
 func TestModel(t *testing.T) {
 	seeds, first := fewer(250), uint64(0)
 	if n, err := strconv.Atoi(os.Getenv("FAILBACK_SEEDS")); err == nil {
 		seeds = n
 	}
 	if n, err := strconv.ParseUint(os.Getenv("FAILBACK_SEED"), 10, 64); err == nil {
-		seeds, first = 1, n
-	}
-	var sum world
-	for s := range seeds {
-		w := newWorld(first + uint64(s))
-		if err := w.run(60); err != nil {
-			t.Fatalf("seed %d: %v", first+uint64(s), err)
+		first = n
+		if os.Getenv("FAILBACK_SEEDS") == "" {
+			seeds = 1
 		}
-		sum.crashes += w.crashes
-		sum.moves += w.moves
-		sum.reads += w.reads
-		sum.late += w.late
-		sum.lists += w.lists
-		sum.drops += w.drops
-		sum.rewrites += w.rewrites
-		sum.spares += w.spares
 	}
-	t.Logf("%d worlds: %d crashes, %d moves, %d points, %d dropped, %d files rewritten, %d without spares, %d reads, %d of readers stopped half way",
-		seeds, sum.crashes, sum.moves, sum.lists, sum.drops, sum.rewrites, sum.spares, sum.reads, sum.late)
+	steps := 60
+	if n, err := strconv.Atoi(os.Getenv("FAILBACK_STEPS")); err == nil {
+		steps = n
+	}
+	var sum counts
+	for s := range seeds {
+		seed, n := first+uint64(s), steps
+		if s%25 == 13 {
+			n *= 10
+		}
+		w := newWorld(seed)
+		if err := w.run(n); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		sum.add(&w.counts)
+	}
+	t.Logf("%d worlds, %v", seeds, &sum)
 }

@@ -120,7 +120,7 @@ func (sp *span) above(o *span) bool {
 	case sp.version != o.version:
 		return sp.version > o.version
 	case (sp.kind == gone) != (o.kind == gone):
-		return o.kind == gone
+		return o.kind == gone != leftOut(ruleContentAbove)
 	case sp.in != o.in && sp.in != nil && o.in != nil:
 		return sp.in.rank > o.in.rank
 	}

@@ -86,6 +86,7 @@ func (r *Reader) once(b []byte, off int64) (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	r.j.pause()
 	disk := 0
 	for _, p := range ps {
 		if p.in == nil {
@@ -97,7 +98,6 @@ func (r *Reader) once(b []byte, off int64) (again bool, err error) {
 	if disk == 0 {
 		return false, nil
 	}
-	r.j.pause()
 	for _, p := range ps {
 		if p.in != nil {
 			continue
@@ -123,9 +123,11 @@ func (r *Reader) look(e replication.Extent) (*catalog, []span, error) {
 }
 
 // moved says whether a move began since a catalog was pinned: what the disks held then may have been written over.
-func (j *Journal) moved(c *catalog) bool { return j.now.Load().moves != c.moves }
+func (j *Journal) moved(c *catalog) bool {
+	return j.now.Load().moves != c.moves && !leftOut(ruleSecondLook)
+}
 
-// pause is where a reader stands between its look in the journal and its read of the disk.
+// pause is where a reader stands between its look in the journal and its reads of files and of the disk.
 func (j *Journal) pause() {
 	if f := j.betweenLooks; f != nil {
 		f()

@@ -101,14 +101,14 @@ func (c *catalog) pick(dir string, names []string) (files []*sealed, err error) 
 
 // replace commits a rewriting. Spares can only be left out while the disks stand where they stood when it began, and no move is being prepared that counts on them.
 func (j *Journal) replace(c *catalog, r replaceRecord, opt RewriteOptions, with []*sealed) error {
-	if opt.Spares != KeepSpares {
+	if opt.Spares != KeepSpares && !leftOut(ruleSparesLock) {
 		if !j.moving.TryLock() {
 			return fmt.Errorf("%w: the disks are moving", ErrInUse)
 		}
 		defer j.moving.Unlock()
 	}
 	return j.commit(kindFilesReplaced, func(st *state) (any, error) {
-		if opt.Spares != KeepSpares && (st.moves != c.moves || st.move != nil) {
+		if opt.Spares != KeepSpares && !leftOut(ruleSparesStill) && (st.moves != c.moves || st.move != nil) {
 			return nil, fmt.Errorf("%w: the disks moved meanwhile", ErrInUse)
 		}
 		return r, nil
@@ -145,7 +145,7 @@ func (j *Journal) pack(ctx context.Context, c *catalog, files []*sealed, opt Rew
 	if err == nil && some {
 		err = j.vol.Rename(name+newSuffix, name)
 	}
-	if err == nil && some {
+	if err == nil && some && !leftOut(rulePackNameDurable) {
 		err = syncDir(j.vol, j.path(packDir))
 	}
 	if err != nil || !some {
@@ -164,9 +164,12 @@ func (c *catalog) needed(disk replication.DiskNo, files []*sealed, spares Spares
 				return
 			}
 			sp := over[i].clip(e)
+			if leftOut(ruleGoneStays) && sp.kind == gone {
+				return
+			}
 			if (spare || sp.kind == gone) && (spares == DropSpares || spares == DropCold && class == floor) {
 				// Of the oldest point nothing needs to be said that no file contradicts.
-				if class == floor && !slices.ContainsFunc(over[i+1:], func(o span) bool { return !mine(o) }) {
+				if class == floor && (leftOut(ruleBaseContradicted) || !slices.ContainsFunc(over[i+1:], func(o span) bool { return !mine(o) })) {
 					return
 				}
 				sp.kind = gone

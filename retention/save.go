@@ -43,7 +43,7 @@ func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, ne
 	if err == nil {
 		err = j.vol.Rename(name+newSuffix, name)
 	}
-	if err == nil {
+	if err == nil && !leftOut(ruleSaveNameDurable) {
 		err = syncDir(j.vol, j.path(saveDir))
 	}
 	if err != nil {
@@ -118,6 +118,9 @@ func (x *diskSaver) run(ctx context.Context, c *catalog, to replication.PointID)
 				}
 			}
 			x.want, x.version = sp.ext, sp.version
+			if leftOut(ruleSaveLabel) {
+				x.version = c.head
+			}
 		}
 		if x.want.Len() >= int64(len(x.buf)) {
 			return x.take()

@@ -93,6 +93,11 @@ func (s *state) floor() replication.PointID {
 
 // class returns the oldest listed point that may show a version: of the versions with one class, each byte's highest alone is needed. 0: no point is listed that is not older.
 func (s *state) class(v replication.PointID) replication.PointID {
+	if leftOut(ruleClassOldest) {
+		return v
+	} else if leftOut(ruleClassNotBefore) {
+		v++
+	}
 	i, _ := slices.BinarySearchFunc(s.points, v, func(p replication.Point, v replication.PointID) int { return cmp.Compare(p.ID, v) })
 	if i == len(s.points) {
 		return 0
@@ -229,7 +234,7 @@ func (s *state) moved(r record) error {
 			return err
 		}
 		_, err := s.point(x.To)
-		if err != nil || s.move != nil || x.From != s.head || x.From == x.To {
+		if err != nil || s.move != nil && !leftOut(ruleRecord) || x.From != s.head || x.From == x.To {
 			return fmt.Errorf("move from %d to %d with the head at %d (%v)", x.From, x.To, s.head, err)
 		}
 		s.move = &Move{x.From, x.To, make([]int64, len(s.id.Disks))}
@@ -261,7 +266,11 @@ func (s *state) moved(r record) error {
 		if x.From != s.move.To || x.To != s.move.From {
 			return fmt.Errorf("move from %d to %d turned into one from %d to %d", s.move.From, s.move.To, x.From, x.To)
 		}
-		s.move = &Move{x.From, x.To, make([]int64, len(s.id.Disks))}
+		done := make([]int64, len(s.id.Disks))
+		if leftOut(ruleTurnFromStart) {
+			done = s.move.Done
+		}
+		s.move = &Move{x.From, x.To, done}
 		s.moves++
 	case kindMoveCommitted:
 		var x commitRecord
@@ -343,6 +352,8 @@ func (s *state) drop(ids []replication.PointID) error {
 // droppable says why a point must stay listed (I11).
 func (s *state) droppable(id replication.PointID) error {
 	switch {
+	case leftOut(ruleEndsStay) && id != s.points[len(s.points)-1].ID:
+		return nil
 	case id == s.head:
 		return fmt.Errorf("%w: the disks show point %d", ErrInUse, id)
 	case s.move != nil && (id == s.move.From || id == s.move.To):

@@ -147,7 +147,9 @@ func (w *writer) flush() error {
 
 // sync makes the entries durable.
 func (w *writer) sync() error {
-	w.pad()
+	if !leftOut(rulePadding) {
+		w.pad()
+	}
 	if err := w.flush(); err != nil {
 		return err
 	}
@@ -376,7 +378,7 @@ func scan(f file, name string, id *Identity, found func(b *block.Block, version 
 	salt := hdr.salt()
 	for at := end; at+entryFixed <= size; {
 		b, n, version, err := scanEntry(f, where{at, salt}, size, buf, raw, id)
-		if errors.Is(err, errFormat) && at != alignUp(at) && le.Uint32(buf) == 0 {
+		if errors.Is(err, errFormat) && at != alignUp(at) && le.Uint32(buf) == 0 && !leftOut(ruleScanPadding) {
 			at = alignUp(at) // padding
 			continue
 		}

@@ -1,0 +1,37 @@
+package retention
+
+// rule is one of the rules that the journal stands on. A build with the tag mutation can leave each out on purpose: the model test must find every one that is missing.
+type rule int
+
+const (
+	ruleNone              rule = iota
+	ruleSecondLook             // what was read from a disk is not believed when a move began meanwhile
+	ruleOutward                // extents begin and end at pages (I13)
+	ruleSave                   // what only the disks hold is saved before it is written over (I4)
+	ruleRecord                 // a move is recorded before its first write (I2)
+	ruleProgressSynced         // progress is recorded with the disks synced
+	ruleMoveSynced             // the disks are synced before a move is committed
+	ruleTurnFromStart          // a move that is turned begins at zero
+	ruleSaveNameDurable        // a save's name is durable before a record says it
+	rulePackNameDurable        // likewise a pack's
+	ruleSaveLabel              // what is saved has the version that the disks show, not that of the head
+	ruleSparesStill            // spares are left out only if no move was recorded since
+	ruleSparesLock             // and none is being prepared
+	ruleBaseContradicted       // what the oldest point needs is left out only where no other file tells of it
+	ruleGoneStays              // what a file tells of without content is kept
+	ruleClassNotBefore         // a version belongs to the oldest point that is not before it: a live version is none of the point before
+	ruleClassOldest            // a dead one is none of the point after
+	ruleContentAbove           // of equal versions the one with content stands above
+	ruleCatalogKeepsFiles      // files stay while a catalog in use names them
+	ruleEndsStay               // the head and the ends of a move stay listed (I11)
+	ruleSettled                // a search ends when no file that is left could say more
+	ruleEndMark                // what is durable of the log is marked
+	ruleLogSynced              // a record is durable before what relies on it
+	rulePadding                // what was acknowledged shares no sector with what comes
+	ruleScanPadding            // a scan goes on behind padding
+	ruleEntriesFirst           // entries are durable before an index tells of them
+	ruleLeftovers              // files of a dropped cycle go before its number is used again
+	ruleSweep                  // a file that no record names goes when the journal is opened
+	ruleExact                  // a point is listed when exactly what was sent is durable (I1)
+	lastRule              = ruleExact
+)
