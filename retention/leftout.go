@@ -22,6 +22,8 @@ const (
 	ruleClassNotBefore         // a version belongs to the oldest point that is not before it: a live version is none of the point before
 	ruleClassOldest            // a dead one is none of the point after
 	ruleContentAbove           // of equal versions the one with content stands above
+	ruleLaterWins              // of what was appended twice the later counts
+	ruleCutOne                 // of a file of several versions, an entry that stands below says nothing of the next
 	ruleCatalogKeepsFiles      // files stay while a catalog in use names them
 	ruleEndsStay               // the head and the ends of a move stay listed (I11)
 	ruleSettled                // a search ends when no file that is left could say more

@@ -41,6 +41,7 @@ type world struct {
 	plan  []*replication.Set // what its lanes send
 	equal []*replication.Set // what they say is equal
 	acked []*replication.Set // what was acknowledged of it
+	stale []*replication.Set // what may be covered by an earlier round alone
 	lane  uint64
 
 	held    []*heldRead
@@ -651,8 +652,9 @@ func (w *world) begin() error {
 			c.Mode = replication.Compare
 		}
 	}
-	w.plan, w.equal, w.acked = nil, nil, make([]*replication.Set, len(w.sizes))
+	w.plan, w.equal, w.acked, w.stale = nil, nil, make([]*replication.Set, len(w.sizes)), nil
 	for d, n := range w.sizes {
+		w.stale = append(w.stale, &replication.Set{})
 		s := &replication.Set{}
 		for k := w.r.IntN(6); k > 0; k-- {
 			off := w.r.Int64N(n)
@@ -741,8 +743,19 @@ func (w *world) ship() (err error) {
 			}
 			todo = cov.Missing(todo, e)
 		}
+		all := w.stale[d].Clone()
+		for _, e := range todo {
+			all.Add(e)
+		}
+		todo = all.Extents()
 		for _, b := range w.blocks(disk, todo) {
 			a := lanes[w.r.IntN(len(lanes))]
+			for w.r.IntN(5) == 0 { // a round before, of a source that is still being written to
+				old := w.before(&b)
+				if err := a.Append(&old); err != nil {
+					return err
+				}
+			}
 			if err := a.Append(&b); err != nil {
 				return err
 			}
@@ -760,16 +773,37 @@ func (w *world) ship() (err error) {
 			}
 		}
 	}
+	away := false
 	for _, a := range lanes {
 		if w.r.IntN(9) == 0 {
-			continue // the process server went away
+			away = true // the process server went away
+			continue
 		}
 		if err := a.Close(); err != nil {
 			return err
 		}
 		w.ack()
 	}
+	if !away {
+		for d := range w.stale {
+			w.stale[d] = &replication.Set{}
+		}
+	}
 	return nil
+}
+
+// before makes up what an earlier round of the same lane sent of a part of a block's extents; the block wins.
+func (w *world) before(b *block.Block) block.Block {
+	var part replication.Extent
+	e := b.Extents[w.r.IntN(len(b.Extents))]
+	part.Off = e.Off + w.r.Int64N((e.Len()+replication.Page-1)/replication.Page)*replication.Page
+	part.End = min(e.End, part.Off+(1+w.r.Int64N(4))*replication.Page)
+	w.stale[b.Disk].Add(part)
+	if w.r.IntN(3) == 0 {
+		return block.Block{Disk: b.Disk, Kind: block.Zero, Extents: []replication.Extent{part}}
+	}
+	raw := bytes.Repeat([]byte{0xee}, int(part.Len()))
+	return block.Block{Disk: b.Disk, Kind: block.Data, Extents: []replication.Extent{part}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}
 }
 
 // blocks packs extents, page by page, into blocks.
@@ -812,6 +846,11 @@ func (w *world) blocks(disk replication.DiskNo, todo []replication.Extent) (bs [
 
 // list ends the cycle.
 func (w *world) list() error {
+	for d := range w.stale {
+		if w.stale[d].Bytes() > 0 {
+			return w.ship()
+		}
+	}
 	w.maybe = w.cycle.Point
 	totals, whole := w.totals(), len(w.j.open.arrivals) == 0
 	for d := range w.sizes {

@@ -95,8 +95,7 @@ func (s *sliceFeed) next(int64) (span, bool, error) {
 // noLimit is a limit behind every disk's end.
 const noLimit = math.MaxInt64
 
-// overlay lays indexes over each other: it gives spans that rise and do not overlap, where at each byte the span that stands above wins: the higher
-// version, then the one with content, then the feed of higher rank, then the one written later.
+// overlay lays indexes over each other: it gives spans that rise and do not overlap, where at each byte the span that stands above wins.
 type overlay struct {
 	heads heads
 }
@@ -104,15 +103,10 @@ type overlay struct {
 type head struct {
 	span
 	feed feed
-	rank int
 }
 
-func (h *head) above(o *head) bool {
-	if h.version == o.version && (h.kind == gone) == (o.kind == gone) && h.rank != o.rank {
-		return h.rank > o.rank
-	}
-	return h.span.above(&o.span)
-}
+// allBelow says whether everything that follows in the feed stands below a span that the head stands below, as all of it is of one version and file.
+func (h *head) allBelow() bool { return h.in != nil && h.in.hdr.kind == segmentFile }
 
 // above says whether a span stands above another: it has the higher version, or content of the same, or its file was named later, or it was written later.
 func (sp *span) above(o *span) bool {
@@ -124,7 +118,7 @@ func (sp *span) above(o *span) bool {
 	case sp.in != o.in && sp.in != nil && o.in != nil:
 		return sp.in.rank > o.in.rank
 	}
-	return sp.at > o.at
+	return sp.at > o.at != leftOut(ruleLaterWins)
 }
 
 type heads []*head
@@ -138,7 +132,7 @@ func (h heads) Less(i, j int) bool {
 	if a.ext.Off != b.ext.Off {
 		return a.ext.Off < b.ext.Off
 	}
-	return a.above(b)
+	return a.above(&b.span)
 }
 func (h heads) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *heads) Push(x any)   { *h = append(*h, x.(*head)) }
@@ -149,16 +143,16 @@ func (h *heads) Pop() any {
 	return x
 }
 
-// newOverlay lays feeds over each other, each above those before it.
+// newOverlay lays feeds over each other.
 func newOverlay(fs []feed) (*overlay, error) {
 	o := &overlay{}
-	for i, f := range fs {
+	for _, f := range fs {
 		sp, ok, err := f.next(0)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			o.heads = append(o.heads, &head{span: sp, feed: f, rank: i})
+			o.heads = append(o.heads, &head{span: sp, feed: f})
 		}
 	}
 	heap.Init(&o.heads)
@@ -209,15 +203,20 @@ func (o *overlay) next(limit int64) (span, bool, error) {
 	}
 	top := o.heads[0]
 	cur := *top
-	// What overlaps: a head below is cut, as cur covers it; a head above ends cur.
+	// What overlaps: a head below is cut, as cur covers it; a head above ends cur. What follows a head below in its feed may stand above.
 	heap.Pop(&o.heads)
 	end := min(cur.ext.End, limit)
 	for len(o.heads) > 0 && o.heads[0].disk == cur.disk && o.heads[0].ext.Off < end {
-		if o.heads[0].above(&cur) {
-			end = o.heads[0].ext.Off
+		h := o.heads[0]
+		if h.above(&cur.span) {
+			end = h.ext.Off
 			break
 		}
-		if err := o.cut(cur.disk, end); err != nil {
+		upTo := end
+		if !h.allBelow() && !leftOut(ruleCutOne) {
+			upTo = min(end, h.ext.End)
+		}
+		if err := o.cut(cur.disk, upTo); err != nil {
 			return span{}, false, err
 		}
 	}

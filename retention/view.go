@@ -14,7 +14,7 @@ type view struct {
 	all   *overlay
 }
 
-// layers lays the indexes of files over each other, each above those before it: their entries of versions in (after, to].
+// layers lays the indexes of files over each other: their entries of versions in (after, to].
 func layers(files []*sealed, disk replication.DiskNo, after, to replication.PointID) (*overlay, error) {
 	fs := make([]feed, 0, len(files))
 	for _, s := range files {
