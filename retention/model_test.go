@@ -241,7 +241,12 @@ func (w *world) onlyNamed() error {
 // ack takes note of what is acknowledged.
 func (w *world) ack() {
 	for d := range w.acked {
-		w.acked[d] = union(w.acked[d], w.j.Coverage(replication.DiskNo(d))).Clone()
+		if w.acked[d] == nil {
+			w.acked[d] = &replication.Set{}
+		}
+		for e := range w.j.Coverage(replication.DiskNo(d)).All() {
+			w.acked[d].Add(e)
+		}
 	}
 }
 
@@ -317,7 +322,7 @@ func (w *world) thin() error {
 
 // worth compares what the journal takes for live with what is known: the versions that listed points need, and that the disks do not show, are live and not spare, each byte once.
 func (w *world) worth() error {
-	use, err := w.j.Use(context.Background())
+	use, err := w.j.Use(context.Background(), nil)
 	if err != nil {
 		return err
 	}
