@@ -348,6 +348,9 @@ func (j *Journal) sweep(st *state) error {
 			}
 		}
 	}
+	if err := removeIfThere(j.vol, j.path(logName+newSuffix)); err != nil {
+		return err
+	}
 	return removeIfThere(j.vol, j.path(coverageName+newSuffix))
 }
 
