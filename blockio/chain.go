@@ -1,6 +1,7 @@
 package blockio
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,15 +19,17 @@ func (l *layout) followChain() error {
 			return corruptAt(l.path, 0, "more than %d disks below it", maxChain)
 		}
 		parent, err := at.findParent()
-		if err != nil {
-			return err
-		}
 		for _, link := range links {
-			if os.SameFile(link.info, parent.info) {
-				return at.badParent("the chain leads back to %s", link.path)
+			if err == nil && os.SameFile(link.info, parent.info) {
+				err = at.badParent("the chain leads back to %s", link.path)
 			}
 		}
-		if err := at.judgeParent(parent); err != nil {
+		if err == nil {
+			err = at.judgeParent(parent)
+		}
+		if err != nil {
+			broken := at.describeParent(at.parentPath(), parent, err)
+			l.broken = &broken
 			return err
 		}
 		at.parent = parent
@@ -45,12 +48,7 @@ func (l *layout) findParent() (*layout, error) {
 	if l.descriptor.parentID == noParent {
 		return nil, l.badParent("it names a parent (%q) without its content id", clip(name))
 	}
-	switch {
-	case filepath.IsAbs(name) || strings.HasPrefix(name, "/"):
-		name = filepath.Base(name)
-	case len(name) > 2 && name[1:3] == `:\`: // of Windows
-		name = name[strings.LastIndexByte(name, '\\')+1:]
-	}
+	name = lastOfAbsolute(name)
 	f, err := openBeneath(filepath.Dir(l.path), name, false)
 	if os.IsNotExist(err) {
 		return nil, l.badParent("the parent %q is missing beside it", clip(name))
@@ -67,6 +65,37 @@ func (l *layout) findParent() (*layout, error) {
 		return nil, l.badParent("the parent %q is not a VMDK", clip(name))
 	}
 	return parent, parent.unreadable
+}
+
+// lastOfAbsolute is the last part of an absolute path, of Windows too, and name itself where it is none.
+func lastOfAbsolute(name string) string {
+	switch {
+	case filepath.IsAbs(name) || strings.HasPrefix(name, "/"):
+		return filepath.Base(name)
+	case len(name) > 2 && name[1:3] == `:\`:
+		return name[strings.LastIndexByte(name, '\\')+1:]
+	}
+	return name
+}
+
+// parentPath is where the parent should be.
+func (l *layout) parentPath() string {
+	return filepath.Join(filepath.Dir(l.path), lastOfAbsolute(l.descriptor.key("parentFileNameHint")))
+}
+
+// describeParent tells of the disk at path, on which l was made; parent is nil where it could not be looked at, and err what is wrong with it.
+func (l *layout) describeParent(path string, parent *layout, err error) Parent {
+	p := Parent{Path: path, Noted: l.descriptor.parentID}
+	if parent != nil && parent.descriptor != nil {
+		p.Format, p.ContentID = parent.description.Format, parent.descriptor.contentID
+	}
+	if err != nil {
+		p.Wrong = err.Error()
+		if d := (*Damage)(nil); errors.As(err, &d) && d.File == l.path {
+			p.Wrong = d.What
+		}
+	}
+	return p
 }
 
 // judgeParent checks that parent is what it was when l was made on it.

@@ -87,10 +87,20 @@ type Description struct {
 	Device    uint64   // device number of the file that holds the (first) data; of the device itself for a block device
 	Inode     uint64   // its inode number; 0 for a block device
 	Extents   []string // files that hold data, in the order of the disk
-	Parents   []string // descriptors of the disks that a snapshot was made on, the nearest first
+	Parents   []Parent // the disks that a snapshot was made on, the nearest first, down to one that has no parent or is not as it should be
 	Notices   []string // what an operator should know although it stops nothing
 	// TargetRefusal is empty when the disk may be a target; otherwise it tells why not, and what to do.
 	TargetRefusal string
+}
+
+// Parent is a disk below a snapshot, and whether it still is what the snapshot was made on.
+type Parent struct {
+	Path      string // its descriptor
+	Format    Format // "" where it can't be told
+	ContentID uint32 // its CID as it is now; 0 where it can't be told
+	Noted     uint32 // the CID that it had when the disk above it was made
+	// Wrong is empty where it is as the disk above it expects; otherwise it tells why not, and nothing is read through it.
+	Wrong string
 }
 
 // TargetOptions is what the caller of OpenTarget knows about the disk's past.

@@ -97,7 +97,7 @@ func TestReadChains(t *testing.T) {
 		}
 		mustRead(t, dir+"/b-000003.vmdk", want)
 		d, err := Probe(dir + "/b-000003.vmdk")
-		if err != nil || len(d.Parents) != 3 || d.Parents[2] != dir+"/b.vmdk" {
+		if err != nil || len(d.Parents) != 3 || d.Parents[2] != (Parent{Path: dir + "/b.vmdk", Format: FormatVMFS, ContentID: 1, Noted: 1}) {
 			t.Errorf("Probe = %+v, %v", d, err)
 		}
 	})

@@ -240,7 +240,11 @@ func fuzzDisk(t *testing.T, path string) {
 	if _, err := d.ReadAt(make([]byte, min(d.Size(), 1<<20)), 0); err != nil && err != io.EOF && !knownOfChain(err) {
 		t.Fatal(err)
 	}
-	for _, file := range append(d.Description().Extents, d.Description().Parents...) {
+	files := d.Description().Extents
+	for _, p := range d.Description().Parents {
+		files = append(files, p.Path)
+	}
+	for _, file := range files {
 		if filepath.Dir(file) != filepath.Dir(path) {
 			t.Fatalf("it read %s", file)
 		}

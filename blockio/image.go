@@ -264,7 +264,7 @@ func (m *image) Description() Description {
 	defer m.ids.Unlock()
 	d := m.description
 	d.Extents = append([]string(nil), d.Extents...)
-	d.Parents = append([]string(nil), d.Parents...)
+	d.Parents = append([]Parent(nil), d.Parents...)
 	d.Notices = append([]string(nil), d.Notices...)
 	if m.cache != nil {
 		d.Notices = append(d.Notices, m.cache.noticed()...)

@@ -22,6 +22,7 @@ type layout struct {
 	pieces      []piece
 	refusals    []refusal
 	parent      *layout // what a snapshot was made on; nil where there is none, or unreadable tells why
+	broken      *Parent // the disk at which the chain can't be followed; nil where it can
 	unreadable  error   // why OpenReader cannot read it, although it can be described
 }
 
@@ -433,9 +434,13 @@ func (l *layout) describe() {
 			d.Device, d.Inode = fileIdentity(p.info)
 		}
 	}
-	for p := l.parent; p != nil; p = p.parent {
-		d.Parents = append(d.Parents, p.path)
+	for above := l; above.parent != nil; above = above.parent {
+		p := above.parent
+		d.Parents = append(d.Parents, above.describeParent(p.path, p, nil))
 		d.Notices = append(d.Notices, p.description.Notices...)
+	}
+	if l.broken != nil {
+		d.Parents = append(d.Parents, *l.broken)
 	}
 	if l.descriptor == nil {
 		return
