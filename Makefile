@@ -31,6 +31,7 @@ check: check-generated ## formatting, vet, staticcheck, generated code, import r
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w:" $$unformatted; exit 1; }
 	go vet ./...
 	GOOS=windows go vet $(WINDOWS)
+	GOOS=windows go vet -tags physicaldrive ./blockio
 	go run $(STATICCHECK) ./...
 	go test -count=1 -run '^TestImports' ./replication
 

@@ -38,6 +38,11 @@
 //
 // A disk has at most 32 direct requests under way; aligned buffers of all disks together are 16 MiB; Stream and Copy have at most 8 pieces of 1 MiB each.
 //
+// # Windows
+//
+// VMDKs and raw files work as elsewhere, without knowledge of holes. Physical drives (\\.\PhysicalDriveN) are there when built with -tags physicaldrive; that was never run, and is not
+// verified.
+//
 // # Formats
 //
 // All numbers are little-endian, a sector is 512 bytes.

@@ -85,6 +85,9 @@ func examine(path string) (*layout, error) {
 // look reads what is at path. What is a VMDK is decided by the name: the first sector of a raw disk belongs to its guest,
 // which could write a descriptor there that names other files.
 func look(path string) (*layout, error) {
+	if l, err := lookAtDrive(path); l != nil {
+		return l, err
+	}
 	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err

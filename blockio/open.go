@@ -261,6 +261,11 @@ func (l *layout) openStorage(p piece, write bool) (*osFile, error) {
 		if st.f, err = openDevice(p.path, write); err == nil && write {
 			forgetCached(st.f)
 		}
+		if err == nil {
+			if st.direct, err = alignedAccess(st.f); err != nil {
+				st.f.Close()
+			}
+		}
 		return st, err
 	}
 	rel, err := filepath.Rel(filepath.Dir(l.path), p.path)

@@ -8,11 +8,9 @@ import (
 	"os"
 )
 
-// Elsewhere than on Linux files work, without knowledge of holes and with zeroing by writing. Devices are not supported.
+// Elsewhere than on Linux files work, without knowledge of holes and with zeroing by writing. For devices see device_other.go.
 
 var errNoHoles = errors.New("holes are not known")
-
-var errNoDevices = errors.New("block devices are supported on Linux only; use a VMDK or a raw file as the target")
 
 func datasync(f *os.File) error { return f.Sync() }
 
@@ -30,20 +28,10 @@ func openDirect(*os.File, int64, bool) *directAccess { return nil }
 
 func reserve(*os.File, int64) error { return errors.ErrUnsupported }
 
-func isBlockDevice(fi fs.FileInfo) bool {
-	return fi.Mode()&fs.ModeDevice != 0 && fi.Mode()&fs.ModeCharDevice == 0
-}
-
-func deviceSize(*os.File) (int64, error) { return 0, errNoDevices }
-
-func openDevice(string, bool) (*os.File, error) { return nil, errNoDevices }
-
-func deviceHeld(string) bool { return false }
-
-func deviceReadOnly(*os.File) bool { return false }
-
 // DeviceByUUID finds no devices on this system.
-func DeviceByUUID(string) (string, error) { return "", errNoDevices }
+func DeviceByUUID(string) (string, error) {
+	return "", errors.New("devices are found by UUID on Linux only")
+}
 
 func uuidOfDevice(dir, path string) string { return "" }
 
