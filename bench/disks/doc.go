@@ -1,10 +1,11 @@
 // Command disks measures package blockio and the disk commands of failback beside fio, qemu-img and cat, each pair in turn, in one run.
 //
-//	go run ./bench/disks [--dir DIR] [--size MiB] [--repeats N] [--depth N] [fio|convert|read …]
+//	go run ./bench/disks [--quick] [--dir DIR] [--size MiB] [--repeats N] [--depth N] [fio|convert|read …]
 //
 // fio: reads and writes of a flat VMDK and of a loop device (as root), 1 MiB in sequence and 4 KiB at random, directly and through the page cache. fio is given the same pattern, alignment,
 // depth (that many threads with pread and pwrite) and directness; each thread that writes calls fdatasync after
-// each quarter of its work but the last. Both overwrite what is there.
+// each quarter of its work but the last. Both overwrite what is there. Through the page cache both find all of the disk in it: it is read before each turn, and a device is kept open by the
+// harness, since the kernel drops the cache of one that nobody has open any more.
 //
 // convert: an ext4 image of real files into a new monolithicSparse VMDK, by failback disk create and write, and by qemu-img convert -O vmdk; with and without
 // an fdatasync of the result. Both results are compared with the image.

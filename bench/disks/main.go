@@ -22,12 +22,16 @@ type lab struct {
 
 func main() {
 	l := &lab{}
-	mib := flag.Int64("size", 1024, "size of the disks, in MiB")
+	mib := flag.Int64("size", 4096, "size of the disks, in MiB; beside fio at most 1024")
+	quick := flag.Bool("quick", false, "small disks, three pairs: shows that it works, and little else")
 	flag.StringVar(&l.dir, "dir", filepath.Join("/var/tmp", "failback-bench-disks"), "work directory: which storage is measured")
 	flag.IntVar(&l.repeats, "repeats", 5, "pairs of each kind")
 	flag.IntVar(&l.depth, "depth", 4, "requests at a time")
 	flag.Parse()
 	l.size = *mib << 20
+	if *quick {
+		l.size, l.repeats = min(l.size, 256<<20), min(l.repeats, 3)
+	}
 	var stop func()
 	l.Context, stop = signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
