@@ -441,6 +441,7 @@ type GroupStatus struct {
 	Generation       uint64                 `protobuf:"varint,17,opt,name=generation,proto3" json:"generation,omitempty"`
 	NextCutUnixNanos int64                  `protobuf:"varint,18,opt,name=next_cut_unix_nanos,json=nextCutUnixNanos,proto3" json:"next_cut_unix_nanos,omitempty"` // 0: not scheduled
 	Space            *SpaceStatus           `protobuf:"bytes,19,opt,name=space,proto3" json:"space,omitempty"`                                                    // absent: not known yet
+	Drills           []*DrillStatus         `protobuf:"bytes,30,rep,name=drills,proto3" json:"drills,omitempty"`                                                  // under way
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -604,6 +605,13 @@ func (x *GroupStatus) GetNextCutUnixNanos() int64 {
 func (x *GroupStatus) GetSpace() *SpaceStatus {
 	if x != nil {
 		return x.Space
+	}
+	return nil
+}
+
+func (x *GroupStatus) GetDrills() []*DrillStatus {
+	if x != nil {
+		return x.Drills
 	}
 	return nil
 }
@@ -1128,6 +1136,7 @@ type Point struct {
 	Stored        int64                  `protobuf:"varint,7,opt,name=stored,proto3" json:"stored,omitempty"`    // on the retention volume
 	Verified      *Verified              `protobuf:"bytes,8,opt,name=verified,proto3" json:"verified,omitempty"` // absent: never verified
 	Suspect       bool                   `protobuf:"varint,9,opt,name=suspect,proto3" json:"suspect,omitempty"`
+	Drilled       *Drilled               `protobuf:"bytes,20,opt,name=drilled,proto3" json:"drilled,omitempty"` // absent: no outcome of a drill was recorded
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1223,6 +1232,13 @@ func (x *Point) GetSuspect() bool {
 		return x.Suspect
 	}
 	return false
+}
+
+func (x *Point) GetDrilled() *Drilled {
+	if x != nil {
+		return x.Drilled
+	}
+	return nil
 }
 
 type Verified struct {
@@ -1653,6 +1669,618 @@ func (x *ExportReply) GetData() []byte {
 	return nil
 }
 
+type DrillRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
+	Mountpoint    string                 `protobuf:"bytes,3,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"` // an empty directory there, or one to make
+	Writable      bool                   `protobuf:"varint,4,opt,name=writable,proto3" json:"writable,omitempty"`
+	Scratch       string                 `protobuf:"bytes,5,opt,name=scratch,proto3" json:"scratch,omitempty"`                                // directory there of the scratch file; empty: the master target's choice
+	ScratchBytes  int64                  `protobuf:"varint,6,opt,name=scratch_bytes,json=scratchBytes,proto3" json:"scratch_bytes,omitempty"` // 0: the master target's choice
+	ForNanos      int64                  `protobuf:"varint,7,opt,name=for_nanos,json=forNanos,proto3" json:"for_nanos,omitempty"`             // 0: until it is ended
+	Detach        bool                   `protobuf:"varint,8,opt,name=detach,proto3" json:"detach,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrillRequest) Reset() {
+	*x = DrillRequest{}
+	mi := &file_operator_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillRequest) ProtoMessage() {}
+
+func (x *DrillRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
+func (*DrillRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DrillRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *DrillRequest) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *DrillRequest) GetMountpoint() string {
+	if x != nil {
+		return x.Mountpoint
+	}
+	return ""
+}
+
+func (x *DrillRequest) GetWritable() bool {
+	if x != nil {
+		return x.Writable
+	}
+	return false
+}
+
+func (x *DrillRequest) GetScratch() string {
+	if x != nil {
+		return x.Scratch
+	}
+	return ""
+}
+
+func (x *DrillRequest) GetScratchBytes() int64 {
+	if x != nil {
+		return x.ScratchBytes
+	}
+	return 0
+}
+
+func (x *DrillRequest) GetForNanos() int64 {
+	if x != nil {
+		return x.ForNanos
+	}
+	return 0
+}
+
+func (x *DrillRequest) GetDetach() bool {
+	if x != nil {
+		return x.Detach
+	}
+	return false
+}
+
+type DrillReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Drill         *DrillStatus           `protobuf:"bytes,1,opt,name=drill,proto3" json:"drill,omitempty"`
+	Ended         bool                   `protobuf:"varint,2,opt,name=ended,proto3" json:"ended,omitempty"`
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"` // it ended
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrillReply) Reset() {
+	*x = DrillReply{}
+	mi := &file_operator_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillReply) ProtoMessage() {}
+
+func (x *DrillReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
+func (*DrillReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DrillReply) GetDrill() *DrillStatus {
+	if x != nil {
+		return x.Drill
+	}
+	return nil
+}
+
+func (x *DrillReply) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
+func (x *DrillReply) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type DrillStatus struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Point          uint64                 `protobuf:"varint,1,opt,name=point,proto3" json:"point,omitempty"`
+	Mountpoint     string                 `protobuf:"bytes,2,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
+	Files          []*DrillFile           `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
+	SinceUnixNanos int64                  `protobuf:"varint,4,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
+	UntilUnixNanos int64                  `protobuf:"varint,5,opt,name=until_unix_nanos,json=untilUnixNanos,proto3" json:"until_unix_nanos,omitempty"` // 0: until it is ended
+	Writable       bool                   `protobuf:"varint,6,opt,name=writable,proto3" json:"writable,omitempty"`
+	Scratch        string                 `protobuf:"bytes,7,opt,name=scratch,proto3" json:"scratch,omitempty"` // directory
+	ScratchUsed    int64                  `protobuf:"varint,8,opt,name=scratch_used,json=scratchUsed,proto3" json:"scratch_used,omitempty"`
+	ScratchLimit   int64                  `protobuf:"varint,9,opt,name=scratch_limit,json=scratchLimit,proto3" json:"scratch_limit,omitempty"`
+	Errors         int64                  `protobuf:"varint,10,opt,name=errors,proto3" json:"errors,omitempty"` // reads and writes that failed
+	LastError      string                 `protobuf:"bytes,11,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DrillStatus) Reset() {
+	*x = DrillStatus{}
+	mi := &file_operator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillStatus) ProtoMessage() {}
+
+func (x *DrillStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
+func (*DrillStatus) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DrillStatus) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *DrillStatus) GetMountpoint() string {
+	if x != nil {
+		return x.Mountpoint
+	}
+	return ""
+}
+
+func (x *DrillStatus) GetFiles() []*DrillFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *DrillStatus) GetSinceUnixNanos() int64 {
+	if x != nil {
+		return x.SinceUnixNanos
+	}
+	return 0
+}
+
+func (x *DrillStatus) GetUntilUnixNanos() int64 {
+	if x != nil {
+		return x.UntilUnixNanos
+	}
+	return 0
+}
+
+func (x *DrillStatus) GetWritable() bool {
+	if x != nil {
+		return x.Writable
+	}
+	return false
+}
+
+func (x *DrillStatus) GetScratch() string {
+	if x != nil {
+		return x.Scratch
+	}
+	return ""
+}
+
+func (x *DrillStatus) GetScratchUsed() int64 {
+	if x != nil {
+		return x.ScratchUsed
+	}
+	return 0
+}
+
+func (x *DrillStatus) GetScratchLimit() int64 {
+	if x != nil {
+		return x.ScratchLimit
+	}
+	return 0
+}
+
+func (x *DrillStatus) GetErrors() int64 {
+	if x != nil {
+		return x.Errors
+	}
+	return 0
+}
+
+func (x *DrillStatus) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+type DrillFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"`
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrillFile) Reset() {
+	*x = DrillFile{}
+	mi := &file_operator_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrillFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrillFile) ProtoMessage() {}
+
+func (x *DrillFile) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
+func (*DrillFile) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DrillFile) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *DrillFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *DrillFile) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+type EndDrillRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mountpoint    string                 `protobuf:"bytes,1,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndDrillRequest) Reset() {
+	*x = EndDrillRequest{}
+	mi := &file_operator_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndDrillRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndDrillRequest) ProtoMessage() {}
+
+func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
+func (*EndDrillRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *EndDrillRequest) GetMountpoint() string {
+	if x != nil {
+		return x.Mountpoint
+	}
+	return ""
+}
+
+func (x *EndDrillRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type EndDrillReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Drill         *DrillStatus           `protobuf:"bytes,2,opt,name=drill,proto3" json:"drill,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndDrillReply) Reset() {
+	*x = EndDrillReply{}
+	mi := &file_operator_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndDrillReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndDrillReply) ProtoMessage() {}
+
+func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
+func (*EndDrillReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *EndDrillReply) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *EndDrillReply) GetDrill() *DrillStatus {
+	if x != nil {
+		return x.Drill
+	}
+	return nil
+}
+
+type RecordDrillRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
+	Drilled       *Drilled               `protobuf:"bytes,3,opt,name=drilled,proto3" json:"drilled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordDrillRequest) Reset() {
+	*x = RecordDrillRequest{}
+	mi := &file_operator_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordDrillRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordDrillRequest) ProtoMessage() {}
+
+func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
+func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RecordDrillRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *RecordDrillRequest) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *RecordDrillRequest) GetDrilled() *Drilled {
+	if x != nil {
+		return x.Drilled
+	}
+	return nil
+}
+
+type RecordDrillReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Drilled       *Drilled               `protobuf:"bytes,1,opt,name=drilled,proto3" json:"drilled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordDrillReply) Reset() {
+	*x = RecordDrillReply{}
+	mi := &file_operator_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordDrillReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordDrillReply) ProtoMessage() {}
+
+func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
+func (*RecordDrillReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RecordDrillReply) GetDrilled() *Drilled {
+	if x != nil {
+		return x.Drilled
+	}
+	return nil
+}
+
+type Drilled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       string                 `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`                       // passed | failed
+	UnixNanos     int64                  `protobuf:"varint,2,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"` // set by the master target
+	Note          string                 `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drilled) Reset() {
+	*x = Drilled{}
+	mi := &file_operator_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drilled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drilled) ProtoMessage() {}
+
+func (x *Drilled) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
+func (*Drilled) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Drilled) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Drilled) GetUnixNanos() int64 {
+	if x != nil {
+		return x.UnixNanos
+	}
+	return 0
+}
+
+func (x *Drilled) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
 type UnprotectRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -1663,7 +2291,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +2303,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +2316,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -1715,7 +2343,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +2355,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +2368,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -1765,7 +2393,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +2405,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +2418,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 type VolumesReply struct {
@@ -1802,7 +2430,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +2442,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +2455,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -1853,7 +2481,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2493,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2506,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Volume) GetPath() string {
@@ -1968,7 +2596,7 @@ const file_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xf9\x04\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xab\x05\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -1992,7 +2620,8 @@ const file_operator_proto_rawDesc = "" +
 	"generation\x18\x11 \x01(\x04R\n" +
 	"generation\x12-\n" +
 	"\x13next_cut_unix_nanos\x18\x12 \x01(\x03R\x10nextCutUnixNanos\x12.\n" +
-	"\x05space\x18\x13 \x01(\v2\x18.failback.v1.SpaceStatusR\x05space\"\x9c\x02\n" +
+	"\x05space\x18\x13 \x01(\v2\x18.failback.v1.SpaceStatusR\x05space\x120\n" +
+	"\x06drills\x18\x1e \x03(\v2\x18.failback.v1.DrillStatusR\x06drills\"\x9c\x02\n" +
 	"\vSpaceStatus\x12\x12\n" +
 	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x12\n" +
 	"\x04dead\x18\x02 \x01(\x03R\x04dead\x12\x14\n" +
@@ -2036,7 +2665,7 @@ const file_operator_proto_rawDesc = "" +
 	"\vPointsReply\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12*\n" +
-	"\x06points\x18\x03 \x03(\v2\x12.failback.v1.PointR\x06points\"\xf7\x01\n" +
+	"\x06points\x18\x03 \x03(\v2\x12.failback.v1.PointR\x06points\"\xa7\x02\n" +
 	"\x05Point\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\x12\x1d\n" +
 	"\n" +
@@ -2047,7 +2676,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x12\x16\n" +
 	"\x06stored\x18\a \x01(\x03R\x06stored\x121\n" +
 	"\bverified\x18\b \x01(\v2\x15.failback.v1.VerifiedR\bverified\x12\x18\n" +
-	"\asuspect\x18\t \x01(\bR\asuspect\"Y\n" +
+	"\asuspect\x18\t \x01(\bR\asuspect\x12.\n" +
+	"\adrilled\x18\x14 \x01(\v2\x14.failback.v1.DrilledR\adrilled\"Y\n" +
 	"\bVerified\x12\x1d\n" +
 	"\n" +
 	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x14\n" +
@@ -2077,7 +2707,62 @@ const file_operator_proto_rawDesc = "" +
 	"\vExportReply\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"K\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\xea\x01\n" +
+	"\fDrillRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
+	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x1e\n" +
+	"\n" +
+	"mountpoint\x18\x03 \x01(\tR\n" +
+	"mountpoint\x12\x1a\n" +
+	"\bwritable\x18\x04 \x01(\bR\bwritable\x12\x18\n" +
+	"\ascratch\x18\x05 \x01(\tR\ascratch\x12#\n" +
+	"\rscratch_bytes\x18\x06 \x01(\x03R\fscratchBytes\x12\x1b\n" +
+	"\tfor_nanos\x18\a \x01(\x03R\bforNanos\x12\x16\n" +
+	"\x06detach\x18\b \x01(\bR\x06detach\"d\n" +
+	"\n" +
+	"DrillReply\x12.\n" +
+	"\x05drill\x18\x01 \x01(\v2\x18.failback.v1.DrillStatusR\x05drill\x12\x14\n" +
+	"\x05ended\x18\x02 \x01(\bR\x05ended\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"\xfa\x02\n" +
+	"\vDrillStatus\x12\x14\n" +
+	"\x05point\x18\x01 \x01(\x04R\x05point\x12\x1e\n" +
+	"\n" +
+	"mountpoint\x18\x02 \x01(\tR\n" +
+	"mountpoint\x12,\n" +
+	"\x05files\x18\x03 \x03(\v2\x16.failback.v1.DrillFileR\x05files\x12(\n" +
+	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
+	"\x10until_unix_nanos\x18\x05 \x01(\x03R\x0euntilUnixNanos\x12\x1a\n" +
+	"\bwritable\x18\x06 \x01(\bR\bwritable\x12\x18\n" +
+	"\ascratch\x18\a \x01(\tR\ascratch\x12!\n" +
+	"\fscratch_used\x18\b \x01(\x03R\vscratchUsed\x12#\n" +
+	"\rscratch_limit\x18\t \x01(\x03R\fscratchLimit\x12\x16\n" +
+	"\x06errors\x18\n" +
+	" \x01(\x03R\x06errors\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\v \x01(\tR\tlastError\"G\n" +
+	"\tDrillFile\x12\x12\n" +
+	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\"G\n" +
+	"\x0fEndDrillRequest\x12\x1e\n" +
+	"\n" +
+	"mountpoint\x18\x01 \x01(\tR\n" +
+	"mountpoint\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"U\n" +
+	"\rEndDrillReply\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12.\n" +
+	"\x05drill\x18\x02 \x01(\v2\x18.failback.v1.DrillStatusR\x05drill\"p\n" +
+	"\x12RecordDrillRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
+	"\x05point\x18\x02 \x01(\x04R\x05point\x12.\n" +
+	"\adrilled\x18\x03 \x01(\v2\x14.failback.v1.DrilledR\adrilled\"B\n" +
+	"\x10RecordDrillReply\x12.\n" +
+	"\adrilled\x18\x01 \x01(\v2\x14.failback.v1.DrilledR\adrilled\"V\n" +
+	"\aDrilled\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x1d\n" +
+	"\n" +
+	"unix_nanos\x18\x02 \x01(\x03R\tunixNanos\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"K\n" +
 	"\x10UnprotectRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12!\n" +
 	"\fkeep_journal\x18\x02 \x01(\bR\vkeepJournal\">\n" +
@@ -2095,7 +2780,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x04free\x18\x05 \x01(\x03R\x04free\x12\x1c\n" +
 	"\tretention\x18\x06 \x01(\bR\tretention\x12\x16\n" +
 	"\x06usable\x18\a \x01(\bR\x06usable\x120\n" +
-	"\bfindings\x18\b \x03(\v2\x14.failback.v1.FindingR\bfindings2\x8d\x05\n" +
+	"\bfindings\x18\b \x03(\v2\x14.failback.v1.FindingR\bfindings2\xe1\x06\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12>\n" +
@@ -2104,7 +2789,10 @@ const file_operator_proto_rawDesc = "" +
 	"\x06Points\x12\x1a.failback.v1.PointsRequest\x1a\x18.failback.v1.PointsReply\x12:\n" +
 	"\x04Move\x12\x18.failback.v1.MoveRequest\x1a\x16.failback.v1.MoveReply0\x01\x12@\n" +
 	"\x06Verify\x12\x1a.failback.v1.VerifyRequest\x1a\x18.failback.v1.VerifyReply0\x01\x12@\n" +
-	"\x06Export\x12\x1a.failback.v1.ExportRequest\x1a\x18.failback.v1.ExportReply0\x01\x12G\n" +
+	"\x06Export\x12\x1a.failback.v1.ExportRequest\x1a\x18.failback.v1.ExportReply0\x01\x12=\n" +
+	"\x05Drill\x12\x19.failback.v1.DrillRequest\x1a\x17.failback.v1.DrillReply0\x01\x12D\n" +
+	"\bEndDrill\x12\x1c.failback.v1.EndDrillRequest\x1a\x1a.failback.v1.EndDrillReply\x12M\n" +
+	"\vRecordDrill\x12\x1f.failback.v1.RecordDrillRequest\x1a\x1d.failback.v1.RecordDrillReply\x12G\n" +
 	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
 	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
 
@@ -2120,81 +2808,103 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_operator_proto_goTypes = []any{
-	(*PlanRequest)(nil),      // 0: failback.v1.PlanRequest
-	(*CheckReply)(nil),       // 1: failback.v1.CheckReply
-	(*Finding)(nil),          // 2: failback.v1.Finding
-	(*ReprotectReply)(nil),   // 3: failback.v1.ReprotectReply
-	(*StatusRequest)(nil),    // 4: failback.v1.StatusRequest
-	(*StatusReply)(nil),      // 5: failback.v1.StatusReply
-	(*WorkerStatus)(nil),     // 6: failback.v1.WorkerStatus
-	(*GroupStatus)(nil),      // 7: failback.v1.GroupStatus
-	(*SpaceStatus)(nil),      // 8: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),       // 9: failback.v1.DiskStatus
-	(*MoveStatus)(nil),       // 10: failback.v1.MoveStatus
-	(*CutRequest)(nil),       // 11: failback.v1.CutRequest
-	(*CutReply)(nil),         // 12: failback.v1.CutReply
-	(*PointsRequest)(nil),    // 13: failback.v1.PointsRequest
-	(*PointsReply)(nil),      // 14: failback.v1.PointsReply
-	(*Point)(nil),            // 15: failback.v1.Point
-	(*Verified)(nil),         // 16: failback.v1.Verified
-	(*MoveRequest)(nil),      // 17: failback.v1.MoveRequest
-	(*MoveReply)(nil),        // 18: failback.v1.MoveReply
-	(*VerifyRequest)(nil),    // 19: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),      // 20: failback.v1.VerifyReply
-	(*ExportRequest)(nil),    // 21: failback.v1.ExportRequest
-	(*ExportReply)(nil),      // 22: failback.v1.ExportReply
-	(*UnprotectRequest)(nil), // 23: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),   // 24: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),   // 25: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),     // 26: failback.v1.VolumesReply
-	(*Volume)(nil),           // 27: failback.v1.Volume
-	(*Problem)(nil),          // 28: failback.v1.Problem
-	(*DiskLedger)(nil),       // 29: failback.v1.DiskLedger
-	(*Progress)(nil),         // 30: failback.v1.Progress
+	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
+	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
+	(*Finding)(nil),            // 2: failback.v1.Finding
+	(*ReprotectReply)(nil),     // 3: failback.v1.ReprotectReply
+	(*StatusRequest)(nil),      // 4: failback.v1.StatusRequest
+	(*StatusReply)(nil),        // 5: failback.v1.StatusReply
+	(*WorkerStatus)(nil),       // 6: failback.v1.WorkerStatus
+	(*GroupStatus)(nil),        // 7: failback.v1.GroupStatus
+	(*SpaceStatus)(nil),        // 8: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),         // 9: failback.v1.DiskStatus
+	(*MoveStatus)(nil),         // 10: failback.v1.MoveStatus
+	(*CutRequest)(nil),         // 11: failback.v1.CutRequest
+	(*CutReply)(nil),           // 12: failback.v1.CutReply
+	(*PointsRequest)(nil),      // 13: failback.v1.PointsRequest
+	(*PointsReply)(nil),        // 14: failback.v1.PointsReply
+	(*Point)(nil),              // 15: failback.v1.Point
+	(*Verified)(nil),           // 16: failback.v1.Verified
+	(*MoveRequest)(nil),        // 17: failback.v1.MoveRequest
+	(*MoveReply)(nil),          // 18: failback.v1.MoveReply
+	(*VerifyRequest)(nil),      // 19: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),        // 20: failback.v1.VerifyReply
+	(*ExportRequest)(nil),      // 21: failback.v1.ExportRequest
+	(*ExportReply)(nil),        // 22: failback.v1.ExportReply
+	(*DrillRequest)(nil),       // 23: failback.v1.DrillRequest
+	(*DrillReply)(nil),         // 24: failback.v1.DrillReply
+	(*DrillStatus)(nil),        // 25: failback.v1.DrillStatus
+	(*DrillFile)(nil),          // 26: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),    // 27: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),      // 28: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil), // 29: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),   // 30: failback.v1.RecordDrillReply
+	(*Drilled)(nil),            // 31: failback.v1.Drilled
+	(*UnprotectRequest)(nil),   // 32: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),     // 33: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),     // 34: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),       // 35: failback.v1.VolumesReply
+	(*Volume)(nil),             // 36: failback.v1.Volume
+	(*Problem)(nil),            // 37: failback.v1.Problem
+	(*DiskLedger)(nil),         // 38: failback.v1.DiskLedger
+	(*Progress)(nil),           // 39: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
 	7,  // 1: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	6,  // 2: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	28, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	37, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	9,  // 4: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	10, // 5: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	8,  // 6: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	29, // 7: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	15, // 8: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	16, // 9: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	10, // 10: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	30, // 11: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	16, // 12: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	27, // 13: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 14: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 15: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 16: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 17: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	11, // 18: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	13, // 19: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	17, // 20: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	19, // 21: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	21, // 22: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	23, // 23: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	25, // 24: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	1,  // 25: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 26: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 27: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	12, // 28: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	14, // 29: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	18, // 30: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	20, // 31: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	22, // 32: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	24, // 33: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	26, // 34: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	25, // [25:35] is the sub-list for method output_type
-	15, // [15:25] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	25, // 7: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	38, // 8: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	15, // 9: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	16, // 10: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	31, // 11: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	10, // 12: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	39, // 13: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	16, // 14: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	25, // 15: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	26, // 16: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	25, // 17: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	31, // 18: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	31, // 19: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	36, // 20: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 21: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 22: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 23: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 24: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	11, // 25: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	13, // 26: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	17, // 27: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	19, // 28: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	21, // 29: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	23, // 30: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	27, // 31: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	29, // 32: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	32, // 33: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	34, // 34: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	1,  // 35: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 36: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 37: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	12, // 38: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	14, // 39: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	18, // 40: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	20, // 41: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	22, // 42: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	24, // 43: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	28, // 44: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	30, // 45: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	33, // 46: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	35, // 47: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	35, // [35:48] is the sub-list for method output_type
+	22, // [22:35] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -2209,7 +2919,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

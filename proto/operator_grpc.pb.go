@@ -22,16 +22,19 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Operator_Check_FullMethodName     = "/failback.v1.Operator/Check"
-	Operator_Reprotect_FullMethodName = "/failback.v1.Operator/Reprotect"
-	Operator_Status_FullMethodName    = "/failback.v1.Operator/Status"
-	Operator_Cut_FullMethodName       = "/failback.v1.Operator/Cut"
-	Operator_Points_FullMethodName    = "/failback.v1.Operator/Points"
-	Operator_Move_FullMethodName      = "/failback.v1.Operator/Move"
-	Operator_Verify_FullMethodName    = "/failback.v1.Operator/Verify"
-	Operator_Export_FullMethodName    = "/failback.v1.Operator/Export"
-	Operator_Unprotect_FullMethodName = "/failback.v1.Operator/Unprotect"
-	Operator_Volumes_FullMethodName   = "/failback.v1.Operator/Volumes"
+	Operator_Check_FullMethodName       = "/failback.v1.Operator/Check"
+	Operator_Reprotect_FullMethodName   = "/failback.v1.Operator/Reprotect"
+	Operator_Status_FullMethodName      = "/failback.v1.Operator/Status"
+	Operator_Cut_FullMethodName         = "/failback.v1.Operator/Cut"
+	Operator_Points_FullMethodName      = "/failback.v1.Operator/Points"
+	Operator_Move_FullMethodName        = "/failback.v1.Operator/Move"
+	Operator_Verify_FullMethodName      = "/failback.v1.Operator/Verify"
+	Operator_Export_FullMethodName      = "/failback.v1.Operator/Export"
+	Operator_Drill_FullMethodName       = "/failback.v1.Operator/Drill"
+	Operator_EndDrill_FullMethodName    = "/failback.v1.Operator/EndDrill"
+	Operator_RecordDrill_FullMethodName = "/failback.v1.Operator/RecordDrill"
+	Operator_Unprotect_FullMethodName   = "/failback.v1.Operator/Unprotect"
+	Operator_Volumes_FullMethodName     = "/failback.v1.Operator/Volumes"
 )
 
 // OperatorClient is the client API for Operator service.
@@ -52,6 +55,12 @@ type OperatorClient interface {
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyReply], error)
 	// The content of one disk at a point, rising; what is not sent is zero.
 	Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportReply], error)
+	// Mounts the disks of a point as files on the master target's machine. The first message says what is mounted; unless it is detached, the last one says why it ended,
+	// and ending the call early ends the drill.
+	Drill(ctx context.Context, in *DrillRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrillReply], error)
+	EndDrill(ctx context.Context, in *EndDrillRequest, opts ...grpc.CallOption) (*EndDrillReply, error)
+	// Records on a point what a drill of it came to.
+	RecordDrill(ctx context.Context, in *RecordDrillRequest, opts ...grpc.CallOption) (*RecordDrillReply, error)
 	Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error)
@@ -172,6 +181,45 @@ func (c *operatorClient) Export(ctx context.Context, in *ExportRequest, opts ...
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_ExportClient = grpc.ServerStreamingClient[ExportReply]
 
+func (c *operatorClient) Drill(ctx context.Context, in *DrillRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrillReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_Drill_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DrillRequest, DrillReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_DrillClient = grpc.ServerStreamingClient[DrillReply]
+
+func (c *operatorClient) EndDrill(ctx context.Context, in *EndDrillRequest, opts ...grpc.CallOption) (*EndDrillReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndDrillReply)
+	err := c.cc.Invoke(ctx, Operator_EndDrill_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) RecordDrill(ctx context.Context, in *RecordDrillRequest, opts ...grpc.CallOption) (*RecordDrillReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordDrillReply)
+	err := c.cc.Invoke(ctx, Operator_RecordDrill_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorClient) Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnprotectReply)
@@ -210,6 +258,12 @@ type OperatorServer interface {
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyReply]) error
 	// The content of one disk at a point, rising; what is not sent is zero.
 	Export(*ExportRequest, grpc.ServerStreamingServer[ExportReply]) error
+	// Mounts the disks of a point as files on the master target's machine. The first message says what is mounted; unless it is detached, the last one says why it ended,
+	// and ending the call early ends the drill.
+	Drill(*DrillRequest, grpc.ServerStreamingServer[DrillReply]) error
+	EndDrill(context.Context, *EndDrillRequest) (*EndDrillReply, error)
+	// Records on a point what a drill of it came to.
+	RecordDrill(context.Context, *RecordDrillRequest) (*RecordDrillReply, error)
 	Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(context.Context, *VolumesRequest) (*VolumesReply, error)
@@ -246,6 +300,15 @@ func (UnimplementedOperatorServer) Verify(*VerifyRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedOperatorServer) Export(*ExportRequest, grpc.ServerStreamingServer[ExportReply]) error {
 	return status.Error(codes.Unimplemented, "method Export not implemented")
+}
+func (UnimplementedOperatorServer) Drill(*DrillRequest, grpc.ServerStreamingServer[DrillReply]) error {
+	return status.Error(codes.Unimplemented, "method Drill not implemented")
+}
+func (UnimplementedOperatorServer) EndDrill(context.Context, *EndDrillRequest) (*EndDrillReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method EndDrill not implemented")
+}
+func (UnimplementedOperatorServer) RecordDrill(context.Context, *RecordDrillRequest) (*RecordDrillReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordDrill not implemented")
 }
 func (UnimplementedOperatorServer) Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unprotect not implemented")
@@ -397,6 +460,53 @@ func _Operator_Export_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_ExportServer = grpc.ServerStreamingServer[ExportReply]
 
+func _Operator_Drill_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DrillRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).Drill(m, &grpc.GenericServerStream[DrillRequest, DrillReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_DrillServer = grpc.ServerStreamingServer[DrillReply]
+
+func _Operator_EndDrill_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndDrillRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).EndDrill(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_EndDrill_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).EndDrill(ctx, req.(*EndDrillRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_RecordDrill_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordDrillRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).RecordDrill(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_RecordDrill_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).RecordDrill(ctx, req.(*RecordDrillRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Operator_Unprotect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnprotectRequest)
 	if err := dec(in); err != nil {
@@ -461,6 +571,14 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Operator_Points_Handler,
 		},
 		{
+			MethodName: "EndDrill",
+			Handler:    _Operator_EndDrill_Handler,
+		},
+		{
+			MethodName: "RecordDrill",
+			Handler:    _Operator_RecordDrill_Handler,
+		},
+		{
 			MethodName: "Unprotect",
 			Handler:    _Operator_Unprotect_Handler,
 		},
@@ -483,6 +601,11 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Export",
 			Handler:       _Operator_Export_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Drill",
+			Handler:       _Operator_Drill_Handler,
 			ServerStreams: true,
 		},
 	},

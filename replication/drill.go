@@ -41,6 +41,17 @@ func (d Drilled) Check() error {
 	return nil
 }
 
+// DrillRequest says what a drill shows, where and for how long.
+type DrillRequest struct {
+	Point       PointID
+	Mountpoint  string // on the master target's machine: an absolute path of an empty directory, or of one to make
+	Writable    bool
+	Scratch     string        // directory of the scratch file; empty: the master target's choice
+	ScratchSize int64         // bytes that it may take; 0: the master target's choice
+	For         time.Duration // 0: until it is ended
+	Detach      bool          // it goes on when the call that started it has ended
+}
+
 // DrillStatus is a drill that is under way: the disks of a point, mounted as files on the master target's machine.
 type DrillStatus struct {
 	Point      PointID      `json:"point"`

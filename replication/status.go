@@ -33,25 +33,26 @@ type WorkerStatus struct {
 
 // GroupStatus is one group.
 type GroupStatus struct {
-	Group         GroupID      `json:"group"`
-	State         GroupState   `json:"state"`
-	Since         time.Time    `json:"since,omitzero"` // when it came into State
-	WaitsFor      string       `json:"waits_for"`      // in words; empty: nothing
-	Problem       *Problem     `json:"problem"`        // nil: none
-	Head          PointID      `json:"head"`           // 0: the disks are at no point
-	Last          PointID      `json:"last"`           // the last listed point; 0: none
-	LastTime      time.Time    `json:"last_time,omitzero"`
-	Held          bool         `json:"held"` // a rewind holds the head
-	Open          PointID      `json:"open"` // the point of the open cycle; 0: none
-	Mode          Mode         `json:"mode"` // of the open cycle
-	ProcessServer string       `json:"process_server"`
-	Disks         []DiskStatus `json:"disks"`
-	Move          *MoveStatus  `json:"move"` // nil: none under way
-	Notices       []string     `json:"notices"`
-	LagSeconds    float64      `json:"lag_seconds"` // age of the last listed point
-	Generation    Generation   `json:"generation"`
-	NextCut       time.Time    `json:"next_cut,omitzero"` // zero: not scheduled
-	Space         *SpaceStatus `json:"space"`             // nil: not known yet
+	Group         GroupID       `json:"group"`
+	State         GroupState    `json:"state"`
+	Since         time.Time     `json:"since,omitzero"` // when it came into State
+	WaitsFor      string        `json:"waits_for"`      // in words; empty: nothing
+	Problem       *Problem      `json:"problem"`        // nil: none
+	Head          PointID       `json:"head"`           // 0: the disks are at no point
+	Last          PointID       `json:"last"`           // the last listed point; 0: none
+	LastTime      time.Time     `json:"last_time,omitzero"`
+	Held          bool          `json:"held"` // a rewind holds the head
+	Open          PointID       `json:"open"` // the point of the open cycle; 0: none
+	Mode          Mode          `json:"mode"` // of the open cycle
+	ProcessServer string        `json:"process_server"`
+	Disks         []DiskStatus  `json:"disks"`
+	Move          *MoveStatus   `json:"move"` // nil: none under way
+	Notices       []string      `json:"notices"`
+	LagSeconds    float64       `json:"lag_seconds"` // age of the last listed point
+	Generation    Generation    `json:"generation"`
+	NextCut       time.Time     `json:"next_cut,omitzero"` // zero: not scheduled
+	Space         *SpaceStatus  `json:"space"`             // nil: not known yet
+	Drills        []DrillStatus `json:"drills"`            // under way
 }
 
 // SpaceStatus tells how a group's journal stands with its space. Amounts are bytes on the retention volume.

@@ -28,6 +28,12 @@ type Operations interface {
 	Verify(ctx context.Context, group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
 	// Export opens the content of one disk at a point. Disk is the disk's id, or machine/id. The caller closes the content.
 	Export(ctx context.Context, group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
+	// Drill mounts the disks of a point, and calls started. Detached, it returns then; else when the drill has ended, with the reason, and the end of ctx ends the drill.
+	Drill(ctx context.Context, group replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (why string, err error)
+	// EndDrill ends the drill that is mounted there. One that is in use ends only by force: who uses it gets errors.
+	EndDrill(ctx context.Context, mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error)
+	// RecordDrill records on a point what a drill of it came to. Its time is now.
+	RecordDrill(ctx context.Context, group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error)
 	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty.
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
 	// Volumes tells of every volume that is mounted, and whether journals may lie on it.

@@ -74,6 +74,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2}, Notices: []string{"one", "two"},
 			LagSeconds: 1.5, Generation: 4, NextCut: noon.Add(time.Hour),
 			Space: &replication.SpaceStatus{Used: 1, Dead: 2, Spare: 3, Limit: 4, Free: 5, Total: 6, Points: 7, Covers: time.Hour, Full: time.Unix(9, 0).UTC(), Runway: "covers 31 h", Doing: "rewriting"},
+			Drills: []replication.DrillStatus{drilling()},
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},
 	}
@@ -89,6 +90,82 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "status", got, want)
+}
+
+func drilling() replication.DrillStatus {
+	return replication.DrillStatus{
+		Point: 5, Mountpoint: "/mnt", Files: []replication.DrillFile{{Disk: "m/d", Path: "/mnt/m-d.raw", Size: 4096}}, Since: noon, Until: noon.Add(time.Hour), Writable: true,
+		Scratch: replication.DrillScratch{Dir: "/s", Used: 1, Limit: 2}, Errors: 3, LastError: "e",
+	}
+}
+
+// TestOperatorDrills starts, ends and records drills, attached and detached; a caller who goes ends the call.
+func TestOperatorDrills(t *testing.T) {
+	want := replication.DrillRequest{Point: 5, Mountpoint: "/mnt", Writable: true, Scratch: "/s", ScratchSize: 2, For: time.Hour}
+	everyFieldSet(t, reflect.ValueOf(drilling()), "drill")
+	held, gone := make(chan struct{}), make(chan struct{})
+	recorded := replication.Drilled{Outcome: replication.DrillFailed, Time: noon, Note: "does not boot"}
+	c := dial(t, operatortest.Serve(t, &operatortest.Fake{
+		OnDrill: func(ctx context.Context, g replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error) {
+			detached := r.Detach
+			r.Detach = false
+			same(t, "request", r, want)
+			if g == "none" {
+				return "", &replication.Problem{Code: "no-such-group", Message: "m", Remedy: "r"}
+			}
+			started(drilling())
+			if g == "held" {
+				close(held)
+				<-ctx.Done()
+				close(gone)
+				return "", ctx.Err()
+			}
+			if detached {
+				return "", nil
+			}
+			return "its time was over", nil
+		},
+		OnEndDrill: func(m string, force bool) (replication.GroupID, replication.DrillStatus, error) {
+			if m != "/mnt" || !force {
+				return "", replication.DrillStatus{}, &replication.Problem{Code: "no-such-drill", Message: "m", Remedy: "r"}
+			}
+			return "erp", drilling(), nil
+		},
+		OnRecordDrill: func(g replication.GroupID, p replication.PointID, o replication.DrillOutcome, note string) (replication.Drilled, error) {
+			same(t, "recorded", fmt.Sprintf("%s %d %s %s", g, p, o, note), "erp 5 failed does not boot")
+			return recorded, nil
+		},
+	}), nil)
+	for _, detach := range []bool{false, true} {
+		var got []replication.DrillStatus
+		r := want
+		r.Detach = detach
+		why, err := c.Drill(t.Context(), "erp", r, func(d replication.DrillStatus) { got = append(got, d) })
+		if err != nil || (why == "its time was over") == detach {
+			t.Errorf("detached %v: %q, %v", detach, why, err)
+		}
+		same(t, "drill", got, []replication.DrillStatus{drilling()})
+	}
+	never := func(replication.DrillStatus) { t.Error("started") }
+	_, err := c.Drill(t.Context(), "none", want, never)
+	wantProblem(t, err, "no-such-group")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-held; cancel() }()
+	_, err = c.Drill(ctx, "held", want, func(replication.DrillStatus) {})
+	wantProblem(t, err, transport.CodeCancelled)
+	<-gone
+	g, d, err := c.EndDrill(t.Context(), "/mnt", true)
+	if g != "erp" || err != nil {
+		t.Errorf("end: %s, %v", g, err)
+	}
+	same(t, "ended", d, drilling())
+	_, _, err = c.EndDrill(t.Context(), "/mnt", false)
+	wantProblem(t, err, "no-such-drill")
+	r, err := c.RecordDrill(t.Context(), "erp", 5, replication.DrillFailed, "does not boot")
+	if err != nil {
+		t.Error(err)
+	}
+	same(t, "recorded", r, recorded)
 }
 
 // everyFieldSet fails where a field is zero: the test above would not see it lost.
@@ -119,7 +196,8 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	plan := []byte("group: erp")
 	findings := []replication.Finding{{Severity: replication.Warning, Code: "c", Subject: "s", Message: "m", Remedy: "r"}}
 	points := []replication.Point{
-		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, Suspect: true, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7}},
+		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, Suspect: true, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
+			Drill: &replication.Drilled{Outcome: replication.DrillPassed, Time: noon, Note: "n"}},
 		{ID: 2, Time: noon.Add(1), Kind: replication.Crash},
 	}
 	verified := replication.Verify{Time: noon, Differs: 4096}

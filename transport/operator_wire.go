@@ -72,6 +72,9 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View,
 		})
 	}
+	for _, d := range g.Drills {
+		r.Drills = append(r.Drills, drillToWire(d))
+	}
 	if g.Move != nil {
 		r.Move = moveToWire(*g.Move)
 	}
@@ -97,6 +100,10 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 			Disk: replication.DiskID(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerFromWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
 			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View,
 		})
+	}
+	g.Drills = []replication.DrillStatus{}
+	for _, d := range r.Drills {
+		g.Drills = append(g.Drills, drillFromWire(d))
 	}
 	if r.Move != nil {
 		m := moveFromWire(r.Move)
@@ -142,6 +149,9 @@ func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Poin
 	if p.Verified != nil {
 		r.Verified = verifyToWire(*p.Verified)
 	}
+	if p.Drill != nil {
+		r.Drilled = drilledToWire(*p.Drill)
+	}
 	return r
 }
 
@@ -153,6 +163,10 @@ func pointFromWire(r *failbackpb.Point) replication.Point {
 	if r.Verified != nil {
 		v := verifyFromWire(r.Verified)
 		p.Verified = &v
+	}
+	if r.Drilled != nil {
+		d := drilledFromWire(r.Drilled)
+		p.Drill = &d
 	}
 	return p
 }

@@ -34,6 +34,7 @@ var rpcCodes = map[string]codes.Code{
 	"no-such-group":  codes.NotFound,
 	"no-such-point":  codes.NotFound,
 	"no-such-disk":   codes.NotFound,
+	"no-such-drill":  codes.NotFound,
 }
 
 // StatusOf makes of err the status that goes over the wire: its message is the problem's, and a failback.v1.Problem is its detail. An error

@@ -24,7 +24,7 @@ func (t *tool) pointsCommand() *cobra.Command {
   CHANGED   bytes of the disks that changed since the point before
   STORED    what the point takes on the retention volume
   NOTES     head: the disks show this point; pinned: not dropped by policy; equal / DIFFERS: what failback verify found;
-            suspect: do not trust it before failback verify found it equal`,
+            suspect: do not trust it before failback verify found it equal; drill: what failback drill --record told`,
 		Example: "  failback points erp",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return t.points(c.Context(), args[0]) },
@@ -33,15 +33,16 @@ func (t *tool) pointsCommand() *cobra.Command {
 
 // pointJSON is a point as points --json has it.
 type pointJSON struct {
-	Point    replication.PointID `json:"point"`
-	Time     time.Time           `json:"time"`
-	Kind     replication.Kind    `json:"kind"`
-	Head     bool                `json:"head"`
-	Pinned   bool                `json:"pinned"`
-	Verified *replication.Verify `json:"verified"` // null: never verified
-	Suspect  bool                `json:"suspect"`
-	Bytes    int64               `json:"bytes"`
-	Stored   int64               `json:"stored"`
+	Point    replication.PointID  `json:"point"`
+	Time     time.Time            `json:"time"`
+	Kind     replication.Kind     `json:"kind"`
+	Head     bool                 `json:"head"`
+	Pinned   bool                 `json:"pinned"`
+	Verified *replication.Verify  `json:"verified"` // null: never verified
+	Drill    *replication.Drilled `json:"drill"`    // null: none was recorded
+	Suspect  bool                 `json:"suspect"`
+	Bytes    int64                `json:"bytes"`
+	Stored   int64                `json:"stored"`
 }
 
 func (t *tool) points(ctx context.Context, name string) error {
@@ -60,7 +61,7 @@ func (t *tool) points(ctx context.Context, name string) error {
 			Points []pointJSON         `json:"points"`
 		}{group, head, []pointJSON{}}
 		for _, p := range points {
-			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.Verified, p.Suspect, p.Bytes, p.Stored})
+			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.Verified, p.Drill, p.Suspect, p.Bytes, p.Stored})
 		}
 		return t.print(result, func(w io.Writer) { printPoints(w, group, head, points) })
 	})
@@ -93,6 +94,13 @@ func notesOf(p replication.Point, head replication.PointID) string {
 		notes = append(notes, "equal ("+clock(v.Time)+")")
 	} else if v != nil {
 		notes = append(notes, fmt.Sprintf("DIFFERS in %s (%s)", size(v.Differs), clock(v.Time)))
+	}
+	if d := p.Drill; d != nil {
+		note := fmt.Sprintf("drill %s (%s)", d.Outcome, clock(d.Time))
+		if d.Note != "" {
+			note += ": " + d.Note
+		}
+		notes = append(notes, note)
 	}
 	return strings.Join(notes, ", ")
 }

@@ -102,7 +102,8 @@ func staged() *operatortest.Fake {
 	f.OnCut = func(g replication.GroupID) (replication.PointID, error) { return 3, know(g) }
 	f.OnPoints = func(g replication.GroupID) (replication.PointID, []replication.Point, error) {
 		return 2, []replication.Point{
-			{ID: 1, Time: noon, Kind: replication.Crash, Bytes: 4096, Stored: 100, Pinned: true, Verified: &replication.Verify{Time: noon, Equal: true}},
+			{ID: 1, Time: noon, Kind: replication.Crash, Bytes: 4096, Stored: 100, Pinned: true, Verified: &replication.Verify{Time: noon, Equal: true},
+				Drill: &replication.Drilled{Outcome: replication.DrillPassed, Time: noon, Note: "boots"}},
 			{ID: 2, Time: noon.Add(time.Minute), Kind: replication.App, Bytes: 1 << 30, Suspect: true, Verified: &replication.Verify{Time: noon, Differs: 8192}},
 			{ID: 3, Time: noon.Add(2 * time.Minute), Kind: replication.Final},
 		}, know(g)
@@ -136,6 +137,27 @@ func staged() *operatortest.Fake {
 			{Path: "/odd", Type: "minix", Usable: true, Findings: []replication.Finding{warned}},
 		}, nil
 	}
+	f.OnDrill = func(ctx context.Context, g replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error) {
+		if err := know(g); err != nil {
+			return "", err
+		}
+		d := drilling()
+		d.Point, d.Mountpoint, d.Writable, d.Scratch.Dir, d.Scratch.Limit = r.Point, r.Mountpoint, r.Writable, r.Scratch, r.ScratchSize
+		if r.For > 0 {
+			d.Until = noon.Add(r.For)
+		}
+		started(d)
+		return "its time was over", nil
+	}
+	f.OnEndDrill = func(mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error) {
+		if !force && mountpoint == "/busy" {
+			return "", replication.DrillStatus{}, &replication.Problem{Code: "drill-in-use", Message: "it is in use", Remedy: "unmount it"}
+		}
+		return "erp", drilling(), nil
+	}
+	f.OnRecordDrill = func(g replication.GroupID, _ replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error) {
+		return replication.Drilled{Outcome: outcome, Time: noon, Note: note}, know(g)
+	}
 	f.OnUnprotect = func(g replication.GroupID, keep bool) (replication.PointID, string, error) {
 		if keep {
 			return 2, "/retention/erp", know(g)
@@ -143,6 +165,10 @@ func staged() *operatortest.Fake {
 		return 2, "", know(g)
 	}
 	return f
+}
+
+func drilling() replication.DrillStatus {
+	return replication.DrillStatus{Point: 2, Mountpoint: "/mnt/d", Since: noon, Files: []replication.DrillFile{{Disk: "db/os", Path: "/mnt/d/db-os.raw", Size: 1 << 30}}}
 }
 
 // exported is a disk of 1 MiB and a bit with two pages of data.
@@ -179,9 +205,9 @@ func TestJSON(t *testing.T) {
 		{"cut erp", 0, `{"point":3}`},
 		{"cut erp --wait", 0, `{"point":3}`},
 		{"points erp", 0, `{"group":"erp","head":2,"points":[` +
-			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"suspect":false,"bytes":4096,"stored":100},` +
-			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"suspect":true,"bytes":1073741824,"stored":0},` +
-			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"suspect":false,"bytes":0,"stored":0}]}`},
+			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"bytes":4096,"stored":100},` +
+			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"bytes":1073741824,"stored":0},` +
+			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"bytes":0,"stored":0}]}`},
 		{"rewind erp 1", 0, `{"group":"erp","head":1}`},
 		{"rewind erp 0", 0, `{"group":"erp","head":0}`},
 		{"advance erp", 0, `{"group":"erp","head":3}`},
@@ -193,6 +219,13 @@ func TestJSON(t *testing.T) {
 			`{"path":"/","type":"ext4","device":"/dev/sda","size":2147483648,"free":1073741824,"retention":false,"usable":false,"findings":[{"severity":"error","code":"volume-root","subject":"/","message":"volume /: it is the root","remedy":"mount another"}]},` +
 			`{"path":"/mnt/retention","type":"xfs","device":"/dev/sdb","size":1099511627776,"free":0,"retention":true,"usable":true,"findings":[]},` +
 			`{"path":"/odd","type":"minix","device":"","size":0,"free":0,"retention":false,"usable":true,"findings":[{"severity":"warning","code":"volume-root","subject":"/","message":"volume /: it is the root","remedy":""}]}]}`},
+		{"drill erp 2 /mnt/d --for 2h --detach", 0, `{"group":"erp","point":2,"mountpoint":"/mnt/d","files":[{"disk":"db/os","path":"/mnt/d/db-os.raw","size":1073741824}],` +
+			`"since":"2026-03-01T12:00:00Z","until":"2026-03-01T14:00:00Z","writable":false,"scratch":{"dir":"","used":0,"limit":0},"errors":0,"last_error":""}`},
+		{"drill erp 2 /mnt/d --writable --scratch /s --scratch-size 1G", 0, `{"group":"erp","point":2,"mountpoint":"/mnt/d","files":[{"disk":"db/os","path":"/mnt/d/db-os.raw","size":1073741824}],` +
+			`"since":"2026-03-01T12:00:00Z","writable":true,"scratch":{"dir":"/s","used":0,"limit":1073741824},"errors":0,"last_error":""}`},
+		{"drill --end /busy --force", 0, `{"group":"erp","point":2,"mountpoint":"/mnt/d","files":[{"disk":"db/os","path":"/mnt/d/db-os.raw","size":1073741824}],` +
+			`"since":"2026-03-01T12:00:00Z","writable":false,"scratch":{"dir":"","used":0,"limit":0},"errors":0,"last_error":""}`},
+		{"drill --record failed erp 2 --note boots-not", 0, `{"group":"erp","point":2,"outcome":"failed","time":"2026-03-01T12:00:00Z","note":"boots-not"}`},
 		{"unprotect erp", 0, `{"group":"erp","head":2,"journal":""}`},
 		{"unprotect erp --keep-journal", 0, `{"group":"erp","head":2,"journal":"/retention/erp"}`},
 	} {
@@ -272,25 +305,38 @@ func TestErrorsAreOneDocumentOnStandardError(t *testing.T) {
 		code int
 		word string
 	}{
-		"rewind erp 9":              {1, "no-such-point"},
-		"points other":              {1, "no-such-group"},
-		"check /none/plan.yaml":     {1, "plan"},
-		"rewind erp x":              {2, "usage"},
-		"rewind erp -1":             {2, "usage"},
-		"advance erp 0":             {2, "usage"},
-		"points ../erp":             {2, "usage"},
-		"points":                    {2, "usage"},
-		"points erp more":           {2, "usage"},
-		"points erp --nope":         {2, "usage"},
-		"pionts erp":                {2, "usage"},
-		"":                          {2, "usage"},
-		"pki":                       {2, "usage"},
-		"pki make":                  {2, "usage"},
-		"status --watch":            {2, "usage"},
-		"export erp 1 os -":         {2, "usage"},
-		"points erp --config /non":  {2, "config"},
-		"status --operator nowhere": {1, "bad-address"},
-		"status --operator unix:/n": {1, "unreachable"},
+		"rewind erp 9":                         {1, "no-such-point"},
+		"points other":                         {1, "no-such-group"},
+		"check /none/plan.yaml":                {1, "plan"},
+		"rewind erp x":                         {2, "usage"},
+		"rewind erp -1":                        {2, "usage"},
+		"advance erp 0":                        {2, "usage"},
+		"points ../erp":                        {2, "usage"},
+		"points":                               {2, "usage"},
+		"points erp more":                      {2, "usage"},
+		"drill erp 2":                          {2, "usage"},
+		"drill erp 0 /mnt/d":                   {2, "usage"},
+		"drill other 2 /mnt/d":                 {1, "no-such-group"},
+		"drill --end /busy":                    {1, "drill-in-use"},
+		"drill --end /a erp":                   {2, "usage"},
+		"drill --record well erp 2":            {2, "usage"},
+		"drill --record passed erp":            {2, "usage"},
+		"drill erp 2 /m --force":               {2, "usage"},
+		"drill erp 2 /m --note x":              {2, "usage"},
+		"drill erp 2 /m --for 0s":              {2, "usage"},
+		"drill erp 2 /m --scratch x":           {2, "usage"},
+		"drill --end /m --writable":            {2, "usage"},
+		"drill --end /m --record passed erp 2": {2, "usage"},
+		"points erp --nope":                    {2, "usage"},
+		"pionts erp":                           {2, "usage"},
+		"":                                     {2, "usage"},
+		"pki":                                  {2, "usage"},
+		"pki make":                             {2, "usage"},
+		"status --watch":                       {2, "usage"},
+		"export erp 1 os -":                    {2, "usage"},
+		"points erp --config /non":             {2, "config"},
+		"status --operator nowhere":            {1, "bad-address"},
+		"status --operator unix:/n":            {1, "unreachable"},
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Setenv(operatorEnv, address)
@@ -338,7 +384,7 @@ func TestText(t *testing.T) {
 		want string
 	}{
 		{"points erp", 0, `POINT  TIME                 KIND   CHANGED  STORED  NOTES
-1      2026-03-01 12:00:00  crash  4.0 KiB  100 B   pinned, equal (2026-03-01 12:00:00)
+1      2026-03-01 12:00:00  crash  4.0 KiB  100 B   pinned, equal (2026-03-01 12:00:00), drill passed (2026-03-01 12:00:00): boots
 2      2026-03-01 12:01:00  app    1.0 GiB  0 B     head, suspect, DIFFERS in 8.0 KiB (2026-03-01 12:00:00)
 3      2026-03-01 12:02:00  final  0 B      0 B     -
 `},
@@ -348,6 +394,11 @@ warning  db/os: it is slow  [78093]
          What to do: wait
 group erp: would not work: 1 error, 1 warning
 `},
+		{"drill erp 2 /mnt/d", 0, "group erp: the disks of point 2 are mounted at /mnt/d, read-only\n  /mnt/d/db-os.raw  db/os  1.0 GiB\nIt ends with ^C\n"},
+		{"drill erp 2 /mnt/d --detach --for 2h --writable --scratch-size 1G", 0, "group erp: the disks of point 2 are mounted at /mnt/d, writable: up to 1.0 GiB, thrown away at the end\n" +
+			"  /mnt/d/db-os.raw  db/os  1.0 GiB\nIt ends at 2026-03-01 14:00:00, or with failback drill --end /mnt/d\n"},
+		{"drill --end /mnt/d", 0, "group erp: the drill of point 2 at /mnt/d has ended\nRecord what it came to: failback drill --record passed erp 2\n"},
+		{"drill --record passed erp 2", 0, "group erp: recorded on point 2: drill passed\n"},
 		{"cut erp", 0, "3\n"},
 		{"rewind erp 1", 0, "group erp: the disks stand at point 1 and are held there; failback advance erp moves them forward again\n"},
 		{"advance erp", 0, "group erp: the disks stand at point 3, the latest, and follow new points again\n"},

@@ -14,7 +14,8 @@ import (
 	"failback/replication/link"
 )
 
-// catalogueVersion is the version of the catalogue's layout: buckets "groups" (GroupID → groupRecord), "farewells" (GroupID → farewell) and "meta".
+// catalogueVersion is the version of the catalogue's layout: buckets "groups" (GroupID → groupRecord), "farewells" (GroupID → farewell), "drills" (GroupID →
+// []drillRecord) and "meta".
 const catalogueVersion = "1"
 
 // catalogue remembers the groups across restarts. Every change is durable when its method returns.
@@ -36,6 +37,7 @@ type farewell struct {
 var (
 	bucketGroups    = []byte("groups")
 	bucketFarewells = []byte("farewells")
+	bucketDrills    = []byte("drills")
 	bucketMeta      = []byte("meta")
 	keyVersion      = []byte("version")
 )
@@ -52,7 +54,7 @@ func openCatalogue(dir string) (*catalogue, error) {
 		return nil, fmt.Errorf("open catalogue %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{bucketGroups, bucketFarewells, bucketMeta} {
+		for _, b := range [][]byte{bucketGroups, bucketFarewells, bucketDrills, bucketMeta} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}

@@ -34,7 +34,8 @@ type Engine struct {
 	end     context.CancelFunc
 	wg      sync.WaitGroup
 
-	admin sync.Mutex // held while a group comes or goes
+	admin  sync.Mutex // held while a group comes or goes
+	drills drills
 
 	mu      sync.Mutex
 	groups  map[replication.GroupID]*group
@@ -77,6 +78,12 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
+	e.drills.all = map[string]*running{}
+	e.drills.ctx, e.drills.end = context.WithCancel(e.ctx)
+	if err := e.cleanDrills(); err != nil {
+		cat.close()
+		return nil, err
+	}
 	err = each(cat, bucketGroups, func(id replication.GroupID, r groupRecord) error {
 		p, err := plan.Parse(r.Plan)
 		if err != nil {
@@ -98,6 +105,10 @@ func Open(cfg Config) (*Engine, error) {
 
 // Close stops all work at a safe place and closes disks, journals and the catalogue.
 func (e *Engine) Close() error {
+	e.drills.mu.Lock() // none begins any more
+	e.drills.end()
+	e.drills.mu.Unlock()
+	e.drills.wg.Wait() // they read what the groups have open
 	e.end()
 	e.wg.Wait()
 	e.volumes.Release()

@@ -43,7 +43,8 @@ type group struct {
 	through *throughCycle       // the open cycle, where it is written through
 
 	moving sync.Mutex // held while the disks move
-	broken sync.Once  // the handles can't be used any more: the group is opened anew
+	lent   lent
+	broken sync.Once // the handles can't be used any more: the group is opened anew
 
 	mu       sync.Mutex
 	record   groupRecord
@@ -263,6 +264,7 @@ func closeAll(targets []blockio.Target) (first error) {
 }
 
 func (g *group) close() {
+	g.takeBack()
 	look, err := fingerprints(g.targets)
 	err = errors.Join(err, closeAll(g.targets))
 	if err == nil {

@@ -125,6 +125,9 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	if err != nil {
 		return 0, "", err
 	}
+	if err := e.drillsRunning(id); err != nil {
+		return 0, "", err
+	}
 	head := replication.PointID(0)
 	var disks []replication.Disk
 	ready := g.isReady() == nil

@@ -36,10 +36,11 @@ func (e *Engine) Status(_ context.Context, id replication.GroupID) (replication.
 }
 
 func (g *group) status() replication.GroupStatus {
+	drills := g.engine.drillsOf(g.id)
 	g.mu.Lock()
 	s := replication.GroupStatus{
 		Group: g.id, State: g.state, Since: g.since, WaitsFor: g.waits, Problem: g.problem, Held: g.record.Held,
-		ProcessServer: g.plan.ProcessServer, Move: g.move, Notices: []string{}, Space: g.space,
+		ProcessServer: g.plan.ProcessServer, Move: g.move, Notices: []string{}, Space: g.space, Drills: drills,
 	}
 	for _, about := range slices.Sorted(maps.Keys(g.notices)) {
 		s.Notices = append(s.Notices, g.notices[about])

@@ -16,16 +16,19 @@ import (
 
 // Fake answers each call with the function of its name; a call whose function is nil is a problem of code "not-staged".
 type Fake struct {
-	OnCheck     func(planYAML []byte) (replication.GroupID, []replication.Finding, error)
-	OnReprotect func(planYAML []byte) (replication.GroupID, bool, error)
-	OnStatus    func(group replication.GroupID) (replication.Status, error)
-	OnCut       func(group replication.GroupID) (replication.PointID, error)
-	OnPoints    func(group replication.GroupID) (replication.PointID, []replication.Point, error)
-	OnMove      func(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error)
-	OnVerify    func(group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
-	OnExport    func(group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
-	OnUnprotect func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
-	OnVolumes   func() ([]replication.Volume, error)
+	OnCheck       func(planYAML []byte) (replication.GroupID, []replication.Finding, error)
+	OnReprotect   func(planYAML []byte) (replication.GroupID, bool, error)
+	OnStatus      func(group replication.GroupID) (replication.Status, error)
+	OnCut         func(group replication.GroupID) (replication.PointID, error)
+	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
+	OnMove        func(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error)
+	OnVerify      func(group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
+	OnExport      func(group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
+	OnDrill       func(ctx context.Context, group replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error)
+	OnEndDrill    func(mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error)
+	OnRecordDrill func(group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error)
+	OnUnprotect   func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
+	OnVolumes     func() ([]replication.Volume, error)
 }
 
 var errNotStaged = &replication.Problem{Code: "not-staged", Message: "the test does not expect this call", Remedy: "stage it"}
@@ -92,6 +95,30 @@ func (f *Fake) Export(_ context.Context, group replication.GroupID, point replic
 		return nil, errNotStaged
 	}
 	return f.OnExport(group, point, disk)
+}
+
+// Drill calls OnDrill.
+func (f *Fake) Drill(ctx context.Context, group replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error) {
+	if f.OnDrill == nil {
+		return "", errNotStaged
+	}
+	return f.OnDrill(ctx, group, r, started)
+}
+
+// EndDrill calls OnEndDrill.
+func (f *Fake) EndDrill(_ context.Context, mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error) {
+	if f.OnEndDrill == nil {
+		return "", replication.DrillStatus{}, errNotStaged
+	}
+	return f.OnEndDrill(mountpoint, force)
+}
+
+// RecordDrill calls OnRecordDrill.
+func (f *Fake) RecordDrill(_ context.Context, group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error) {
+	if f.OnRecordDrill == nil {
+		return replication.Drilled{}, errNotStaged
+	}
+	return f.OnRecordDrill(group, point, outcome, note)
 }
 
 // Unprotect calls OnUnprotect.
