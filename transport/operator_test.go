@@ -73,7 +73,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			}},
 			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2}, Notices: []string{"one", "two"},
 			LagSeconds: 1.5, Generation: 4, NextCut: noon.Add(time.Hour),
-			Space: &replication.SpaceStatus{Used: 1, Dead: 2, Spare: 3, Limit: 4, Free: 5, Total: 6, Points: 7, Covers: time.Hour, Full: time.Unix(9, 0).UTC(), Runway: "covers 31 h", Doing: "rewriting"},
+			Space:  &replication.SpaceStatus{Used: 1, Dead: 2, Spare: 3, Limit: 4, Free: 5, Total: 6, Points: 7, Covers: time.Hour, Full: time.Unix(9, 0).UTC(), Runway: "covers 31 h", Doing: "rewriting"},
 			Drills: []replication.DrillStatus{drilling()},
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},

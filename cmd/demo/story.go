@@ -14,6 +14,7 @@ import (
 
 	"failback/bench/stand"
 	"failback/replication"
+	"failback/replication/mastertarget/drill"
 )
 
 // demo is one run.
@@ -55,6 +56,7 @@ func (d *demo) story(ctx context.Context) error {
 		{"More points, and a verification against the source", d.verified},
 		{"Rewind", d.rewinds},
 		{"Look at a point without moving the disks", d.exported},
+		{"A drill: the disks of a point as files, while replication goes on", d.drilled},
 		{"Forward again", d.advances},
 		{"The end of protection", d.unprotected},
 	} {
@@ -457,6 +459,55 @@ func (d *demo) exported(ctx context.Context) error {
 		err = fmt.Errorf("the disks moved to point %d by an export", p.Head)
 	}
 	return err
+}
+
+// drilled mounts the disks of a point as files, where this user and this machine can.
+func (d *demo) drilled(ctx context.Context) error {
+	if os.Geteuid() != 0 || drill.Available() != nil {
+		d.say("NOT shown: it takes root and /dev/fuse")
+		return nil
+	}
+	at := d.last - 1
+	start := time.Now()
+	mnt := filepath.Join(d.dir, "drill")
+	defer func() { // if it goes wrong half way
+		_, _ = command(context.WithoutCancel(ctx), "umount", "-l", mnt)
+	}()
+	var shown struct{ Files []replication.DrillFile }
+	if err := d.stand.Do(ctx, &shown, "drill", group, fmt.Sprint(at), mnt, "--writable", "--scratch-size", "64M", "--detach"); err != nil {
+		return err
+	}
+	d.say("`failback drill %s %d %s --writable`: %.1f s; %d files", group, at, mnt, time.Since(start).Seconds(), len(shown.Files))
+	for i, f := range shown.Files {
+		one := d.disks[i]
+		if _, err := command(ctx, "qemu-img", "compare", "-f", "raw", "-F", "raw", f.Path, d.kept(one, at)); err != nil {
+			return fmt.Errorf("the drill of %s at point %d is not what it was then: %w", f.Disk, at, err)
+		}
+		d.proved("a file of a drill equals the copy of its source kept at that point", "qemu-img compare", 1)
+	}
+	d.say("qemu-img compare: they are identical to the copies kept at point %d", at)
+	if one := d.disks[0]; one.ext4 && one.from == "" {
+		if _, err := command(ctx, "e2fsck", "-fp", shown.Files[0].Path); err != nil {
+			return fmt.Errorf("the file system of %s in the drill: %w", one.name(), err)
+		}
+		if _, err := command(ctx, "debugfs", "-w", "-R", "mkdir /only-in-the-drill", shown.Files[0].Path); err != nil {
+			return err
+		}
+		if _, err := command(ctx, "e2fsck", "-fn", shown.Files[0].Path); err != nil {
+			return fmt.Errorf("the file system of %s, written in the drill: %w", one.name(), err)
+		}
+		d.say("its file system was written to, and is clean (e2fsck -fn)")
+	}
+	if err := d.point(ctx); err != nil { // meanwhile
+		return err
+	}
+	for _, args := range [][]string{{"drill", "--end", mnt}, {"drill", "--record", "passed", group, fmt.Sprint(at), "--note", "identical to the copies"}} {
+		if err := d.stand.Do(ctx, nil, args...); err != nil {
+			return err
+		}
+	}
+	d.say("`failback drill --end`: what was written is gone; point %d came in meanwhile; the outcome is on the point", d.last)
+	return d.prove(ctx, 1) // where the disks are
 }
 
 func (d *demo) advances(ctx context.Context) error {

@@ -123,6 +123,7 @@ func (w *world) close() {
 	if err := w.Close(); err != nil {
 		w.t.Error(err)
 	}
+	unmountBelow(w.Dir)
 	for _, d := range []*stand.Daemon{w.MasterTarget, w.ProcessServer} {
 		said, _ := os.ReadFile(d.Log)
 		for _, bad := range []string{"DATA RACE", "panic: ", "fatal error: "} {

@@ -17,6 +17,9 @@
 // disks forward, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
 // listing by the totals, the move by its record.
 //
-// The catalogue (bbolt, in the state directory) says which groups there are, by which plan, and whether a rewind holds the head. All else is in the
-// group's journal, which outranks it.
+// The catalogue (bbolt, in the state directory) says which groups there are, by which plan, whether a rewind holds the head, and which drills are
+// under way, so that what a kill leaves of them is cleaned up. All else is in the group's journal, which outranks it.
+//
+// A drill (drills.go) shows the disks of a point as files, by package drill. What it reads is lent by the group (shown.go), which takes it back before its journal closes and lends it
+// again when it has been opened anew.
 package mastertarget

@@ -108,17 +108,28 @@ func (e *Engine) saveDrillsLocked(id replication.GroupID) error {
 	return e.cat.put(bucketDrills, id, records)
 }
 
-// whileDrills calls do while no drill begins, with what tells whether one shows a point of the group: such a point must not be dropped. Who drops points asks, and drops, in do.
+// drilledPoints returns the points of a group that drills show, or are about to.
+func (e *Engine) drilledPoints(id replication.GroupID) (points []replication.PointID) {
+	e.drills.mu.Lock()
+	defer e.drills.mu.Unlock()
+	return e.drilledLocked(id)
+}
+
+func (e *Engine) drilledLocked(id replication.GroupID) (points []replication.PointID) {
+	for _, d := range e.drills.all {
+		if d.group == id {
+			points = append(points, d.request.Point)
+		}
+	}
+	return points
+}
+
+// whileDrills calls do while no drill begins or ends, with what tells whether one shows a point of the group: such a point is not dropped.
 func (e *Engine) whileDrills(id replication.GroupID, do func(inUse func(replication.PointID) bool) error) error {
 	e.drills.mu.Lock()
 	defer e.drills.mu.Unlock()
-	shows := map[replication.PointID]bool{}
-	for _, d := range e.drills.all {
-		if d.group == id {
-			shows[d.request.Point] = true
-		}
-	}
-	return do(func(p replication.PointID) bool { return shows[p] })
+	points := e.drilledLocked(id)
+	return do(func(p replication.PointID) bool { return slices.Contains(points, p) })
 }
 
 // drillsOf returns the drills of a group, for status.
@@ -179,7 +190,7 @@ func (e *Engine) Drill(ctx context.Context, id replication.GroupID, r replicatio
 		e.unregister(d)
 		return "", drillProblem(d.request.Mountpoint, err)
 	}
-	d.log.Info("drill", "writable", r.Writable, "until", d.until)
+	d.log.Info("drill", "writable", r.Writable, "for", r.For)
 	e.changed()
 	holder := ctx
 	if r.Detach {

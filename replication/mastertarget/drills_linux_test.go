@@ -15,6 +15,8 @@ import (
 
 	"failback/replication"
 	"failback/replication/mastertarget/drill"
+	"failback/retention"
+	"failback/retention/policy"
 )
 
 func needsDrills(t *testing.T) {
@@ -145,6 +147,16 @@ func TestDrillsWhileAllMoves(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	g, err := p.master.group("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if used := g.pointsInUse(); used[1] != policy.Drill || used[4] != policy.Drill {
+		t.Errorf("points in use: %v", used)
+	}
+	if err := g.drop([]replication.PointID{2}, "a test"); !errors.Is(err, retention.ErrInUse) {
+		t.Errorf("a point that a drill shows was dropped: %v", err)
+	}
 	if _, last, err := p.master.EndDrill(t.Context(), all[0].Mountpoint, false); err != nil || last.Point != 1 {
 		t.Errorf("end: %+v, %v", last, err)
 	}
@@ -160,7 +172,7 @@ func TestDrillsWhileAllMoves(t *testing.T) {
 			t.Errorf("%s is still there: %v", d.Mountpoint, err)
 		}
 	}
-	if g, _ := p.master.group("g"); len(g.lent.all) != 0 {
+	if len(g.lent.all) != 0 {
 		t.Errorf("%d disks are still lent", len(g.lent.all))
 	}
 }

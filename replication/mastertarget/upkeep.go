@@ -78,7 +78,7 @@ func (k *upkeep) once(ctx context.Context) (more bool, err error) {
 	grid := g.plan.Policy.Grid()
 	points := g.policyPoints(nil)
 	if ids := policy.Drop(points, now, grid); len(ids) > 0 {
-		if err := g.journal.DropPoints(ids, "the grid does not keep them"); err != nil {
+		if err := g.drop(ids, "the grid does not keep them"); err != nil {
 			return false, err
 		}
 		g.log.Info("points dropped", "points", ids)
@@ -122,7 +122,7 @@ func (k *upkeep) do(ctx context.Context, a policy.Action) error {
 		g.log.Info("journal rewritten", "why", a.Why, "freed", freed)
 		k.seen = 0 // look again
 	case policy.Give:
-		if err := g.journal.DropPoints([]replication.PointID{a.Point}, a.Why); err != nil {
+		if err := g.drop([]replication.PointID{a.Point}, a.Why); err != nil {
 			return err
 		}
 		g.log.Warn("point given up", "point", a.Point, "why", a.Why)
@@ -237,6 +237,18 @@ func (k *upkeep) pace() func(context.Context, int) error {
 	}
 }
 
+// drop takes points off the list, unless a drill shows one of them, which may have begun since policy was asked.
+func (g *group) drop(ids []replication.PointID, why string) error {
+	return g.engine.whileDrills(g.id, func(inUse func(replication.PointID) bool) error {
+		for _, id := range ids {
+			if inUse(id) {
+				return fmt.Errorf("%w: a drill shows point %d", retention.ErrInUse, id)
+			}
+		}
+		return g.journal.DropPoints(ids, why)
+	})
+}
+
 // policyPoints returns the listed points as policy sees them.
 func (g *group) policyPoints(frees map[replication.PointID]int64) []policy.Point {
 	used := g.pointsInUse()
@@ -284,6 +296,7 @@ type occupied struct {
 
 // pointsInUse returns the points that somebody needs now.
 func (g *group) pointsInUse() map[replication.PointID]policy.Use {
+	drills := g.engine.drilledPoints(g.id)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	used := map[replication.PointID]policy.Use{}
@@ -291,6 +304,9 @@ func (g *group) pointsInUse() map[replication.PointID]policy.Use {
 		if used[k.point] != policy.Drill {
 			used[k.point] = k.why
 		}
+	}
+	for _, d := range drills { // which outlive a group that is opened anew
+		used[d] = policy.Drill
 	}
 	return used
 }

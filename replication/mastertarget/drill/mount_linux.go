@@ -18,8 +18,8 @@ import (
 // Bounds of a drill (I12).
 const (
 	maxIO        = 1 << 20         // bytes of one read or write
-	inflight     = 64 << 20        // bytes of requests taken in at a time
-	background   = 64              // requests that the kernel makes ahead
+	inflight     = 32 << 20        // bytes of requests taken in at a time
+	background   = 16              // requests that the kernel makes ahead
 	readaheadKiB = 2048            // that the kernel reads ahead
 	countFor     = 2 * time.Second // how long Start counts data, before it goes on and counts meanwhile
 	lingerFor    = 2 * time.Second // how long the kernel may take to let go of what was unmounted
