@@ -191,7 +191,7 @@ func TestDamageIsNamed(t *testing.T) {
 		good := w.files()
 		names := []string{}
 		for n := range good {
-			if filepath.Base(n) != reserveName {
+			if filepath.Base(n) != ReserveName {
 				names = append(names, n)
 			}
 		}

@@ -23,7 +23,6 @@ const (
 	logName      = "log"
 	retiredName  = "log.retired"
 	coverageName = "coverage"
-	reserveName  = "reserve"
 	segDir       = "seg"
 	saveDir      = "save"
 	packDir      = "pack"

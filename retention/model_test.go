@@ -223,7 +223,7 @@ func (w *world) reopened() error {
 
 // onlyNamed says which file there is that nothing names.
 func (w *world) onlyNamed() error {
-	known := map[string]bool{w.j.path(logName): true, w.j.path(lockName): true, w.j.path(coverageName): w.j.OpenCycle() != nil, w.j.path(reserveName): w.j.Reserved()}
+	known := map[string]bool{w.j.path(logName): true, w.j.path(lockName): true, w.j.path(coverageName): w.j.OpenCycle() != nil, w.j.path(ReserveName): w.j.Reserved()}
 	for n := range w.j.sealed {
 		known[n] = true
 	}

@@ -8,6 +8,9 @@ import (
 // A journal sets space aside on its volume (I11): when the volume is full, what gives space back, and what ends what was begun, still has room. It is given up as a whole, and set
 // aside again when there is room.
 
+// ReserveName is the file of the reserve within a group's directory. It is no part of what the journal takes.
+const ReserveName = "reserve"
+
 // setAside makes the reserve, when it is not there. A volume without room for it is no error: the journal works, and is nearer to standing still.
 func (j *Journal) setAside() error {
 	if j.t.setAside == 0 {
@@ -18,13 +21,13 @@ func (j *Journal) setAside() error {
 	if j.reserved {
 		return nil
 	}
-	switch err := j.vol.Allocate(j.path(reserveName), j.t.setAside); {
+	switch err := j.vol.Allocate(j.path(ReserveName), j.t.setAside); {
 	case err == nil:
 		j.reserved = true
 	case !errors.Is(noSpace(err), ErrNoSpace):
 		return err
 	default:
-		return removeIfThere(j.vol, j.path(reserveName))
+		return removeIfThere(j.vol, j.path(ReserveName))
 	}
 	return nil
 }
@@ -35,7 +38,7 @@ func (j *Journal) giveUp() bool {
 	defer j.spare.Unlock()
 	had := j.reserved
 	j.reserved = false
-	err := j.vol.Remove(j.path(reserveName))
+	err := j.vol.Remove(j.path(ReserveName))
 	return had && (err == nil || errors.Is(err, fs.ErrNotExist))
 }
 

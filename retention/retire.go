@@ -70,7 +70,7 @@ func removeLocked(vol volume, dir string, live bool) error {
 	if err := vol.SyncDir(dir); err != nil {
 		return err
 	}
-	for _, n := range []string{reserveName, coverageName, coverageName + newSuffix, logName + newSuffix, retiredName, lockName} {
+	for _, n := range []string{ReserveName, coverageName, coverageName + newSuffix, logName + newSuffix, retiredName, lockName} {
 		if err := removeIfThere(vol, filepath.Join(dir, n)); err != nil {
 			return err
 		}

@@ -62,6 +62,7 @@ type group struct {
 	requests requests
 	lanes    map[*arrival]bool // of the active session, that are open
 
+	upkeep    *upkeep                  // keeps the journal in order
 	occupants map[occupied]int         // who needs a point now
 	space     *replication.SpaceStatus // as upkeep saw it last
 	full      string                   // why replication is held back; "": it is not
@@ -83,6 +84,7 @@ func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
 		state: replication.StateChecking, since: time.Now(), notices: map[string]string{},
 		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())), occupants: map[occupied]int{},
 	}
+	g.upkeep = &upkeep{g: g}
 	g.ctx, g.end = context.WithCancel(e.ctx)
 	g.requests.wake = make(chan struct{}, 1)
 	return g

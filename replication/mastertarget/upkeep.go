@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"failback/replication"
@@ -17,14 +18,15 @@ import (
 // upkeep keeps a group's journal in order: it drops the points that the grid does not keep, rewrites files that are half dead, and gives up spares and history when space runs out; what is to be
 // done, package policy decides. When nothing can be given up any more, replication is held back.
 type upkeep struct {
-	g        *group
+	g  *group
+	mu sync.Mutex // guards what follows
+
 	pressure policy.Pressure
 
 	use   retention.Use
 	seen  uint64        // Journal.Changes when use was taken
 	taken time.Time     // likewise
 	cost  time.Duration // what it took
-	told  string        // the error that was logged last
 }
 
 const (
@@ -40,7 +42,7 @@ const (
 
 // keepUp runs until the group ends.
 func (g *group) keepUp() {
-	k := &upkeep{g: g}
+	k, told := g.upkeep, "" // told: the error that was logged last
 	for {
 		for {
 			more, err := k.once(g.ctx)
@@ -51,13 +53,13 @@ func (g *group) keepUp() {
 			case errors.Is(err, retention.ErrInUse): // the disks moved meanwhile, or a point came into use: another look will tell
 			case err != nil:
 				g.mend(err)
-				if text := err.Error(); text != k.told {
+				if text := err.Error(); text != told {
 					g.log.Warn("upkeep of the journal failed", "err", err)
-					k.told = text
+					told = text
 				}
 				g.notice("upkeep", "the journal can't be kept in order: "+err.Error())
 			default:
-				k.told = ""
+				told = ""
 				g.notice("upkeep", "")
 			}
 			if !more || err != nil {
@@ -74,6 +76,8 @@ func (g *group) keepUp() {
 
 // once does what is to be done next, and says whether there may be more.
 func (k *upkeep) once(ctx context.Context) (more bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	now, g := time.Now(), k.g
 	grid := g.plan.Policy.Grid()
 	points := g.policyPoints(nil)
@@ -357,10 +361,10 @@ func (e *Engine) volume() (policy.Volume, error) {
 	return v, nil
 }
 
-// directorySize adds up the files in a journal's directory.
+// directorySize adds up the files in a journal's directory, without its reserve.
 func directorySize(dir string) (n int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || d.Name() == retention.ReserveName {
 			return ignoreGone(err)
 		}
 		st, err := d.Info()

@@ -261,7 +261,7 @@ func (x *state) forbidden() string {
 	if len(x.safe) < len(x.line) && len(x.line) <= MinPoints {
 		names = append(names, fmt.Sprintf("the last %d points stay", MinPoints))
 	}
-	if len(names) > 1 || pins > 0 || len(x.line) <= MinPoints { // that the last point stays goes without saying
+	if len(names) > 0 && (len(names) > 1 || pins > 0 || len(x.line) <= MinPoints) { // that the last point stays goes without saying
 		parts = append(parts, "no more history can be given up: "+strings.Join(names, ", "))
 	}
 	if x.Other > x.used()/2 {
