@@ -69,21 +69,15 @@ func (s *shown) drop(g *group) {
 	}
 }
 
-// with calls do with the content. If the group was closed meanwhile, it is called again with that of the next one.
+// with calls do with the content, which stays open meanwhile: a group that closes waits for it.
 func (s *shown) with(do func(link.Content) error) error {
 	for {
 		s.mu.RLock()
 		if s.content != nil {
-			err := do(s.content)
-			from := s.from
-			s.mu.RUnlock()
-			if err == nil || from.ctx.Err() == nil || s.ctx.Err() != nil {
-				return err
-			}
-			s.drop(from)
-		} else {
-			s.mu.RUnlock()
+			defer s.mu.RUnlock()
+			return do(s.content)
 		}
+		s.mu.RUnlock()
 		if err := s.open(); err != nil {
 			return err
 		}

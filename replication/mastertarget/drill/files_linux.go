@@ -42,8 +42,8 @@ type node struct {
 	uid, gid uint32
 	mode     uint32
 	mtime    time.Time
-	last     string // the last error
-	run      [2]int64
+	last     string   // the last error
+	run      [2]int64 // of data, found by who looked for a hole; read-only
 }
 
 func (f *files) String() string { return fsType }
@@ -187,7 +187,7 @@ func (f *files) Write(_ <-chan struct{}, in *fuse.WriteIn, b []byte) (uint32, fu
 func (n *node) changed() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mtime, n.run = time.Now(), [2]int64{}
+	n.mtime = time.Now()
 }
 
 // status is what the kernel is told of an error of the overlay.

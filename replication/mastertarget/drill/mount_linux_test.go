@@ -145,6 +145,17 @@ func TestDrillShowsDisks(t *testing.T) {
 	if got, want := want(t, "qemu-img map --output json -f raw %s", file), want(t, "qemu-img map --output json -f raw %s", one.Name()); got != want {
 		t.Errorf("holes:\ngot  %s\nwant %s", got, want)
 	}
+	fd := must(unix.Open(file, unix.O_RDONLY, 0))
+	for off := int64(-1); off <= one.size; off += 1<<20 - 511 {
+		for _, whence := range []int{unix.SEEK_DATA, unix.SEEK_HOLE} {
+			got, err := unix.Seek(fd, off, whence)
+			want, werr := unix.Seek(int(one.Fd()), off, whence)
+			if got != want || err != werr {
+				t.Errorf("seek %d from %d: %d, %v, want %d, %v", whence, off, got, err, want, werr)
+			}
+		}
+	}
+	unix.Close(fd) // or the drill would be in use
 	got, err := os.Stat(file)
 	if err != nil {
 		t.Fatal(err)
