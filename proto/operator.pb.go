@@ -2565,6 +2565,214 @@ func (x *Volume) GetFindings() []*Finding {
 	return nil
 }
 
+type TokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`        // of the process server
+	Seconds       int64                  `protobuf:"varint,2,opt,name=seconds,proto3" json:"seconds,omitempty"` // how long it may be used; 0: an hour; at most a day
+	Replace       bool                   `protobuf:"varint,3,opt,name=replace,proto3" json:"replace,omitempty"` // the key that enrols takes the place of one that is bound to the name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenRequest) Reset() {
+	*x = TokenRequest{}
+	mi := &file_operator_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenRequest) ProtoMessage() {}
+
+func (x *TokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
+func (*TokenRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *TokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TokenRequest) GetSeconds() int64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *TokenRequest) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+type TokenReply struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Token          string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	UntilUnixNanos int64                  `protobuf:"varint,2,opt,name=until_unix_nanos,json=untilUnixNanos,proto3" json:"until_unix_nanos,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TokenReply) Reset() {
+	*x = TokenReply{}
+	mi := &file_operator_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenReply) ProtoMessage() {}
+
+func (x *TokenReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
+func (*TokenReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *TokenReply) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *TokenReply) GetUntilUnixNanos() int64 {
+	if x != nil {
+		return x.UntilUnixNanos
+	}
+	return 0
+}
+
+type RebindRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // as the refusal of the other process server tells it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebindRequest) Reset() {
+	*x = RebindRequest{}
+	mi := &file_operator_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebindRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebindRequest) ProtoMessage() {}
+
+func (x *RebindRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
+func (*RebindRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RebindRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RebindRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+type RebindReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Was           string                 `protobuf:"bytes,1,opt,name=was,proto3" json:"was,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebindReply) Reset() {
+	*x = RebindReply{}
+	mi := &file_operator_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebindReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebindReply) ProtoMessage() {}
+
+func (x *RebindReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
+func (*RebindReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RebindReply) GetWas() string {
+	if x != nil {
+		return x.Was
+	}
+	return ""
+}
+
 var File_operator_proto protoreflect.FileDescriptor
 
 const file_operator_proto_rawDesc = "" +
@@ -2780,7 +2988,20 @@ const file_operator_proto_rawDesc = "" +
 	"\x04free\x18\x05 \x01(\x03R\x04free\x12\x1c\n" +
 	"\tretention\x18\x06 \x01(\bR\tretention\x12\x16\n" +
 	"\x06usable\x18\a \x01(\bR\x06usable\x120\n" +
-	"\bfindings\x18\b \x03(\v2\x14.failback.v1.FindingR\bfindings2\xe1\x06\n" +
+	"\bfindings\x18\b \x03(\v2\x14.failback.v1.FindingR\bfindings\"V\n" +
+	"\fTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\x03R\aseconds\x12\x18\n" +
+	"\areplace\x18\x03 \x01(\bR\areplace\"L\n" +
+	"\n" +
+	"TokenReply\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12(\n" +
+	"\x10until_unix_nanos\x18\x02 \x01(\x03R\x0euntilUnixNanos\"5\n" +
+	"\rRebindRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"\x1f\n" +
+	"\vRebindReply\x12\x10\n" +
+	"\x03was\x18\x01 \x01(\tR\x03was2\xde\a\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12>\n" +
@@ -2794,7 +3015,9 @@ const file_operator_proto_rawDesc = "" +
 	"\bEndDrill\x12\x1c.failback.v1.EndDrillRequest\x1a\x1a.failback.v1.EndDrillReply\x12M\n" +
 	"\vRecordDrill\x12\x1f.failback.v1.RecordDrillRequest\x1a\x1d.failback.v1.RecordDrillReply\x12G\n" +
 	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
-	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
+	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReply\x12;\n" +
+	"\x05Token\x12\x19.failback.v1.TokenRequest\x1a\x17.failback.v1.TokenReply\x12>\n" +
+	"\x06Rebind\x12\x1a.failback.v1.RebindRequest\x1a\x18.failback.v1.RebindReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
 
 var (
 	file_operator_proto_rawDescOnce sync.Once
@@ -2808,7 +3031,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
@@ -2847,25 +3070,29 @@ var file_operator_proto_goTypes = []any{
 	(*VolumesRequest)(nil),     // 34: failback.v1.VolumesRequest
 	(*VolumesReply)(nil),       // 35: failback.v1.VolumesReply
 	(*Volume)(nil),             // 36: failback.v1.Volume
-	(*Problem)(nil),            // 37: failback.v1.Problem
-	(*DiskLedger)(nil),         // 38: failback.v1.DiskLedger
-	(*Progress)(nil),           // 39: failback.v1.Progress
+	(*TokenRequest)(nil),       // 37: failback.v1.TokenRequest
+	(*TokenReply)(nil),         // 38: failback.v1.TokenReply
+	(*RebindRequest)(nil),      // 39: failback.v1.RebindRequest
+	(*RebindReply)(nil),        // 40: failback.v1.RebindReply
+	(*Problem)(nil),            // 41: failback.v1.Problem
+	(*DiskLedger)(nil),         // 42: failback.v1.DiskLedger
+	(*Progress)(nil),           // 43: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
 	7,  // 1: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	6,  // 2: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	37, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	41, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	9,  // 4: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	10, // 5: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	8,  // 6: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
 	25, // 7: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	38, // 8: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	42, // 8: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
 	15, // 9: failback.v1.PointsReply.points:type_name -> failback.v1.Point
 	16, // 10: failback.v1.Point.verified:type_name -> failback.v1.Verified
 	31, // 11: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
 	10, // 12: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	39, // 13: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	43, // 13: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
 	16, // 14: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
 	25, // 15: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
 	26, // 16: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
@@ -2887,21 +3114,25 @@ var file_operator_proto_depIdxs = []int32{
 	29, // 32: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
 	32, // 33: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
 	34, // 34: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	1,  // 35: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 36: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 37: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	12, // 38: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	14, // 39: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	18, // 40: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	20, // 41: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	22, // 42: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	24, // 43: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	28, // 44: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	30, // 45: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	33, // 46: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	35, // 47: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	35, // [35:48] is the sub-list for method output_type
-	22, // [22:35] is the sub-list for method input_type
+	37, // 35: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	39, // 36: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 37: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 38: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 39: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	12, // 40: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	14, // 41: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	18, // 42: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	20, // 43: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	22, // 44: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	24, // 45: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	28, // 46: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	30, // 47: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	33, // 48: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	35, // 49: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	38, // 50: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	40, // 51: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	37, // [37:52] is the sub-list for method output_type
+	22, // [22:37] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
 	22, // [22:22] is the sub-list for extension extendee
 	0,  // [0:22] is the sub-list for field type_name
@@ -2919,7 +3150,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

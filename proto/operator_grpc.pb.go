@@ -35,6 +35,8 @@ const (
 	Operator_RecordDrill_FullMethodName = "/failback.v1.Operator/RecordDrill"
 	Operator_Unprotect_FullMethodName   = "/failback.v1.Operator/Unprotect"
 	Operator_Volumes_FullMethodName     = "/failback.v1.Operator/Volumes"
+	Operator_Token_FullMethodName       = "/failback.v1.Operator/Token"
+	Operator_Rebind_FullMethodName      = "/failback.v1.Operator/Rebind"
 )
 
 // OperatorClient is the client API for Operator service.
@@ -64,6 +66,10 @@ type OperatorClient interface {
 	Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error)
+	// Makes a token by which one process server may enrol, once, see enrollment.proto.
+	Token(ctx context.Context, in *TokenRequest, opts ...grpc.CallOption) (*TokenReply, error)
+	// Lets another key register by the name of a process server, in the place of the one that is bound to it. A process server with that one is sent away.
+	Rebind(ctx context.Context, in *RebindRequest, opts ...grpc.CallOption) (*RebindReply, error)
 }
 
 type operatorClient struct {
@@ -240,6 +246,26 @@ func (c *operatorClient) Volumes(ctx context.Context, in *VolumesRequest, opts .
 	return out, nil
 }
 
+func (c *operatorClient) Token(ctx context.Context, in *TokenRequest, opts ...grpc.CallOption) (*TokenReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TokenReply)
+	err := c.cc.Invoke(ctx, Operator_Token_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) Rebind(ctx context.Context, in *RebindRequest, opts ...grpc.CallOption) (*RebindReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RebindReply)
+	err := c.cc.Invoke(ctx, Operator_Rebind_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServer is the server API for Operator service.
 // All implementations must embed UnimplementedOperatorServer
 // for forward compatibility.
@@ -267,6 +293,10 @@ type OperatorServer interface {
 	Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(context.Context, *VolumesRequest) (*VolumesReply, error)
+	// Makes a token by which one process server may enrol, once, see enrollment.proto.
+	Token(context.Context, *TokenRequest) (*TokenReply, error)
+	// Lets another key register by the name of a process server, in the place of the one that is bound to it. A process server with that one is sent away.
+	Rebind(context.Context, *RebindRequest) (*RebindReply, error)
 	mustEmbedUnimplementedOperatorServer()
 }
 
@@ -315,6 +345,12 @@ func (UnimplementedOperatorServer) Unprotect(context.Context, *UnprotectRequest)
 }
 func (UnimplementedOperatorServer) Volumes(context.Context, *VolumesRequest) (*VolumesReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Volumes not implemented")
+}
+func (UnimplementedOperatorServer) Token(context.Context, *TokenRequest) (*TokenReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Token not implemented")
+}
+func (UnimplementedOperatorServer) Rebind(context.Context, *RebindRequest) (*RebindReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rebind not implemented")
 }
 func (UnimplementedOperatorServer) mustEmbedUnimplementedOperatorServer() {}
 func (UnimplementedOperatorServer) testEmbeddedByValue()                  {}
@@ -543,6 +579,42 @@ func _Operator_Volumes_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_Token_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Token(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Token_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Token(ctx, req.(*TokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_Rebind_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RebindRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Rebind(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Rebind_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Rebind(ctx, req.(*RebindRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Operator_ServiceDesc is the grpc.ServiceDesc for Operator service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -585,6 +657,14 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Volumes",
 			Handler:    _Operator_Volumes_Handler,
+		},
+		{
+			MethodName: "Token",
+			Handler:    _Operator_Token_Handler,
+		},
+		{
+			MethodName: "Rebind",
+			Handler:    _Operator_Rebind_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -34,16 +34,18 @@ const shakeWithin = 10 * time.Second
 // ServerCredentials returns what makes a server speak TLS as id, end connections whose peer's certificate gets revoked, and tell log why a peer was turned away: the peer itself
 // only learns that it was.
 func ServerCredentials(id *pki.Identity, log *slog.Logger) []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.Creds(gatherCredentials{serverCredentials{credentials.NewTLS(id.Server()), id, &quiet{log: log}}}),
-		grpc.ConnectionTimeout(shakeWithin),
-	}
+	return serverOptions(serverCredentials{TransportCredentials: credentials.NewTLS(id.Server()), id: id, log: &quiet{log: log}})
+}
+
+func serverOptions(c serverCredentials) []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.Creds(gatherCredentials{c}), grpc.ConnectionTimeout(shakeWithin)}
 }
 
 type serverCredentials struct {
 	credentials.TransportCredentials
-	id  *pki.Identity
-	log *quiet
+	id     *pki.Identity
+	log    *quiet
+	enroll *enrollment // nil: nobody enrols here
 }
 
 func (c serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -52,7 +54,12 @@ func (c serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		c.log.refused(raw.RemoteAddr(), handshakeProblem(err))
 		return nil, nil, err
 	}
-	return c.id.Guard(conn, info.(credentials.TLSInfo).State), info, nil
+	state := info.(credentials.TLSInfo).State
+	if state.NegotiatedProtocol == pki.EnrollProtocol { // it has no certificate: nothing of gRPC is for it
+		go c.enroll.serve(conn)
+		return nil, nil, credentials.ErrConnDispatched
+	}
+	return c.id.Guard(conn, state), info, nil
 }
 
 func (c serverCredentials) Clone() credentials.TransportCredentials {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"time"
 
 	"failback/replication"
 	"failback/replication/link"
@@ -38,4 +39,8 @@ type Operations interface {
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
 	// Volumes tells of every volume that is mounted, and whether journals may lie on it.
 	Volumes(ctx context.Context) ([]replication.Volume, error)
+	// Token makes a token by which a process server may enrol, once, by the name. Life 0 is the default. With replace its key takes the place of one that has the name.
+	Token(ctx context.Context, name string, life time.Duration, replace bool) (t link.Token, until time.Time, err error)
+	// Rebind gives the name of a process server to another key, and returns the one that had it, or "".
+	Rebind(ctx context.Context, name, key string) (was string, err error)
 }

@@ -371,3 +371,15 @@ func (c *OperatorClient) Volumes(ctx context.Context) ([]replication.Volume, err
 	}
 	return volumes, nil
 }
+
+// Token makes a token for a process server, and returns its text.
+func (c *OperatorClient) Token(ctx context.Context, name string, life time.Duration, replace bool) (text string, until time.Time, err error) {
+	r, err := c.rpc.Token(ctx, &failbackpb.TokenRequest{Name: name, Seconds: int64(life / time.Second), Replace: replace})
+	return r.GetToken(), time.Unix(0, r.GetUntilUnixNanos()), c.problem(err)
+}
+
+// Rebind gives the name of a process server to another key.
+func (c *OperatorClient) Rebind(ctx context.Context, name, key string) (was string, err error) {
+	r, err := c.rpc.Rebind(ctx, &failbackpb.RebindRequest{Name: name, Key: key})
+	return r.GetWas(), c.problem(err)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -248,4 +249,23 @@ func (s *operatorServer) Volumes(ctx context.Context, _ *failbackpb.VolumesReque
 		reply.Volumes = append(reply.Volumes, volumeToWire(v))
 	}
 	return reply, nil
+}
+
+func (s *operatorServer) Token(ctx context.Context, r *failbackpb.TokenRequest) (*failbackpb.TokenReply, error) {
+	if r.Seconds < 0 || r.Seconds > math.MaxInt32 {
+		return nil, StatusOf(&replication.Problem{Code: "token", Message: fmt.Sprintf("a token for %d seconds", r.Seconds), Remedy: "give a time that is not negative, and not more than a day"})
+	}
+	t, until, err := s.ops.Token(ctx, r.Name, time.Duration(r.Seconds)*time.Second, r.Replace)
+	if err != nil {
+		return nil, StatusOf(err)
+	}
+	return &failbackpb.TokenReply{Token: t.Text(), UntilUnixNanos: until.UnixNano()}, nil
+}
+
+func (s *operatorServer) Rebind(ctx context.Context, r *failbackpb.RebindRequest) (*failbackpb.RebindReply, error) {
+	was, err := s.ops.Rebind(ctx, r.Name, r.Key)
+	if err != nil {
+		return nil, StatusOf(err)
+	}
+	return &failbackpb.RebindReply{Was: was}, nil
 }

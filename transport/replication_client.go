@@ -118,8 +118,8 @@ func (c *ReplicationClient) Work(ctx context.Context, name, home, version string
 	if w == nil {
 		return &replication.Problem{Code: "protocol", Message: c.address + " did not answer with a welcome", Remedy: "it is not a failback master target"}
 	}
-	if w.Major != ProtocolMajor {
-		return versionProblem("master target "+c.address, w.Version, w.Major)
+	if _, err := link.Ours(version).Speak("master target "+c.address, link.Version{Major: w.Major, Minor: w.Minor, Program: w.Version}); err != nil {
+		return err
 	}
 	welcomed(w.Version, time.Duration(w.UnixNanos-time.Now().UnixNano()))
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	failbackpb "failback/proto"
@@ -24,11 +25,15 @@ type MasterTarget interface {
 	link.Authority
 	// Connected takes a process server that has said hello; done is called when it has gone. An error refuses it.
 	Connected(p link.Peer, w link.Worker) (done func(), err error)
+	// Redeem takes a token for the key of a process server that enrols, once, and returns the name that it gives.
+	Redeem(t link.Token, key string) (name string, err error)
 }
 
-// NewReplicationServer returns a server of the replication service alone: mutual TLS 1.3, process servers only.
+// NewReplicationServer returns a server of the replication service alone: mutual TLS 1.3, process servers only. On the same port those may enrol that have no certificate yet.
 func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log *slog.Logger) *grpc.Server {
-	options := append(append(RequireRoles(pki.ProcessServer), ServerCredentials(id, log)...),
+	enroll := &enrollment{id: id, redeem: m.Redeem, log: log}
+	creds := serverCredentials{TransportCredentials: credentials.NewTLS(enroll.config()), id: id, log: &quiet{log: log}, enroll: enroll}
+	options := append(append(RequireRoles(pki.ProcessServer), serverOptions(creds)...),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(laneWindow), grpc.InitialConnWindowSize(laneWindow),
@@ -65,12 +70,16 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return err
 	}
 	hello := first.GetHello()
-	if err := checkHello(hello); err != nil {
+	who, err := pki.Caller(stream.Context())
+	if err != nil {
+		return StatusOf(err)
+	}
+	if err := checkHello(hello, who.Name, s.version); err != nil {
 		s.log.Warn("process server refused", "name", hello.GetName(), "err", err)
 		return StatusOf(err)
 	}
-	w := &remoteWorker{stream: stream, calls: map[uint64]*call{}, gone: make(chan struct{})}
-	peer := link.Peer{Name: hello.Name, Home: hello.Home, Version: hello.Version, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano())}
+	w := &remoteWorker{stream: stream, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
+	peer := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: hello.Version, Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano())}
 	if err := stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
 		Major: ProtocolMajor, Minor: ProtocolMinor, Version: s.version, UnixNanos: time.Now().UnixNano(),
 	}}}); err != nil {
@@ -82,7 +91,14 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return StatusOf(err)
 	}
 	defer done()
-	err = w.receive()
+	ended := make(chan error, 1)
+	go func() { ended <- w.receive() }() // ends with the stream
+	select {
+	case err = <-ended:
+	case err = <-w.left:
+		w.end(err)
+		return StatusOf(err)
+	}
 	w.end(err)
 	if err == io.EOF || errors.Is(stream.Context().Err(), context.Canceled) {
 		return nil
@@ -90,29 +106,35 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 	return err
 }
 
-func checkHello(h *failbackpb.Hello) error {
-	switch {
-	case h == nil:
+// checkHello judges a process server's first words. Named is the name that its certificate gives it, "" for none.
+func checkHello(h *failbackpb.Hello, named, version string) error {
+	if h == nil {
 		return &replication.Problem{Code: "protocol", Message: "the first report on a work stream must be hello", Remedy: "the caller is not a failback process server"}
-	case h.Major != ProtocolMajor:
-		return versionProblem("process server "+h.Name, h.Version, h.Major)
+	}
+	if _, err := link.Ours(version).Speak("process server "+h.Name, link.Version{Major: h.Major, Minor: h.Minor, Program: h.Version}); err != nil {
+		return err
 	}
 	if err := replication.ValidName(h.Name); err != nil {
 		return &replication.Problem{Code: "name", Message: "process server name: " + err.Error(), Remedy: "start the process server with another --name"}
 	}
+	if named != "" && named != h.Name {
+		return &replication.Problem{Code: "name", Message: fmt.Sprintf("a process server registers as %s, and its certificate is for the name %s", h.Name, named),
+			Remedy: "start it with --name " + named + ", or give it a certificate of its own by failback pki enroll"}
+	}
 	return nil
 }
 
-func versionProblem(who, version string, major uint32) error {
-	return &replication.Problem{
-		Code:    "protocol-version",
-		Message: fmt.Sprintf("%s (version %s) speaks replication protocol %d, this side speaks %d.%d", who, version, major, ProtocolMajor, ProtocolMinor),
-		Remedy:  "run the same release of failback on both sides",
+// calling returns ctx with what the engine must know of the caller.
+func calling(ctx context.Context) context.Context {
+	p, err := pki.Caller(ctx)
+	if err != nil { // was looked at by RequireRoles
+		return link.WithCaller(ctx, "unknown")
 	}
+	return link.WithCaller(ctx, p.Key)
 }
 
 func (s *replicationServer) Coverage(req *failbackpb.CoverageRequest, stream failbackpb.Replication_CoverageServer) error {
-	err := s.master.Coverage(stream.Context(), fenceFromWire(req.Fence), func(disk replication.DiskNo, x []replication.Extent) error {
+	err := s.master.Coverage(calling(stream.Context()), fenceFromWire(req.Fence), func(disk replication.DiskNo, x []replication.Extent) error {
 		for part := range slices.Chunk(x, extentsPerMessage) {
 			if err := stream.Send(&failbackpb.CoverageReply{Disk: uint32(disk), Extents: extentsToWire(part)}); err != nil {
 				return err
@@ -134,7 +156,7 @@ func (s *replicationServer) Compare(req *failbackpb.CompareRequest, stream failb
 	if err != nil {
 		return StatusOf(fmt.Errorf("compare: %w", err))
 	}
-	c, err := s.master.Compare(stream.Context(), fenceFromWire(req.Fence), replication.DiskNo(req.Disk), extents)
+	c, err := s.master.Compare(calling(stream.Context()), fenceFromWire(req.Fence), replication.DiskNo(req.Disk), extents)
 	if err != nil {
 		return StatusOf(err)
 	}
@@ -182,7 +204,7 @@ func (s *replicationServer) Pages(ctx context.Context, req *failbackpb.PagesRequ
 	}
 	reply := &failbackpb.PagesReply{}
 	for _, off := range req.Regions {
-		h, err := s.master.Pages(ctx, fenceFromWire(req.Fence), replication.DiskNo(req.Disk), off)
+		h, err := s.master.Pages(calling(ctx), fenceFromWire(req.Fence), replication.DiskNo(req.Disk), off)
 		if err != nil {
 			return nil, StatusOf(err)
 		}
@@ -202,7 +224,7 @@ func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error
 		return StatusOf(errors.New("the first frame of a lane must open it and carry nothing else"))
 	}
 	fence := fenceFromWire(first.open.Fence)
-	lane, err := s.master.Lane(stream.Context(), replication.Lane{Session: fence.Session, Point: fence.Point, Lane: first.open.Lane, Attempt: first.open.Attempt})
+	lane, err := s.master.Lane(calling(stream.Context()), replication.Lane{Session: fence.Session, Point: fence.Point, Lane: first.open.Lane, Attempt: first.open.Attempt})
 	if err != nil {
 		return StatusOf(err)
 	}
@@ -236,7 +258,7 @@ func (s *replicationServer) Finish(ctx context.Context, req *failbackpb.FinishRe
 		}
 		totals = append(totals, replication.Total{Disk: replication.DiskNo(t.Disk), Bytes: t.Bytes, Digest: [32]byte(t.Digest)})
 	}
-	p, err := s.master.Finish(ctx, fenceFromWire(req.Fence), totals)
+	p, err := s.master.Finish(calling(ctx), fenceFromWire(req.Fence), totals)
 	if err != nil {
 		return nil, StatusOf(err)
 	}
@@ -253,6 +275,15 @@ type remoteWorker struct {
 	calls map[uint64]*call
 	err   error         // why it has gone
 	gone  chan struct{} // closed when it has gone
+	left  chan error    // holds one: why it is sent away
+}
+
+// Leave sends the process server away: its stream ends with err. It may be called again.
+func (w *remoteWorker) Leave(err error) {
+	select {
+	case w.left <- err:
+	default:
+	}
 }
 
 type call struct {

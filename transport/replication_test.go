@@ -28,6 +28,7 @@ type authority struct {
 	coverage  map[replication.DiskNo]*replication.Set
 	sides     []link.Side
 	laneErr   error
+	redeem    func(link.Token, string) (string, error)
 
 	mu     sync.Mutex
 	frames [][]block.Block
@@ -38,6 +39,8 @@ func (a *authority) Connected(_ link.Peer, w link.Worker) (func(), error) {
 	a.connected <- w
 	return func() {}, nil
 }
+
+func (a *authority) Redeem(t link.Token, key string) (string, error) { return a.redeem(t, key) }
 
 func (a *authority) Coverage(_ context.Context, _ link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {
 	for disk, set := range a.coverage {

@@ -11,10 +11,10 @@ import (
 	"failback/replication/link"
 )
 
-// Version of the replication protocol. Another major is refused by both sides; a lower minor is spoken down to.
+// Version of the replication protocol, see package link.
 const (
-	ProtocolMajor = 1
-	ProtocolMinor = 0
+	ProtocolMajor = link.ProtocolMajor
+	ProtocolMinor = link.ProtocolMinor
 )
 
 // Settings of every connection. They bound memory: a lane holds at most laneWindow received and not yet taken.

@@ -18,7 +18,7 @@ func (t *tool) pkiCommand() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  t.needsCommand,
 	}
-	c.AddCommand(t.pkiIssueCommand(), t.pkiRevokeCommand())
+	c.AddCommand(t.pkiIssueCommand(), t.pkiRevokeCommand(), t.pkiTokenCommand(), t.pkiEnrollCommand())
 	c.AddCommand(&cobra.Command{
 		Use:   "init DIR",
 		Short: "Make a certificate authority and a certificate for each role",

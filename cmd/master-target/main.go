@@ -67,7 +67,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	engine, err := mastertarget.Open(mastertarget.Config{State: c.state, Retention: c.retention, AllowSharedVolume: c.allowShared, Log: log})
+	engine, err := mastertarget.Open(mastertarget.Config{State: c.state, Retention: c.retention, AllowSharedVolume: c.allowShared, Version: settings.Version().Version, Log: log, Pin: id.Pin})
 	if err != nil {
 		return err
 	}

@@ -138,8 +138,10 @@ type Lane interface {
 // Peer is what a process server says of itself when it connects.
 type Peer struct {
 	Name    string
-	Home    string // names its state directory: two of one name have different ones; "": not told
-	Version string
+	Home    string        // names its state directory: two of one name have different ones; "": not told
+	Key     string        // names the public key of its certificate; "": it came without one, within one process
+	Version string        // release of its program
+	Minor   uint32        // of the protocol that it speaks
 	Skew    time.Duration // its clock less ours, one network delay included
 }
 

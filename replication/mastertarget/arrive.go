@@ -50,10 +50,15 @@ func (g *group) revoke() {
 }
 
 // enter returns the group of a call, with its gate held for reading; the caller leaves it by g.gate.RUnlock.
-func (e *Engine) enter(f link.Fence) (*group, error) {
+// A caller whose key is not bound to the name of the group's process server is none of it, whatever it knows.
+func (e *Engine) enter(ctx context.Context, f link.Fence) (*group, error) {
 	g, err := e.group(f.Group)
 	if err != nil {
 		return nil, err
+	}
+	if key := link.Caller(ctx); key != "" && e.keyOf(g.plan.ProcessServer) != key {
+		return nil, &replication.Problem{Code: CodeNotYours, Message: fmt.Sprintf("group %s belongs to process server %s, and the key %s is not bound to that name", f.Group, g.plan.ProcessServer, key),
+			Remedy: "see which process server does that; failback pki revoke takes its certificate away"}
 	}
 	if err := g.isReady(); err != nil {
 		return nil, err
@@ -83,8 +88,8 @@ func (g *group) checkFence(s replication.Session) error {
 const toldAtOnce = 4096
 
 // Coverage implements link.Authority.
-func (e *Engine) Coverage(_ context.Context, f link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {
-	g, err := e.enter(f)
+func (e *Engine) Coverage(ctx context.Context, f link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {
+	g, err := e.enter(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -121,8 +126,8 @@ func eachPart(set *replication.Pages, n int, fn func([]replication.Extent) error
 }
 
 // Finish implements link.Authority.
-func (e *Engine) Finish(_ context.Context, f link.Fence, totals []replication.Total) (replication.PointID, error) {
-	g, err := e.enter(f)
+func (e *Engine) Finish(ctx context.Context, f link.Fence, totals []replication.Total) (replication.PointID, error) {
+	g, err := e.enter(ctx, f)
 	if err != nil {
 		return 0, err
 	}
@@ -150,8 +155,8 @@ func (e *Engine) Finish(_ context.Context, f link.Fence, totals []replication.To
 }
 
 // Lane implements link.Authority.
-func (e *Engine) Lane(_ context.Context, l replication.Lane) (link.Lane, error) {
-	g, err := e.enter(link.Fence{Session: l.Session, Point: l.Point})
+func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error) {
+	g, err := e.enter(ctx, link.Fence{Session: l.Session, Point: l.Point})
 	if err != nil {
 		return nil, err
 	}

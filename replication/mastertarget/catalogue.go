@@ -15,7 +15,7 @@ import (
 )
 
 // catalogueVersion is the version of the catalogue's layout: buckets "groups" (GroupID → groupRecord), "farewells" (GroupID → farewell), "drills" (GroupID →
-// []drillRecord) and "meta".
+// []drillRecord), "names" (of a process server → binding), "tokens" (id → tokenRecord) and "meta".
 const catalogueVersion = "1"
 
 // catalogue remembers the groups across restarts. Every change is durable when its method returns.
@@ -38,6 +38,8 @@ var (
 	bucketGroups    = []byte("groups")
 	bucketFarewells = []byte("farewells")
 	bucketDrills    = []byte("drills")
+	bucketNames     = []byte("names")
+	bucketTokens    = []byte("tokens")
 	bucketMeta      = []byte("meta")
 	keyVersion      = []byte("version")
 )
@@ -54,7 +56,7 @@ func openCatalogue(dir string) (*catalogue, error) {
 		return nil, fmt.Errorf("open catalogue %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{bucketGroups, bucketFarewells, bucketDrills, bucketMeta} {
+		for _, b := range [][]byte{bucketGroups, bucketFarewells, bucketDrills, bucketNames, bucketTokens, bucketMeta} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}

@@ -23,6 +23,9 @@ import (
 // maxSkew is how far the clocks of the two sides may be apart before it is worth a word.
 const maxSkew = 30 * time.Second
 
+// codeNewer is the code of a master target that is newer than its process server (facts: in the product we replace, reprotect succeeded then, and replication failed).
+const codeNewer = "master-target-newer"
+
 // preflight looks at a plan with the eyes of this master target.
 type preflight struct {
 	engine   *Engine
@@ -117,6 +120,11 @@ func (f *preflight) sources(ctx context.Context) {
 	if err != nil {
 		f.problem(f.plan.ProcessServer, notConnected(f.plan.ProcessServer))
 		return
+	}
+	ours, theirs := link.Ours(f.engine.cfg.Version), link.Version{Major: link.ProtocolMajor, Minor: w.Minor, Program: w.Version}
+	if ours.NewerThan(theirs) {
+		f.find(replication.Error, codeNewer, w.Name, fmt.Sprintf("this master target is newer than process server %s: it speaks %s, that one %s", w.Name, ours, theirs),
+			"upgrade the process server first: a master target must not be newer than its process servers")
 	}
 	if skew := w.Skew.Abs(); skew > maxSkew {
 		f.find(replication.Warning, "clock-skew", w.Name, fmt.Sprintf("the clock of process server %s is %s away from this master target's", w.Name, skew.Round(time.Second)),

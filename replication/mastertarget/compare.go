@@ -14,7 +14,7 @@ import (
 
 // Compare implements link.Authority. It shows the content that the session's cycle is compared with: the disks themselves for a first baseline, a point otherwise.
 func (e *Engine) Compare(ctx context.Context, f link.Fence, disk replication.DiskNo, extents []replication.Extent) (link.Comparison, error) {
-	g, err := e.enter(f)
+	g, err := e.enter(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +47,8 @@ func (g *group) still(f link.Fence) error {
 }
 
 // Pages implements link.Authority.
-func (e *Engine) Pages(_ context.Context, f link.Fence, disk replication.DiskNo, off int64) ([]replication.Hash, error) {
-	g, err := e.enter(f)
+func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskNo, off int64) ([]replication.Hash, error) {
+	g, err := e.enter(ctx, f)
 	if err != nil {
 		return nil, err
 	}

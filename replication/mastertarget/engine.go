@@ -22,7 +22,11 @@ type Config struct {
 	Retention string // retention volume: a directory per group
 	// AllowSharedVolume lets journals lie on a volume that is used for other things too, or does not last. It is there for trials.
 	AllowSharedVolume bool
+	Version           string // release of this program
 	Log               *slog.Logger
+
+	// Pin returns the hash of the CA that tokens name, or why process servers can't enrol here. nil: they can't.
+	Pin func() ([32]byte, error)
 }
 
 // Engine is a master target. It implements what transport serves: transport.MasterTarget and transport.Operations.
@@ -34,13 +38,15 @@ type Engine struct {
 	end     context.CancelFunc
 	wg      sync.WaitGroup
 
-	admin  sync.Mutex // held while a group comes or goes
-	drills drills
+	admin     sync.Mutex // held while a group comes or goes
+	accessing sync.Mutex // held while names and tokens change
+	drills    drills
 
 	mu      sync.Mutex
 	groups  map[replication.GroupID]*group
 	workers map[string]*worker
-	news    chan struct{} // closed, and made anew, when something changed that somebody may wait for
+	names   map[string]binding // of process servers, as the catalogue has them
+	news    chan struct{}      // closed, and made anew, when something changed that somebody may wait for
 }
 
 // worker is a process server that has connected at least once.
@@ -72,7 +78,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, news: make(chan struct{})}
+	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, names: map[string]binding{}, news: make(chan struct{})}
 	if err := e.lockVolume(); err != nil {
 		cat.close()
 		return nil, err
@@ -92,6 +98,12 @@ func Open(cfg Config) (*Engine, error) {
 		e.groups[id] = newGroup(e, p, r)
 		return nil
 	})
+	if err == nil {
+		err = each(cat, bucketNames, func(name replication.GroupID, b binding) error {
+			e.names[string(name)] = b
+			return nil
+		})
+	}
 	if err != nil {
 		e.volumes.Release()
 		cat.close()
@@ -197,6 +209,9 @@ func (e *Engine) group(id replication.GroupID) (*group, error) {
 // Connected takes a process server. One that comes again takes its own place: it has lost its connection, and this side does not know it yet. Another
 // of the same name is refused while the first is there: it would be given the orders, with none of the snapshots they are about.
 func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
+	if err := e.bind(p); err != nil {
+		return nil, err
+	}
 	ctx, leave := context.WithCancelCause(e.ctx)
 	now := &worker{Peer: p, Worker: w, since: time.Now(), ctx: ctx, leave: leave}
 	e.mu.Lock()
@@ -214,7 +229,7 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 	if before != nil {
 		before.leave(errGone)
 	}
-	e.cfg.Log.Info("process server connected", "name", p.Name, "version", p.Version, "skew", p.Skew)
+	e.cfg.Log.Info("process server connected", "name", p.Name, "version", p.Version, "minor", min(p.Minor, link.ProtocolMinor), "skew", p.Skew)
 	e.changed()
 	e.wg.Go(func() { e.sayFarewell(now) })
 	return func() {

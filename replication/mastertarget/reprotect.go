@@ -62,10 +62,10 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	return p.Group, false, nil
 }
 
-// onlyAbsent says whether nothing is wrong but that the process server is not here just now: no reason not to carry on.
+// onlyAbsent says whether nothing is wrong but that the process server is not here just now, or older than we are: no reason not to carry on.
 func (f *preflight) onlyAbsent() bool {
 	for _, x := range f.findings {
-		if x.Severity == replication.Error && x.Code != "806" {
+		if x.Severity == replication.Error && x.Code != "806" && x.Code != codeNewer {
 			return false
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"failback/replication"
 	"failback/replication/link"
@@ -29,6 +30,8 @@ type Fake struct {
 	OnRecordDrill func(group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error)
 	OnUnprotect   func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
 	OnVolumes     func() ([]replication.Volume, error)
+	OnToken       func(name string, life time.Duration, replace bool) (link.Token, time.Time, error)
+	OnRebind      func(name, key string) (string, error)
 }
 
 var errNotStaged = &replication.Problem{Code: "not-staged", Message: "the test does not expect this call", Remedy: "stage it"}
@@ -198,4 +201,20 @@ func Serve(t testing.TB, ops transport.Operations) (address string) {
 	}()
 	t.Cleanup(func() { s.Stop(); <-served })
 	return address
+}
+
+// Token calls OnToken.
+func (f *Fake) Token(_ context.Context, name string, life time.Duration, replace bool) (link.Token, time.Time, error) {
+	if f.OnToken == nil {
+		return link.Token{}, time.Time{}, errNotStaged
+	}
+	return f.OnToken(name, life, replace)
+}
+
+// Rebind calls OnRebind.
+func (f *Fake) Rebind(_ context.Context, name, key string) (string, error) {
+	if f.OnRebind == nil {
+		return "", errNotStaged
+	}
+	return f.OnRebind(name, key)
 }

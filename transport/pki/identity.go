@@ -223,11 +223,15 @@ func ours(path string, err error) error {
 }
 
 // loadCerts reads all certificates of a file, at least one, and nothing else.
-func loadCerts(path string) (all []*x509.Certificate, err error) {
+func loadCerts(path string) ([]*x509.Certificate, error) {
 	text, err := readBounded(path, false)
 	if err != nil {
 		return nil, unusable(path, err)
 	}
+	return parseCerts(path, text)
+}
+
+func parseCerts(path string, text []byte) (all []*x509.Certificate, err error) {
 	for len(all) < 16 {
 		block, rest := pem.Decode(text)
 		if block == nil {
@@ -291,7 +295,7 @@ func Private(path string, fi fs.FileInfo) error {
 		return &replication.Problem{
 			Code:    CodeUnusable,
 			Message: fmt.Sprintf("%s may be used by others than its owner (mode %04o)", path, perm),
-			Remedy:  fmt.Sprintf("chmod 600 %s, and if others could read it, put a new one in its place (failback pki issue)", path),
+			Remedy:  fmt.Sprintf("chmod 600 %s, and if others could read it, put a new one in its place", path),
 		}
 	}
 	return nil
