@@ -75,7 +75,7 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return StatusOf(err)
 	}
 	if err := checkHello(hello, who.Name, s.version); err != nil {
-		s.log.Warn("process server refused", "name", hello.GetName(), "err", err)
+		s.log.Warn("process server refused", "name", hello.GetName(), "code", replication.AsProblem(err).Code, "err", err)
 		return StatusOf(err)
 	}
 	w := &remoteWorker{stream: stream, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
@@ -87,7 +87,7 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 	}
 	done, err := s.master.Connected(peer, w)
 	if err != nil {
-		s.log.Warn("process server refused", "name", peer.Name, "err", err)
+		s.log.Warn("process server refused", "name", peer.Name, "code", replication.AsProblem(err).Code, "err", err)
 		return StatusOf(err)
 	}
 	defer done()

@@ -82,6 +82,12 @@ func threeDisks() []*disk {
 // newWorld makes a stand; its daemons run when it returns. A race that a daemon found, or a panic, fails the test at its end.
 func newWorld(t *testing.T, o stand.Options, disks ...*disk) *world {
 	t.Helper()
+	return newWorldAt(t, o, func(*stand.Stand) {}, disks...)
+}
+
+// newWorldAt is newWorld on a stand that place has changed before the daemons start.
+func newWorldAt(t *testing.T, o stand.Options, place func(*stand.Stand), disks ...*disk) *world {
+	t.Helper()
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Fatal("qemu-img is needed: make test installs it")
 	}
@@ -97,6 +103,7 @@ func newWorld(t *testing.T, o stand.Options, disks ...*disk) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	place(s)
 	seed := seedOf(t)
 	w := &world{Stand: s, t: t, ctx: ctx, rng: rand.New(rand.NewPCG(seed, 0)), fill: rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})}
 	t.Cleanup(w.close)

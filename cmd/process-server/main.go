@@ -119,7 +119,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		}
 		p := replication.AsProblem(err)
 		pause := wait + rand.N(wait) // so that many process servers do not dial at once
-		log.Warn("no connection to the master target", "err", p, "remedy", p.Remedy, "again_in", pause.Round(time.Millisecond))
+		log.Warn("no connection to the master target", "code", p.Code, "err", p, "remedy", p.Remedy, "again_in", pause.Round(time.Millisecond))
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
