@@ -322,6 +322,9 @@ func (i *Inspection) Changed() (bool, error) {
 // Running says whether a master target has the journal open, on this machine or where its locks reach.
 func (i *Inspection) Running() bool { return i.running }
 
+// Locked says whether no master target can open the journal until Close: InspectAtRest, where the volume knows locks.
+func (i *Inspection) Locked() bool { return i.shared != nil }
+
 // Findings returns what was found when the journal was opened. Check finds more.
 func (i *Inspection) Findings() []Finding { return slices.Clone(i.findings) }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -249,6 +250,9 @@ func (w *world) named(flips []flip, logEnd int, parts *int) error {
 		if err != nil {
 			return err
 		}
+		if err := dumped(i); err != nil {
+			return err
+		}
 		type needed struct {
 			p replication.PointID
 			d replication.DiskNo
@@ -321,4 +325,39 @@ func (w *world) named(flips []flip, logEnd int, parts *int) error {
 // ofOpenCycle says whether a file is of the open cycle.
 func (w *world) ofOpenCycle(name string) bool {
 	return w.cycle != nil && strings.HasPrefix(name, fmt.Sprintf("%s/%d-", segDir, w.cycle.Point))
+}
+
+// dumped walks through everything that can be shown: parts follow one another to the end of the file, whatever is damaged.
+func dumped(i *Inspection) error {
+	at := int64(logStart)
+	err := i.EachRecord(func(r LogRecord) error {
+		if r.Off != at || r.Len <= 0 {
+			return fmt.Errorf("record at %d of %d bytes, want one at %d", r.Off, r.Len, at)
+		}
+		if at = r.Off + r.Len; r.Bad == "" {
+			at = alignUp(at)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, n := range i.Names() {
+		var at int64
+		bad := false
+		err := i.EachPart(n, false, func(p FilePart) error {
+			if p.Kind != "index-entry" && p.Off != at && !bad {
+				return fmt.Errorf("%s: %s at %d, want what is at %d", n, p.Kind, p.Off, at)
+			}
+			if p.Kind != "index-entry" {
+				at = p.Off + p.Len
+			}
+			bad = bad || p.Bad != "" // of a file without a footer, or a header, the rest is not told
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
