@@ -5,7 +5,19 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// threadCPU is the CPU time that the calling thread has had.
+func threadCPU() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return time.Since(programBegin)
+	}
+	return time.Duration(t.Nano())
+}
 
 // cpuTimes are the machine's idle and total CPU times since boot, in ticks.
 type cpuTimes struct{ idle, total uint64 }

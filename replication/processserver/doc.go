@@ -9,6 +9,10 @@
 //	→ lanes (Config.Lanes)
 //	  one connection each; any frame goes on any lane
 //
+// Compression follows what is scarce (ladder, estimate, mix). Samples of the very data say what each level costs and gives; how idle the machine is, what all else costs; what
+// leaves while frames wait, what the link takes. The mix of levels follows that has the highest rate; where several have, the one that sends least. The encoders themselves give up early on what
+// does not compress.
+//
 // What is found grows with the cycle, not with what is under way: as replication.Pages, once for what is durable and once for what the cycle covers.
 //
 // What is already durable on the master target is asked for first and not sent again. When all lanes have been flushed, the totals of what the cycle

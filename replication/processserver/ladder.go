@@ -1,7 +1,8 @@
 package processserver
 
 import (
-	"slices"
+	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,75 +10,162 @@ import (
 	"failback/replication/block"
 )
 
-// ladder chooses how much work compression is worth, by what is scarce. Frames that find the lanes' queue full wait for the link (or for the master
-// target); frames that find it empty are waited for. When frames wait and this machine has idle cores, the level goes up; when
-// lanes wait, or frames wait while the cores are all busy, it goes down.
+// ladder chooses how much work compression is worth. It knows what each level costs and gives from blocks of the very data that are compressed at all of them; what the
+// rest of the machine's work costs, from how idle its cores are; what the link takes, from what leaves while frames wait for it. From these follows the mix of levels
+// with the highest rate (plant.best). Every quarter of a second it looks again.
 type ladder struct {
-	pinned bool
-	now    atomic.Uint32 // block.Level
+	pinned  bool
+	workers int
+	now     atomic.Pointer[mix]
 
 	mu      sync.Mutex
-	frames  int // since the last decision
-	full    int // of these, found the queue full
-	empty   int // of these, found it empty
-	decided time.Time
+	est     estimate
+	seen    window
+	begin   time.Time // of the window
 	cpu     cpuTimes
+	started time.Time
+	sampled time.Duration // CPU time spent on samples
 }
 
-// rungs are the levels it climbs. LZ4 is none of them: measured here, s2 compresses the same data as well, at several times the speed.
-var rungs = []block.Level{block.Raw, block.LevelS2, block.LevelZstd1, block.LevelZstd2}
+// window is what was seen in a while.
+type window struct {
+	seconds      float64
+	frames       int
+	full, empty  int     // frames that found the lanes' queue full, or empty
+	raw, payload float64 // bytes of these frames
+	idle         float64 // share of the machine's cores, 0 to 1; below 0: not known
+	cores        float64
+}
 
-// A decision is made after so many frames and so long a time.
+// A decision is made after so many frames and so long a time; on slow links, after fewer.
 const (
-	ladderFrames = 16
+	ladderFrames = 4
 	ladderEvery  = 250 * time.Millisecond
+	ladderSlow   = time.Second
 )
 
-func newLadder(pin *block.Level) *ladder {
-	l := &ladder{decided: time.Now(), cpu: readCPU()}
-	l.now.Store(uint32(block.LevelS2))
+// Samples take at most sampleShare of the workers' time, after the first few, and are of blocks of at least sampleLeast.
+const (
+	sampleShare = 0.02
+	sampleFirst = 15 * time.Millisecond
+	sampleLeast = 4 << 10
+)
+
+// firstLevel is that of all, until something is known.
+const firstLevel = block.LevelS2
+
+// newLadder returns the ladder of a shipment with so many workers. Pin, if there is one, is the level of all.
+func newLadder(pin *block.Level, workers int) *ladder {
+	now := time.Now()
+	l := &ladder{workers: workers, begin: now, started: now, cpu: readCPU(), est: newEstimate()}
+	first := only(firstLevel)
 	if pin != nil {
-		l.pinned = true
-		l.now.Store(uint32(*pin))
+		l.pinned, first = true, only(*pin)
 	}
+	l.now.Store(&first)
 	return l
 }
 
-func (l *ladder) level() block.Level { return block.Level(l.now.Load()) }
-
 // note tells that a frame met a queue of the given length and capacity.
-func (l *ladder) note(length, capacity int) {
-	if l.pinned {
+func (l *ladder) note(f *block.Frame, length, capacity int) {
+	if l.pinned || f.Raw() == 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.frames++
-	if length == capacity {
-		l.full++
-	} else if length == 0 {
-		l.empty++
+	w := &l.seen
+	w.frames++
+	w.raw += float64(f.Raw())
+	for i := range f.Blocks {
+		w.payload += float64(len(f.Blocks[i].Payload))
 	}
-	if l.frames < ladderFrames || time.Since(l.decided) < ladderEvery {
+	if length == capacity {
+		w.full++
+	} else if length == 0 {
+		w.empty++
+	}
+	now := time.Now()
+	passed := now.Sub(l.begin)
+	if passed < ladderEvery || w.frames < ladderFrames && passed < ladderSlow {
 		return
 	}
 	cpu := readCPU()
-	next := step(l.level(), l.frames, l.full, l.empty, cpu.idleSince(l.cpu))
-	l.now.Store(uint32(next))
-	l.frames, l.full, l.empty, l.decided, l.cpu = 0, 0, 0, time.Now(), cpu
+	w.seconds, w.idle, w.cores = passed.Seconds(), cpu.idleSince(l.cpu), float64(runtime.NumCPU())
+	if next, ok := l.est.take(*w); ok {
+		l.now.Store(&next)
+	}
+	l.seen, l.begin, l.cpu = window{}, now, cpu
 }
 
-// step decides: of so many frames, how many found the queue full or empty, and what share of the machine's cores was idle (0 to 1; below 0: not known).
-func step(at block.Level, frames, full, empty int, idle float64) block.Level {
-	rung := slices.Index(rungs, at)
-	linkBinds, cpuBinds := full*2 > frames, empty*2 > frames || idle >= 0 && idle < 0.10
-	switch {
-	case linkBinds && idle >= 0.25:
-		rung++
-	case linkBinds && idle < 0: // not known: a cheap codec is a safe guess
-		rung = max(rung, 1)
-	case cpuBinds:
-		rung--
+// link returns what the link takes, in payload bytes a second; 0: not known, as it does not bind.
+func (l *ladder) link() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if math.IsInf(l.est.link, 1) {
+		return 0
 	}
-	return rungs[max(0, min(rung, len(rungs)-1))]
+	return l.est.link
+}
+
+// due says whether a block of so many bytes should be compressed at all levels.
+func (l *ladder) due(raw int) bool {
+	if l.pinned || raw < sampleLeast {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	budget := sampleFirst + time.Duration(sampleShare*float64(min(l.workers, runtime.NumCPU()))*float64(time.Since(l.started)))
+	return l.sampled < budget
+}
+
+// sample notes what a block came to at all levels, by CPU time.
+func (l *ladder) sample(raw int, took [levels]time.Duration, payload [levels]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range took {
+		l.sampled += took[i]
+	}
+	l.est.sample(raw, took, payload)
+}
+
+// pick is one worker's way to take levels from the mix: each in its share. Not safe for concurrent use.
+type pick struct {
+	ladder *ladder
+	due    mix // what each level is owed
+	enc    block.Encoder
+	buf    []byte
+}
+
+// level returns the level for a block.
+func (p *pick) level(raw []byte) block.Level {
+	if p.ladder.due(len(raw)) {
+		p.measure(raw)
+	}
+	best := -1
+	for i, share := range p.ladder.now.Load() {
+		if share == 0 { // not in the mix, or no more
+			p.due[i] = 0
+			continue
+		}
+		if p.due[i] += share; best < 0 || p.due[i] > p.due[best] {
+			best = i
+		}
+	}
+	p.due[best]--
+	return block.Level(best)
+}
+
+// measure compresses a block at all levels, to see.
+func (p *pick) measure(raw []byte) {
+	var took [levels]time.Duration
+	var payload [levels]int
+	runtime.LockOSThread() // whose CPU time is taken
+	defer runtime.UnlockOSThread()
+	for i := range levels {
+		begin := threadCPU()
+		p.buf, _ = p.enc.Encode(p.buf[:0], raw, block.Level(i))
+		took[i], payload[i] = threadCPU()-begin, len(p.buf)
+	}
+	took[block.Raw] = 0 // is not copied when it is sent
+	p.ladder.sample(len(raw), took, payload)
 }

@@ -1,30 +1,170 @@
 package processserver
 
 import (
+	"fmt"
+	"math"
+	"math/rand/v2"
 	"testing"
+	"time"
 
 	"failback/replication/block"
 )
 
-func TestLadderStep(t *testing.T) {
-	for name, c := range map[string]struct {
-		at                  block.Level
-		frames, full, empty int
-		idle                float64
-		want                block.Level
-	}{
-		"LinkBindsAndCoresIdle":  {block.LevelS2, 16, 12, 0, 0.6, block.LevelZstd1},
-		"LinkBindsButCoresBusy":  {block.LevelS2, 16, 12, 0, 0.05, block.Raw},
-		"LinkBindsSomeCoresIdle": {block.LevelS2, 16, 12, 0, 0.15, block.LevelS2},
-		"LanesWait":              {block.LevelZstd1, 16, 0, 12, 0.5, block.LevelS2},
-		"Balanced":               {block.LevelS2, 16, 4, 4, 0.3, block.LevelS2},
-		"TopStays":               {block.LevelZstd2, 16, 16, 0, 0.9, block.LevelZstd2},
-		"BottomStays":            {block.Raw, 16, 0, 16, 0, block.Raw},
-		"CoresNotKnown":          {block.Raw, 16, 12, 0, -1, block.LevelS2},
-		"CoresNotKnownNoHigher":  {block.LevelS2, 16, 12, 0, -1, block.LevelS2},
-	} {
-		if got := step(c.at, c.frames, c.full, c.empty, c.idle); got != c.want {
-			t.Errorf("%s: got %v want %v", name, got, c.want)
+// What levels cost and give, as measured: of programs, of text, of what does not compress.
+var (
+	programs = [levels]cost{{0, 1}, {4.6e-9, .713}, {2.2e-9, .728}, {9.8e-9, .581}, {24e-9, .544}}
+	texts    = [levels]cost{{0, 1}, {3e-9, .45}, {1.5e-9, .44}, {6e-9, .29}, {14e-9, .25}}
+	packed   = [levels]cost{{0, 1}, {.33e-9, 1}, {.24e-9, 1}, {.17e-9, 1}, {.29e-9, 1}}
+)
+
+// world is a machine, a link and a source as they truly are.
+type world struct {
+	plant
+	starved bool    // the receiver is on the same machine: when the cores bind, frames wait
+	noise   float64 // of what is measured, as a share
+}
+
+// pass tells what a ladder sees of a second's work with a mix, and the rate.
+func (w world) pass(m mix, r *rand.Rand, seconds float64) (window, float64) {
+	rate := w.rate(m)
+	c := m.of(w.costs)
+	frames := max(1, int(rate*seconds/block.MaxFrameRaw))
+	used := rate * (w.fixed + c.cpu + wireCost*c.ratio)
+	off := func() float64 { return 1 + w.noise*(2*r.Float64()-1) }
+	v := window{seconds: seconds, frames: frames, raw: rate * seconds, payload: rate * seconds * c.ratio * off(), cores: w.cores}
+	v.idle = max(0, 1-used/w.cores*off())
+	cpuBinds := used > .999*w.cores
+	switch {
+	case rate >= .999*w.link/c.ratio, cpuBinds && w.starved:
+		v.full = frames
+	default:
+		v.empty = frames
+	}
+	return v, rate
+}
+
+// run lets a ladder work for so many windows and returns the mean rate of those after the first ten, and the mix at the end.
+func (w world) run(windows int) (mean float64, last mix) {
+	r := rand.New(rand.NewPCG(1, 2))
+	e, m := newEstimate(), only(firstLevel)
+	for i := range windows {
+		for range 8 {
+			var took [levels]time.Duration
+			var payload [levels]int
+			f := 1 + .3*(2*r.Float64()-1) // blocks differ
+			for l, c := range w.costs {
+				took[l] = time.Duration(c.cpu * block.MaxRaw * f * 1e9)
+				payload[l] = int(min(1, c.ratio*f) * block.MaxRaw)
+			}
+			e.sample(block.MaxRaw, took, payload)
+		}
+		v, rate := w.pass(m, r, .25)
+		if next, ok := e.take(v); ok {
+			m = next
+		}
+		if i >= 10 {
+			mean += rate / float64(windows-10)
+		}
+	}
+	return mean, m
+}
+
+func (w world) bestFixed() (level block.Level, rate float64) {
+	for l := range levels {
+		if r := w.rate(only(block.Level(l))); r > rate {
+			level, rate = block.Level(l), r
+		}
+	}
+	return level, rate
+}
+
+// TestLadderIsAsFastAsTheBestLevel lets it work in worlds of all kinds: it is never told what binds.
+func TestLadderIsAsFastAsTheBestLevel(t *testing.T) {
+	for name, costs := range map[string][levels]cost{"programs": programs, "texts": texts, "packed": packed} {
+		for _, mbits := range []float64{10, 20, 100, 300, 1000, 3000, 10000, 100000} {
+			for _, cores := range []float64{1, 2, 8, 32} {
+				for _, fixed := range []float64{1e-9, 3e-9} {
+					for _, source := range []float64{100e6, math.Inf(1)} {
+						for _, starved := range []bool{false, true} {
+							w := world{plant{costs, cores, fixed, mbits * 1e6 / 8, source}, starved, .03}
+							got, _ := w.run(80)
+							if level, best := w.bestFixed(); got < .96*best {
+								t.Errorf("%s at %.0f Mbit/s, %.0f cores, %.0f ns, source %.0f, starved %v: %.1f MB/s, level %d alone has %.1f (%.2f)", name, mbits, cores, fixed*1e9, source/1e6, starved, got/1e6, level, best/1e6, got/best)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestLadderSparesTheLink says what it does when the link is not what binds.
+func TestLadderSparesTheLink(t *testing.T) {
+	w := world{plant{texts, 8, 2e-9, math.Inf(1), 50e6}, false, .03} // a slow source, a fast link
+	if _, m := w.run(40); m[block.LevelZstd2] < .99 {
+		t.Errorf("cores are idle, and it sends more than it must: %v", m)
+	}
+	w = world{plant{packed, 2, 2e-9, 1e6, math.Inf(1)}, false, 0}
+	if _, m := w.run(40); m.of(w.costs).cpu > .3e-9 {
+		t.Errorf("works at what does not compress: %v", m)
+	}
+}
+
+func TestLadderMixesWhereBothBind(t *testing.T) {
+	w := world{plant{programs, 2, 2e-9, 125e6, math.Inf(1)}, false, 0}
+	got, m := w.run(60)
+	level, best := w.bestFixed()
+	used := 0
+	for _, share := range m {
+		if share > .05 {
+			used++
+		}
+	}
+	if used != 2 || got < best {
+		t.Errorf("%v: %.0f MB/s, level %d alone has %.0f", m, got/1e6, level, best/1e6)
+	}
+}
+
+// TestLadderFollowsTheLink changes the link's rate under it.
+func TestLadderFollowsTheLink(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	e, m := newEstimate(), only(firstLevel)
+	var took [levels]time.Duration
+	var payload [levels]int
+	for l, c := range programs {
+		took[l], payload[l] = time.Duration(c.cpu*block.MaxRaw*1e9), int(c.ratio*block.MaxRaw)
+	}
+	for _, mbits := range []float64{1000, 20, 10000, 100, 1000} {
+		w := world{plant{programs, 2, 2e-9, mbits * 1e6 / 8, math.Inf(1)}, false, .02}
+		var rate float64
+		for range 24 { // six seconds
+			e.sample(block.MaxRaw, took, payload)
+			var v window
+			v, rate = w.pass(m, r, .25)
+			m, _ = e.take(v)
+		}
+		if _, best := w.bestFixed(); rate < .93*best {
+			t.Errorf("at %.0f Mbit/s: %v has %.1f MB/s, the best level %.1f", mbits, m, rate/1e6, best/1e6)
+		}
+	}
+}
+
+func TestPickTakesLevelsInTheirShares(t *testing.T) {
+	l := &ladder{pinned: true}
+	l.now.Store(&mix{0, 0, .25, .75, 0})
+	p := pick{ladder: l}
+	var got [levels]int
+	for range 1000 {
+		got[p.level(nil)]++
+	}
+	if got != [levels]int{0, 0, 250, 750, 0} {
+		t.Errorf("got %v", got)
+	}
+	l.now.Store(&mix{1})
+	for range 10 {
+		if got := p.level(nil); got != block.Raw {
+			t.Fatal(fmt.Sprint("got ", got, " of a mix that it is not in"))
 		}
 	}
 }

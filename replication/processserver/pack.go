@@ -9,7 +9,7 @@ import (
 // together, up to a block: scattered pages compress better so. Not safe for concurrent use.
 type packer struct {
 	out   func(*block.Frame) error // takes the frame over
-	level func() block.Level
+	level func(raw []byte) block.Level
 
 	region *block.Buffer // what the worker reads into: frames may point at it
 
@@ -138,7 +138,7 @@ func (p *packer) add(b block.Block, raw []byte, owner *block.Buffer) error {
 	if raw == nil {
 		p.frame.Blocks = append(p.frame.Blocks, b)
 	} else {
-		p.frame.Add(&p.enc, b, raw, p.level(), owner)
+		p.frame.Add(&p.enc, b, raw, p.level(raw), owner)
 	}
 	p.extents += len(b.Extents)
 	if p.frame.Raw()+block.MaxRaw <= block.MaxFrameRaw && len(p.frame.Blocks) < block.MaxFrameBlocks && p.extents+noteExtents <= block.MaxFrameExtents {

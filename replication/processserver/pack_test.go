@@ -24,7 +24,7 @@ func TestPackerLosesNothing(t *testing.T) {
 			got[i] = bytes.Repeat([]byte{0xee}, size)
 		}
 		raw := make([]byte, block.MaxRaw)
-		p := packer{level: func() block.Level { return block.Level(r.IntN(5)) }, out: func(f *block.Frame) error {
+		p := packer{level: func([]byte) block.Level { return block.Level(r.IntN(5)) }, out: func(f *block.Frame) error {
 			if f.Raw() > block.MaxFrameRaw || len(f.Blocks) > block.MaxFrameBlocks {
 				t.Fatalf("seed %d: frame of %d bytes, %d blocks", seed, f.Raw(), len(f.Blocks))
 			}
@@ -110,7 +110,7 @@ func TestPackerLosesNothing(t *testing.T) {
 func TestPackerBoundsTheExtentsOfAFrame(t *testing.T) {
 	d := &diskShip{}
 	frames := 0
-	p := packer{level: func() block.Level { return block.Raw }, out: func(f *block.Frame) error {
+	p := packer{level: func([]byte) block.Level { return block.Raw }, out: func(f *block.Frame) error {
 		n := 0
 		for i := range f.Blocks {
 			n += len(f.Blocks[i].Extents)

@@ -64,11 +64,12 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	}
 	ship := &shipment{
 		engine: e, order: sh, fence: link.Fence{Session: s.Session, Point: sh.Point}, images: g.images, stable: c.Stable,
-		jobs: make(chan job), level: newLadder(e.cfg.Level),
+		jobs: make(chan job),
 	}
 	n := int(e.shipping.Add(1)) // with this one
 	defer e.shipping.Add(-1)
 	ship.workers, ship.lanes = max(1, e.cfg.Workers/n), max(1, e.cfg.Lanes/n)
+	ship.level = newLadder(e.cfg.Level, ship.workers)
 	ship.frames = make(chan *block.Frame, ship.lanes)
 	defer ship.close()
 	if err := ship.open(ctx, s.Disks); err != nil {

@@ -31,7 +31,8 @@ type worker struct {
 // work does jobs until there are none left, then sends what is packed.
 func (s *shipment) work(ctx context.Context) error {
 	w := &worker{shipment: s, pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
-	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: s.level.level}
+	levels := &pick{ladder: s.level}
+	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level}
 	w.fresh()
 	defer func() { w.region.Release() }()
 	for {
@@ -64,7 +65,7 @@ func (w *worker) fresh() {
 
 // emit puts a frame before the lanes, and notes whether they were waiting for it or it for them.
 func (s *shipment) emit(ctx context.Context, f *block.Frame) error {
-	s.level.note(len(s.frames), cap(s.frames))
+	s.level.note(f, len(s.frames), cap(s.frames))
 	select {
 	case s.frames <- f:
 		return nil

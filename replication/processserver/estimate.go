@@ -1,0 +1,95 @@
+package processserver
+
+import (
+	"math"
+	"time"
+)
+
+// estimate is what a ladder knows. It has no clock: windows and samples come from outside.
+type estimate struct {
+	samples float64 // weight of the samples so far, in bytes
+	costs   [levels]cost
+	fixed   float64 // as plant has them
+	link    float64
+	source  float64
+	seen    bool // a window with samples
+	now     mix  // chosen last
+}
+
+// Samples older than so many bytes of them count little.
+const sampleMemory = 32 << 16
+
+// Shares of the cores. Where less than busyBelow is idle, the cores are what binds, and what leaves says little of the link. A mix is chosen that leaves
+// coresLeft, which is more: so that the link is still measured when both are busy. Where more than idleAbove is idle, the cores do not bind.
+const (
+	busyBelow = 0.03
+	coresLeft = 0.06
+	idleAbove = 0.15
+)
+
+// linkGrowth is by how much the link is thought to take more than it was seen to, after a window in which it did not bind.
+const linkGrowth = 1.15
+
+func newEstimate() estimate {
+	return estimate{link: math.Inf(1), source: math.Inf(1)}
+}
+
+// sample takes what a block came to at all levels.
+func (e *estimate) sample(raw int, took [levels]time.Duration, payload [levels]int) {
+	n := float64(raw)
+	e.samples += n
+	weight := n / min(e.samples, sampleMemory)
+	for i := range e.costs {
+		c := &e.costs[i]
+		c.cpu += (took[i].Seconds()/n - c.cpu) * weight
+		c.ratio += (float64(payload[i])/n - c.ratio) * weight
+	}
+}
+
+// take takes a window, and says what mix is best, once it can tell.
+func (e *estimate) take(w window) (mix, bool) {
+	if e.samples == 0 || w.raw == 0 || w.seconds <= 0 {
+		return mix{}, false
+	}
+	known := w.idle >= 0
+	idle := w.idle
+	if !known { // a machine that has some cores left, and whose other work is as cheap as ours: a safe guess
+		idle = coresLeft
+	}
+	e.other(w, idle)
+	full, empty := 2*w.full > w.frames, 2*w.empty > w.frames
+	sent := w.payload / w.seconds
+	switch {
+	case full && idle >= busyBelow:
+		if math.IsInf(e.link, 1) {
+			e.link = sent
+		} else {
+			e.link += (sent - e.link) / 2
+		}
+	case !math.IsInf(e.link, 1): // it took this much at least
+		if e.link = max(e.link, sent) * linkGrowth; e.link > 16*sent {
+			e.link = math.Inf(1)
+		}
+	}
+	e.source = math.Inf(1)
+	if empty && known && idle >= idleAbove { // nothing of ours binds: the source can't be read faster
+		e.source = linkGrowth * w.raw / w.seconds
+	}
+	e.now = plant{costs: e.costs, cores: w.cores * (1 - coresLeft), fixed: e.fixed, link: e.link, source: e.source}.best()
+	return e.now, true
+}
+
+// other finds what everything else costs.
+func (e *estimate) other(w window, idle float64) {
+	ratio := w.payload / w.raw
+	if e.now == (mix{}) {
+		e.now = only(firstLevel)
+	}
+	ours := e.now.of(e.costs).cpu // what compression took, by the mix that was
+	fixed := max((1-idle)*w.cores*w.seconds/w.raw-ours-wireCost*ratio, 0)
+	if !e.seen {
+		e.fixed, e.seen = fixed, true
+		return
+	}
+	e.fixed += (fixed - e.fixed) / 2
+}
