@@ -42,6 +42,9 @@ demo: build ## bring two machines home, and prove every step (KEEP=1, DISKS="a.r
 bench: ## measure against qemu-img, nbdcopy and rsync
 	go run ./bench $(BENCH)
 
+bench-link: ## measure over links with a rate, a delay and bad days, beside bare TCP and zstd --adapt (root)
+	go run ./bench/link $(BENCH)
+
 bench-quick: ## the same with small disks
 	go run ./bench --quick $(BENCH)
 
@@ -65,4 +68,4 @@ check-generated:
 		for f in *.pb.go; do diff -u -I 'protoc  *v' $$f ../build/generated/proto/$$f || { echo "proto/$$f is not what its .proto says: make proto"; exit 1; }; done; \
 	else echo "no protoc here: generated code not looked at"; fi
 
-.PHONY: help build test check demo bench bench-quick proto clean generators check-generated
+.PHONY: help build test check demo bench bench-link bench-quick proto clean generators check-generated

@@ -27,13 +27,14 @@ var (
 	QEMUImg   = Program{"qemu-img", "qemu-utils", "--version"}
 	Rsync     = Program{"rsync", "rsync", "--version"}
 	Mkfs      = Program{"mkfs.ext4", "e2fsprogs", "-V"}
+	Zstd      = Program{"zstd", "zstd", "--version"}
 	Cat       = Program{"cat", "coreutils", "--version"}
 	SHA256Sum = Program{"sha256sum", "coreutils", "--version"}
 )
 
 // Programs returns all of them.
 func Programs() []Program {
-	return []Program{NBDCopy, NBDKit, QEMUImg, Rsync, Mkfs, Cat, SHA256Sum}
+	return []Program{NBDCopy, NBDKit, QEMUImg, Rsync, Mkfs, Zstd, Cat, SHA256Sum}
 }
 
 // Found says whether the program is installed.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -53,8 +54,8 @@ func (d *Daemon) Pid() int {
 // Running says whether the daemon was started and not yet stopped or killed.
 func (d *Daemon) Running() bool { return d.Pid() != 0 }
 
-// start runs the program and returns when it answers /healthz.
-func (d *Daemon) start(args []string) error {
+// start runs the program, with what is to stand before its command, and returns when it answers /healthz.
+func (d *Daemon) start(args []string, before ...string) error {
 	if d.Running() {
 		return fmt.Errorf("%s runs already", d.Program)
 	}
@@ -67,7 +68,8 @@ func (d *Daemon) start(args []string) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", d.Program, err)
 	}
-	cmd := exec.Command(d.stand.Binaries.Path(d.Program), args...)
+	all := slices.Concat(before, []string{d.stand.Binaries.Path(d.Program)}, args)
+	cmd := exec.Command(all[0], all[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), d.stand.Env...)
 	own(cmd)

@@ -25,6 +25,10 @@ type Options struct {
 	// More flags for the daemons, and more of their environment (KEY=value).
 	MasterTargetFlags, ProcessServerFlags, Env []string
 
+	// Far is what to put before the process server's command to run it elsewhere, in a network namespace for instance. The addresses that it can be reached at are the
+	// caller's to change then, before a start: Listen and ProcessServer.Metrics.
+	Far []string
+
 	// What a start and a clean end may take. 0 = the default.
 	StartWithin, StopWithin time.Duration
 }
@@ -148,7 +152,7 @@ func (s *Stand) StartMasterTarget() error {
 // StartProcessServer starts the process server and returns when it runs; it may still be dialling then.
 func (s *Stand) StartProcessServer() error {
 	return s.ProcessServer.start(append([]string{"--name", s.Name, "--state", s.PSState, "--master-target", s.Listen,
-		"--pki", s.PKI, "--metrics", s.ProcessServer.Metrics}, s.ProcessServerFlags...))
+		"--pki", s.PKI, "--metrics", s.ProcessServer.Metrics}, s.ProcessServerFlags...), s.Far...)
 }
 
 // Start starts both daemons and returns when the process server has registered.
