@@ -442,6 +442,7 @@ type GroupStatus struct {
 	NextCutUnixNanos int64                  `protobuf:"varint,18,opt,name=next_cut_unix_nanos,json=nextCutUnixNanos,proto3" json:"next_cut_unix_nanos,omitempty"` // 0: not scheduled
 	Space            *SpaceStatus           `protobuf:"bytes,19,opt,name=space,proto3" json:"space,omitempty"`                                                    // absent: not known yet
 	Drills           []*DrillStatus         `protobuf:"bytes,30,rep,name=drills,proto3" json:"drills,omitempty"`                                                  // under way
+	Pins             []*Pin                 `protobuf:"bytes,40,rep,name=pins,proto3" json:"pins,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -612,6 +613,13 @@ func (x *GroupStatus) GetSpace() *SpaceStatus {
 func (x *GroupStatus) GetDrills() []*DrillStatus {
 	if x != nil {
 		return x.Drills
+	}
+	return nil
+}
+
+func (x *GroupStatus) GetPins() []*Pin {
+	if x != nil {
+		return x.Pins
 	}
 	return nil
 }
@@ -1126,19 +1134,21 @@ func (x *PointsReply) GetPoints() []*Point {
 }
 
 type Point struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Point         uint64                 `protobuf:"varint,1,opt,name=point,proto3" json:"point,omitempty"`
-	UnixNanos     int64                  `protobuf:"varint,2,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
-	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
-	Head          bool                   `protobuf:"varint,4,opt,name=head,proto3" json:"head,omitempty"`
-	Pinned        bool                   `protobuf:"varint,5,opt,name=pinned,proto3" json:"pinned,omitempty"`
-	Bytes         int64                  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`      // changed by its cycle
-	Stored        int64                  `protobuf:"varint,7,opt,name=stored,proto3" json:"stored,omitempty"`    // on the retention volume
-	Verified      *Verified              `protobuf:"bytes,8,opt,name=verified,proto3" json:"verified,omitempty"` // absent: never verified
-	Suspect       bool                   `protobuf:"varint,9,opt,name=suspect,proto3" json:"suspect,omitempty"`
-	Drilled       *Drilled               `protobuf:"bytes,20,opt,name=drilled,proto3" json:"drilled,omitempty"` // absent: no outcome of a drill was recorded
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Point                uint64                 `protobuf:"varint,1,opt,name=point,proto3" json:"point,omitempty"`
+	UnixNanos            int64                  `protobuf:"varint,2,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
+	Kind                 string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	Head                 bool                   `protobuf:"varint,4,opt,name=head,proto3" json:"head,omitempty"`
+	Pinned               bool                   `protobuf:"varint,5,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Bytes                int64                  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`      // changed by its cycle
+	Stored               int64                  `protobuf:"varint,7,opt,name=stored,proto3" json:"stored,omitempty"`    // on the retention volume
+	Verified             *Verified              `protobuf:"bytes,8,opt,name=verified,proto3" json:"verified,omitempty"` // absent: never verified
+	Suspect              bool                   `protobuf:"varint,9,opt,name=suspect,proto3" json:"suspect,omitempty"`
+	Drilled              *Drilled               `protobuf:"bytes,20,opt,name=drilled,proto3" json:"drilled,omitempty"`                                                            // absent: no outcome of a drill was recorded
+	PinnedUntilUnixNanos int64                  `protobuf:"varint,40,opt,name=pinned_until_unix_nanos,json=pinnedUntilUnixNanos,proto3" json:"pinned_until_unix_nanos,omitempty"` // 0: until it is taken back
+	PinNote              string                 `protobuf:"bytes,41,opt,name=pin_note,json=pinNote,proto3" json:"pin_note,omitempty"`                                             // the operator's words
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Point) Reset() {
@@ -1241,6 +1251,228 @@ func (x *Point) GetDrilled() *Drilled {
 	return nil
 }
 
+func (x *Point) GetPinnedUntilUnixNanos() int64 {
+	if x != nil {
+		return x.PinnedUntilUnixNanos
+	}
+	return 0
+}
+
+func (x *Point) GetPinNote() string {
+	if x != nil {
+		return x.PinNote
+	}
+	return ""
+}
+
+type Pin struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Point          uint64                 `protobuf:"varint,1,opt,name=point,proto3" json:"point,omitempty"`
+	UntilUnixNanos int64                  `protobuf:"varint,2,opt,name=until_unix_nanos,json=untilUnixNanos,proto3" json:"until_unix_nanos,omitempty"` // 0: until it is taken back
+	Note           string                 `protobuf:"bytes,3,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Pin) Reset() {
+	*x = Pin{}
+	mi := &file_operator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pin) ProtoMessage() {}
+
+func (x *Pin) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pin.ProtoReflect.Descriptor instead.
+func (*Pin) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Pin) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *Pin) GetUntilUnixNanos() int64 {
+	if x != nil {
+		return x.UntilUnixNanos
+	}
+	return 0
+}
+
+func (x *Pin) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type PinRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Pin           *Pin                   `protobuf:"bytes,2,opt,name=pin,proto3" json:"pin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinRequest) Reset() {
+	*x = PinRequest{}
+	mi := &file_operator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinRequest) ProtoMessage() {}
+
+func (x *PinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
+func (*PinRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PinRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *PinRequest) GetPin() *Pin {
+	if x != nil {
+		return x.Pin
+	}
+	return nil
+}
+
+type UnpinRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnpinRequest) Reset() {
+	*x = UnpinRequest{}
+	mi := &file_operator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnpinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnpinRequest) ProtoMessage() {}
+
+func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
+func (*UnpinRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *UnpinRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *UnpinRequest) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+type PinReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Point         *Point                 `protobuf:"bytes,1,opt,name=point,proto3" json:"point,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinReply) Reset() {
+	*x = PinReply{}
+	mi := &file_operator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinReply) ProtoMessage() {}
+
+func (x *PinReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
+func (*PinReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PinReply) GetPoint() *Point {
+	if x != nil {
+		return x.Point
+	}
+	return nil
+}
+
 type Verified struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UnixNanos     int64                  `protobuf:"varint,1,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
@@ -1252,7 +1484,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1496,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1509,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -1312,7 +1544,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1556,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1569,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -1372,7 +1604,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1616,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1629,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -1431,7 +1663,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1675,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1688,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -1486,7 +1718,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1730,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1743,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -1560,7 +1792,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1804,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1817,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -1620,7 +1852,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1864,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1877,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -1685,7 +1917,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1697,7 +1929,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1710,7 +1942,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -1780,7 +2012,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +2024,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +2037,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -1848,7 +2080,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +2092,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +2105,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -1964,7 +2196,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2208,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2221,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -2023,7 +2255,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2267,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2280,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -2075,7 +2307,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2319,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2332,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -2128,7 +2360,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2372,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2385,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -2186,7 +2418,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2198,7 +2430,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2211,7 +2443,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -2232,7 +2464,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2244,7 +2476,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2257,7 +2489,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -2291,7 +2523,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2535,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2548,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -2343,7 +2575,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2355,7 +2587,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2368,7 +2600,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -2393,7 +2625,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2637,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2650,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 type VolumesReply struct {
@@ -2430,7 +2662,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2674,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2687,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -2481,7 +2713,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2725,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2738,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Volume) GetPath() string {
@@ -2576,7 +2808,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2820,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2833,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -2635,7 +2867,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2879,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +2892,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -2687,7 +2919,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +2931,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +2944,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -2738,7 +2970,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2982,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2995,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -2804,7 +3036,7 @@ const file_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xab\x05\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xd1\x05\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -2829,7 +3061,8 @@ const file_operator_proto_rawDesc = "" +
 	"generation\x12-\n" +
 	"\x13next_cut_unix_nanos\x18\x12 \x01(\x03R\x10nextCutUnixNanos\x12.\n" +
 	"\x05space\x18\x13 \x01(\v2\x18.failback.v1.SpaceStatusR\x05space\x120\n" +
-	"\x06drills\x18\x1e \x03(\v2\x18.failback.v1.DrillStatusR\x06drills\"\x9c\x02\n" +
+	"\x06drills\x18\x1e \x03(\v2\x18.failback.v1.DrillStatusR\x06drills\x12$\n" +
+	"\x04pins\x18( \x03(\v2\x10.failback.v1.PinR\x04pins\"\x9c\x02\n" +
 	"\vSpaceStatus\x12\x12\n" +
 	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x12\n" +
 	"\x04dead\x18\x02 \x01(\x03R\x04dead\x12\x14\n" +
@@ -2873,7 +3106,7 @@ const file_operator_proto_rawDesc = "" +
 	"\vPointsReply\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12*\n" +
-	"\x06points\x18\x03 \x03(\v2\x12.failback.v1.PointR\x06points\"\xa7\x02\n" +
+	"\x06points\x18\x03 \x03(\v2\x12.failback.v1.PointR\x06points\"\xf9\x02\n" +
 	"\x05Point\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\x12\x1d\n" +
 	"\n" +
@@ -2885,7 +3118,22 @@ const file_operator_proto_rawDesc = "" +
 	"\x06stored\x18\a \x01(\x03R\x06stored\x121\n" +
 	"\bverified\x18\b \x01(\v2\x15.failback.v1.VerifiedR\bverified\x12\x18\n" +
 	"\asuspect\x18\t \x01(\bR\asuspect\x12.\n" +
-	"\adrilled\x18\x14 \x01(\v2\x14.failback.v1.DrilledR\adrilled\"Y\n" +
+	"\adrilled\x18\x14 \x01(\v2\x14.failback.v1.DrilledR\adrilled\x125\n" +
+	"\x17pinned_until_unix_nanos\x18( \x01(\x03R\x14pinnedUntilUnixNanos\x12\x19\n" +
+	"\bpin_note\x18) \x01(\tR\apinNote\"Y\n" +
+	"\x03Pin\x12\x14\n" +
+	"\x05point\x18\x01 \x01(\x04R\x05point\x12(\n" +
+	"\x10until_unix_nanos\x18\x02 \x01(\x03R\x0euntilUnixNanos\x12\x12\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"F\n" +
+	"\n" +
+	"PinRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\"\n" +
+	"\x03pin\x18\x02 \x01(\v2\x10.failback.v1.PinR\x03pin\":\n" +
+	"\fUnpinRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
+	"\x05point\x18\x02 \x01(\x04R\x05point\"4\n" +
+	"\bPinReply\x12(\n" +
+	"\x05point\x18\x01 \x01(\v2\x12.failback.v1.PointR\x05point\"Y\n" +
 	"\bVerified\x12\x1d\n" +
 	"\n" +
 	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x14\n" +
@@ -3001,7 +3249,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\x1f\n" +
 	"\vRebindReply\x12\x10\n" +
-	"\x03was\x18\x01 \x01(\tR\x03was2\xde\a\n" +
+	"\x03was\x18\x01 \x01(\tR\x03was2\xd0\b\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12>\n" +
@@ -3013,7 +3261,9 @@ const file_operator_proto_rawDesc = "" +
 	"\x06Export\x12\x1a.failback.v1.ExportRequest\x1a\x18.failback.v1.ExportReply0\x01\x12=\n" +
 	"\x05Drill\x12\x19.failback.v1.DrillRequest\x1a\x17.failback.v1.DrillReply0\x01\x12D\n" +
 	"\bEndDrill\x12\x1c.failback.v1.EndDrillRequest\x1a\x1a.failback.v1.EndDrillReply\x12M\n" +
-	"\vRecordDrill\x12\x1f.failback.v1.RecordDrillRequest\x1a\x1d.failback.v1.RecordDrillReply\x12G\n" +
+	"\vRecordDrill\x12\x1f.failback.v1.RecordDrillRequest\x1a\x1d.failback.v1.RecordDrillReply\x125\n" +
+	"\x03Pin\x12\x17.failback.v1.PinRequest\x1a\x15.failback.v1.PinReply\x129\n" +
+	"\x05Unpin\x12\x19.failback.v1.UnpinRequest\x1a\x15.failback.v1.PinReply\x12G\n" +
 	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
 	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReply\x12;\n" +
 	"\x05Token\x12\x19.failback.v1.TokenRequest\x1a\x17.failback.v1.TokenReply\x12>\n" +
@@ -3031,7 +3281,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
@@ -3049,93 +3299,104 @@ var file_operator_proto_goTypes = []any{
 	(*PointsRequest)(nil),      // 13: failback.v1.PointsRequest
 	(*PointsReply)(nil),        // 14: failback.v1.PointsReply
 	(*Point)(nil),              // 15: failback.v1.Point
-	(*Verified)(nil),           // 16: failback.v1.Verified
-	(*MoveRequest)(nil),        // 17: failback.v1.MoveRequest
-	(*MoveReply)(nil),          // 18: failback.v1.MoveReply
-	(*VerifyRequest)(nil),      // 19: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),        // 20: failback.v1.VerifyReply
-	(*ExportRequest)(nil),      // 21: failback.v1.ExportRequest
-	(*ExportReply)(nil),        // 22: failback.v1.ExportReply
-	(*DrillRequest)(nil),       // 23: failback.v1.DrillRequest
-	(*DrillReply)(nil),         // 24: failback.v1.DrillReply
-	(*DrillStatus)(nil),        // 25: failback.v1.DrillStatus
-	(*DrillFile)(nil),          // 26: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),    // 27: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),      // 28: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil), // 29: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),   // 30: failback.v1.RecordDrillReply
-	(*Drilled)(nil),            // 31: failback.v1.Drilled
-	(*UnprotectRequest)(nil),   // 32: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),     // 33: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),     // 34: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),       // 35: failback.v1.VolumesReply
-	(*Volume)(nil),             // 36: failback.v1.Volume
-	(*TokenRequest)(nil),       // 37: failback.v1.TokenRequest
-	(*TokenReply)(nil),         // 38: failback.v1.TokenReply
-	(*RebindRequest)(nil),      // 39: failback.v1.RebindRequest
-	(*RebindReply)(nil),        // 40: failback.v1.RebindReply
-	(*Problem)(nil),            // 41: failback.v1.Problem
-	(*DiskLedger)(nil),         // 42: failback.v1.DiskLedger
-	(*Progress)(nil),           // 43: failback.v1.Progress
+	(*Pin)(nil),                // 16: failback.v1.Pin
+	(*PinRequest)(nil),         // 17: failback.v1.PinRequest
+	(*UnpinRequest)(nil),       // 18: failback.v1.UnpinRequest
+	(*PinReply)(nil),           // 19: failback.v1.PinReply
+	(*Verified)(nil),           // 20: failback.v1.Verified
+	(*MoveRequest)(nil),        // 21: failback.v1.MoveRequest
+	(*MoveReply)(nil),          // 22: failback.v1.MoveReply
+	(*VerifyRequest)(nil),      // 23: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),        // 24: failback.v1.VerifyReply
+	(*ExportRequest)(nil),      // 25: failback.v1.ExportRequest
+	(*ExportReply)(nil),        // 26: failback.v1.ExportReply
+	(*DrillRequest)(nil),       // 27: failback.v1.DrillRequest
+	(*DrillReply)(nil),         // 28: failback.v1.DrillReply
+	(*DrillStatus)(nil),        // 29: failback.v1.DrillStatus
+	(*DrillFile)(nil),          // 30: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),    // 31: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),      // 32: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil), // 33: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),   // 34: failback.v1.RecordDrillReply
+	(*Drilled)(nil),            // 35: failback.v1.Drilled
+	(*UnprotectRequest)(nil),   // 36: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),     // 37: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),     // 38: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),       // 39: failback.v1.VolumesReply
+	(*Volume)(nil),             // 40: failback.v1.Volume
+	(*TokenRequest)(nil),       // 41: failback.v1.TokenRequest
+	(*TokenReply)(nil),         // 42: failback.v1.TokenReply
+	(*RebindRequest)(nil),      // 43: failback.v1.RebindRequest
+	(*RebindReply)(nil),        // 44: failback.v1.RebindReply
+	(*Problem)(nil),            // 45: failback.v1.Problem
+	(*DiskLedger)(nil),         // 46: failback.v1.DiskLedger
+	(*Progress)(nil),           // 47: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
 	7,  // 1: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	6,  // 2: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	41, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	45, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	9,  // 4: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	10, // 5: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	8,  // 6: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	25, // 7: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	42, // 8: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	15, // 9: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	16, // 10: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	31, // 11: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	10, // 12: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	43, // 13: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	16, // 14: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	25, // 15: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	26, // 16: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	25, // 17: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	31, // 18: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	31, // 19: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	36, // 20: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 21: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 22: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 23: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 24: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	11, // 25: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	13, // 26: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	17, // 27: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	19, // 28: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	21, // 29: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	23, // 30: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	27, // 31: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	29, // 32: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	32, // 33: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	34, // 34: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	37, // 35: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	39, // 36: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 37: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 38: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 39: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	12, // 40: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	14, // 41: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	18, // 42: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	20, // 43: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	22, // 44: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	24, // 45: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	28, // 46: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	30, // 47: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	33, // 48: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	35, // 49: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	38, // 50: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	40, // 51: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	37, // [37:52] is the sub-list for method output_type
-	22, // [22:37] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	29, // 7: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	16, // 8: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	46, // 9: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	15, // 10: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	20, // 11: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	35, // 12: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	16, // 13: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	15, // 14: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	10, // 15: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	47, // 16: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	20, // 17: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	29, // 18: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	30, // 19: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	29, // 20: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	35, // 21: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	35, // 22: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	40, // 23: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 24: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 25: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 26: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 27: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	11, // 28: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	13, // 29: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	21, // 30: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	23, // 31: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	25, // 32: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	27, // 33: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	31, // 34: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	33, // 35: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	17, // 36: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	18, // 37: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	36, // 38: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	38, // 39: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	41, // 40: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	43, // 41: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 42: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 43: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 44: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	12, // 45: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	14, // 46: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	22, // 47: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	24, // 48: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	26, // 49: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	28, // 50: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	32, // 51: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	34, // 52: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	19, // 53: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	19, // 54: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	37, // 55: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	39, // 56: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	42, // 57: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	44, // 58: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	42, // [42:59] is the sub-list for method output_type
+	25, // [25:42] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -3150,7 +3411,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

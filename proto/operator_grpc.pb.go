@@ -33,6 +33,8 @@ const (
 	Operator_Drill_FullMethodName       = "/failback.v1.Operator/Drill"
 	Operator_EndDrill_FullMethodName    = "/failback.v1.Operator/EndDrill"
 	Operator_RecordDrill_FullMethodName = "/failback.v1.Operator/RecordDrill"
+	Operator_Pin_FullMethodName         = "/failback.v1.Operator/Pin"
+	Operator_Unpin_FullMethodName       = "/failback.v1.Operator/Unpin"
 	Operator_Unprotect_FullMethodName   = "/failback.v1.Operator/Unprotect"
 	Operator_Volumes_FullMethodName     = "/failback.v1.Operator/Volumes"
 	Operator_Token_FullMethodName       = "/failback.v1.Operator/Token"
@@ -63,6 +65,9 @@ type OperatorClient interface {
 	EndDrill(ctx context.Context, in *EndDrillRequest, opts ...grpc.CallOption) (*EndDrillReply, error)
 	// Records on a point what a drill of it came to.
 	RecordDrill(ctx context.Context, in *RecordDrillRequest, opts ...grpc.CallOption) (*RecordDrillReply, error)
+	// Keeps a point from being dropped, until a time or until it is taken back.
+	Pin(ctx context.Context, in *PinRequest, opts ...grpc.CallOption) (*PinReply, error)
+	Unpin(ctx context.Context, in *UnpinRequest, opts ...grpc.CallOption) (*PinReply, error)
 	Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error)
@@ -226,6 +231,26 @@ func (c *operatorClient) RecordDrill(ctx context.Context, in *RecordDrillRequest
 	return out, nil
 }
 
+func (c *operatorClient) Pin(ctx context.Context, in *PinRequest, opts ...grpc.CallOption) (*PinReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PinReply)
+	err := c.cc.Invoke(ctx, Operator_Pin_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) Unpin(ctx context.Context, in *UnpinRequest, opts ...grpc.CallOption) (*PinReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PinReply)
+	err := c.cc.Invoke(ctx, Operator_Unpin_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorClient) Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnprotectReply)
@@ -290,6 +315,9 @@ type OperatorServer interface {
 	EndDrill(context.Context, *EndDrillRequest) (*EndDrillReply, error)
 	// Records on a point what a drill of it came to.
 	RecordDrill(context.Context, *RecordDrillRequest) (*RecordDrillReply, error)
+	// Keeps a point from being dropped, until a time or until it is taken back.
+	Pin(context.Context, *PinRequest) (*PinReply, error)
+	Unpin(context.Context, *UnpinRequest) (*PinReply, error)
 	Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(context.Context, *VolumesRequest) (*VolumesReply, error)
@@ -339,6 +367,12 @@ func (UnimplementedOperatorServer) EndDrill(context.Context, *EndDrillRequest) (
 }
 func (UnimplementedOperatorServer) RecordDrill(context.Context, *RecordDrillRequest) (*RecordDrillReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method RecordDrill not implemented")
+}
+func (UnimplementedOperatorServer) Pin(context.Context, *PinRequest) (*PinReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pin not implemented")
+}
+func (UnimplementedOperatorServer) Unpin(context.Context, *UnpinRequest) (*PinReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unpin not implemented")
 }
 func (UnimplementedOperatorServer) Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unprotect not implemented")
@@ -543,6 +577,42 @@ func _Operator_RecordDrill_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_Pin_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PinRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Pin(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Pin_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Pin(ctx, req.(*PinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_Unpin_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnpinRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Unpin(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Unpin_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Unpin(ctx, req.(*UnpinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Operator_Unprotect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnprotectRequest)
 	if err := dec(in); err != nil {
@@ -649,6 +719,14 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RecordDrill",
 			Handler:    _Operator_RecordDrill_Handler,
+		},
+		{
+			MethodName: "Pin",
+			Handler:    _Operator_Pin_Handler,
+		},
+		{
+			MethodName: "Unpin",
+			Handler:    _Operator_Unpin_Handler,
 		},
 		{
 			MethodName: "Unprotect",

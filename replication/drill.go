@@ -17,7 +17,7 @@ const (
 	DrillFailed DrillOutcome = "failed"
 )
 
-// MaxNote is how many bytes the note on a drill may have.
+// MaxNote is how many bytes an operator's note on a drill or a pin may have.
 const MaxNote = 1024
 
 // Drilled is the outcome of the last drill of a point, as an operator recorded it.
@@ -32,11 +32,16 @@ func (d Drilled) Check() error {
 	if d.Outcome != DrillPassed && d.Outcome != DrillFailed {
 		return fmt.Errorf("the outcome of a drill is %s or %s, not %q", DrillPassed, DrillFailed, d.Outcome)
 	}
-	if len(d.Note) > MaxNote {
-		return fmt.Errorf("the note has %d bytes, at most %d are kept", len(d.Note), MaxNote)
+	return CheckNote(d.Note)
+}
+
+// CheckNote says what is wrong with an operator's note on a point.
+func CheckNote(note string) error {
+	if len(note) > MaxNote {
+		return fmt.Errorf("the note has %d bytes, at most %d are kept", len(note), MaxNote)
 	}
-	if !utf8.ValidString(d.Note) || strings.ContainsFunc(d.Note, unicode.IsControl) {
-		return fmt.Errorf("the note %q is not one line of text", d.Note)
+	if !utf8.ValidString(note) || strings.ContainsFunc(note, unicode.IsControl) {
+		return fmt.Errorf("the note %q is not one line of text", note)
 	}
 	return nil
 }

@@ -86,9 +86,22 @@ type Point struct {
 	Stored      int64     `json:"stored"`                // bytes that its segment takes on the retention volume
 	Pinned      bool      `json:"pinned"`                // not dropped by policy
 	PinnedUntil time.Time `json:"pinned_until,omitzero"` // when the pin ends by itself; zero: never
+	PinNote     string    `json:"pin_note,omitempty"`    // the operator's words; one line, or empty
 	Verified    *Verify   `json:"verified"`              // nil: never compared with the source
 	Suspect     bool      `json:"suspect"`               // I14
 	Drill       *Drilled  `json:"drill"`                 // nil: no outcome of a drill was recorded
+}
+
+// Pin says that a point is kept, whatever the policy says.
+type Pin struct {
+	Point PointID   `json:"point"`
+	Until time.Time `json:"until,omitzero"` // when it ends by itself; zero: it does not
+	Note  string    `json:"note"`           // the operator's words; one line, or empty
+}
+
+// HeldAt says whether a pin keeps the point at a time: one that has ended does not, though it may still be noted.
+func (p *Point) HeldAt(now time.Time) bool {
+	return p.Pinned && (p.PinnedUntil.IsZero() || now.Before(p.PinnedUntil))
 }
 
 // Verify is the outcome of comparing a point with the source's snapshot.

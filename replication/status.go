@@ -53,6 +53,7 @@ type GroupStatus struct {
 	NextCut       time.Time     `json:"next_cut,omitzero"` // zero: not scheduled
 	Space         *SpaceStatus  `json:"space"`             // nil: not known yet
 	Drills        []DrillStatus `json:"drills"`            // under way
+	Pins          []Pin         `json:"pins"`              // points that are kept, whatever the policy says
 }
 
 // SpaceStatus tells how a group's journal stands with its space. Amounts are bytes on the retention volume.

@@ -96,7 +96,7 @@ func goldenWorld(t *testing.T) *world {
 	must(w.j.Move(t.Context(), w.m.targets(), last.ID, nil))
 	must(w.j.Move(t.Context(), w.m.targets(), 2, nil))
 	must(w.j.MarkVerified(2, replication.Verify{Time: time.Unix(1700009999, 0).UTC(), Equal: true}))
-	must(w.j.Pin(2, time.Time{}))
+	must(w.j.Pin(2, time.Time{}, ""))
 	must(w.j.MarkSuspect(last.ID, "late loss report"))
 	return w
 }

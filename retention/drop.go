@@ -19,7 +19,7 @@ func (j *Journal) DropPoints(ids []replication.PointID, reason string) error {
 			if err := st.droppable(id); err != nil {
 				return nil, err
 			}
-			if p := st.points[i]; p.Pinned && (p.PinnedUntil.IsZero() || p.PinnedUntil.After(time.Now())) {
+			if st.points[i].HeldAt(time.Now()) && !leftOut(rulePinned) {
 				return nil, fmt.Errorf("%w: point %d is pinned", ErrInUse, id)
 			}
 		}

@@ -544,24 +544,6 @@ func (j *Journal) MarkDrilled(id replication.PointID, d replication.Drilled) err
 	})
 }
 
-// Pin keeps a point from being dropped by policy, until a time, or, when that is zero, for ever.
-func (j *Journal) Pin(id replication.PointID, until time.Time) error {
-	return j.pin(id, true, until.UTC())
-}
-
-// Unpin takes a pin back.
-func (j *Journal) Unpin(id replication.PointID) error { return j.pin(id, false, time.Time{}) }
-
-func (j *Journal) pin(id replication.PointID, pinned bool, until time.Time) error {
-	return j.commit(kindPointPinned, func(st *state) (any, error) {
-		i, err := st.point(id)
-		if err == nil && st.points[i].Pinned == pinned && st.points[i].PinnedUntil.Equal(until) {
-			return nil, nil
-		}
-		return pinRecord{id, pinned, until}, err
-	})
-}
-
 // MarkSuspect marks a point whose tracking was found wanting, and all points before it since the last verified one (I14).
 func (j *Journal) MarkSuspect(id replication.PointID, reason string) error {
 	return j.commit(kindPointsSuspect, func(st *state) (any, error) {

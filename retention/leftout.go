@@ -26,6 +26,7 @@ const (
 	ruleCutOne                 // of a file of several versions, an entry that stands below says nothing of the next
 	ruleCatalogKeepsFiles      // files stay while a catalog in use names them
 	ruleEndsStay               // the head and the ends of a move stay listed (I11)
+	rulePinned                 // what is pinned stays listed
 	ruleSettled                // a search ends when no file that is left could say more
 	ruleEndMark                // what is durable of the log is marked
 	ruleLogSynced              // a record is durable before what relies on it

@@ -31,6 +31,9 @@ type world struct {
 	maybe  replication.PointID   // a List was under way when the power failed
 	gone   []replication.PointID // and these were being dropped
 
+	pins    map[replication.PointID]bool // points that a pin holds now
+	pinning replication.PointID          // this one's pin was being changed when the power failed
+
 	vers  map[replication.PointID][][]replication.PointID // by disk and page: the point that made the version
 	most  int                                             // points listed before many are dropped
 	reach int64                                           // pages of the longest change
@@ -98,7 +101,7 @@ const worldDir = "/group"
 func newWorld(seed uint64) *world {
 	w := &world{
 		r: rand.New(rand.NewPCG(seed, 5)), t: testTuning, sizes: []int64{24*replication.Page + 512, 9 * replication.Page}, reach: 5,
-		truth: map[replication.PointID][][]byte{}, vers: map[replication.PointID][][]replication.PointID{}, most: 4 + int(seed*7%17), calm: 2 + int(seed%3)*5,
+		pins: map[replication.PointID]bool{}, truth: map[replication.PointID][][]byte{}, vers: map[replication.PointID][][]replication.PointID{}, most: 4 + int(seed*7%17), calm: 2 + int(seed%3)*5,
 	}
 	if seed%2 == 0 {
 		w.t.setAside = 4 * sector
@@ -200,7 +203,14 @@ func (w *world) reopened() error {
 		if p.ID != w.listed[i].ID || p.Chain != w.listed[i].Chain {
 			return fmt.Errorf("point %d %s listed, want %d %s", p.ID, p.Chain, w.listed[i].ID, w.listed[i].Chain)
 		}
+		held := p.HeldAt(time.Now())
+		if p.ID == w.pinning {
+			w.pins[p.ID] = held
+		} else if held != w.pins[p.ID] {
+			return fmt.Errorf("point %d is held by a pin: %v, want %v", p.ID, held, w.pins[p.ID])
+		}
 	}
+	w.pinning = 0
 	if c := w.j.OpenCycle(); c == nil {
 		w.cycle = nil
 	} else if w.cycle == nil || c.Point != w.cycle.Point {
@@ -284,7 +294,7 @@ func (w *world) stays(p replication.Point) bool {
 	if u := w.j.Unfinished(); u != nil && (p.ID == u.From || p.ID == u.To) {
 		return true
 	}
-	return p.ID == w.j.Head() || p.ID == w.listed[len(w.listed)-1].ID || p.Pinned && (p.PinnedUntil.IsZero() || p.PinnedUntil.After(time.Now()))
+	return p.ID == w.j.Head() || p.ID == w.listed[len(w.listed)-1].ID || w.pins[p.ID]
 }
 
 // drop takes some points off the list, one in so many.
@@ -313,11 +323,27 @@ func (w *world) drop(oneIn int) error {
 func (w *world) thin() error {
 	w.thinned++
 	for _, p := range w.j.Points() {
-		if err := w.j.Unpin(p.ID); err != nil {
+		if err := w.pin(p.ID, false, time.Time{}); err != nil {
 			return err
 		}
 	}
 	return w.drop(1 + w.r.IntN(2))
+}
+
+// pin sets a point's pin, or takes it back, and lets go of those that have ended.
+func (w *world) pin(p replication.PointID, on bool, until time.Time) (err error) {
+	w.pinning = p
+	if on {
+		err = w.j.Pin(p, until, "why")
+	} else {
+		err = w.j.Unpin(p)
+	}
+	if err != nil {
+		return err
+	}
+	w.pinning, w.pins[p] = 0, on && (until.IsZero() || until.After(time.Now()))
+	_, err = w.j.LetGo(time.Now())
+	return err
 }
 
 // worth compares what the journal takes for live with what is known: the versions that listed points need, and that the disks do not show, are live and not spare, each byte once.
@@ -967,10 +993,10 @@ func (w *world) step() error {
 	case len(w.listed) > 0 && k == 18:
 		p := w.listed[w.r.IntN(len(w.listed))].ID
 		if w.r.IntN(2) == 0 {
-			return w.j.Unpin(p)
+			return w.pin(p, false, time.Time{})
 		}
 		until := []time.Time{{}, time.Unix(1700000000, 0), time.Now().Add(time.Hour)}[w.r.IntN(3)]
-		return errors.Join(w.j.MarkVerified(p, replication.Verify{Equal: true}), w.j.Pin(p, until))
+		return errors.Join(w.j.MarkVerified(p, replication.Verify{Equal: true}), w.pin(p, true, until))
 	case k == 19:
 		_, err := w.j.Adopt(replication.Generation(w.r.IntN(9)))
 		return errors.Join(err, w.j.RecordContentIDs(slices.Repeat([]uint32{w.r.Uint32()}, len(w.sizes))))

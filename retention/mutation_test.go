@@ -37,6 +37,7 @@ var mutations = []struct {
 	{ruleCutOne, "CutOne", 0, 20},
 	{ruleCatalogKeepsFiles, "CatalogKeepsFiles", 0, 20},
 	{ruleEndsStay, "EndsStay", 0, 20},
+	{rulePinned, "Pinned", 0, 20},
 	{ruleSettled, "Settled", 0, 20},
 	{ruleEndMark, "EndMark", 0, 20},
 	{ruleLogSynced, "LogSynced", 0, 20},

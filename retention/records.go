@@ -127,7 +127,8 @@ type verifyRecord struct {
 type pinRecord struct {
 	Point  replication.PointID `json:"point"`
 	Pinned bool                `json:"pinned"`
-	Until  time.Time           `json:"until,omitzero"`
+	Until  time.Time           `json:"until,omitzero"` // zero: no end
+	Note   string              `json:"note,omitempty"` // the operator's words
 }
 
 type dropRecord struct {

@@ -307,7 +307,7 @@ func (s *state) noted(r record) error {
 		if err != nil {
 			return err
 		}
-		s.points[i].Pinned, s.points[i].PinnedUntil = x.Pinned, x.Until
+		s.points[i].Pinned, s.points[i].PinnedUntil, s.points[i].PinNote = x.Pinned, x.Until, x.Note
 	case kindPointDrilled:
 		var x drillRecord
 		if err := decode(r, &x); err != nil {

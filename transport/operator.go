@@ -35,6 +35,10 @@ type Operations interface {
 	EndDrill(ctx context.Context, mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error)
 	// RecordDrill records on a point what a drill of it came to. Its time is now.
 	RecordDrill(ctx context.Context, group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error)
+	// Pin keeps a point from being dropped, and returns it as it is then. A pin that is there already is replaced.
+	Pin(ctx context.Context, group replication.GroupID, pin replication.Pin) (replication.Point, error)
+	// Unpin takes a pin back, and returns the point as it is then.
+	Unpin(ctx context.Context, group replication.GroupID, point replication.PointID) (replication.Point, error)
 	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty.
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
 	// Volumes tells of every volume that is mounted, and whether journals may lie on it.

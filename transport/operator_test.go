@@ -75,6 +75,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			LagSeconds: 1.5, Generation: 4, NextCut: noon.Add(time.Hour),
 			Space:  &replication.SpaceStatus{Used: 1, Dead: 2, Spare: 3, Limit: 4, Free: 5, Total: 6, Points: 7, Covers: time.Hour, Full: time.Unix(9, 0).UTC(), Runway: "covers 31 h", Doing: "rewriting"},
 			Drills: []replication.DrillStatus{drilling()},
+			Pins:   []replication.Pin{{Point: 3, Until: noon, Note: "why"}},
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},
 	}
@@ -168,6 +169,42 @@ func TestOperatorDrills(t *testing.T) {
 	same(t, "recorded", r, recorded)
 }
 
+// TestOperatorPins sends a pin there, and what became of the point back.
+func TestOperatorPins(t *testing.T) {
+	want := replication.Pin{Point: 5, Until: noon, Note: "before the upgrade"}
+	pinned := replication.Point{ID: 5, Time: noon, Kind: replication.Crash, Pinned: true, PinnedUntil: noon, PinNote: "before the upgrade"}
+	gone := &replication.Problem{Code: "no-such-point", Message: "m", Remedy: "r"}
+	c := dial(t, operatortest.Serve(t, &operatortest.Fake{
+		OnPin: func(g replication.GroupID, p replication.Pin) (replication.Point, error) {
+			if p.Point == 9 {
+				return replication.Point{}, gone
+			}
+			same(t, "pin", fmt.Sprint(g, p), fmt.Sprint("erp", want))
+			return pinned, nil
+		},
+		OnUnpin: func(g replication.GroupID, p replication.PointID) (replication.Point, error) {
+			if p == 9 {
+				return replication.Point{}, gone
+			}
+			return replication.Point{ID: p, Time: noon, Kind: replication.App}, nil
+		},
+	}), nil)
+	p, err := c.Pin(t.Context(), "erp", want)
+	if err != nil {
+		t.Error(err)
+	}
+	same(t, "pinned", p, pinned)
+	p, err = c.Unpin(t.Context(), "erp", 5)
+	if err != nil {
+		t.Error(err)
+	}
+	same(t, "unpinned", p, replication.Point{ID: 5, Time: noon, Kind: replication.App})
+	_, err = c.Pin(t.Context(), "erp", replication.Pin{Point: 9})
+	wantProblem(t, err, "no-such-point")
+	_, err = c.Unpin(t.Context(), "erp", 9)
+	wantProblem(t, err, "no-such-point")
+}
+
 // everyFieldSet fails where a field is zero: the test above would not see it lost.
 func everyFieldSet(t *testing.T, v reflect.Value, path string) {
 	t.Helper()
@@ -196,7 +233,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	plan := []byte("group: erp")
 	findings := []replication.Finding{{Severity: replication.Warning, Code: "c", Subject: "s", Message: "m", Remedy: "r"}}
 	points := []replication.Point{
-		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, Suspect: true, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
+		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, PinnedUntil: noon.Add(time.Hour), PinNote: "why", Suspect: true, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
 			Drill: &replication.Drilled{Outcome: replication.DrillPassed, Time: noon, Note: "n"}},
 		{ID: 2, Time: noon.Add(1), Kind: replication.Crash},
 	}

@@ -75,6 +75,9 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	for _, d := range g.Drills {
 		r.Drills = append(r.Drills, drillToWire(d))
 	}
+	for _, p := range g.Pins {
+		r.Pins = append(r.Pins, pinToWire(p))
+	}
 	if g.Move != nil {
 		r.Move = moveToWire(*g.Move)
 	}
@@ -104,6 +107,10 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	g.Drills = []replication.DrillStatus{}
 	for _, d := range r.Drills {
 		g.Drills = append(g.Drills, drillFromWire(d))
+	}
+	g.Pins = []replication.Pin{}
+	for _, p := range r.Pins {
+		g.Pins = append(g.Pins, pinFromWire(p))
 	}
 	if r.Move != nil {
 		m := moveFromWire(r.Move)
@@ -144,7 +151,7 @@ func moveFromWire(m *failbackpb.MoveStatus) replication.MoveStatus {
 func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Point {
 	r := &failbackpb.Point{
 		Point: uint64(p.ID), UnixNanos: nanos(p.Time), Kind: string(p.Kind), Head: p.ID == head, Pinned: p.Pinned,
-		Bytes: p.Bytes, Stored: p.Stored, Suspect: p.Suspect,
+		Bytes: p.Bytes, Stored: p.Stored, Suspect: p.Suspect, PinnedUntilUnixNanos: nanos(p.PinnedUntil), PinNote: p.PinNote,
 	}
 	if p.Verified != nil {
 		r.Verified = verifyToWire(*p.Verified)
@@ -157,14 +164,14 @@ func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Poin
 
 func pointFromWire(r *failbackpb.Point) replication.Point {
 	p := replication.Point{
-		ID: replication.PointID(r.Point), Time: timeOf(r.UnixNanos), Kind: replication.Kind(r.Kind), Pinned: r.Pinned,
-		Bytes: r.Bytes, Stored: r.Stored, Suspect: r.Suspect,
+		ID: replication.PointID(r.GetPoint()), Time: timeOf(r.GetUnixNanos()), Kind: replication.Kind(r.GetKind()), Pinned: r.GetPinned(),
+		Bytes: r.GetBytes(), Stored: r.GetStored(), Suspect: r.GetSuspect(), PinnedUntil: timeOf(r.GetPinnedUntilUnixNanos()), PinNote: r.GetPinNote(),
 	}
-	if r.Verified != nil {
+	if r.GetVerified() != nil {
 		v := verifyFromWire(r.Verified)
 		p.Verified = &v
 	}
-	if r.Drilled != nil {
+	if r.GetDrilled() != nil {
 		d := drilledFromWire(r.Drilled)
 		p.Drill = &d
 	}

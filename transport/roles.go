@@ -33,6 +33,8 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Drill_FullMethodName:       pki.Operator,
 	failbackpb.Operator_EndDrill_FullMethodName:    pki.Operator,
 	failbackpb.Operator_RecordDrill_FullMethodName: pki.Operator,
+	failbackpb.Operator_Pin_FullMethodName:         pki.Operator,
+	failbackpb.Operator_Unpin_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Unprotect_FullMethodName:   pki.Operator,
 	failbackpb.Operator_Volumes_FullMethodName:     pki.Operator,
 	failbackpb.Operator_Token_FullMethodName:       pki.Operator,

@@ -439,7 +439,7 @@ func filesBelow(t *testing.T, dirs ...string) (names []string) {
 // TestJournalText holds the text of each command against what it was, of a journal with an open cycle beside a master target that was killed, with damage.
 func TestJournalText(t *testing.T) {
 	s := newJournalStand(t)
-	s.must(s.j.Pin(2, noon.Add(time.Hour)))
+	s.must(s.j.Pin(2, noon.Add(time.Hour), ""))
 	s.must(s.j.MarkVerified(3, replication.Verify{Time: noon, Equal: true}))
 	a := s.lane()
 	s.change(a, 0, 3)

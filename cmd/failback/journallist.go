@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -192,7 +191,7 @@ func printJournal(w io.Writer, j journalJSON) {
 	if len(j.Points) > 0 {
 		rows = [][]string{{"POINT", "TIME", "KIND", "CHANGED", "STORED", "NOTES"}}
 		for _, p := range j.Points {
-			rows = append(rows, []string{strconv.FormatUint(uint64(p.ID), 10), clock(p.Time), string(p.Kind), size(p.Bytes), size(p.Stored), offlineNotes(p, j.Head)})
+			rows = append(rows, []string{strconv.FormatUint(uint64(p.ID), 10), clock(p.Time), string(p.Kind), size(p.Bytes), size(p.Stored), notesOf(p, j.Head)})
 		}
 		fmt.Fprintln(w)
 		table(w, rows)
@@ -265,13 +264,4 @@ func openCycleOf(c *cycleJSON) string {
 		text += fmt.Sprintf(", %d not sealed", unsealed)
 	}
 	return text + "; it can't be read yet"
-}
-
-// offlineNotes are the notes of a point, with the end of its pin.
-func offlineNotes(p replication.Point, head replication.PointID) string {
-	text := notesOf(p, head)
-	if p.Pinned && !p.PinnedUntil.IsZero() {
-		text = strings.Replace(text, "pinned", "pinned until "+clock(p.PinnedUntil), 1)
-	}
-	return text
 }

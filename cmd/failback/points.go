@@ -23,7 +23,7 @@ func (t *tool) pointsCommand() *cobra.Command {
   KIND      crash: what a power failure would have left; app: applications had flushed; final: the last of a planned failback
   CHANGED   bytes of the disks that changed since the point before
   STORED    what the point takes on the retention volume
-  NOTES     head: the disks show this point; pinned: not dropped by policy; equal / DIFFERS: what failback verify found;
+  NOTES     head: the disks show this point; pinned: not dropped by policy (failback pin); equal / DIFFERS: what failback verify found;
             suspect: do not trust it before failback verify found it equal; drill: what failback drill --record told`,
 		Example: "  failback points erp",
 		Args:    cobra.ExactArgs(1),
@@ -38,6 +38,8 @@ type pointJSON struct {
 	Kind     replication.Kind     `json:"kind"`
 	Head     bool                 `json:"head"`
 	Pinned   bool                 `json:"pinned"`
+	Until    time.Time            `json:"pinned_until,omitzero"` // the pin ends by itself then
+	PinNote  string               `json:"pin_note,omitempty"`
 	Verified *replication.Verify  `json:"verified"` // null: never verified
 	Drill    *replication.Drilled `json:"drill"`    // null: none was recorded
 	Suspect  bool                 `json:"suspect"`
@@ -61,7 +63,7 @@ func (t *tool) points(ctx context.Context, name string) error {
 			Points []pointJSON         `json:"points"`
 		}{group, head, []pointJSON{}}
 		for _, p := range points {
-			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.Verified, p.Drill, p.Suspect, p.Bytes, p.Stored})
+			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.PinnedUntil, p.PinNote, p.Verified, p.Drill, p.Suspect, p.Bytes, p.Stored})
 		}
 		return t.print(result, func(w io.Writer) { printPoints(w, group, head, points) })
 	})
@@ -85,7 +87,7 @@ func notesOf(p replication.Point, head replication.PointID) string {
 		notes = append(notes, "head")
 	}
 	if p.Pinned {
-		notes = append(notes, "pinned")
+		notes = append(notes, pinnedText(p.PinnedUntil, p.PinNote))
 	}
 	if p.Suspect {
 		notes = append(notes, "suspect")

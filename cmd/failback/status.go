@@ -170,6 +170,7 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 		}
 	}
 	printSpace(w, g.Space)
+	printPins(w, g)
 	printDrills(w, g, now)
 	for _, n := range g.Notices {
 		fmt.Fprintf(w, "  Note: %s\n", n)

@@ -158,6 +158,12 @@ func staged() *operatortest.Fake {
 	f.OnRecordDrill = func(g replication.GroupID, _ replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error) {
 		return replication.Drilled{Outcome: outcome, Time: noon, Note: note}, know(g)
 	}
+	f.OnPin = func(g replication.GroupID, p replication.Pin) (replication.Point, error) {
+		return replication.Point{ID: p.Point, Time: noon, Kind: replication.Crash, Pinned: true, PinnedUntil: p.Until, PinNote: p.Note}, know(g)
+	}
+	f.OnUnpin = func(g replication.GroupID, p replication.PointID) (replication.Point, error) {
+		return replication.Point{ID: p, Time: noon, Kind: replication.Crash}, know(g)
+	}
 	f.OnUnprotect = func(g replication.GroupID, keep bool) (replication.PointID, string, error) {
 		if keep {
 			return 2, "/retention/erp", know(g)
@@ -226,6 +232,9 @@ func TestJSON(t *testing.T) {
 		{"drill --end /busy --force", 0, `{"group":"erp","point":2,"mountpoint":"/mnt/d","files":[{"disk":"db/os","path":"/mnt/d/db-os.raw","size":1073741824}],` +
 			`"since":"2026-03-01T12:00:00Z","writable":false,"scratch":{"dir":"","used":0,"limit":0},"errors":0,"last_error":""}`},
 		{"drill --record failed erp 2 --note boots-not", 0, `{"group":"erp","point":2,"outcome":"failed","time":"2026-03-01T12:00:00Z","note":"boots-not"}`},
+		{"pin erp 2", 0, `{"group":"erp","point":2,"pinned":true,"pin_note":""}`},
+		{"pin erp 2 --until 2199-12-24T18:00:00Z --note why", 0, `{"group":"erp","point":2,"pinned":true,"pinned_until":"2199-12-24T18:00:00Z","pin_note":"why"}`},
+		{"unpin erp 2", 0, `{"group":"erp","point":2,"pinned":false,"pin_note":""}`},
 		{"unprotect erp", 0, `{"group":"erp","head":2,"journal":""}`},
 		{"unprotect erp --keep-journal", 0, `{"group":"erp","head":2,"journal":"/retention/erp"}`},
 	} {

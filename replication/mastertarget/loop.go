@@ -321,9 +321,9 @@ func (g *group) cutsAsked() int {
 }
 
 // answerCuts tells the first n that asked for a cut, before it was made, its number, or why there is none; who asked while it was made gets the next one. A
-// process server that went is not an answer: it comes back.
+// process server that went is not an answer: it comes back; nor is that replication was held back meanwhile.
 func (g *group) answerCuts(n int, c replication.Cycle, err error) {
-	if err != nil && g.ctx.Err() == nil && g.engine.worker(g.plan.ProcessServer) == nil {
+	if err != nil && g.ctx.Err() == nil && (g.engine.worker(g.plan.ProcessServer) == nil || g.heldBack() != nil) {
 		return
 	}
 	g.mu.Lock()

@@ -40,7 +40,7 @@ func (g *group) status() replication.GroupStatus {
 	g.mu.Lock()
 	s := replication.GroupStatus{
 		Group: g.id, State: g.state, Since: g.since, WaitsFor: g.waits, Problem: g.problem, Held: g.record.Held,
-		ProcessServer: g.plan.ProcessServer, Move: g.move, Notices: []string{}, Space: g.space, Drills: drills,
+		ProcessServer: g.plan.ProcessServer, Move: g.move, Notices: []string{}, Space: g.space, Drills: drills, Pins: []replication.Pin{},
 	}
 	for _, about := range slices.Sorted(maps.Keys(g.notices)) {
 		s.Notices = append(s.Notices, g.notices[about])
@@ -65,6 +65,7 @@ func (g *group) status() replication.GroupStatus {
 		s.Move = &replication.MoveStatus{From: m.From, To: m.To, Phase: "waiting"}
 	}
 	s.Head, s.Generation = g.journal.Head(), g.journal.Generation()
+	s.Pins = pinsOf(g.journal.Points(), time.Now())
 	if last, ok := g.journal.Last(); ok {
 		s.Last, s.LastTime, s.LagSeconds = last.ID, last.Time, time.Since(last.Time).Seconds()
 		if open == nil {

@@ -80,6 +80,11 @@ func (k *upkeep) once(ctx context.Context) (more bool, err error) {
 	defer k.mu.Unlock()
 	now, g := time.Now(), k.g
 	grid := g.plan.Policy.Grid()
+	if ended, err := g.journal.LetGo(now); err != nil {
+		return false, err
+	} else if len(ended) > 0 {
+		g.log.Info("pins ended", "points", ended)
+	}
 	points := g.policyPoints(nil)
 	if ids := policy.Drop(points, now, grid); len(ids) > 0 {
 		if err := g.drop(ids, "the grid does not keep them"); err != nil {
@@ -137,6 +142,10 @@ func (k *upkeep) do(ctx context.Context, a policy.Action) error {
 	case policy.Release:
 		g.log.Info("replication goes on", "why", a.Why)
 		g.holdBack("")
+	case policy.Nothing:
+		if held := g.heldBack(); held != nil && a.Why != "" && a.Why != held.Message { // what forbids more is not what it was: a pin came or went
+			g.holdBack(a.Why)
+		}
 	}
 	return nil
 }
@@ -330,12 +339,16 @@ func (g *group) holdBack(why string) {
 // heldBack returns the problem that holds replication back; nil: none.
 func (g *group) heldBack() *replication.Problem {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.full == "" {
+	full := g.full
+	g.mu.Unlock()
+	if full == "" {
 		return nil
 	}
-	return &replication.Problem{Code: "retention-full", Message: g.full,
-		Remedy: "give the retention volume more space, unpin points, or end drills; all listed points are intact, and replication goes on by itself"}
+	remedy := "give the retention volume more space"
+	if unpin := unpinRemedy(g.id, pinsOf(g.journal.Points(), time.Now())); unpin != "" {
+		remedy += "; " + unpin
+	}
+	return &replication.Problem{Code: "retention-full", Message: full, Remedy: remedy + "; or end drills; all listed points are intact, and replication goes on by itself"}
 }
 
 // journals returns how many bytes the journals of all groups take, and how many these are.

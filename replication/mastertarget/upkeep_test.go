@@ -85,7 +85,7 @@ func TestUpkeep(t *testing.T) {
 		t.Errorf("after %d points: %+v", made, s)
 	}
 	for _, x := range g.journal.Points() {
-		if err := g.journal.Pin(x.ID, time.Time{}); err != nil {
+		if err := g.journal.Pin(x.ID, time.Time{}, ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,13 +106,13 @@ func TestUpkeep(t *testing.T) {
 		}
 		cancel()
 		for _, x := range g.journal.Points() {
-			if err := g.journal.Pin(x.ID, time.Time{}); err != nil {
+			if err := g.journal.Pin(x.ID, time.Time{}, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
 		settleUpkeep(t, g)
 	}
-	if why := g.heldBack(); why.Code != "retention-full" || !strings.Contains(why.Message, "pinned") {
+	if why := g.heldBack(); why.Code != "retention-full" || !strings.Contains(why.Message, "pinned") || !strings.Contains(why.Remedy, "`failback unpin g ") {
 		t.Errorf("held back: %+v", why)
 	}
 	forget()

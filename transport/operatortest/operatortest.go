@@ -28,6 +28,8 @@ type Fake struct {
 	OnDrill       func(ctx context.Context, group replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error)
 	OnEndDrill    func(mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error)
 	OnRecordDrill func(group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error)
+	OnPin         func(group replication.GroupID, pin replication.Pin) (replication.Point, error)
+	OnUnpin       func(group replication.GroupID, point replication.PointID) (replication.Point, error)
 	OnUnprotect   func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
 	OnVolumes     func() ([]replication.Volume, error)
 	OnToken       func(name string, life time.Duration, replace bool) (link.Token, time.Time, error)
@@ -122,6 +124,22 @@ func (f *Fake) RecordDrill(_ context.Context, group replication.GroupID, point r
 		return replication.Drilled{}, errNotStaged
 	}
 	return f.OnRecordDrill(group, point, outcome, note)
+}
+
+// Pin calls OnPin.
+func (f *Fake) Pin(_ context.Context, group replication.GroupID, pin replication.Pin) (replication.Point, error) {
+	if f.OnPin == nil {
+		return replication.Point{}, errNotStaged
+	}
+	return f.OnPin(group, pin)
+}
+
+// Unpin calls OnUnpin.
+func (f *Fake) Unpin(_ context.Context, group replication.GroupID, point replication.PointID) (replication.Point, error) {
+	if f.OnUnpin == nil {
+		return replication.Point{}, errNotStaged
+	}
+	return f.OnUnpin(group, point)
 }
 
 // Unprotect calls OnUnprotect.
