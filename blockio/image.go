@@ -119,6 +119,9 @@ func (m *image) each(off, n int64, fn func(p *imagePart, off, n int64) error) er
 
 // partAt is the index of the part that holds off.
 func (m *image) partAt(off int64) int {
+	if len(m.parts) > 0 && off < m.parts[0].size { // most disks have one
+		return 0
+	}
 	return sort.Search(len(m.parts), func(i int) bool { return m.parts[i].start+m.parts[i].size > off })
 }
 
@@ -143,13 +146,14 @@ func (m *image) ReadAt(p []byte, off int64) (int, error) {
 		p, eof = p[:m.size-off], io.EOF
 	}
 	done := 0
-	err := m.each(off, int64(len(p)), func(part *imagePart, off, n int64) error {
-		k, err := part.extent.ReadAt(p[done:done+int(n)], off)
+	for i := m.partAt(off); done < len(p); i++ {
+		part := &m.parts[i]
+		at := off + int64(done) - part.start
+		k, err := part.extent.ReadAt(p[done:done+int(min(int64(len(p)-done), part.size-at))], at)
 		done += k
-		return err
-	})
-	if err != nil {
-		return done, m.failed(fmt.Errorf("read: %w", err))
+		if err != nil {
+			return done, m.failed(fmt.Errorf("read: %w", err))
+		}
 	}
 	return done, eof
 }
