@@ -120,3 +120,31 @@ func TestLockFindsQEMU(t *testing.T) {
 		t.Errorf("got %v want ErrInUse", err)
 	}
 }
+
+// TestLockEndsWithClose: a copy of the descriptor, as a process has that was just forked, does not keep the lock.
+func TestLockEndsWithClose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.raw")
+	if err := Create(path, FormatRaw, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenTarget(path, TargetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inherited int
+	f := d.(*image).files[0].(*osFile).f
+	if err := control(f, func(fd int) (err error) { inherited, err = unix.Dup(fd); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(inherited)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenTarget(path, TargetOptions{})
+	if err != nil {
+		t.Fatalf("open again: %v", err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -22,6 +22,8 @@ func lockExclusive(f *os.File) error {
 	return fmt.Errorf("lock %s: not supported on this system; run the master target on Linux or Windows", f.Name())
 }
 
+func unlock(*os.File) {}
+
 func lockedElsewhere(*os.File) bool { return false }
 
 func fileIdentity(fs.FileInfo) (device, inode uint64) { return 0, 0 }

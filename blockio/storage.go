@@ -91,6 +91,7 @@ func (s *osFile) Close() error {
 	if s.direct != nil {
 		s.direct.close()
 	}
+	unlock(s.f)
 	return s.f.Close()
 }
 
