@@ -161,7 +161,9 @@ func lockExclusive(f *os.File) error {
 // unlock lets go of what lockExclusive took. To close the file is not enough: a process that is being started elsewhere in this program has a copy of the descriptor until it runs, and
 // the lock lasts as long as one is open.
 func unlock(f *os.File) {
-	_ = control(f, func(fd int) error { return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK}) })
+	_ = control(f, func(fd int) error {
+		return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
+	})
 }
 
 // lockedElsewhere reports whether lockExclusive would fail now: somebody has locked any part of the file for writing, or is a QEMU that may write it. It
