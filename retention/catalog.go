@@ -34,7 +34,7 @@ func (h *shelf) show(c *catalog) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range c.files {
-		s.catalogs++
+		s.life.catalogs++
 		if s.rank == 0 {
 			h.ranks++
 			s.rank = h.ranks
@@ -72,7 +72,7 @@ func (h *shelf) unpin(c *catalog) {
 
 func (h *shelf) leaveLocked(c *catalog) {
 	for _, s := range c.files {
-		if s.catalogs--; s.catalogs == 0 {
+		if s.life.catalogs--; s.life.catalogs == 0 {
 			h.garbage = append(h.garbage, s.name)
 		}
 	}
@@ -111,7 +111,7 @@ func (j *Journal) publish(st *state) {
 	c := &catalog{state: st}
 	named := make(map[string]*sealed, len(st.files))
 	for _, f := range st.files {
-		s := j.sealed[j.path(f.path())]
+		s := j.sealed[j.path(f.path())].as(st.stretches(f))
 		c.files = append(c.files, s)
 		named[s.name] = s
 	}

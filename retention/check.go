@@ -169,7 +169,7 @@ func (s *sealed) checkSpans(ctx context.Context, id *Identity) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if sp.kind == gone {
+		if !sp.hasContent() {
 			continue
 		}
 		if sp.kind == block.Data {

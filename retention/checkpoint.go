@@ -24,6 +24,8 @@ type checkpointRecord struct {
 	Head         replication.PointID    `json:"head"`
 	Move         *Move                  `json:"move,omitempty"`
 	Moves        uint64                 `json:"moves"`
+	Damage       []Part                 `json:"damage,omitempty"`
+	Scrub        *ScrubState            `json:"scrub,omitempty"`
 	Before       string                 `json:"before"` // chain hash of the log that it stands for
 }
 
@@ -37,6 +39,11 @@ func (s *state) checkpoint(before chain) checkpointRecord {
 	r := checkpointRecord{
 		Generation: s.generation, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin,
 		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Before: string(before.hash()),
+	}
+	r.Damage = s.damage
+	if s.scrub != (ScrubState{}) {
+		scrub := s.scrub
+		r.Scrub = &scrub
 	}
 	for _, f := range s.files {
 		r.Files = append(r.Files, checkpointFile{f.fileRecord, f.kind, f.point})
@@ -56,6 +63,12 @@ func (s *state) restore(r checkpointRecord) error {
 			return fmt.Errorf("checkpoint names a file of kind %d", f.Kind)
 		}
 		s.files = append(s.files, namedFile{f.fileRecord, f.Kind, f.Point})
+	}
+	if err := s.quarantine(r.Damage); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if r.Scrub != nil {
+		s.scrub = *r.Scrub
 	}
 	for i, p := range s.points {
 		if i > 0 && p.ID <= s.points[i-1].ID || p.ID > s.used {

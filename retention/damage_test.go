@@ -176,6 +176,7 @@ func TestDamageIsNeverServed(t *testing.T) {
 				continue
 			}
 			flips++
+			w.right = want
 			i.cur = slices.Clone(want)
 			i.cur[at] ^= 1 << (at % 8)
 			seen, err := w.damaged(name)
@@ -215,8 +216,17 @@ func padding(name string, b []byte, at int) bool {
 
 // damaged opens the journal, checks it and reads every point. It says whether anything told of damage; err is for wrong bytes, or an error that is not of the right kind.
 func (w *world) damaged(name string) (seen bool, err error) {
-	before := w.m.names[filepath.Join(worldDir, name)].cur
-	defer func() { w.m.names[filepath.Join(worldDir, name)].cur = before }()
+	i := w.m.names[filepath.Join(worldDir, name)]
+	before := i.cur
+	defer func() {
+		if now := w.m.names[filepath.Join(worldDir, name)]; now != i { // made again: that must be right to the byte
+			seen = true
+			if err == nil && !bytes.Equal(now.cur, w.right) {
+				err = errors.New("it was made again, and is not what it was")
+			}
+		}
+		w.m.names[filepath.Join(worldDir, name)], i.cur = i, before
+	}()
 	ok := func(err error) error {
 		var c *Corruption
 		if errors.As(err, &c) && c.File != "" && errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) || errors.Is(err, ErrNotJournal) {
@@ -335,38 +345,68 @@ func TestRetireRemovesTheJournal(t *testing.T) {
 	}
 }
 
-// TestMoveStopsAtDamage damages a segment: the move that needs it stops as recorded, and can be taken back; nothing wrong is written over what stays readable.
-func TestMoveStopsAtDamage(t *testing.T) {
+// TestMoveIsRefusedWhereDamageIsFound damages a segment that nobody has read for long: the move that needs it is refused before anything is recorded, and names what and whom it hurts.
+func TestMoveIsRefusedWhereDamageIsFound(t *testing.T) {
 	w := goldenWorld(t)
-	last, _ := w.j.Last()
-	var seg *inode
-	for n, i := range w.m.names {
-		if strings.HasPrefix(n, fmt.Sprintf("%s/seg/%d-", worldDir, last.ID)) {
-			seg = i
-		}
-	}
+	last, seg := w.lastSegment()
+	w.j.t.trust = 0
 	seg.cur[fileHeaderSize+entryFixed+2*extentSize+9] ^= 1
-	err := w.j.Move(t.Context(), w.m.targets(), last.ID, nil)
+	before := w.j.log.mark.seq
+	err := w.j.Move(t.Context(), w.m.targets(), last, nil)
 	var c *Corruption
-	if !errors.As(err, &c) || c.Off != fileHeaderSize || !strings.HasSuffix(c.File, segSuffix) {
-		t.Fatalf("got %v want a Corruption at %d", err, fileHeaderSize)
+	if !errors.As(err, &c) || c.Off != fileHeaderSize || !strings.HasSuffix(c.File, segSuffix) || !strings.Contains(c.Reason, "disk 0 (vm/0) [8192,16384)") || !strings.HasSuffix(c.Reason, "points 3") {
+		t.Fatalf("got %v want a Corruption at %d that names disk, range and point", err, fileHeaderSize)
 	}
-	if u := w.j.Unfinished(); u == nil || u.From != 2 || u.To != last.ID {
-		t.Fatalf("unfinished: %+v", u)
+	if w.j.Unfinished() != nil || w.j.Head() != 2 || w.j.log.mark.seq != before+1 {
+		t.Fatalf("unfinished: %+v, head %d, %d records", w.j.Unfinished(), w.j.Head(), w.j.log.mark.seq-before)
+	}
+	d, err := w.j.Damage(t.Context())
+	if err != nil || len(d.Parts) != 1 || len(d.Points) != 1 || d.Points[0].Point != last || d.Points[0].Bytes() != 2*replication.Page+512 || d.Parts[0].Held[0].Version != last {
+		t.Errorf("damage: %+v, %v", d, err)
+	}
+	if err := w.check("damaged"); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("point %d is served: %v", last, err)
+	}
+}
+
+// TestMoveGoesBackAtDamage damages a segment that counts as whole: the move that comes upon it half way takes the disks back, and then it is known.
+func TestMoveGoesBackAtDamage(t *testing.T) {
+	w := goldenWorld(t)
+	last, seg := w.lastSegment()
+	w.j.t.trust = time.Hour
+	seg.cur[fileHeaderSize+entryFixed+2*extentSize+9] ^= 1
+	for range 2 {
+		err := w.j.Move(t.Context(), w.m.targets(), last, nil)
+		var c *Corruption
+		if !errors.As(err, &c) || c.Off != fileHeaderSize || !strings.HasSuffix(c.File, segSuffix) {
+			t.Fatalf("got %v want a Corruption at %d", err, fileHeaderSize)
+		}
+		if w.j.Unfinished() != nil || w.j.Head() != 2 {
+			t.Fatalf("unfinished: %+v, head %d", w.j.Unfinished(), w.j.Head())
+		}
 	}
 	for _, p := range []replication.PointID{1, 2} {
 		for d := range w.sizes {
 			if err := w.compare(p, d, 0, w.sizes[d]); err != nil {
 				t.Error(err)
 			}
+			if !bytes.Equal(w.m.disks[d].dur, w.truth[2][d]) {
+				t.Errorf("disk %d is not back at point 2", d)
+			}
 		}
 	}
-	if err := w.j.Move(t.Context(), w.m.targets(), 2, nil); err != nil {
-		t.Fatal(err)
+	if d, err := w.j.Damage(t.Context()); err != nil || len(d.Parts) != 1 || len(d.Points) != 1 {
+		t.Errorf("damage: %+v, %v", d, err)
 	}
-	for d := range w.sizes {
-		if !bytes.Equal(w.m.disks[d].dur, w.truth[2][d]) {
-			t.Errorf("disk %d is not back at point 2", d)
+}
+
+// lastSegment returns the last point and its segment.
+func (w *world) lastSegment() (replication.PointID, *inode) {
+	last, _ := w.j.Last()
+	for n, i := range w.m.names {
+		if strings.HasPrefix(n, fmt.Sprintf("%s/seg/%d-", worldDir, last.ID)) {
+			return last.ID, i
 		}
 	}
+	return last.ID, nil
 }

@@ -131,7 +131,7 @@ func (x *examination) index(s *sealed, bad map[int64]bool) error {
 			return err
 		}
 		at := s.foot.index + i*chunkSize
-		es, err = s.chunk(es[:0], i, buf)
+		es, err = s.written(es[:0], i, buf)
 		if err == nil {
 			err = s.chunkFits(&x.c.id, fences[i], i, es, last, count > 0)
 		}
@@ -151,7 +151,7 @@ func (x *examination) index(s *sealed, bad map[int64]bool) error {
 		count += uint64(len(es))
 		for _, e := range es {
 			bytes += e.ext.Len()
-			if e.kind == gone {
+			if !e.hasContent() {
 				away += e.ext.Len()
 			}
 		}
@@ -172,7 +172,7 @@ func (s *sealed) chunkFits(id *Identity, f fence, i int64, es []entry, last entr
 		return malformed("fence is not the first key of its chunk")
 	}
 	for _, e := range es {
-		if some && !last.before(e) || e.ext.End > id.size(e.disk) || e.version < s.low() || e.version > s.high() || e.kind == gone && s.hdr.kind != packFile {
+		if some && !last.before(e) || e.ext.End > id.size(e.disk) || e.version < s.low() || e.version > s.high() || !e.hasContent() && s.hdr.kind != packFile {
 			return malformed("index entry of disk %d %v version %d", e.disk, e.ext, e.version)
 		}
 		last, some = e, true
@@ -307,7 +307,7 @@ func (x *examination) spans(s *sealed, badChunks map[int64]bool, bad []*part) er
 			if err := x.ctx.Err(); err != nil {
 				return err
 			}
-			if es, err = s.chunk(es[:0], i, buf); err != nil {
+			if es, err = s.written(es[:0], i, buf); err != nil {
 				x.find(damage(s.name, s.foot.index+i*chunkSize, chunkSize, err)) // it was good a moment ago
 				continue
 			}
@@ -325,7 +325,7 @@ func (x *examination) spans(s *sealed, badChunks map[int64]bool, bad []*part) er
 
 // span examines one index entry. It returns the bad parts, with a new one where the index tells of something else than the block.
 func (x *examination) span(sp span, blocks *contents, dst []byte, bad []*part) []*part {
-	if sp.kind == gone {
+	if !sp.hasContent() {
 		return bad
 	}
 	k, _ := slices.BinarySearchFunc(bad, sp.at, func(p *part, at int64) int {

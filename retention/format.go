@@ -219,6 +219,9 @@ const (
 // gone is the kind of an index entry without content, in a pack: the disks hold it.
 const gone block.Kind = 0x80
 
+// lost is the kind of an index entry whose content is quarantined, or was when it was packed: only in packs, and in what a file with quarantined parts tells.
+const lost block.Kind = 0x81
+
 // fileHeader begins a segment or save file.
 type fileHeader struct {
 	kind       fileKind
@@ -406,8 +409,8 @@ func parseChunk(dst []entry, b []byte) ([]entry, error) {
 			disk: replication.DiskNo(le.Uint32(x)), kind: block.Kind(x[4]), ext: replication.Extent{Off: int64(le.Uint64(x[8:])), End: int64(le.Uint64(x[16:]))},
 			version: replication.PointID(le.Uint64(x[24:])), at: int64(le.Uint64(x[32:])), raw: le.Uint32(x[40:]),
 		}
-		if e.ext.Off < 0 || e.ext.End <= e.ext.Off || e.ext.End > replication.MaxDiskSize || e.at < fileHeaderSize && e.kind != gone || e.at > maxFileEnd || e.raw >= block.MaxRaw ||
-			e.kind != block.Data && e.kind != block.Zero && e.kind != gone || e.kind == block.Data && int64(e.raw)+e.ext.Len() > block.MaxRaw {
+		if e.ext.Off < 0 || e.ext.End <= e.ext.Off || e.ext.End > replication.MaxDiskSize || e.at < fileHeaderSize && e.hasContent() || e.at > maxFileEnd || e.raw >= block.MaxRaw ||
+			!e.hasContent() && e.kind != gone && e.kind != lost || e.kind == block.Data && int64(e.raw)+e.ext.Len() > block.MaxRaw {
 			return dst, malformed("index entry %d", i)
 		}
 		if k := len(dst); i > 0 && !dst[k-1].before(e) {
@@ -417,6 +420,9 @@ func parseChunk(dst []entry, b []byte) ([]entry, error) {
 	}
 	return dst, nil
 }
+
+// hasContent says whether the file has the extent's content.
+func (e *entry) hasContent() bool { return e.kind == block.Data || e.kind == block.Zero }
 
 // before says whether e ends before o begins.
 func (e entry) before(o entry) bool {

@@ -173,17 +173,17 @@ func (j *Journal) openNamed(f namedFile) (*sealed, error) {
 	if s.hdr.kind != f.kind || f.point != 0 && s.hdr.point != f.point {
 		return nil, corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, f.kind, f.point)
 	}
-	s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone}
+	s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone, Lost: f.Lost}
 	return s, s.matches(f.fileRecord)
 }
 
 // broken stands in for a file whose index can't be had: it may hold any byte, so that a reader fails where nothing newer stands above what it may hold.
 func (j *Journal) broken(f namedFile, st *state, err error) *sealed {
-	s := &sealed{name: j.path(f.path()), h: j.files, bad: err, hdr: fileHeader{kind: f.kind, point: f.point}}
+	s := &sealed{name: j.path(f.path()), h: j.files, life: &life{}, bad: err, hdr: fileHeader{kind: f.kind, point: f.point}}
 	if f.point == 0 {
 		s.hdr.point = st.used
 	}
-	s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone}
+	s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone, Lost: f.Lost}
 	s.foot = footer{index: f.Size - footerSize, bytes: f.Bytes, last: fence{math.MaxUint32, math.MaxInt64}}
 	return s
 }

@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -41,22 +42,23 @@ const keptContentIDs = 2
 
 // tuning holds the bounds of a journal (I12).
 type tuning struct {
-	writeBytes    int   // buffered before a write, and the most that one read or write of a disk has
-	spillEntries  int   // index entries in memory before they are spilled as a run
-	openFiles     int   // sealed files kept open beside those in use
-	readerChunks  int   // index chunks kept for readers, of 5 KiB each
-	readerBlocks  int   // decoded blocks kept for readers, of 64 KiB each
-	moveBlocks    int   // decoded blocks kept by a move
-	disksAtOnce   int   // disks that a move works on at a time
-	progressBytes int64 // written to a disk before the progress is recorded
-	reserve       int64 // bytes left free on the volume when a move is reckoned
-	setAside      int64 // bytes set aside on the volume for what must still work when it is full; 0: none
-	logBytes      int64 // length from which a log is shortened
+	writeBytes    int           // buffered before a write, and the most that one read or write of a disk has
+	spillEntries  int           // index entries in memory before they are spilled as a run
+	openFiles     int           // sealed files kept open beside those in use
+	readerChunks  int           // index chunks kept for readers, of 5 KiB each
+	readerBlocks  int           // decoded blocks kept for readers, of 64 KiB each
+	moveBlocks    int           // decoded blocks kept by a move
+	disksAtOnce   int           // disks that a move works on at a time
+	progressBytes int64         // written to a disk before the progress is recorded
+	reserve       int64         // bytes left free on the volume when a move is reckoned
+	setAside      int64         // bytes set aside on the volume for what must still work when it is full; 0: none
+	logBytes      int64         // length from which a log is shortened
+	trust         time.Duration // how long a file counts as whole that this process wrote, or read whole
 }
 
 var defaultTuning = tuning{
 	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, moveBlocks: 512, disksAtOnce: 8,
-	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, logBytes: 4 << 20,
+	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, logBytes: 4 << 20, trust: 24 * time.Hour,
 }
 
 // Journal is a group's points on the retention volume. It is safe for concurrent use.
@@ -77,7 +79,8 @@ type Journal struct {
 	shelf shelf // the catalogs in use
 
 	moving  sync.Mutex // held by whoever moves the disks, and when what only the journal says of them changes; taken before mu
-	packing sync.Mutex // held by whoever rewrites files; taken before moving
+	packing sync.Mutex // held by whoever rewrites files; taken before moving, or where moving is held, for an instant
+	mending sync.Mutex // held by whoever repairs; taken before both
 	cycle   sync.Mutex // held by whoever changes the open cycle's files; taken before mu
 	open    openCycle  // under cycle
 
@@ -91,6 +94,8 @@ type Journal struct {
 	reserved bool // the reserve is there; under spare
 
 	now atomic.Pointer[catalog]
+
+	hurt suspects // files in which somebody came upon damage
 
 	betweenLooks func() // for tests: called by readers between the look in the journal and the reads of files and of the disk
 }
@@ -301,13 +306,19 @@ func (j *Journal) path(elem ...string) string {
 func (j *Journal) openListed(st *state) error {
 	for _, f := range st.files {
 		s, err := openSealed(j.files, j.path(f.path()), &j.id, j.journal)
+		if errors.Is(err, ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
+			if rerr := j.rebuild(context.Background(), f); rerr != nil {
+				return errors.Join(err, rerr)
+			}
+			s, err = openSealed(j.files, j.path(f.path()), &j.id, j.journal)
+		}
 		if err != nil {
 			return err
 		}
 		if s.hdr.kind != f.kind || f.point != 0 && s.hdr.point != f.point {
 			return corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, f.kind, f.point)
 		}
-		s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone}
+		s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone, Lost: f.Lost}
 		j.sealed[s.name] = s
 		if err := s.matches(f.fileRecord); err != nil {
 			return err

@@ -36,5 +36,9 @@ const (
 	ruleLeftovers              // files of a dropped cycle go before its number is used again
 	ruleSweep                  // a file that no record names goes when the journal is opened
 	ruleExact                  // a point is listed when exactly what was sent is durable (I1)
-	lastRule              = ruleExact
+	ruleLostAboveGone          // what is lost is not looked for on a disk that held it once
+	ruleLostStays              // that something is lost stays told when its file is rewritten
+	ruleLostBuried             // content above what is lost is not given up as spare
+	ruleMendShown              // what was lost is taken from the disks only where they show it
+	lastRule              = ruleMendShown
 )

@@ -90,7 +90,7 @@ type look struct {
 // settled says whether no file whose versions are up to high can stand above what was found.
 func (l *look) settled(high replication.PointID) bool {
 	for i := range l.found {
-		if sp := &l.found[i]; sp.in == nil || !leftOut(ruleSettled) && (sp.version < high || sp.kind == gone && sp.version == high) {
+		if sp := &l.found[i]; sp.in == nil || !leftOut(ruleSettled) && (sp.version < high || !sp.hasContent() && sp.version == high) {
 			return false
 		}
 	}

@@ -51,7 +51,11 @@ type world struct {
 	hold    chan struct{} // not nil: the next reader stops between its two looks
 	release chan struct{}
 
-	bad error // of interleave
+	bad   error  // of interleave
+	right []byte // what a damaged file held
+
+	frail  bool            // blocks are damaged now and then
+	harmed map[harmed]bool // what lay in them
 
 	counts
 	deep bool // within a move or a rewriting
@@ -60,6 +64,7 @@ type world struct {
 // counts is what happened.
 type counts struct {
 	ops, crashes, moves, reads, late, lists, drops, rewrites, spares, packs, classes, refused, thinned, turned int
+	flips, denied, parts, mended, repaired, stopped                                                            int
 }
 
 func (c *counts) add(o *counts) {
@@ -77,11 +82,24 @@ func (c *counts) add(o *counts) {
 	c.refused += o.refused
 	c.thinned += o.thinned
 	c.turned += o.turned
+	c.flips += o.flips
+	c.denied += o.denied
+	c.parts += o.parts
+	c.mended += o.mended
+	c.repaired += o.repaired
+	c.stopped += o.stopped
 }
 
 func (c *counts) String() string {
 	return fmt.Sprintf("%d operations: %d crashes, %d moves, %d of them turned, %d points, %d dropped, %d times many at once, %d drops refused, %d files rewritten, %d without spares, %d packs again, "+
-		"%d saves of several classes, %d reads, %d of readers stopped half way", c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late)
+		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage",
+		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped)
+}
+
+// harmed is a page of a version that a damaged block held.
+type harmed struct {
+	disk, page int
+	version    replication.PointID
 }
 
 type heldRead struct {
@@ -105,6 +123,10 @@ func newWorld(seed uint64) *world {
 	}
 	if seed%2 == 0 {
 		w.t.setAside = 4 * sector
+	}
+	w.frail = seed%3 == 1
+	if seed%6 == 1 {
+		w.t.trust = time.Hour
 	}
 	switch seed % 8 {
 	case 3: // one page is changed again and again
@@ -427,12 +449,19 @@ func (w *world) rewrite() error {
 		}
 	}
 	opt := RewriteOptions{Spares: Spares(w.r.IntN(3))}
+	if w.frail && w.r.IntN(2) == 0 { // packs that say what the disks hold, while these move
+		for _, s := range w.j.now.Load().files {
+			if s.rec.Gone > 0 {
+				names, opt.Spares = []string{w.j.relative(s)}, KeepSpares
+			}
+		}
+	}
 	opt.Pace = func(context.Context, int) error { return w.meanwhile() }
 	was := w.deep
 	w.deep = true
 	_, err = w.j.Rewrite(context.Background(), names, opt)
 	w.deep = was
-	if errors.Is(err, ErrInUse) {
+	if errors.Is(err, ErrInUse) || errors.Is(err, ErrCorrupt) && len(w.harmed) > 0 {
 		return nil
 	}
 	if err == nil {
@@ -515,10 +544,153 @@ func (w *world) compare(p replication.PointID, d int, off, n int64) error {
 	w.reads++
 	b := make([]byte, n)
 	k, err := w.reader(p, d).ReadAt(b, off)
+	if errors.Is(err, ErrCorrupt) && len(w.harmed) > 0 {
+		return w.pieces(p, d, off, n)
+	}
 	if err != nil || k != len(b) {
 		return fmt.Errorf("read point %d disk %d: %d bytes, %w", p, d, k, err)
 	}
 	return w.same(p, d, off, b)
+}
+
+// pieces compares page by page where something is denied: that must be what was damaged, and nothing else.
+func (w *world) pieces(p replication.PointID, d int, off, n int64) error {
+	for end := off + n; off < end; {
+		page := off / replication.Page
+		b := make([]byte, min(end, (page+1)*replication.Page)-off)
+		_, err := w.reader(p, d).ReadAt(b, off)
+		if errors.Is(err, ErrCorrupt) && w.explained(p, d, int(page)) {
+			w.denied++
+		} else if err != nil {
+			return fmt.Errorf("read point %d disk %d page %d: %w", p, d, page, err)
+		} else if err := w.same(p, d, off, b); err != nil {
+			return err
+		}
+		off += int64(len(b))
+	}
+	return nil
+}
+
+// explained says whether a block was damaged that held what a point shows of a page. Its version is the point that wrote it, or a later one that shows the same.
+func (w *world) explained(p replication.PointID, d, page int) bool {
+	for h := range w.harmed {
+		if v := w.vers[h.version]; h.disk == d && h.page == page && v != nil && v[d][page] == w.vers[p][d][page] {
+			return true
+		}
+	}
+	return false
+}
+
+// harm damages a block of a file that the journal names.
+func (w *world) harm() {
+	c := w.j.now.Load()
+	if len(c.files) == 0 {
+		return
+	}
+	s := c.files[w.r.IntN(len(c.files))]
+	for _, o := range c.files { // what a move saved, above what a pack says that the disks hold
+		if o.hdr.kind == saveFile && w.r.IntN(3) == 0 {
+			s = o
+		}
+	}
+	var es []entry
+	for i := range s.foot.chunks {
+		es, _ = s.written(es, i, make([]byte, chunkSize))
+	}
+	es = slices.DeleteFunc(es, func(e entry) bool { return e.kind != block.Data })
+	if len(es) == 0 {
+		return
+	}
+	at := es[w.r.IntN(len(es))].at
+	b, _, err := s.block(at, &w.j.id)
+	if err != nil { // damaged before
+		return
+	}
+	w.flips++
+	i := w.m.names[s.name]
+	k := at + w.r.Int64N(int64(entryFixed+len(b.Extents)*extentSize+len(b.Payload)))
+	bit := byte(1) << w.r.IntN(8)
+	i.cur[k] ^= bit
+	if k < int64(len(i.dur)) && &i.cur[0] != &i.dur[0] {
+		i.dur[k] ^= bit
+	}
+	if w.harmed == nil {
+		w.harmed = map[harmed]bool{}
+	}
+	for _, e := range es {
+		for off := e.ext.Off; e.at == at && off < e.ext.End; off += replication.Page {
+			w.harmed[harmed{int(e.disk), int(off / replication.Page), e.version}] = true
+		}
+	}
+}
+
+// scrub reads files, saves what the disks still hold of what is damaged, and mostly has the rest from the source.
+func (w *world) scrub() error {
+	opt := ScrubOptions{Resume: w.r.IntN(2) == 0}
+	whole := w.r.IntN(2) == 0
+	if !whole {
+		opt.Files = []string{}
+		for _, s := range w.j.now.Load().files {
+			if w.r.IntN(2) == 0 {
+				opt.Files = append(opt.Files, w.j.relative(s))
+			}
+		}
+	}
+	found, err := w.j.Scrub(context.Background(), opt)
+	w.parts += found.Quarantined
+	if err != nil {
+		return err
+	}
+	n, err := w.j.Mend(context.Background(), w.m.targets())
+	w.mended += int(n)
+	if err != nil && !errors.Is(err, ErrInUse) {
+		return err
+	}
+	p := w.listed[w.r.IntN(len(w.listed))].ID
+	lostNow, err := w.j.Lost(context.Background(), p)
+	if err != nil {
+		return err
+	}
+	r, err := w.j.Repair(p)
+	if err != nil {
+		return err
+	}
+	for _, l := range lostNow {
+		e := l.Extent
+		if off := e.Off - w.r.Int64N(e.Off/replication.Page+1)*replication.Page; w.r.IntN(3) == 0 { // more than what was asked for
+			e.Off = max(off, e.End-block.MaxRaw)
+		}
+		raw := w.truth[p][l.Disk][e.Off:e.End]
+		b := block.Block{Disk: l.Disk, Kind: block.Data, Extents: []replication.Extent{e}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}
+		if err := r.Append(&b, raw); err != nil {
+			return errors.Join(err, r.Abort())
+		}
+	}
+	if w.r.IntN(4) == 0 {
+		return r.Abort()
+	}
+	n, err = r.Commit()
+	if err != nil {
+		return err
+	}
+	w.repaired += int(n)
+	if whole = whole && !opt.Resume; whole { // all of the point can be had again
+		for h := range w.harmed {
+			if v := w.vers[h.version]; v != nil && v[h.disk][h.page] == w.vers[p][h.disk][h.page] {
+				delete(w.harmed, h)
+			}
+		}
+		for d := range w.sizes {
+			if err := w.compare(p, d, 0, w.sizes[d]); err != nil {
+				return fmt.Errorf("after a repair: %w", err)
+			}
+		}
+	}
+	d, err := w.j.Damage(context.Background())
+	if err == nil && whole && slices.ContainsFunc(d.Points, func(x DamagedPoint) bool { return x.Point == p }) {
+		err = fmt.Errorf("point %d was repaired, and is told to be damaged: %+v", p, d)
+	}
+	return err
 }
 
 // holes compares what a reader says is zero from at on.
@@ -612,6 +784,8 @@ func (w *world) holdReader(p replication.PointID, d int) {
 		w.hold = nil
 		if err == nil {
 			err = w.same(p, d, 0, h.buf)
+		} else if errors.Is(err, ErrCorrupt) && w.flips > 0 {
+			err = nil
 		}
 		if err != nil && !w.m.off {
 			w.wrong(err)
@@ -630,7 +804,7 @@ func (w *world) letGo() error {
 	close(h.release)
 	if err := <-h.done; err != nil {
 		listed := slices.ContainsFunc(w.listed, func(p replication.Point) bool { return p.ID == h.point })
-		if errors.Is(err, errPower) || errors.Is(err, errInjected) || errors.Is(err, ErrNoPoint) && !listed {
+		if errors.Is(err, ErrCorrupt) && w.flips > 0 || errors.Is(err, errPower) || errors.Is(err, errInjected) || errors.Is(err, ErrNoPoint) && !listed {
 			return nil
 		}
 		return err
@@ -947,6 +1121,10 @@ func (w *world) move() error {
 			return fmt.Errorf("moved to %d: head %d, unfinished %+v", to, w.j.Head(), w.j.Unfinished())
 		}
 	}
+	if errors.Is(err, ErrCorrupt) && len(w.harmed) > 0 {
+		w.stopped++
+		return nil
+	}
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -958,6 +1136,15 @@ func (w *world) step() error {
 	w.ops++
 	if len(w.listed) > w.most {
 		return w.thin()
+	}
+	if w.frail && len(w.listed) > 0 {
+		switch w.r.IntN(12) {
+		case 0, 1:
+			w.harm()
+			return nil
+		case 2:
+			return w.scrub()
+		}
 	}
 	if len(w.listed) > 1 {
 		switch w.r.IntN(13) {
@@ -1040,7 +1227,7 @@ func (w *world) run(steps int) error {
 			return err
 		}
 	}
-	if err := w.j.Check(context.Background()); err != nil {
+	if err := w.j.Check(context.Background()); err != nil && w.flips == 0 {
 		return err
 	}
 	return w.j.Close()

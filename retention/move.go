@@ -43,7 +43,8 @@ const (
 
 // Move brings the disks to a listed point. A move that was interrupted is finished first, or taken back when it came from there.
 //
-// It saves what only the disks hold of the bytes that change, records itself, writes each byte once, syncs and commits. A context that ends before the record
+// It makes sure that what it writes can be read, saves what only the disks hold of the bytes that change, records itself, writes each byte once, syncs and commits. Where the point needs what is damaged, it is refused
+// (ErrCorrupt, with file, offset, disk and points); damage that comes up later has the disks taken back to where they stood, if that can be had. A context that ends before the record
 // leaves everything as it was; later, the disks are left in an unfinished move, which a later call finishes or takes back. progress may be nil; it is called from several goroutines, one at a time.
 func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID, progress func(MoveProgress)) error {
 	j.moving.Lock()
@@ -63,12 +64,62 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if err := m.settle(ctx, to); err != nil {
 		return err
 	}
-	if from := j.now.Load().head; from == to {
+	from := j.now.Load().head
+	if from == to {
 		return nil
-	} else if err := m.begin(ctx, to); err != nil {
+	}
+	err := m.prove(ctx, to)
+	if err == nil {
+		err = m.begin(ctx, to)
+	}
+	if err != nil {
 		return fmt.Errorf("move from point %d to %d: %w", from, to, err)
 	}
-	return m.finish(ctx)
+	_, err = m.finishOrBack(ctx)
+	return err
+}
+
+// finishOrBack finishes the recorded move; when it comes upon damage, the disks go back, if all of where they came from can be had.
+func (m *mover) finishOrBack(ctx context.Context) (back bool, err error) {
+	if err = m.finish(ctx); !errors.Is(err, ErrCorrupt) || m.j.usable() != nil {
+		return false, err
+	}
+	u := m.j.now.Load().move
+	if qerr := m.j.quarantineAt(ctx, err); qerr != nil {
+		return false, errors.Join(err, qerr)
+	}
+	p := &proof{j: m.j}
+	berr := m.proveEnd(ctx, p, u.From)
+	if berr == nil {
+		berr = m.turn(u)
+	}
+	if berr == nil {
+		berr = m.finish(ctx)
+	}
+	if berr != nil {
+		return false, errors.Join(err, fmt.Errorf("and to take the disks back to point %d: %w", u.From, berr))
+	}
+	return true, fmt.Errorf("%w; the disks were taken back to point %d", err, u.From)
+}
+
+// proveEnd makes sure that one end of the unfinished move can be had from the journal.
+func (m *mover) proveEnd(ctx context.Context, p *proof, at replication.PointID) error {
+	c := m.j.shelf.pin()
+	defer m.j.shelf.unpin(c)
+	for d := range m.disks {
+		if err := c.differing(replication.DiskNo(d), c.move.From, c.move.To, at, 0, p.span); err != nil {
+			return err
+		}
+	}
+	if err := m.j.quarantine(p.parts); err != nil {
+		return err
+	}
+	return m.j.reachable(ctx, c.move.From, c.move.To, at)
+}
+
+// turn records that the unfinished move goes back.
+func (m *mover) turn(u *Move) error {
+	return m.j.commit(kindMoveTurned, func(*state) (any, error) { return turnRecord{From: u.To, To: u.From}, nil })
 }
 
 func (j *Journal) checkDisks(disks []Disk) error {
@@ -105,7 +156,7 @@ func (c *catalog) reckonMove(ctx context.Context, from, to replication.PointID) 
 	for d := range c.id.Disks {
 		err := c.differing(replication.DiskNo(d), from, to, from, 0, func(sp span) error {
 			write += sp.ext.Len()
-			if sp.in == nil {
+			if !sp.journaled() {
 				save += sp.ext.Len()
 			}
 			return ctx.Err()
@@ -161,12 +212,15 @@ func (m *mover) settle(ctx context.Context, to replication.PointID) error {
 		return nil
 	}
 	if u.From == to {
-		err := m.j.commit(kindMoveTurned, func(*state) (any, error) { return turnRecord{From: u.To, To: u.From}, nil })
-		if err != nil {
+		if err := m.turn(u); err != nil {
 			return err
 		}
 	}
-	return m.finish(ctx)
+	back, err := m.finishOrBack(ctx)
+	if back && to != m.j.now.Load().head && to != u.To { // as good a place to go on from as the other
+		return nil
+	}
+	return err
 }
 
 // begin saves what only the disks hold and records the move: from here on it is unfinished until it is committed.
@@ -277,6 +331,8 @@ func (w *diskWriter) run(ctx context.Context, c *catalog, u *Move) error {
 	err := c.differing(w.no, u.From, u.To, u.To, u.Done[w.no], func(sp span) error {
 		if sp.in == nil {
 			return missing(w.m.j.dir, sp.disk, sp.ext, sp.version)
+		} else if sp.kind == lost {
+			return sp.lostError()
 		}
 		if w.since >= w.m.j.t.progressBytes || ctx.Err() != nil {
 			if err := w.record(sp.ext.Off); err != nil {

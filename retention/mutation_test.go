@@ -47,6 +47,10 @@ var mutations = []struct {
 	{ruleLeftovers, "Leftovers", 0, 20},
 	{ruleSweep, "Sweep", 0, 20},
 	{ruleExact, "Exact", 0, 20},
+	{ruleLostAboveGone, "LostAboveGone", 0, 200},
+	{ruleLostStays, "LostStays", 0, 60},
+	{ruleLostBuried, "LostBuried", 0, 200},
+	{ruleMendShown, "MendShown", 0, 60},
 }
 
 // TestMutations leaves one rule after the other out: worlds that are well with all rules must not be without.

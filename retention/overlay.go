@@ -108,13 +108,24 @@ type head struct {
 // allBelow says whether everything that follows in the feed stands below a span that the head stands below, as all of it is of one version and file.
 func (h *head) allBelow() bool { return h.in != nil && h.in.hdr.kind == segmentFile }
 
+// standing ranks what tells of one version: content; that it is lost; that a disk holds it, or held it once. That a disk holds what was lost is believed of nothing but the content.
+func (e *entry) standing() int {
+	switch {
+	case e.hasContent():
+		return 2
+	case e.kind == lost && !leftOut(ruleLostAboveGone):
+		return 1
+	}
+	return 0
+}
+
 // above says whether a span stands above another: it has the higher version, or content of the same, or its file was named later, or it was written later.
 func (sp *span) above(o *span) bool {
 	switch {
 	case sp.version != o.version:
 		return sp.version > o.version
-	case (sp.kind == gone) != (o.kind == gone):
-		return o.kind == gone != leftOut(ruleContentAbove)
+	case sp.standing() != o.standing():
+		return (sp.standing() > o.standing()) != leftOut(ruleContentAbove)
 	case sp.in != o.in && sp.in != nil && o.in != nil:
 		return sp.in.rank > o.in.rank
 	}

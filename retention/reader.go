@@ -57,6 +57,7 @@ func (r *Reader) ReadAt(b []byte, off int64) (n int, err error) {
 	for n < len(b) && off < r.size {
 		k := int(min(int64(len(b)-n), r.size-off, readPart))
 		if err := r.part(b[n:n+k], off); err != nil {
+			r.j.hurt.note(err)
 			return n, fmt.Errorf("read point %d: %w", r.point, err)
 		}
 		n, off = n+k, off+int64(k)
@@ -136,6 +137,9 @@ func (j *Journal) pause() {
 
 // copy puts a span's content where it belongs in b, which begins at off.
 func (r *Reader) copy(b []byte, off int64, p span) error {
+	if p.kind == lost {
+		return p.lostError()
+	}
 	dst := b[p.ext.Off-off : p.ext.End-off]
 	if p.kind == block.Zero {
 		clear(dst)

@@ -29,7 +29,9 @@ const (
 	kindPointsDropped  kind = 17 // dropRecord
 	kindFilesReplaced  kind = 18 // replaceRecord
 	kindCheckpoint     kind = 19 // checkpointRecord; only the second record
-	lastKind                = kindCheckpoint
+	kindQuarantined    kind = 23 // quarantineRecord
+	kindScrubbed       kind = 24 // ScrubState
+	lastKind                = kindScrubbed
 )
 
 // Identity says whose journal it is: its first record.
@@ -76,7 +78,8 @@ type fileRecord struct {
 	// Of saves and packs, whose blocks have versions of their own:
 	Low  replication.PointID `json:"low,omitempty"`  // the lowest version
 	High replication.PointID `json:"high,omitempty"` // the highest version; 0, in old saves: not known
-	Gone int64               `json:"gone,omitempty"` // bytes of the disks, of Bytes, that it has no content of
+	Gone int64               `json:"gone,omitempty"` // bytes of the disks, of Bytes, that it has no content of, lost ones included
+	Lost int64               `json:"lost,omitempty"` // of Gone: bytes whose content was quarantined before it was packed
 }
 
 // diskRecord is what a cycle covered of one disk.
@@ -149,4 +152,34 @@ type drillRecord struct {
 type suspectRecord struct {
 	Points []replication.PointID `json:"points"`
 	Reason string                `json:"reason"`
+}
+
+type quarantineRecord struct {
+	Parts []Part `json:"parts"`
+}
+
+// Part is a part of a file that does not hold what was written: quarantined, it is never read again, and what the index tells of it is lost unless another file, or a disk, has it.
+type Part struct {
+	File  string    `json:"file"` // within the group's directory, with slashes
+	Off   int64     `json:"off"`  // bytes from the file's begin
+	Len   int64     `json:"len"`  //
+	What  string    `json:"what"` // is wrong
+	Found time.Time `json:"found"`
+	Held  []Held    `json:"held"` // what lay there, by the index; at most maxHeld
+	More  int       `json:"more,omitempty"`
+}
+
+// Held is an extent of a disk that lay in a part.
+type Held struct {
+	Disk    replication.DiskNo  `json:"disk"`
+	Off     int64               `json:"off"`
+	End     int64               `json:"end"`
+	Version replication.PointID `json:"version"`
+}
+
+// ScrubState tells how far scrubbing is.
+type ScrubState struct {
+	Begun time.Time `json:"begun,omitzero"`  // of the pass under way; zero: none is
+	After string    `json:"after,omitempty"` // the last file that the pass under way has read, in the order in which they were named
+	Whole time.Time `json:"whole,omitzero"`  // when the last whole pass ended
 }

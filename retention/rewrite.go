@@ -164,10 +164,10 @@ func (c *catalog) needed(disk replication.DiskNo, files []*sealed, spares Spares
 				return
 			}
 			sp := over[i].clip(e)
-			if leftOut(ruleGoneStays) && sp.kind == gone {
+			if leftOut(ruleGoneStays) && sp.kind == gone || leftOut(ruleLostStays) && sp.kind == lost {
 				return
 			}
-			if (spare || sp.kind == gone) && (spares == DropSpares || spares == DropCold && class == floor) {
+			if (spare && !buried(over[i:], mine) || sp.kind == gone) && (spares == DropSpares || spares == DropCold && class == floor) {
 				// Of the oldest point nothing needs to be said that no file contradicts.
 				if class == floor && (leftOut(ruleBaseContradicted) || !slices.ContainsFunc(over[i+1:], func(o span) bool { return !mine(o) })) {
 					return
@@ -221,13 +221,13 @@ func (p *packer) put(sp span) error {
 	if err := p.ctx.Err(); err != nil {
 		return context.Cause(p.ctx)
 	}
-	if sp.kind == gone {
-		if g := &p.gone; g.kind == gone && g.disk == sp.disk && g.version == sp.version && g.ext.End == sp.ext.Off {
+	if !sp.hasContent() {
+		if g := &p.gone; g.kind == sp.kind && g.disk == sp.disk && g.version == sp.version && g.ext.End == sp.ext.Off {
 			g.ext.End = sp.ext.End
 			return nil
 		}
 		err := p.flushGone()
-		p.gone = span{entry: entry{disk: sp.disk, kind: gone, ext: sp.ext, version: sp.version}}
+		p.gone = span{entry: entry{disk: sp.disk, kind: sp.kind, ext: sp.ext, version: sp.version}}
 		return err
 	}
 	b, err := p.packing(sp)
@@ -260,10 +260,10 @@ func (p *packer) packing(sp span) (*packing, error) {
 func (p *packer) flushGone() error {
 	g := p.gone
 	p.gone = span{}
-	if g.kind != gone {
+	if g.kind == 0 {
 		return nil
 	}
-	return p.w.without(g.disk, g.ext, g.version)
+	return p.w.without(g.disk, g.ext, g.version, g.kind)
 }
 
 // flush writes what has gathered.

@@ -103,7 +103,7 @@ func (x *diskSaver) run(ctx context.Context, c *catalog, to replication.PointID)
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		if sp.in != nil {
+		if sp.journaled() {
 			return nil
 		}
 		if x.want.End == sp.ext.Off && x.version == sp.version && !x.want.Empty() {

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"sort"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"failback/replication"
 	"failback/replication/block"
@@ -22,11 +24,27 @@ type sealed struct {
 	rec  fileRecord // what the log says of it beyond foot; zero for segments
 	bad  error      // why nothing of it can be read: it stands in for a file that is damaged (Inspection)
 
-	rank     uint64 // rises in the order of naming; set before it is seen by others
-	catalogs int    // that name it; guarded by shelf.mu
+	rank  uint64    // rises in the order of naming; set before it is seen by others
+	parts []stretch // quarantined, rising; never changes: a file that loses one is seen as another sealed from then on
+	life  *life     // of the file, whichever sealed it is seen as
 
 	mu     sync.Mutex
 	fences []fence // nil until first needed
+}
+
+// life is what there is once of a file.
+type life struct {
+	catalogs int          // that name it; guarded by shelf.mu
+	proved   atomic.Int64 // when this process last read all of it, or wrote it, in nanoseconds since 1970; 0: never
+}
+
+// prove notes that all of the file was found as it was written.
+func (s *sealed) prove() { s.life.proved.Store(time.Now().UnixNano()) }
+
+// proven says whether that is not longer ago than a time.
+func (s *sealed) proven(within time.Duration) bool {
+	at := s.life.proved.Load()
+	return at != 0 && time.Since(time.Unix(0, at)) < within
 }
 
 // span is an indexed extent and the file that holds its content.
@@ -49,7 +67,7 @@ func openSealed(h *handles, name string, id *Identity, journal uuid) (*sealed, e
 	if err != nil {
 		return nil, fmt.Errorf("size of %s: %w", name, err)
 	}
-	s := &sealed{name: name, h: h}
+	s := &sealed{name: name, h: h, life: &life{}}
 	b := make([]byte, fileHeaderSize)
 	if err := h.readAt(name, b, 0); err != nil {
 		return nil, err
@@ -76,7 +94,7 @@ func openSealed(h *handles, name string, id *Identity, journal uuid) (*sealed, e
 }
 
 func (s *sealed) record() fileRecord {
-	return fileRecord{Name: base(s.name), Size: s.foot.size(), Bytes: s.foot.bytes, Extents: s.foot.count, IndexCRC: s.foot.indexCRC, Low: s.rec.Low, High: s.rec.High, Gone: s.rec.Gone}
+	return fileRecord{Name: base(s.name), Size: s.foot.size(), Bytes: s.foot.bytes, Extents: s.foot.count, IndexCRC: s.foot.indexCRC, Low: s.rec.Low, High: s.rec.High, Gone: s.rec.Gone, Lost: s.rec.Lost}
 }
 
 // low returns the lowest version that the file may hold.
@@ -124,8 +142,18 @@ func (s *sealed) loadFences() ([]fence, error) {
 	return s.fences, nil
 }
 
-// chunk appends the entries of the i-th index chunk to dst. buf has chunkSize bytes.
+// chunk appends the entries of the i-th index chunk to dst, with what is quarantined as lost. buf has chunkSize bytes.
 func (s *sealed) chunk(dst []entry, i int64, buf []byte) ([]entry, error) {
+	n := len(dst)
+	dst, err := s.written(dst, i, buf)
+	if len(s.parts) > 0 && err == nil {
+		s.lose(dst[n:])
+	}
+	return dst, err
+}
+
+// written is chunk as the file has it.
+func (s *sealed) written(dst []entry, i int64, buf []byte) ([]entry, error) {
 	at := s.foot.index + i*chunkSize
 	if err := s.h.readAt(s.name, buf, at); err != nil {
 		return dst, err
@@ -292,7 +320,7 @@ func (s *sealed) verifyIndex(id *Identity) error {
 	var last entry
 	sum, count, bytes, away, buf := uint32(0), uint64(0), int64(0), int64(0), make([]byte, chunkSize)
 	for i := range s.foot.chunks {
-		if es, err = s.chunk(es[:0], i, buf); err != nil {
+		if es, err = s.written(es[:0], i, buf); err != nil {
 			return err
 		}
 		at := s.foot.index + i*chunkSize
@@ -301,13 +329,13 @@ func (s *sealed) verifyIndex(id *Identity) error {
 			return corruptf(s.name, at, "fence is not the first key of its chunk")
 		}
 		for _, e := range es {
-			if count > 0 && !last.before(e) || e.ext.End > id.size(e.disk) || e.version < s.low() || e.version > s.high() || e.kind == gone && s.hdr.kind != packFile {
+			if count > 0 && !last.before(e) || e.ext.End > id.size(e.disk) || e.version < s.low() || e.version > s.high() || !e.hasContent() && s.hdr.kind != packFile {
 				return corruptf(s.name, at, "index entry of disk %d %v version %d", e.disk, e.ext, e.version)
 			}
 			last = e
 			count++
 			bytes += e.ext.Len()
-			if e.kind == gone {
+			if !e.hasContent() {
 				away += e.ext.Len()
 			}
 		}

@@ -28,6 +28,8 @@ type state struct {
 	move         *Move               // recorded and not committed
 	moves        uint64              // moves that were recorded or turned: what a disk held before may have been written over since
 	retired      bool
+	damage       []Part // of files that the journal holds, by file and offset
+	scrub        ScrubState
 	changes      uint64 // records that change what files and points are worth
 }
 
@@ -63,7 +65,7 @@ func (m *Move) clone() *Move {
 func (s *state) clone() *state {
 	c := *s
 	c.contentIDs = slices.Clone(s.contentIDs)
-	c.points, c.files = slices.Clone(s.points), slices.Clone(s.files)
+	c.points, c.files, c.damage = slices.Clone(s.points), slices.Clone(s.files), slices.Clone(s.damage)
 	c.move = s.move.clone()
 	return &c
 }
@@ -114,7 +116,7 @@ func (s *state) apply(r record) error {
 		return fmt.Errorf("record %d follows the journal's end", r.seq)
 	}
 	switch r.kind {
-	case kindPointListed, kindMoveStarted, kindMoveTurned, kindMoveCommitted, kindPointPinned, kindPointsDropped, kindFilesReplaced:
+	case kindPointListed, kindMoveStarted, kindMoveTurned, kindMoveCommitted, kindPointPinned, kindPointsDropped, kindFilesReplaced, kindQuarantined:
 		s.changes++
 	}
 	switch r.kind {
@@ -193,6 +195,14 @@ func (s *state) apply(r record) error {
 			return err
 		}
 		return s.replace(x)
+	case kindQuarantined:
+		var x quarantineRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		return s.quarantine(x.Parts)
+	case kindScrubbed:
+		return decode(r, &s.scrub)
 	case kindJournalRetired:
 		s.retired = true
 	default:
@@ -372,6 +382,7 @@ func (s *state) replace(x replaceRecord) error {
 			return fmt.Errorf("file %q replaced, which is not there", n)
 		}
 		s.files = slices.Delete(s.files, i, i+1)
+		s.damage = slices.DeleteFunc(s.damage, func(p Part) bool { return p.File == n })
 	}
 	for _, f := range x.Files {
 		s.files = append(s.files, namedFile{f, packFile, 0})

@@ -100,6 +100,7 @@ func (j *Journal) Use(ctx context.Context, keep []replication.PointID) (Use, err
 					kept = m
 				}
 				alone := i+1 == len(over) // else an older entry would show
+				spare = spare && !buried(over[i:], nil)
 				switch {
 				case class == floor && (spare || sp.kind == gone) && alone:
 					w.spare, w.cold = w.spare+cost, w.cold+cost

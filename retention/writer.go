@@ -28,6 +28,7 @@ type writer struct {
 	low     replication.PointID // the lowest version in it
 	high    replication.PointID // the highest
 	gone    int64               // bytes of the disks without content
+	lost    int64               // of these: lost
 	es      []entry
 	runs    []*run
 	err     error // sticky
@@ -63,11 +64,14 @@ func createWriter(vol volume, name string, hdr fileHeader, t *tuning) (*writer, 
 	return w, nil
 }
 
-// without adds an extent whose content the disks hold.
-func (w *writer) without(disk replication.DiskNo, e replication.Extent, version replication.PointID) error {
+// without adds an extent whose content is not here: the disks hold it (gone), or it is lost.
+func (w *writer) without(disk replication.DiskNo, e replication.Extent, version replication.PointID, kind block.Kind) error {
 	w.span(version)
 	w.gone += e.Len()
-	w.es = append(w.es, entry{disk: disk, kind: gone, ext: e, version: version})
+	if kind == lost {
+		w.lost += e.Len()
+	}
+	w.es = append(w.es, entry{disk: disk, kind: kind, ext: e, version: version})
 	if len(w.es) >= w.t.spillEntries {
 		return w.spill()
 	}
@@ -85,10 +89,11 @@ func (w *writer) span(version replication.PointID) {
 // sealed returns the file that was sealed, under the name that it has now.
 func (w *writer) sealed(name string, h *handles, foot footer) *sealed {
 	h.forget(name)
-	s := &sealed{name: name, h: h, hdr: w.hdr, salt: w.hdr.salt(), foot: foot}
+	s := &sealed{name: name, h: h, hdr: w.hdr, salt: w.hdr.salt(), foot: foot, life: &life{}}
 	if w.hdr.kind != segmentFile {
-		s.rec = fileRecord{Low: w.low, High: w.high, Gone: w.gone}
+		s.rec = fileRecord{Low: w.low, High: w.high, Gone: w.gone, Lost: w.lost}
 	}
+	s.prove()
 	return s
 }
 
@@ -178,6 +183,9 @@ func (w *writer) spill() error {
 		return nil
 	}
 	r := &run{name: fmt.Sprintf("%s%s%d", w.name, runSuffix, len(w.runs))}
+	if err := removeIfThere(w.vol, r.name); err != nil { // of an attempt that could not remove it
+		return w.fail(err)
+	}
 	f, err := w.vol.Create(r.name)
 	if err != nil {
 		return w.fail(fmt.Errorf("create %s: %w", base(r.name), err))
