@@ -168,8 +168,8 @@ func (j *Journal) judge(ctx context.Context, s *sealed, found []Finding) (parts 
 			rest = append(rest, f)
 			continue
 		}
-		if s.quarantined(f.Off) {
-			continue
+		if slices.ContainsFunc(s.parts, func(p stretch) bool { return p.off <= f.Off && f.Off+f.Len <= p.end }) {
+			continue // known
 		}
 		_, again := s.entry(f.Off, &j.id, raw)
 		if again != nil && !errors.Is(again, ErrCorrupt) {
