@@ -443,6 +443,7 @@ type GroupStatus struct {
 	Space            *SpaceStatus           `protobuf:"bytes,19,opt,name=space,proto3" json:"space,omitempty"`                                                    // absent: not known yet
 	Drills           []*DrillStatus         `protobuf:"bytes,30,rep,name=drills,proto3" json:"drills,omitempty"`                                                  // under way
 	Pins             []*Pin                 `protobuf:"bytes,40,rep,name=pins,proto3" json:"pins,omitempty"`
+	Link             *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"` // absent: nothing is being shipped
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -620,6 +621,13 @@ func (x *GroupStatus) GetDrills() []*DrillStatus {
 func (x *GroupStatus) GetPins() []*Pin {
 	if x != nil {
 		return x.Pins
+	}
+	return nil
+}
+
+func (x *GroupStatus) GetLink() *LinkStatus {
+	if x != nil {
+		return x.Link
 	}
 	return nil
 }
@@ -3036,7 +3044,7 @@ const file_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xd1\x05\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xfe\x05\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -3062,7 +3070,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x13next_cut_unix_nanos\x18\x12 \x01(\x03R\x10nextCutUnixNanos\x12.\n" +
 	"\x05space\x18\x13 \x01(\v2\x18.failback.v1.SpaceStatusR\x05space\x120\n" +
 	"\x06drills\x18\x1e \x03(\v2\x18.failback.v1.DrillStatusR\x06drills\x12$\n" +
-	"\x04pins\x18( \x03(\v2\x10.failback.v1.PinR\x04pins\"\x9c\x02\n" +
+	"\x04pins\x18( \x03(\v2\x10.failback.v1.PinR\x04pins\x12+\n" +
+	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\"\x9c\x02\n" +
 	"\vSpaceStatus\x12\x12\n" +
 	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x12\n" +
 	"\x04dead\x18\x02 \x01(\x03R\x04dead\x12\x14\n" +
@@ -3329,8 +3338,9 @@ var file_operator_proto_goTypes = []any{
 	(*RebindRequest)(nil),      // 43: failback.v1.RebindRequest
 	(*RebindReply)(nil),        // 44: failback.v1.RebindReply
 	(*Problem)(nil),            // 45: failback.v1.Problem
-	(*DiskLedger)(nil),         // 46: failback.v1.DiskLedger
-	(*Progress)(nil),           // 47: failback.v1.Progress
+	(*LinkStatus)(nil),         // 46: failback.v1.LinkStatus
+	(*DiskLedger)(nil),         // 47: failback.v1.DiskLedger
+	(*Progress)(nil),           // 48: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
@@ -3342,61 +3352,62 @@ var file_operator_proto_depIdxs = []int32{
 	8,  // 6: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
 	29, // 7: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
 	16, // 8: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	46, // 9: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	15, // 10: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	20, // 11: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	35, // 12: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	16, // 13: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	15, // 14: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	10, // 15: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	47, // 16: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	20, // 17: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	29, // 18: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	30, // 19: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	29, // 20: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	35, // 21: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	35, // 22: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	40, // 23: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 24: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 25: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 26: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 27: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	11, // 28: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	13, // 29: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	21, // 30: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	23, // 31: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	25, // 32: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	27, // 33: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	31, // 34: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	33, // 35: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	17, // 36: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	18, // 37: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	36, // 38: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	38, // 39: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	41, // 40: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	43, // 41: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 42: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 43: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 44: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	12, // 45: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	14, // 46: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	22, // 47: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	24, // 48: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	26, // 49: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	28, // 50: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	32, // 51: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	34, // 52: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	19, // 53: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	19, // 54: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	37, // 55: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	39, // 56: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	42, // 57: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	44, // 58: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	42, // [42:59] is the sub-list for method output_type
-	25, // [25:42] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	46, // 9: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	47, // 10: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	15, // 11: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	20, // 12: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	35, // 13: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	16, // 14: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	15, // 15: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	10, // 16: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	48, // 17: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	20, // 18: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	29, // 19: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	30, // 20: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	29, // 21: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	35, // 22: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	35, // 23: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	40, // 24: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 25: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 26: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 27: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 28: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	11, // 29: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	13, // 30: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	21, // 31: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	23, // 32: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	25, // 33: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	27, // 34: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	31, // 35: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	33, // 36: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	17, // 37: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	18, // 38: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	36, // 39: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	38, // 40: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	41, // 41: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	43, // 42: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 43: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 44: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 45: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	12, // 46: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	14, // 47: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	22, // 48: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	24, // 49: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	26, // 50: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	28, // 51: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	32, // 52: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	34, // 53: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	19, // 54: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	19, // 55: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	37, // 56: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	39, // 57: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	42, // 58: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	44, // 59: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	43, // [43:60] is the sub-list for method output_type
+	26, // [26:43] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }

@@ -1519,6 +1519,7 @@ func (x *VerifyDone) GetDisks() []uint32 {
 type Progress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disks         []*DiskLedger          `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"`
+	Link          *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"` // of a shipment
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1560,6 +1561,158 @@ func (x *Progress) GetDisks() []*DiskLedger {
 	return nil
 }
 
+func (x *Progress) GetLink() *LinkStatus {
+	if x != nil {
+		return x.Link
+	}
+	return nil
+}
+
+// What a shipment makes of the link.
+type LinkStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lanes         uint32                 `protobuf:"varint,1,opt,name=lanes,proto3" json:"lanes,omitempty"`  // in use
+	Most          uint32                 `protobuf:"varint,2,opt,name=most,proto3" json:"most,omitempty"`    // that may be
+	Mix           []*LevelShare          `protobuf:"bytes,3,rep,name=mix,proto3" json:"mix,omitempty"`       // how content is compressed now
+	Rate          float64                `protobuf:"fixed64,4,opt,name=rate,proto3" json:"rate,omitempty"`   // bytes a second on the wire, lately
+	Takes         float64                `protobuf:"fixed64,5,opt,name=takes,proto3" json:"takes,omitempty"` // payload bytes a second that the link was seen to take; 0: it does not bind
+	Binds         string                 `protobuf:"bytes,6,opt,name=binds,proto3" json:"binds,omitempty"`   // link | limit | source | cores
+	Limit         int64                  `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`  // bytes a second on the wire that the group may have now; 0: no limit
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkStatus) Reset() {
+	*x = LinkStatus{}
+	mi := &file_replication_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkStatus) ProtoMessage() {}
+
+func (x *LinkStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
+func (*LinkStatus) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *LinkStatus) GetLanes() uint32 {
+	if x != nil {
+		return x.Lanes
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetMost() uint32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetMix() []*LevelShare {
+	if x != nil {
+		return x.Mix
+	}
+	return nil
+}
+
+func (x *LinkStatus) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetTakes() float64 {
+	if x != nil {
+		return x.Takes
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetBinds() string {
+	if x != nil {
+		return x.Binds
+	}
+	return ""
+}
+
+func (x *LinkStatus) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type LevelShare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         string                 `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	Share         float64                `protobuf:"fixed64,2,opt,name=share,proto3" json:"share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelShare) Reset() {
+	*x = LevelShare{}
+	mi := &file_replication_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelShare) ProtoMessage() {}
+
+func (x *LevelShare) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelShare.ProtoReflect.Descriptor instead.
+func (*LevelShare) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *LevelShare) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *LevelShare) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
 type DiskLedger struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	No            uint32                 `protobuf:"varint,1,opt,name=no,proto3" json:"no,omitempty"`
@@ -1570,13 +1723,17 @@ type DiskLedger struct {
 	Equal         int64                  `protobuf:"varint,6,opt,name=equal,proto3" json:"equal,omitempty"`     // not sent because of equal hashes
 	Raw           int64                  `protobuf:"varint,7,opt,name=raw,proto3" json:"raw,omitempty"`         // sent, before compression
 	Payload       int64                  `protobuf:"varint,8,opt,name=payload,proto3" json:"payload,omitempty"` // sent, after compression
+	Kept          int64                  `protobuf:"varint,80,opt,name=kept,proto3" json:"kept,omitempty"`      // not sent because it was durable when the order began
+	Again         int64                  `protobuf:"varint,81,opt,name=again,proto3" json:"again,omitempty"`    // of raw: sent once more, after a lane was lost
+	Wire          int64                  `protobuf:"varint,82,opt,name=wire,proto3" json:"wire,omitempty"`      // what the lanes' sockets took for it, headers and TLS included; 0: not known
+	Codecs        *Codecs                `protobuf:"bytes,83,opt,name=codecs,proto3" json:"codecs,omitempty"`   // raw and payload, by codec
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DiskLedger) Reset() {
 	*x = DiskLedger{}
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1745,7 @@ func (x *DiskLedger) String() string {
 func (*DiskLedger) ProtoMessage() {}
 
 func (x *DiskLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1758,7 @@ func (x *DiskLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskLedger.ProtoReflect.Descriptor instead.
 func (*DiskLedger) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{21}
+	return file_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DiskLedger) GetNo() uint32 {
@@ -1660,6 +1817,154 @@ func (x *DiskLedger) GetPayload() int64 {
 	return 0
 }
 
+func (x *DiskLedger) GetKept() int64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+func (x *DiskLedger) GetAgain() int64 {
+	if x != nil {
+		return x.Again
+	}
+	return 0
+}
+
+func (x *DiskLedger) GetWire() int64 {
+	if x != nil {
+		return x.Wire
+	}
+	return 0
+}
+
+func (x *DiskLedger) GetCodecs() *Codecs {
+	if x != nil {
+		return x.Codecs
+	}
+	return nil
+}
+
+type Codecs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	None          *Sent                  `protobuf:"bytes,1,opt,name=none,proto3" json:"none,omitempty"`
+	Lz4           *Sent                  `protobuf:"bytes,2,opt,name=lz4,proto3" json:"lz4,omitempty"`
+	S2            *Sent                  `protobuf:"bytes,3,opt,name=s2,proto3" json:"s2,omitempty"`
+	Zstd          *Sent                  `protobuf:"bytes,4,opt,name=zstd,proto3" json:"zstd,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Codecs) Reset() {
+	*x = Codecs{}
+	mi := &file_replication_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Codecs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Codecs) ProtoMessage() {}
+
+func (x *Codecs) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Codecs.ProtoReflect.Descriptor instead.
+func (*Codecs) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Codecs) GetNone() *Sent {
+	if x != nil {
+		return x.None
+	}
+	return nil
+}
+
+func (x *Codecs) GetLz4() *Sent {
+	if x != nil {
+		return x.Lz4
+	}
+	return nil
+}
+
+func (x *Codecs) GetS2() *Sent {
+	if x != nil {
+		return x.S2
+	}
+	return nil
+}
+
+func (x *Codecs) GetZstd() *Sent {
+	if x != nil {
+		return x.Zstd
+	}
+	return nil
+}
+
+type Sent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Raw           int64                  `protobuf:"varint,1,opt,name=raw,proto3" json:"raw,omitempty"`
+	Payload       int64                  `protobuf:"varint,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sent) Reset() {
+	*x = Sent{}
+	mi := &file_replication_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sent) ProtoMessage() {}
+
+func (x *Sent) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sent.ProtoReflect.Descriptor instead.
+func (*Sent) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Sent) GetRaw() int64 {
+	if x != nil {
+		return x.Raw
+	}
+	return 0
+}
+
+func (x *Sent) GetPayload() int64 {
+	if x != nil {
+		return x.Payload
+	}
+	return 0
+}
+
 type Fence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -1672,7 +1977,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1989,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +2002,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{22}
+	return file_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Fence) GetGroup() string {
@@ -1737,7 +2042,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +2054,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +2067,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{23}
+	return file_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CoverageRequest) GetFence() *Fence {
@@ -1782,7 +2087,7 @@ type CoverageReply struct {
 
 func (x *CoverageReply) Reset() {
 	*x = CoverageReply{}
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +2099,7 @@ func (x *CoverageReply) String() string {
 func (*CoverageReply) ProtoMessage() {}
 
 func (x *CoverageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +2112,7 @@ func (x *CoverageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageReply.ProtoReflect.Descriptor instead.
 func (*CoverageReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{24}
+	return file_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CoverageReply) GetDisk() uint32 {
@@ -1835,7 +2140,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +2152,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +2165,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{25}
+	return file_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CompareRequest) GetFence() *Fence {
@@ -1896,7 +2201,7 @@ type CompareReply struct {
 
 func (x *CompareReply) Reset() {
 	*x = CompareReply{}
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1908,7 +2213,7 @@ func (x *CompareReply) String() string {
 func (*CompareReply) ProtoMessage() {}
 
 func (x *CompareReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1921,7 +2226,7 @@ func (x *CompareReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareReply.ProtoReflect.Descriptor instead.
 func (*CompareReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{26}
+	return file_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CompareReply) GetOffset() int64 {
@@ -1956,7 +2261,7 @@ type PagesRequest struct {
 
 func (x *PagesRequest) Reset() {
 	*x = PagesRequest{}
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2273,7 @@ func (x *PagesRequest) String() string {
 func (*PagesRequest) ProtoMessage() {}
 
 func (x *PagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2286,7 @@ func (x *PagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
 func (*PagesRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{27}
+	return file_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PagesRequest) GetFence() *Fence {
@@ -2015,7 +2320,7 @@ type PagesReply struct {
 
 func (x *PagesReply) Reset() {
 	*x = PagesReply{}
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2332,7 @@ func (x *PagesReply) String() string {
 func (*PagesReply) ProtoMessage() {}
 
 func (x *PagesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2345,7 @@ func (x *PagesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesReply.ProtoReflect.Descriptor instead.
 func (*PagesReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{28}
+	return file_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PagesReply) GetHashes() []byte {
@@ -2063,7 +2368,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2380,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2393,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{29}
+	return file_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Frame) GetOpen() *LaneOpen {
@@ -2123,7 +2428,7 @@ type LaneOpen struct {
 
 func (x *LaneOpen) Reset() {
 	*x = LaneOpen{}
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2440,7 @@ func (x *LaneOpen) String() string {
 func (*LaneOpen) ProtoMessage() {}
 
 func (x *LaneOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2453,7 @@ func (x *LaneOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneOpen.ProtoReflect.Descriptor instead.
 func (*LaneOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{30}
+	return file_replication_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LaneOpen) GetFence() *Fence {
@@ -2188,7 +2493,7 @@ type BlockHeader struct {
 
 func (x *BlockHeader) Reset() {
 	*x = BlockHeader{}
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2505,7 @@ func (x *BlockHeader) String() string {
 func (*BlockHeader) ProtoMessage() {}
 
 func (x *BlockHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2518,7 @@ func (x *BlockHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHeader.ProtoReflect.Descriptor instead.
 func (*BlockHeader) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{31}
+	return file_replication_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *BlockHeader) GetDisk() uint32 {
@@ -2275,7 +2580,7 @@ type LaneAck struct {
 
 func (x *LaneAck) Reset() {
 	*x = LaneAck{}
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2592,7 @@ func (x *LaneAck) String() string {
 func (*LaneAck) ProtoMessage() {}
 
 func (x *LaneAck) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2605,7 @@ func (x *LaneAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneAck.ProtoReflect.Descriptor instead.
 func (*LaneAck) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{32}
+	return file_replication_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LaneAck) GetFrames() uint64 {
@@ -2320,7 +2625,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2637,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2650,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{33}
+	return file_replication_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *FinishRequest) GetFence() *Fence {
@@ -2373,7 +2678,7 @@ type DiskTotal struct {
 
 func (x *DiskTotal) Reset() {
 	*x = DiskTotal{}
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2690,7 @@ func (x *DiskTotal) String() string {
 func (*DiskTotal) ProtoMessage() {}
 
 func (x *DiskTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2703,7 @@ func (x *DiskTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskTotal.ProtoReflect.Descriptor instead.
 func (*DiskTotal) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{34}
+	return file_replication_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DiskTotal) GetDisk() uint32 {
@@ -2431,7 +2736,7 @@ type FinishReply struct {
 
 func (x *FinishReply) Reset() {
 	*x = FinishReply{}
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2748,7 @@ func (x *FinishReply) String() string {
 func (*FinishReply) ProtoMessage() {}
 
 func (x *FinishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2761,7 @@ func (x *FinishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReply.ProtoReflect.Descriptor instead.
 func (*FinishReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{35}
+	return file_replication_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FinishReply) GetPoint() uint64 {
@@ -2478,7 +2783,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2795,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2808,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{36}
+	return file_replication_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Problem) GetCode() string {
@@ -2637,9 +2942,23 @@ const file_replication_proto_rawDesc = "" +
 	"VerifyDone\x12\x14\n" +
 	"\x05equal\x18\x01 \x01(\bR\x05equal\x12\x18\n" +
 	"\adiffers\x18\x02 \x01(\x03R\adiffers\x12\x14\n" +
-	"\x05disks\x18\x03 \x03(\rR\x05disks\"9\n" +
+	"\x05disks\x18\x03 \x03(\rR\x05disks\"f\n" +
 	"\bProgress\x12-\n" +
-	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.DiskLedgerR\x05disks\"\xb0\x01\n" +
+	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.DiskLedgerR\x05disks\x12+\n" +
+	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\"\xb7\x01\n" +
+	"\n" +
+	"LinkStatus\x12\x14\n" +
+	"\x05lanes\x18\x01 \x01(\rR\x05lanes\x12\x12\n" +
+	"\x04most\x18\x02 \x01(\rR\x04most\x12)\n" +
+	"\x03mix\x18\x03 \x03(\v2\x17.failback.v1.LevelShareR\x03mix\x12\x12\n" +
+	"\x04rate\x18\x04 \x01(\x01R\x04rate\x12\x14\n" +
+	"\x05takes\x18\x05 \x01(\x01R\x05takes\x12\x14\n" +
+	"\x05binds\x18\x06 \x01(\tR\x05binds\x12\x14\n" +
+	"\x05limit\x18\a \x01(\x03R\x05limit\"8\n" +
+	"\n" +
+	"LevelShare\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x14\n" +
+	"\x05share\x18\x02 \x01(\x01R\x05share\"\x9b\x02\n" +
 	"\n" +
 	"DiskLedger\x12\x0e\n" +
 	"\x02no\x18\x01 \x01(\rR\x02no\x12\x14\n" +
@@ -2649,7 +2968,19 @@ const file_replication_proto_rawDesc = "" +
 	"\x04zero\x18\x05 \x01(\x03R\x04zero\x12\x14\n" +
 	"\x05equal\x18\x06 \x01(\x03R\x05equal\x12\x10\n" +
 	"\x03raw\x18\a \x01(\x03R\x03raw\x12\x18\n" +
-	"\apayload\x18\b \x01(\x03R\apayload\"m\n" +
+	"\apayload\x18\b \x01(\x03R\apayload\x12\x12\n" +
+	"\x04kept\x18P \x01(\x03R\x04kept\x12\x14\n" +
+	"\x05again\x18Q \x01(\x03R\x05again\x12\x12\n" +
+	"\x04wire\x18R \x01(\x03R\x04wire\x12+\n" +
+	"\x06codecs\x18S \x01(\v2\x13.failback.v1.CodecsR\x06codecs\"\x9e\x01\n" +
+	"\x06Codecs\x12%\n" +
+	"\x04none\x18\x01 \x01(\v2\x11.failback.v1.SentR\x04none\x12#\n" +
+	"\x03lz4\x18\x02 \x01(\v2\x11.failback.v1.SentR\x03lz4\x12!\n" +
+	"\x02s2\x18\x03 \x01(\v2\x11.failback.v1.SentR\x02s2\x12%\n" +
+	"\x04zstd\x18\x04 \x01(\v2\x11.failback.v1.SentR\x04zstd\"2\n" +
+	"\x04Sent\x12\x10\n" +
+	"\x03raw\x18\x01 \x01(\x03R\x03raw\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\x03R\apayload\"m\n" +
 	"\x05Fence\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1e\n" +
 	"\n" +
@@ -2728,7 +3059,7 @@ func file_replication_proto_rawDescGZIP() []byte {
 	return file_replication_proto_rawDescData
 }
 
-var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_replication_proto_goTypes = []any{
 	(*Hello)(nil),           // 0: failback.v1.Hello
 	(*Welcome)(nil),         // 1: failback.v1.Welcome
@@ -2751,22 +3082,26 @@ var file_replication_proto_goTypes = []any{
 	(*ForgetDone)(nil),      // 18: failback.v1.ForgetDone
 	(*VerifyDone)(nil),      // 19: failback.v1.VerifyDone
 	(*Progress)(nil),        // 20: failback.v1.Progress
-	(*DiskLedger)(nil),      // 21: failback.v1.DiskLedger
-	(*Fence)(nil),           // 22: failback.v1.Fence
-	(*CoverageRequest)(nil), // 23: failback.v1.CoverageRequest
-	(*CoverageReply)(nil),   // 24: failback.v1.CoverageReply
-	(*CompareRequest)(nil),  // 25: failback.v1.CompareRequest
-	(*CompareReply)(nil),    // 26: failback.v1.CompareReply
-	(*PagesRequest)(nil),    // 27: failback.v1.PagesRequest
-	(*PagesReply)(nil),      // 28: failback.v1.PagesReply
-	(*Frame)(nil),           // 29: failback.v1.Frame
-	(*LaneOpen)(nil),        // 30: failback.v1.LaneOpen
-	(*BlockHeader)(nil),     // 31: failback.v1.BlockHeader
-	(*LaneAck)(nil),         // 32: failback.v1.LaneAck
-	(*FinishRequest)(nil),   // 33: failback.v1.FinishRequest
-	(*DiskTotal)(nil),       // 34: failback.v1.DiskTotal
-	(*FinishReply)(nil),     // 35: failback.v1.FinishReply
-	(*Problem)(nil),         // 36: failback.v1.Problem
+	(*LinkStatus)(nil),      // 21: failback.v1.LinkStatus
+	(*LevelShare)(nil),      // 22: failback.v1.LevelShare
+	(*DiskLedger)(nil),      // 23: failback.v1.DiskLedger
+	(*Codecs)(nil),          // 24: failback.v1.Codecs
+	(*Sent)(nil),            // 25: failback.v1.Sent
+	(*Fence)(nil),           // 26: failback.v1.Fence
+	(*CoverageRequest)(nil), // 27: failback.v1.CoverageRequest
+	(*CoverageReply)(nil),   // 28: failback.v1.CoverageReply
+	(*CompareRequest)(nil),  // 29: failback.v1.CompareRequest
+	(*CompareReply)(nil),    // 30: failback.v1.CompareReply
+	(*PagesRequest)(nil),    // 31: failback.v1.PagesRequest
+	(*PagesReply)(nil),      // 32: failback.v1.PagesReply
+	(*Frame)(nil),           // 33: failback.v1.Frame
+	(*LaneOpen)(nil),        // 34: failback.v1.LaneOpen
+	(*BlockHeader)(nil),     // 35: failback.v1.BlockHeader
+	(*LaneAck)(nil),         // 36: failback.v1.LaneAck
+	(*FinishRequest)(nil),   // 37: failback.v1.FinishRequest
+	(*DiskTotal)(nil),       // 38: failback.v1.DiskTotal
+	(*FinishReply)(nil),     // 39: failback.v1.FinishReply
+	(*Problem)(nil),         // 40: failback.v1.Problem
 }
 var file_replication_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.GroupSpec.disks:type_name -> failback.v1.SourceDisk
@@ -2792,35 +3127,42 @@ var file_replication_proto_depIdxs = []int32{
 	17, // 20: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
 	19, // 21: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
 	18, // 22: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
-	36, // 23: failback.v1.Report.failed:type_name -> failback.v1.Problem
+	40, // 23: failback.v1.Report.failed:type_name -> failback.v1.Problem
 	14, // 24: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
-	36, // 25: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
-	21, // 26: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
-	22, // 27: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
-	22, // 28: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
-	22, // 29: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
-	30, // 30: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
-	31, // 31: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
-	22, // 32: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
-	22, // 33: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
-	34, // 34: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
-	12, // 35: failback.v1.Replication.Work:input_type -> failback.v1.Report
-	23, // 36: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
-	25, // 37: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
-	27, // 38: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
-	29, // 39: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
-	33, // 40: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
-	4,  // 41: failback.v1.Replication.Work:output_type -> failback.v1.Order
-	24, // 42: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
-	26, // 43: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
-	28, // 44: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
-	32, // 45: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
-	35, // 46: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
-	41, // [41:47] is the sub-list for method output_type
-	35, // [35:41] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	40, // 25: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
+	23, // 26: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
+	21, // 27: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
+	22, // 28: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
+	24, // 29: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
+	25, // 30: failback.v1.Codecs.none:type_name -> failback.v1.Sent
+	25, // 31: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
+	25, // 32: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
+	25, // 33: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
+	26, // 34: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
+	26, // 35: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
+	26, // 36: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
+	34, // 37: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
+	35, // 38: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
+	26, // 39: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
+	26, // 40: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
+	38, // 41: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
+	12, // 42: failback.v1.Replication.Work:input_type -> failback.v1.Report
+	27, // 43: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
+	29, // 44: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
+	31, // 45: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
+	33, // 46: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
+	37, // 47: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
+	4,  // 48: failback.v1.Replication.Work:output_type -> failback.v1.Order
+	28, // 49: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
+	30, // 50: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
+	32, // 51: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
+	36, // 52: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
+	39, // 53: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
+	48, // [48:54] is the sub-list for method output_type
+	42, // [42:48] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_replication_proto_init() }
@@ -2855,7 +3197,7 @@ func file_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replication_proto_rawDesc), len(file_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,6 +54,7 @@ type GroupStatus struct {
 	Space         *SpaceStatus  `json:"space"`             // nil: not known yet
 	Drills        []DrillStatus `json:"drills"`            // under way
 	Pins          []Pin         `json:"pins"`              // points that are kept, whatever the policy says
+	Link          *LinkStatus   `json:"link"`              // nil: nothing is being shipped
 }
 
 // SpaceStatus tells how a group's journal stands with its space. Amounts are bytes on the retention volume.
@@ -83,18 +84,6 @@ type DiskStatus struct {
 	Target  string  `json:"target"`
 	Format  string  `json:"format"`
 	View    string  `json:"view"` // how a stable view of the source is made: reflink, command or none
-}
-
-// Ledger counts the bytes of one disk in one piece of work (a cycle, a verification). All counters rise.
-type Ledger struct {
-	Disk    DiskNo `json:"no"`
-	Total   int64  `json:"total"`   // to look at
-	Done    int64  `json:"done"`    // looked at, or known without looking
-	Read    int64  `json:"read"`    // read from the source
-	Zero    int64  `json:"zero"`    // known or found to be zero
-	Equal   int64  `json:"equal"`   // not sent because the hashes were equal
-	Raw     int64  `json:"raw"`     // sent, before compression
-	Payload int64  `json:"payload"` // sent, after compression
 }
 
 // MoveStatus is a move of the head that is under way.

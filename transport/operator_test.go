@@ -68,7 +68,8 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Group: "erp", State: replication.StateHeld, Since: noon, WaitsFor: "ps1", Problem: &replication.Problem{Code: "c", Message: "m", Remedy: "r"},
 			Head: 3, Last: 7, LastTime: noon.Add(time.Minute), Held: true, Open: 8, Mode: replication.Changes, ProcessServer: "ps1",
 			Disks: []replication.DiskStatus{{
-				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3},
+				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3, Kept: 10, Again: 11, Wire: 12, Codecs: replication.Codecs{
+					None: replication.Sent{Raw: 1, Payload: 2}, LZ4: replication.Sent{Raw: 3, Payload: 4}, S2: replication.Sent{Raw: 5, Payload: 6}, Zstd: replication.Sent{Raw: 7, Payload: 8}}},
 				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink",
 			}},
 			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2}, Notices: []string{"one", "two"},
@@ -76,6 +77,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Space:  &replication.SpaceStatus{Used: 1, Dead: 2, Spare: 3, Limit: 4, Free: 5, Total: 6, Points: 7, Covers: time.Hour, Full: time.Unix(9, 0).UTC(), Runway: "covers 31 h", Doing: "rewriting"},
 			Drills: []replication.DrillStatus{drilling()},
 			Pins:   []replication.Pin{{Point: 3, Until: noon, Note: "why"}},
+			Link:   &replication.LinkStatus{Lanes: 4, Most: 8, Mix: []replication.LevelShare{{Level: "s2", Share: .25}}, Rate: 1e6, Takes: 2e6, Binds: "link", Limit: 3e6},
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},
 	}

@@ -72,6 +72,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View,
 		})
 	}
+	r.Link = linkToWire(g.Link)
 	for _, d := range g.Drills {
 		r.Drills = append(r.Drills, drillToWire(d))
 	}
@@ -104,6 +105,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View,
 		})
 	}
+	g.Link = linkFromWire(r.Link)
 	g.Drills = []replication.DrillStatus{}
 	for _, d := range r.Drills {
 		g.Drills = append(g.Drills, drillFromWire(d))
@@ -128,6 +130,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 func ledgerToWire(l replication.Ledger) *failbackpb.DiskLedger {
 	return &failbackpb.DiskLedger{
 		No: uint32(l.Disk), Total: l.Total, Done: l.Done, Read: l.Read, Zero: l.Zero, Equal: l.Equal, Raw: l.Raw, Payload: l.Payload,
+		Kept: l.Kept, Again: l.Again, Wire: l.Wire, Codecs: codecsToWire(l.Codecs),
 	}
 }
 
@@ -135,6 +138,7 @@ func ledgerFromWire(l *failbackpb.DiskLedger) replication.Ledger {
 	return replication.Ledger{
 		Disk: replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
 		Raw: l.GetRaw(), Payload: l.GetPayload(),
+		Kept: l.GetKept(), Again: l.GetAgain(), Wire: l.GetWire(), Codecs: codecsFromWire(l.GetCodecs()),
 	}
 }
 

@@ -14,12 +14,11 @@ import (
 
 	failbackpb "failback/proto"
 	"failback/replication"
-	"failback/replication/block"
 	"failback/replication/link"
 	"failback/transport/pki"
 )
 
-// ReplicationClient is a process server's connections to its master target: one for orders and questions, and one for each lane. It implements
+// ReplicationClient is a process server's connections to its master target: one for orders and questions, and one for each lane in use. It implements
 // link.Authority.
 type ReplicationClient struct {
 	address     string
@@ -29,15 +28,18 @@ type ReplicationClient struct {
 	control *grpc.ClientConn
 	client  failbackpb.ReplicationClient
 
+	orders meter // what control took
+
 	mu       sync.Mutex
-	lanes    map[uint32]*grpc.ClientConn
-	shakeErr error // how the last attempt to connect ended
+	lanes    map[*laneConn]bool // all there are
+	free     []*laneConn        // of these, not in use
+	shakeErr error              // how the last attempt to connect ended
 }
 
 // DialReplication prepares connections to the master target at HOST:PORT, which must be a private address unless public ones are allowed. Nothing is sent before the first call.
 func DialReplication(address string, id *pki.Identity, allowPublic bool) (*ReplicationClient, error) {
-	c := &ReplicationClient{address: address, id: id, allowPublic: allowPublic, lanes: map[uint32]*grpc.ClientConn{}}
-	conn, err := c.dial()
+	c := &ReplicationClient{address: address, id: id, allowPublic: allowPublic, lanes: map[*laneConn]bool{}}
+	conn, err := c.dial(&c.orders)
 	if err != nil {
 		return nil, err
 	}
@@ -45,15 +47,15 @@ func DialReplication(address string, id *pki.Identity, allowPublic bool) (*Repli
 	return c, nil
 }
 
-func (c *ReplicationClient) dial() (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient("passthrough:///"+c.address,
+func (c *ReplicationClient) dial(m *meter, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient("passthrough:///"+c.address, append(more,
 		grpc.WithTransportCredentials(gatherCredentials{listeningCredentials{newClientCredentials(c.id), c}}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithContextDialer(dialerOf(c.allowPublic, c.note)), grpc.WithNoProxy(),
+		grpc.WithContextDialer(m.dialer(dialerOf(c.allowPublic, c.note))), grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveWait, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: dialTimeout + shakeWithin}),
 		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(0), // gatherCredentials buffer what is read
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", c.address, err)
 	}
@@ -91,9 +93,11 @@ func (c *ReplicationClient) Close() {
 	c.control.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, conn := range c.lanes {
-		conn.Close()
+	for l := range c.lanes {
+		l.conn.Close()
 	}
+	clear(c.lanes)
+	c.free = nil
 }
 
 // Work says hello and works on orders until the connection ends, which is the error it returns. It returns after all orders under way have.
@@ -188,7 +192,7 @@ func (d *desk) report(order uint64, r *failbackpb.Report) {
 }
 
 func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Report, error) {
-	progress := func(l []replication.Ledger) {
+	progress := func(l replication.Progress) {
 		d.report(o.Id, &failbackpb.Report{What: &failbackpb.Report_Progress{Progress: progressToWire(l)}})
 	}
 	switch v := o.What.(type) {
@@ -233,7 +237,7 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 		if err != nil {
 			return nil, err
 		}
-		res, err := d.worker.Verify(ctx, spec, replication.PointID(v.Verify.Point), progress)
+		res, err := d.worker.Verify(ctx, spec, replication.PointID(v.Verify.Point), func(l []replication.Ledger) { progress(replication.Progress{Disks: l}) })
 		r := &failbackpb.VerifyDone{Equal: res.Differs == 0, Differs: res.Differs}
 		for _, n := range res.Disks {
 			r.Disks = append(r.Disks, uint32(n))
@@ -329,69 +333,6 @@ func (c *ReplicationClient) Pages(ctx context.Context, f link.Fence, disk replic
 	}
 	return hashesFromWire(r.Hashes)
 }
-
-// Lane implements link.Authority. Each lane number has a connection of its own, kept for the next attempt.
-func (c *ReplicationClient) Lane(ctx context.Context, l replication.Lane) (link.Lane, error) {
-	c.mu.Lock()
-	conn := c.lanes[l.Lane]
-	if conn == nil {
-		var err error
-		if conn, err = c.dial(); err != nil {
-			c.mu.Unlock()
-			return nil, err
-		}
-		c.lanes[l.Lane] = conn
-	}
-	c.mu.Unlock()
-	ctx, cancel := context.WithCancel(ctx)
-	stream, err := failbackpb.NewReplicationClient(conn).Ship(ctx)
-	if err == nil {
-		err = stream.SendMsg(&wireFrame{open: &failbackpb.LaneOpen{
-			Fence: fenceToWire(link.Fence{Session: l.Session, Point: l.Point}), Lane: l.Lane, Attempt: l.Attempt,
-		}})
-	}
-	if err != nil && err != io.EOF { // EOF: the next Send or Flush tells why
-		cancel()
-		return nil, ProblemOf(err)
-	}
-	return &lane{stream: stream, cancel: cancel}, nil
-}
-
-type lane struct {
-	stream grpc.ClientStreamingClient[failbackpb.Frame, failbackpb.LaneAck]
-	cancel context.CancelFunc
-	frames uint64
-}
-
-// Send implements link.Lane. It blocks while the lane's window is full: that is the flow control, to the end.
-func (l *lane) Send(f *block.Frame) error {
-	err := l.stream.SendMsg(&wireFrame{frame: f})
-	if err == io.EOF { // the other side ended the lane: its reason comes with the answer
-		_, err = l.stream.CloseAndRecv()
-		if err == nil || err == io.EOF {
-			err = errors.New("the master target ended the lane without a reason")
-		}
-	}
-	if err != nil {
-		return ProblemOf(err)
-	}
-	l.frames++
-	return nil
-}
-
-// Flush implements link.Lane.
-func (l *lane) Flush() error {
-	ack, err := l.stream.CloseAndRecv()
-	if err != nil {
-		return ProblemOf(err)
-	}
-	if ack.Frames != l.frames {
-		return fmt.Errorf("the master target has %d frames of a lane, %d were sent", ack.Frames, l.frames)
-	}
-	return nil
-}
-
-func (l *lane) Close() { l.cancel() }
 
 // Finish implements link.Authority.
 func (c *ReplicationClient) Finish(ctx context.Context, f link.Fence, totals []replication.Total) (replication.PointID, error) {

@@ -287,7 +287,7 @@ func (w *remoteWorker) Leave(err error) {
 }
 
 type call struct {
-	progress func([]replication.Ledger)
+	progress func(replication.Progress)
 	done     chan *failbackpb.Report // holds one
 }
 
@@ -323,7 +323,7 @@ func (w *remoteWorker) end(err error) {
 }
 
 // do gives an order and waits for its final report.
-func (w *remoteWorker) do(ctx context.Context, o *failbackpb.Order, progress func([]replication.Ledger)) (*failbackpb.Report, error) {
+func (w *remoteWorker) do(ctx context.Context, o *failbackpb.Order, progress func(replication.Progress)) (*failbackpb.Report, error) {
 	c := &call{progress: progress, done: make(chan *failbackpb.Report, 1)}
 	w.mu.Lock()
 	w.last++
@@ -382,7 +382,7 @@ func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point replication.P
 	}, nil
 }
 
-func (w *remoteWorker) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func([]replication.Ledger)) error {
+func (w *remoteWorker) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func(replication.Progress)) error {
 	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Ship{Ship: &failbackpb.ShipOrder{
 		Group: specToWire(s), Point: uint64(sh.Point), Base: uint64(sh.Base), Mode: string(sh.Mode), Snapshot: sh.Snapshot,
 	}}}, progress)
@@ -395,7 +395,7 @@ func (w *remoteWorker) Release(ctx context.Context, s link.Spec, keep replicatio
 }
 
 func (w *remoteWorker) Verify(ctx context.Context, s link.Spec, point replication.PointID, progress func([]replication.Ledger)) (link.Verified, error) {
-	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Verify{Verify: &failbackpb.VerifyOrder{Group: specToWire(s), Point: uint64(point)}}}, progress)
+	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Verify{Verify: &failbackpb.VerifyOrder{Group: specToWire(s), Point: uint64(point)}}}, func(p replication.Progress) { progress(p.Disks) })
 	if err != nil {
 		return link.Verified{}, err
 	}

@@ -270,8 +270,8 @@ func (hand) Cut(_ context.Context, s link.Spec, point replication.PointID, base 
 	}, nil
 }
 
-func (h hand) Ship(ctx context.Context, _ link.Spec, _ link.Shipment, progress func([]replication.Ledger)) error {
-	progress([]replication.Ledger{{Disk: 2, Total: 10, Done: 5}})
+func (h hand) Ship(ctx context.Context, _ link.Spec, _ link.Shipment, progress func(replication.Progress)) error {
+	progress(replication.Progress{Disks: []replication.Ledger{{Disk: 2, Total: 10, Done: 5}}})
 	<-ctx.Done()
 	close(h.shipped)
 	return ctx.Err()
@@ -300,7 +300,8 @@ func TestOrdersCrossAndAreAnswered(t *testing.T) {
 		t.Errorf("a problem came as %v", err)
 	}
 	order, cancel := context.WithCancel(ctx)
-	err = w.Ship(order, spec, link.Shipment{Point: 7}, func(l []replication.Ledger) {
+	err = w.Ship(order, spec, link.Shipment{Point: 7}, func(p replication.Progress) {
+		l := p.Disks
 		if len(l) != 1 || l[0].Disk != 2 || l[0].Total != 10 || l[0].Done != 5 {
 			t.Errorf("progress came as %+v", l)
 		}

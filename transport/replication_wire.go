@@ -19,7 +19,7 @@ const (
 
 // Settings of every connection. They bound memory: a lane holds at most laneWindow received and not yet taken.
 const (
-	laneWindow   = 8 << 20   // bytes in flight on one lane: 640 Mbit/s at 100 ms, times the lanes
+	laneWindow   = 16 << 20  // bytes in flight on one lane: 1 Gbit/s at 120 ms
 	socketBuffer = 256 << 10 // bytes gathered for one write, or read at once
 )
 
@@ -124,17 +124,20 @@ func hashesFromWire(b []byte) ([]replication.Hash, error) {
 	return h, nil
 }
 
-func progressToWire(l []replication.Ledger) *failbackpb.Progress {
-	p := &failbackpb.Progress{}
-	for _, d := range l {
+func progressToWire(l replication.Progress) *failbackpb.Progress {
+	p := &failbackpb.Progress{Link: linkToWire(&l.Link)}
+	for _, d := range l.Disks {
 		p.Disks = append(p.Disks, ledgerToWire(d))
 	}
 	return p
 }
 
-func progressFromWire(p *failbackpb.Progress) (l []replication.Ledger) {
+func progressFromWire(p *failbackpb.Progress) (l replication.Progress) {
 	for _, d := range p.GetDisks() {
-		l = append(l, ledgerFromWire(d))
+		l.Disks = append(l.Disks, ledgerFromWire(d))
+	}
+	if x := linkFromWire(p.GetLink()); x != nil {
+		l.Link = *x
 	}
 	return l
 }

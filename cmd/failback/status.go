@@ -16,7 +16,7 @@ import (
 )
 
 func (t *tool) statusCommand() *cobra.Command {
-	var watch bool
+	var watch, ledger bool
 	c := &cobra.Command{
 		Use:   "status [GROUP]",
 		Short: "Tell how things stand: one line for each disk",
@@ -30,8 +30,12 @@ States of a group:
   held         a rewind holds the head; points collect ahead of it until failback advance
   resyncing    tracking was lost; a point is being made by comparing again
   error        stopped; it says why and what to do
-  unprotected  replication was ended; the disks stay at the head`,
-		Example: "  failback status\n  failback status erp --watch",
+  unprotected  replication was ended; the disks stay at the head
+
+While something is shipped, a line tells of the link: bytes a second on the wire, how many lanes (connections) are used, how content is compressed and
+why: what the rate is bound by. With --ledger, each disk's bytes of the open or last cycle: to look at; read; zero; equal on both sides; kept, as they were durable
+already; sent, and how much of it again after a lane was lost; of these by codec; as payload after compression; on the wire, TLS included.`,
+		Example: "  failback status\n  failback status erp --ledger\n  failback status erp --watch",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			var group replication.GroupID
@@ -40,14 +44,33 @@ States of a group:
 					return err
 				}
 			}
+			if ledger {
+				return t.ledgers(c.Context(), group)
+			}
 			if watch {
 				return t.watchStatus(c.Context(), group)
 			}
 			return t.status(c.Context(), group)
 		},
 	}
+	c.Flags().BoolVar(&ledger, "ledger", false, "tell where the bytes of the open or last cycle went, disk by disk")
 	c.Flags().BoolVar(&watch, "watch", false, "show it again every 2 seconds, until interrupted")
 	return c
+}
+
+// ledgers shows the status's ledgers; with --json it is the status.
+func (t *tool) ledgers(ctx context.Context, group replication.GroupID) error {
+	return t.with(func(c *transport.OperatorClient) error {
+		s, err := c.Status(ctx, group)
+		if err != nil {
+			return err
+		}
+		return t.print(s, func(w io.Writer) {
+			for _, g := range s.Groups {
+				printLedgers(w, g)
+			}
+		})
+	})
 }
 
 func (t *tool) status(ctx context.Context, group replication.GroupID) error {
@@ -169,6 +192,7 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 			fmt.Fprintf(w, "  What to do: %s\n", p.Remedy)
 		}
 	}
+	printLink(w, g)
 	printSpace(w, g.Space)
 	printPins(w, g)
 	printDrills(w, g, now)
@@ -176,6 +200,52 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 		fmt.Fprintf(w, "  Note: %s\n", n)
 	}
 	printDisks(w, g)
+}
+
+// binding says what a shipment's rate is bound by.
+var binding = map[string]string{
+	"link": "the link takes no more", "limit": "the throttle allows no more", "source": "the source is read no faster", "cores": "the process server's cores are all busy",
+}
+
+// printLink tells what a shipment makes of the link.
+func printLink(w io.Writer, g replication.GroupStatus) {
+	l := g.Link
+	if l == nil || l.Most == 0 {
+		return
+	}
+	fmt.Fprintf(w, "  Link: %s/s on the wire, %d of %s", size(int64(l.Rate)), l.Lanes, plural(l.Most, "lane"))
+	if l.Limit > 0 {
+		fmt.Fprintf(w, ", limit %s/s", size(l.Limit))
+	}
+	for i, m := range l.Mix {
+		fmt.Fprintf(w, "%s %.0f %%", []string{"; ", ", "}[min(i, 1)]+m.Level, 100*m.Share)
+	}
+	raw, payload := int64(0), int64(0)
+	for _, d := range g.Disks {
+		raw, payload = raw+d.Ledger.Raw, payload+d.Ledger.Payload
+	}
+	if payload > 0 {
+		fmt.Fprintf(w, ", so far %.2f to 1", float64(raw)/float64(payload))
+	}
+	if why := binding[l.Binds]; why != "" {
+		fmt.Fprintf(w, "; %s", why)
+	}
+	fmt.Fprintln(w)
+}
+
+// printLedgers tells where the bytes of the open or last cycle went.
+func printLedgers(w io.Writer, g replication.GroupStatus) {
+	fmt.Fprintf(w, "%s: bytes of the open or last cycle\n", g.Group)
+	rows := [][]string{{"DISK", "TO DO", "READ", "ZERO", "EQUAL", "KEPT", "SENT", "AGAIN", "NONE", "LZ4", "S2", "ZSTD", "PAYLOAD", "WIRE"}}
+	for _, d := range g.Disks {
+		l, c := d.Ledger, d.Ledger.Codecs
+		row := []string{string(d.Disk)}
+		for _, n := range []int64{l.Total, l.Read, l.Zero, l.Equal, l.Kept, l.Raw, l.Again, c.None.Raw, c.LZ4.Raw, c.S2.Raw, c.Zstd.Raw, l.Payload, l.Wire} {
+			row = append(row, size(n))
+		}
+		rows = append(rows, row)
+	}
+	table(w, rows)
 }
 
 // printSpace tells how far back the points reach, and how long the space lasts.

@@ -15,11 +15,13 @@ type collector struct {
 	engine *mastertarget.Engine
 	group  map[string]*prometheus.Desc
 	disk   map[string]*prometheus.Desc
+	link   map[string]*prometheus.Desc
+	codec  *prometheus.Desc
 	worker *prometheus.Desc
 }
 
 func newCollector(e *mastertarget.Engine) *collector {
-	c := &collector{engine: e, group: map[string]*prometheus.Desc{}, disk: map[string]*prometheus.Desc{}}
+	c := &collector{engine: e, group: map[string]*prometheus.Desc{}, disk: map[string]*prometheus.Desc{}, link: map[string]*prometheus.Desc{}}
 	for name, help := range map[string]string{
 		"lag_seconds":     "Age of the last listed point.",
 		"head_point":      "The point that the disks show; 0: none.",
@@ -39,9 +41,20 @@ func newCollector(e *mastertarget.Engine) *collector {
 		"equal_bytes":   "Not sent because of equal hashes in the open or last cycle.",
 		"raw_bytes":     "Sent in the open or last cycle, before compression.",
 		"payload_bytes": "Sent in the open or last cycle, after compression.",
+		"kept_bytes":    "Not sent in the open or last cycle because it was durable already.",
+		"again_bytes":   "Sent again in the open or last cycle, after a lane was lost; before compression.",
+		"wire_bytes":    "On the wire in the open or last cycle, headers and TLS included.",
 		"durable_bytes": "Durable on the master target of the open cycle.",
 	} {
 		c.disk[name] = prometheus.NewDesc("failback_mastertarget_disk_"+name, help, []string{"group", "disk"}, nil)
+	}
+	c.codec = prometheus.NewDesc("failback_mastertarget_disk_codec_bytes", "Sent in the open or last cycle by codec, before (raw) and after (payload) compression.", []string{"group", "disk", "codec", "of"}, nil)
+	for name, help := range map[string]string{
+		"lanes":       "Connections that the shipment under way uses.",
+		"wire_rate":   "Bytes a second on the wire of the shipment under way.",
+		"limit_bytes": "Bytes a second on the wire that the shipment under way may have; 0: no limit.",
+	} {
+		c.link[name] = prometheus.NewDesc("failback_mastertarget_link_"+name, help, []string{"group"}, nil)
 	}
 	c.worker = prometheus.NewDesc("failback_mastertarget_process_server_connected", "1 while the process server is connected.", []string{"name"}, nil)
 	return c
@@ -67,9 +80,18 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		} {
 			gauge(c.group[name], v, string(g.Group), string(g.State))
 		}
+		if l := g.Link; l != nil {
+			gauge(c.link["lanes"], float64(l.Lanes), string(g.Group))
+			gauge(c.link["wire_rate"], l.Rate, string(g.Group))
+			gauge(c.link["limit_bytes"], float64(l.Limit), string(g.Group))
+		}
 		for _, d := range g.Disks {
 			for name, v := range diskValues(d) {
 				gauge(c.disk[name], float64(v), string(g.Group), string(d.Disk))
+			}
+			for name, s := range map[string]replication.Sent{"none": d.Ledger.Codecs.None, "lz4": d.Ledger.Codecs.LZ4, "s2": d.Ledger.Codecs.S2, "zstd": d.Ledger.Codecs.Zstd} {
+				gauge(c.codec, float64(s.Raw), string(g.Group), string(d.Disk), name, "raw")
+				gauge(c.codec, float64(s.Payload), string(g.Group), string(d.Disk), name, "payload")
 			}
 		}
 	}
@@ -79,6 +101,7 @@ func diskValues(d replication.DiskStatus) map[string]int64 {
 	return map[string]int64{
 		"total_bytes": d.Ledger.Total, "done_bytes": d.Ledger.Done, "read_bytes": d.Ledger.Read, "zero_bytes": d.Ledger.Zero,
 		"equal_bytes": d.Ledger.Equal, "raw_bytes": d.Ledger.Raw, "payload_bytes": d.Ledger.Payload, "durable_bytes": d.Durable,
+		"kept_bytes": d.Ledger.Kept, "again_bytes": d.Ledger.Again, "wire_bytes": d.Ledger.Wire,
 	}
 }
 

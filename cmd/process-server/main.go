@@ -56,8 +56,8 @@ Plans may name commands (snapshot, release, changes): they are run here, as the 
 	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, process-server.crt and process-server.key")
 	f.BoolVar(&c.allowPublic, "allow-public", false, "dial a master target at a public address too")
 	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
-	f.StringVar(&c.compression, "compression", "auto", "auto, none, lz4, s2, zstd or zstd-better")
-	f.IntVar(&c.lanes, "lanes", 4, "connections that a cycle uses")
+	f.StringVar(&c.compression, "compression", "auto", "auto: as link and cores take most; or pinned: none, lz4, s2, zstd, zstd-better")
+	f.IntVar(&c.lanes, "lanes", 8, "connections that a cycle uses at most; how many it uses follows what helps")
 	f.IntVar(&c.workers, "workers", 0, "goroutines that read, hash and compress (default: twice the cores)")
 	f.IntVar(&c.disks, "disks", 3, "disks of a group that are read at a time")
 	for _, name := range []string{"name", "state", "master-target", "pki"} {
@@ -66,9 +66,6 @@ Plans may name commands (snapshot, release, changes): they are run here, as the 
 	d := settings.Daemon{Command: cmd, Run: func(ctx context.Context, log *slog.Logger) error { return run(ctx, c, log) }}
 	os.Exit(d.Main(os.Args[1:], os.Stdout, os.Stderr))
 }
-
-// levels are the values of --compression.
-var levels = map[string]block.Level{"none": block.Raw, "lz4": block.LevelLZ4, "s2": block.LevelS2, "zstd": block.LevelZstd1, "zstd-better": block.LevelZstd2}
 
 // Waits between dialling again.
 const (
@@ -81,10 +78,12 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		return settings.Usage(fmt.Errorf("--name: %w", err))
 	}
 	var pin *block.Level
-	if l, ok := levels[c.compression]; ok {
+	if c.compression != "auto" {
+		l, err := block.ParseLevel(c.compression)
+		if err != nil {
+			return settings.Usage(fmt.Errorf("--compression: %w, or auto", err))
+		}
 		pin = &l
-	} else if c.compression != "auto" {
-		return settings.Usage(fmt.Errorf("--compression %q is none of auto, none, lz4, s2, zstd, zstd-better", c.compression))
 	}
 	id, err := pki.Open(c.pki, pki.ProcessServer, log)
 	if err != nil {

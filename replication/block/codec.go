@@ -21,6 +21,26 @@ const (
 	LevelZstd2              // zstd, default
 )
 
+// levelNames are what settings and status call the levels.
+var levelNames = [...]string{Raw: "none", LevelLZ4: "lz4", LevelS2: "s2", LevelZstd1: "zstd", LevelZstd2: "zstd-better"}
+
+func (l Level) String() string {
+	if int(l) < len(levelNames) {
+		return levelNames[l]
+	}
+	return fmt.Sprintf("level %d", uint8(l))
+}
+
+// ParseLevel is the inverse of Level.String.
+func ParseLevel(s string) (Level, error) {
+	for l, name := range levelNames {
+		if name == s {
+			return Level(l), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is none of none, lz4, s2, zstd, zstd-better", s)
+}
+
 // minSaving is the share of a block that compression must save to be kept: 1/16. Below it the receiver's time is not worth the wire's.
 const minSaving = 16
 

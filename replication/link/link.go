@@ -85,7 +85,7 @@ type Worker interface {
 	// the source still has the very cut that the master target listed as base (I10).
 	Cut(ctx context.Context, s Spec, point replication.PointID, base Base) (Cut, error)
 	// Ship sends what is not durable yet of a cut and finishes the cycle. It returns when the point is listed.
-	Ship(ctx context.Context, s Spec, sh Shipment, progress func([]replication.Ledger)) error
+	Ship(ctx context.Context, s Spec, sh Shipment, progress func(replication.Progress)) error
 	// Release lets go of every point but keep (I6).
 	Release(ctx context.Context, s Spec, keep replication.PointID) error
 	// Verify compares a held cut with the master target's content of that point, by hashes.
@@ -133,6 +133,18 @@ type Lane interface {
 	Send(f *block.Frame) error
 	Flush() error
 	Close() // gives up; harmless after Flush
+}
+
+// Metered is a lane that knows what its socket took.
+type Metered interface {
+	// Wire returns the bytes that the lane has put on the wire, TLS included. It only rises.
+	Wire() int64
+}
+
+// Paced is a lane that can be slowed down.
+type Paced interface {
+	// Pace has the lane ask before it puts n bytes on the wire, how many of them may go now: 1 to n. The answer may take its time.
+	Pace(allow func(n int) int)
 }
 
 // Peer is what a process server says of itself when it connects.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"failback/blockio"
 	"failback/replication"
@@ -165,12 +166,13 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	if c == nil || c.Point != l.Point {
 		return nil, fmt.Errorf("lane %v: its point is not open", l)
 	}
+	if err := g.supersede(l); err != nil {
+		return nil, err
+	}
 	a := &arrival{group: g, lane: l, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
 	if g.through != nil {
 		a.through = g.through
-		return a, nil
-	}
-	if a.journal, err = g.journal.Lane(l); err != nil {
+	} else if a.journal, err = g.journal.Lane(l); err != nil {
 		return nil, journalProblem(g.id, err)
 	}
 	g.mu.Lock()
@@ -180,6 +182,30 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	g.lanes[a] = true
 	g.mu.Unlock()
 	return a, nil
+}
+
+// supersede ends earlier attempts of a lane: their connections may be gone without a word. What arrived of them is kept; nothing more is taken.
+func (g *group) supersede(l replication.Lane) error {
+	g.mu.Lock()
+	var earlier []*arrival
+	for a := range g.lanes {
+		if a.lane.Lane != l.Lane {
+			continue
+		}
+		if a.lane.Attempt >= l.Attempt {
+			g.mu.Unlock()
+			return &replication.Problem{Code: link.CodeStale, Message: fmt.Sprintf("lane %v: attempt %d of it was there before", l, a.lane.Attempt), Remedy: "none needed: the newer attempt goes on"}
+		}
+		earlier = append(earlier, a)
+	}
+	g.mu.Unlock()
+	for _, a := range earlier {
+		a.stale.Store(true)
+		a.taking.Lock() // what is under way comes to its end
+		a.end()
+		a.taking.Unlock()
+	}
+	return nil
 }
 
 // arrival is one lane on its way to the disks or into the journal.
@@ -194,6 +220,8 @@ type arrival struct {
 	journal *retention.Arrival
 	dirty   int64 // bytes appended to the journal since its last sync, what tells of them included
 	ended   sync.Once
+	stale   atomic.Bool // a newer attempt of the lane is there
+	taking  sync.Mutex  // held while a frame is taken
 }
 
 // syncEvery bounds how much of a lane would have to be sent again after a power failure: payload and extents, as ten million zeros are no payload.
@@ -210,6 +238,11 @@ func (a *arrival) Send(f *block.Frame) (err error) {
 	defer a.group.gate.RUnlock()
 	if err := a.group.checkFence(a.lane.Session); err != nil {
 		return err
+	}
+	a.taking.Lock()
+	defer a.taking.Unlock()
+	if a.stale.Load() {
+		return a.superseded()
 	}
 	for i := range f.Blocks {
 		if err := a.block(&f.Blocks[i]); err != nil {
@@ -255,6 +288,10 @@ func (a *arrival) block(b *block.Block) error {
 	return nil
 }
 
+func (a *arrival) superseded() error {
+	return &replication.Problem{Code: link.CodeStale, Message: fmt.Sprintf("lane %v: there is a newer attempt", a.lane), Remedy: "none needed: that one goes on"}
+}
+
 func (a *arrival) syncJournal() error {
 	if err := a.journal.Sync(); err != nil {
 		return journalProblem(a.group.id, err)
@@ -269,6 +306,9 @@ func (a *arrival) Flush() (err error) {
 	defer a.group.gate.RUnlock()
 	if err := a.group.checkFence(a.lane.Session); err != nil {
 		return err
+	}
+	if a.stale.Load() { // what is not there, the newer attempt is not asked for
+		return a.superseded()
 	}
 	if a.through != nil {
 		return a.through.sync()

@@ -41,7 +41,7 @@ func (p *puppet) Cut(_ context.Context, s link.Spec, point replication.PointID, 
 	return link.Cut{Cut: replication.Cut{Time: time.Now(), Snapshot: fmt.Sprint(p.snapshot, point), Stable: true, Tracked: base.Point != 0, Sizes: []int64{p.size}}}, nil
 }
 
-func (p *puppet) Ship(ctx context.Context, s link.Spec, sh link.Shipment, _ func([]replication.Ledger)) error {
+func (p *puppet) Ship(ctx context.Context, s link.Spec, sh link.Shipment, _ func(replication.Progress)) error {
 	one := ship{s, sh, make(chan error, 1)}
 	select {
 	case p.ships <- one:

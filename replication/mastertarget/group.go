@@ -54,6 +54,7 @@ type group struct {
 	waits    string
 	notices  map[string]string // by what they are about
 	ledgers  []replication.Ledger
+	link     *replication.LinkStatus // of the shipment under way, as told last
 	rates    []rate
 	views    []string // by disk, as probed
 	move     *replication.MoveStatus

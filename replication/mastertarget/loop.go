@@ -170,6 +170,7 @@ func (g *group) cycle(w *worker) error {
 	}
 	err = w.Ship(ctx, g.spec(session), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot}, g.note)
 	g.revoke()
+	g.shipped()
 	if last, _ := g.journal.Last(); last.ID == c.Point { // the answer may have been lost
 		g.listed(last)
 		return nil
@@ -293,11 +294,12 @@ func (g *group) listed(p replication.Point) {
 	g.become(g.settled(), nil, "")
 }
 
-// note takes the ledgers of the order under way.
-func (g *group) note(l []replication.Ledger) {
+// note takes what the process server tells of the order under way.
+func (g *group) note(p replication.Progress) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.ledgers = l
+	l := p.Disks
+	g.ledgers, g.link = l, &p.Link
 	now := time.Now()
 	for _, d := range l {
 		if int(d.Disk) >= len(g.rates) {
@@ -311,6 +313,13 @@ func (g *group) note(l []replication.Ledger) {
 			r.at, r.done = now, d.Done
 		}
 	}
+}
+
+// shipped notes that nothing is being shipped any more.
+func (g *group) shipped() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.link = nil
 }
 
 // cutsAsked returns how many wait for a cut.

@@ -41,6 +41,7 @@ func (g *group) status() replication.GroupStatus {
 	s := replication.GroupStatus{
 		Group: g.id, State: g.state, Since: g.since, WaitsFor: g.waits, Problem: g.problem, Held: g.record.Held,
 		ProcessServer: g.plan.ProcessServer, Move: g.move, Notices: []string{}, Space: g.space, Drills: drills, Pins: []replication.Pin{},
+		Link: g.link,
 	}
 	for _, about := range slices.Sorted(maps.Keys(g.notices)) {
 		s.Notices = append(s.Notices, g.notices[about])

@@ -6,8 +6,12 @@
 //	  what may differ, region by region: told by the master target's hashes (compare), or by the source (changes)
 //	→ workers (Config.Workers)
 //	  read, hash, decide, compress into frames
-//	→ lanes (Config.Lanes)
-//	  one connection each; any frame goes on any lane
+//	→ lanes (at most Config.Lanes)
+//	  one connection each; a lane takes the next frame when it has sent its last: one that stalls holds only what it carries
+//
+// There are as many lanes as help (laneCount): while the link is what binds, more are tried, and kept if the rate rises by it. A lane's connection that breaks is replaced
+// by a new attempt, which ends the earlier one at the master target. When all lanes have come to their ends, what broken ones may have lost is looked for in what is durable, and
+// what is missing is found and sent again (shipment.all).
 //
 // Compression follows what is scarce (ladder, estimate, mix). Samples of the very data say what each level costs and gives; how idle the machine is, what all else costs; what
 // leaves while frames wait, what the link takes. The mix of levels follows that has the highest rate; where several have, the one that sends least. The encoders themselves give up early on what

@@ -21,7 +21,7 @@ import (
 // Config sets an Engine up. Zero values mean the defaults.
 type Config struct {
 	Dir     string       // state directory; each group gets a directory of its own below it
-	Lanes   int          // connections that one cycle uses; default 4, 1 to MaxLanes
+	Lanes   int          // connections that one cycle uses at most; default 8, 1 to MaxLanes. How many it uses follows what helps
 	Workers int          // goroutines that read, hash and compress; default twice the cores, 1 to MaxWorkers
 	Disks   int          // disks scanned at a time; default 3, as the product we replace
 	Level   *block.Level // compression, where it is pinned; nil: adaptive
@@ -36,7 +36,7 @@ const (
 
 func (c *Config) validate() error {
 	if c.Lanes == 0 {
-		c.Lanes = 4
+		c.Lanes = 8
 	}
 	if c.Workers == 0 {
 		c.Workers = min(2*runtime.NumCPU(), MaxWorkers)

@@ -14,6 +14,7 @@ type estimate struct {
 	source  float64
 	seen    bool // a window with samples
 	now     mix  // chosen last
+	binds   string
 }
 
 // Samples older than so many bytes of them count little.

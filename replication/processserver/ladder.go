@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"failback/replication"
 	"failback/replication/block"
 )
 
@@ -19,6 +20,7 @@ type ladder struct {
 	now     atomic.Pointer[mix]
 
 	mu      sync.Mutex
+	total   totals
 	est     estimate
 	seen    window
 	begin   time.Time // of the window
@@ -68,19 +70,24 @@ func newLadder(pin *block.Level, workers int) *ladder {
 
 // note tells that a frame met a queue of the given length and capacity.
 func (l *ladder) note(f *block.Frame, length, capacity int) {
-	if l.pinned || f.Raw() == 0 {
+	if f.Raw() == 0 {
 		return
+	}
+	payload := 0
+	for i := range f.Blocks {
+		payload += len(f.Blocks[i].Payload)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &l.seen
 	w.frames++
 	w.raw += float64(f.Raw())
-	for i := range f.Blocks {
-		w.payload += float64(len(f.Blocks[i].Payload))
-	}
+	w.payload += float64(payload)
+	l.total.frames++
+	l.total.payload += float64(payload)
 	if length == capacity {
 		w.full++
+		l.total.full++
 	} else if length == 0 {
 		w.empty++
 	}
@@ -91,20 +98,54 @@ func (l *ladder) note(f *block.Frame, length, capacity int) {
 	}
 	cpu := readCPU()
 	w.seconds, w.idle, w.cores = passed.Seconds(), cpu.idleSince(l.cpu), float64(runtime.NumCPU())
-	if next, ok := l.est.take(*w); ok {
+	l.est.binds = w.binds()
+	if next, ok := l.est.take(*w); ok && !l.pinned {
 		l.now.Store(&next)
 	}
 	l.seen, l.begin, l.cpu = window{}, now, cpu
 }
 
-// link returns what the link takes, in payload bytes a second; 0: not known, as it does not bind.
-func (l *ladder) link() float64 {
+// status tells what is chosen and why.
+func (l *ladder) status() (s replication.LinkStatus) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if math.IsInf(l.est.link, 1) {
-		return 0
+	if !math.IsInf(l.est.link, 1) {
+		s.Takes = l.est.link
 	}
-	return l.est.link
+	s.Binds = l.est.binds
+	for level, share := range l.now.Load() {
+		if share > 0 {
+			s.Mix = append(s.Mix, replication.LevelShare{Level: block.Level(level).String(), Share: share})
+		}
+	}
+	return s
+}
+
+// totals are what has passed since the beginning.
+type totals struct {
+	frames, full int
+	payload      float64
+}
+
+func (t totals) less(o totals) totals {
+	return totals{t.frames - o.frames, t.full - o.full, t.payload - o.payload}
+}
+
+func (l *ladder) totals() totals {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
+// binds says, in one word, what a window's rate was bound by.
+func (w window) binds() string {
+	switch {
+	case 2*w.full > w.frames && (w.idle < 0 || w.idle >= busyBelow):
+		return "link"
+	case w.idle >= idleAbove && 2*w.full <= w.frames:
+		return "source"
+	}
+	return "cores"
 }
 
 // due says whether a block of so many bytes should be compressed at all levels.

@@ -49,7 +49,7 @@ func (p *packer) pages(d *diskShip, e replication.Extent, b []byte) error {
 		part := replication.Extent{Off: e.Off, End: e.Off + int64(n)}
 		var err error
 		if zero {
-			d.ledger.zero.Add(part.Len())
+			d.ledger.look(&d.ledger.zero, part.Len())
 			err = p.note(d, block.Zero, part)
 		} else {
 			err = p.data(d, part, b[:n])

@@ -74,8 +74,8 @@ func (s *shipment) scanCompare(ctx context.Context, d *diskShip) error {
 		}
 	}
 	for _, run := range covered {
-		d.ledger.equal.Add(run.Len())
-		d.ledger.done.Add(run.Len())
+		d.ledger.look(&d.ledger.kept, run.Len())
+		d.ledger.look(&d.ledger.done, run.Len())
 	}
 	if len(open) == 0 {
 		return nil
@@ -176,7 +176,8 @@ func (s *shipment) scanKnown(ctx context.Context, d *diskShip) error {
 		return s.give(ctx, j)
 	}
 	var missing []replication.Extent
-	d.ledger.done.Add(d.durable.Bytes())
+	d.ledger.look(&d.ledger.done, d.durable.Bytes())
+	d.ledger.look(&d.ledger.kept, d.durable.Bytes())
 	for _, x := range d.known.Extents() {
 		if err := x.Check(d.Disk.Size); err != nil {
 			return fmt.Errorf("changes: %w", err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,6 +33,8 @@ type shipment struct {
 	jobs   chan job
 	frames chan *block.Frame
 	level  *ladder
+	used   *laneUse
+	rate   wireRate
 }
 
 // diskShip is one disk of a shipment.
@@ -51,7 +52,7 @@ type diskShip struct {
 }
 
 // Ship implements link.Worker.
-func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func([]replication.Ledger)) error {
+func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func(replication.Progress)) error {
 	g, err := e.open(s)
 	if err != nil {
 		return err
@@ -64,19 +65,19 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	}
 	ship := &shipment{
 		engine: e, order: sh, fence: link.Fence{Session: s.Session, Point: sh.Point}, images: g.images, stable: c.Stable,
-		jobs: make(chan job),
 	}
 	n := int(e.shipping.Add(1)) // with this one
 	defer e.shipping.Add(-1)
 	ship.workers, ship.lanes = max(1, e.cfg.Workers/n), max(1, e.cfg.Lanes/n)
 	ship.level = newLadder(e.cfg.Level, ship.workers)
-	ship.frames = make(chan *block.Frame, ship.lanes)
+	ship.used = newLaneUse(ship.lanes)
 	defer ship.close()
 	if err := ship.open(ctx, s.Disks); err != nil {
 		return err
 	}
-	stop := ship.report(progress)
-	err = ship.run(ctx)
+	tell := func() { progress(ship.progress()) }
+	stop := ship.report(tell)
+	err = ship.all(ctx)
 	stop()
 	if errors.Is(err, errMoved) { // no attempt at this cut can come to its end
 		err = errors.Join(err, g.images.Disown(sh.Point))
@@ -87,8 +88,32 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	if _, err := e.authority.Finish(ctx, ship.fence, ship.totals()); err != nil {
 		return fmt.Errorf("finish point %d of group %s: %w", sh.Point, s.Session.Group, err)
 	}
-	progress(ship.ledgers())
+	tell()
 	return nil
+}
+
+// passes is how often what lanes lost is sent again before the order fails: its next one begins anew at what is durable.
+const passes = 4
+
+// all sends everything. What was on lanes that broke is looked for in what is durable, and what is missing is found and sent again, on other lanes.
+func (s *shipment) all(ctx context.Context) error {
+	for pass := 1; ; pass++ {
+		err := s.run(ctx)
+		broken := s.used.takeBroken()
+		if err != nil || broken == nil {
+			return err
+		}
+		if pass == passes || !s.stable { // what was read before may be another thing now
+			return broken
+		}
+		s.engine.cfg.Log.Warn("lanes broke: what did not arrive is sent again", "group", s.fence.Group, "point", s.fence.Point, "err", broken)
+		for _, d := range s.disks {
+			d.ledger.later.Store(true)
+		}
+		if err := s.engine.authority.Coverage(ctx, s.fence, s.cover); err != nil {
+			return fmt.Errorf("ask what is durable: %w", err)
+		}
+	}
 }
 
 func (s *shipment) open(ctx context.Context, disks []link.Source) error {
@@ -176,14 +201,17 @@ func (s *shipment) close() {
 	}
 }
 
-// run moves everything through the stages, and returns when all lanes are flushed and the tables of the point are sealed.
+// run moves everything through the stages, and returns when all lanes are flushed and the tables of the point are sealed. Lanes that broke are in s.used.
 func (s *shipment) run(ctx context.Context) error {
+	s.jobs, s.frames = make(chan job), make(chan *block.Frame, s.lanes)
 	stages, ctx := errgroup.WithContext(ctx)
+	ended := make(chan struct{})
 	for i := range s.lanes {
-		stages.Go(func() error { return s.lane(ctx, uint32(i)) })
+		stages.Go(func() error { return s.lane(ctx, uint32(i), ended) })
 	}
+	stages.Go(func() error { s.adapt(ctx, ended); return nil })
 	stages.Go(func() error {
-		defer close(s.frames)
+		defer close(ended)
 		workers, ctx := errgroup.WithContext(ctx)
 		for range s.workers {
 			workers.Go(func() error { return s.work(ctx) })
@@ -233,53 +261,8 @@ func (s *shipment) totals() []replication.Total {
 	return out
 }
 
-// attempts numbers lane attempts of this process; the session makes them unique.
-var attempts atomic.Uint64
-
-// lane sends frames over one connection until there are no more, and returns when they are durable.
-func (s *shipment) lane(ctx context.Context, no uint32) error {
-	var lane link.Lane
-	for {
-		var f *block.Frame
-		select {
-		case f = <-s.frames:
-		case <-ctx.Done():
-			if lane != nil {
-				lane.Close()
-			}
-			return context.Cause(ctx)
-		}
-		if f == nil { // no more
-			break
-		}
-		if lane == nil {
-			var err error
-			lane, err = s.engine.authority.Lane(ctx, replication.Lane{Session: s.fence.Session, Point: s.fence.Point, Lane: no, Attempt: attempts.Add(1)})
-			if err != nil {
-				f.Free()
-				return fmt.Errorf("open lane %d: %w", no, err)
-			}
-			defer lane.Close()
-		}
-		for i := range f.Blocks { // before Send, which takes the frame over
-			b := &f.Blocks[i]
-			s.disks[b.Disk].ledger.sent(b)
-		}
-		if err := lane.Send(f); err != nil {
-			return fmt.Errorf("lane %d: %w", no, err)
-		}
-	}
-	if lane == nil {
-		return nil
-	}
-	if err := lane.Flush(); err != nil {
-		return fmt.Errorf("flush lane %d: %w", no, err)
-	}
-	return nil
-}
-
-// report tells the ledgers every progressEvery until the returned function is called.
-func (s *shipment) report(progress func([]replication.Ledger)) (stop func()) {
+// report calls tell every progressEvery until the returned function is called.
+func (s *shipment) report(tell func()) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -288,7 +271,7 @@ func (s *shipment) report(progress func([]replication.Ledger)) (stop func()) {
 		for {
 			select {
 			case <-t.C:
-				progress(s.ledgers())
+				tell()
 			case <-done:
 				return
 			}
@@ -303,4 +286,35 @@ func (s *shipment) ledgers() []replication.Ledger {
 		l = append(l, d.ledger.snapshot())
 	}
 	return l
+}
+
+// progress is called by one goroutine at a time.
+func (s *shipment) progress() replication.Progress {
+	p := replication.Progress{Disks: s.ledgers(), Link: s.level.status()}
+	wire := int64(0)
+	for _, d := range p.Disks {
+		wire += d.Wire
+	}
+	p.Link.Lanes, p.Link.Most = s.used.active(), s.lanes
+	p.Link.Rate = s.rate.note(wire, time.Now())
+	return p
+}
+
+// wireRate is how fast a counter rises, smoothed over a few seconds.
+type wireRate struct {
+	at    time.Time
+	bytes int64
+	value float64
+}
+
+func (r *wireRate) note(bytes int64, now time.Time) float64 {
+	seconds := now.Sub(r.at).Seconds()
+	switch {
+	case r.at.IsZero():
+		r.at, r.bytes = now, bytes
+	case seconds >= 0.5:
+		r.value += (float64(bytes-r.bytes)/seconds - r.value) / 2
+		r.at, r.bytes = now, bytes
+	}
+	return r.value
 }

@@ -35,7 +35,7 @@ func (e *Engine) Verify(ctx context.Context, s link.Spec, point replication.Poin
 		}
 		v.disks = append(v.disks, ds)
 	}
-	stop := v.report(progress)
+	stop := v.report(func() { progress(v.ledgers()) })
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(e.cfg.Disks)
@@ -119,8 +119,8 @@ func (v *verification) side(ctx context.Context, d *diskShip, side link.Side) (d
 				return 0, sourceProblem("find data", err)
 			}
 			if skip := min(data&^(replication.Page-1), side.End); skip > off {
-				d.ledger.zero.Add(skip - off)
-				d.ledger.done.Add(skip - off)
+				d.ledger.look(&d.ledger.zero, skip-off)
+				d.ledger.look(&d.ledger.done, skip-off)
 				off = skip
 				continue
 			}
@@ -148,8 +148,8 @@ func (v *verification) side(ctx context.Context, d *diskShip, side link.Side) (d
 			n += x.Len()
 		}
 		differs += n
-		d.ledger.equal.Add(e.Len() - n)
-		d.ledger.done.Add(e.Len())
+		d.ledger.look(&d.ledger.equal, e.Len()-n)
+		d.ledger.look(&d.ledger.done, e.Len())
 		off = e.End
 	}
 	return differs, nil

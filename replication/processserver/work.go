@@ -92,7 +92,7 @@ func (w *worker) do(ctx context.Context, j job) error {
 	default:
 		err = w.diffHash(ctx, j)
 	}
-	j.disk.ledger.done.Add(j.region.Len())
+	j.disk.ledger.look(&j.disk.ledger.done, j.region.Len())
 	return err
 }
 
@@ -109,7 +109,7 @@ func (w *worker) sendKnown(j job) error {
 		if err := w.pack.pages(j.disk, e, b); err != nil {
 			return err
 		}
-		j.disk.ledger.done.Add(e.Len())
+		j.disk.ledger.look(&j.disk.ledger.done, e.Len())
 	}
 	return nil
 }
@@ -127,11 +127,15 @@ func (w *worker) diffBase(j job) error {
 		if err != nil || !ok {
 			return &replication.Problem{Code: link.CodeTrackingLost, Message: fmt.Sprintf("disk %s: the table of point %d has no record at %d", d.Disk.ID, w.order.Base, off), Err: err}
 		}
+		same := one.region.Len()
 		for _, e := range differing(one.region, w.pages, base) {
 			d.mu.Lock()
 			d.total.Add(e)
 			d.mu.Unlock()
+			same -= e.Len()
+			kept := e.Len()
 			for _, m := range d.durable.Missing(nil, e) {
+				kept -= m.Len()
 				if !read {
 					if err := w.fill(one); err != nil {
 						return err
@@ -142,7 +146,9 @@ func (w *worker) diffBase(j job) error {
 					return err
 				}
 			}
+			d.ledger.look(&d.ledger.kept, kept)
 		}
+		d.ledger.look(&d.ledger.equal, same)
 	}
 	return nil
 }
@@ -154,7 +160,7 @@ func (w *worker) diffZero(j job) error {
 		if _, err := w.hash(j, false); err != nil {
 			return err
 		}
-		d.ledger.zero.Add(j.region.Len())
+		d.ledger.look(&d.ledger.zero, j.region.Len())
 		return w.pack.equal(d, j.region)
 	}
 	w.pages = w.pages[:0]
@@ -173,7 +179,7 @@ func (w *worker) diffZero(j job) error {
 		}
 		off = e.End
 		if zero {
-			d.ledger.zero.Add(e.Len())
+			d.ledger.look(&d.ledger.zero, e.Len())
 			if err := w.pack.equal(d, e); err != nil {
 				return err
 			}
@@ -200,7 +206,7 @@ func (w *worker) diffHash(ctx context.Context, j job) error {
 		return err
 	}
 	if replication.HashRegion(w.pages) == j.side.Hash {
-		d.ledger.equal.Add(j.region.Len())
+		d.ledger.look(&d.ledger.equal, j.region.Len())
 		return w.pack.equal(d, j.region)
 	}
 	theirs, err := w.engine.authority.Pages(ctx, w.fence, d.Disk.No, j.region.Off)
@@ -213,7 +219,7 @@ func (w *worker) diffHash(ctx context.Context, j job) error {
 	at := j.region.Off
 	for _, e := range append(differing(j.region, w.pages, theirs), replication.Extent{Off: j.region.End, End: j.region.End}) {
 		if same := (replication.Extent{Off: at, End: e.Off}); !same.Empty() {
-			d.ledger.equal.Add(same.Len())
+			d.ledger.look(&d.ledger.equal, same.Len())
 			if err := w.pack.equal(d, same); err != nil {
 				return err
 			}

@@ -1,0 +1,68 @@
+package processserver
+
+import "time"
+
+// lanesFirst is how many lanes a shipment begins with, where it may have as many.
+const lanesFirst = 4
+
+// lanesEvery is how long a number of lanes is looked at; a new number is first let run for as long: connections begin slowly.
+const lanesEvery = 2 * time.Second
+
+// laneGain is by how much the rate must rise for more lanes to be worth it, and laneRest for how many looks it is not tried again after it was not; twice
+// as many each further time, up to laneRestMax.
+const (
+	laneGain    = 1.08
+	laneRest    = 8
+	laneRestMax = 128
+)
+
+// laneBytes is the least that a lane is to carry in a second where a limit says how much all may: a lane that gets less can't answer the other side's signs of life in time.
+const laneBytes = 64 << 10
+
+// laneCount says how many lanes are worth it. It has no clock: it is told what was seen in lanesEvery, again and again.
+type laneCount struct {
+	now, most int
+
+	before  float64 // rate with was lanes; while trying
+	was     int
+	trying  int // looks since the trial began; 0: none
+	rest    int // looks until the next trial
+	penalty int
+}
+
+func newLaneCount(most int) laneCount {
+	return laneCount{now: min(lanesFirst, most), most: most, penalty: laneRest}
+}
+
+// look takes what left in a while, in bytes, whether the link was what bound meanwhile, and how much may leave (0: no limit). It returns how many lanes to use.
+func (l *laneCount) look(sent float64, binds bool, limit int64) int {
+	if limit > 0 { // no more lanes than it feeds, and no trials: the limit is what binds
+		l.trying = 0
+		l.now = max(1, min(l.now, l.most, int(limit/laneBytes)))
+		return l.now
+	}
+	if l.now < min(lanesFirst, l.most) { // a limit has gone
+		l.now = min(lanesFirst, l.most)
+		return l.now
+	}
+	switch {
+	case !binds: // whatever was tried, nothing is learnt
+		l.trying = 0
+	case l.trying == 1: // they have just begun
+		l.trying = 2
+	case l.trying == 2 && sent < l.before*laneGain:
+		l.now, l.trying = l.was, 0
+		l.rest, l.penalty = l.penalty, min(2*l.penalty, laneRestMax)
+	case l.rest > 0:
+		l.rest--
+	case l.now < l.most:
+		if l.trying == 2 {
+			l.penalty = laneRest
+		}
+		l.before, l.was, l.trying = sent, l.now, 1
+		l.now = min(l.most, l.now+max(1, l.now/2))
+	default:
+		l.trying = 0
+	}
+	return l.now
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package transport
+
+import "net"
+
+// tune leaves a socket as it is.
+func tune(*net.TCPConn) error { return nil }
