@@ -27,6 +27,9 @@ const (
 type PlanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Yaml          []byte                 `protobuf:"bytes,1,opt,name=yaml,proto3" json:"yaml,omitempty"`
+	PathNanos     int64                  `protobuf:"varint,90,opt,name=path_nanos,json=pathNanos,proto3" json:"path_nanos,omitempty"`            // Check only: fill the path to the process server for so long each way; 0: don't measure it; at most a minute
+	PathMaxBytes  int64                  `protobuf:"varint,91,opt,name=path_max_bytes,json=pathMaxBytes,proto3" json:"path_max_bytes,omitempty"` // each way; 0: the master target's choice
+	Churn         float64                `protobuf:"fixed64,92,opt,name=churn,proto3" json:"churn,omitempty"`                                    // Check only: bytes a second that are expected to change; 0: not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -68,10 +71,32 @@ func (x *PlanRequest) GetYaml() []byte {
 	return nil
 }
 
+func (x *PlanRequest) GetPathNanos() int64 {
+	if x != nil {
+		return x.PathNanos
+	}
+	return 0
+}
+
+func (x *PlanRequest) GetPathMaxBytes() int64 {
+	if x != nil {
+		return x.PathMaxBytes
+	}
+	return 0
+}
+
+func (x *PlanRequest) GetChurn() float64 {
+	if x != nil {
+		return x.Churn
+	}
+	return 0
+}
+
 type CheckReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Findings      []*Finding             `protobuf:"bytes,2,rep,name=findings,proto3" json:"findings,omitempty"`
+	Path          *PathDone              `protobuf:"bytes,90,opt,name=path,proto3" json:"path,omitempty"` // absent: not measured
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -116,6 +141,13 @@ func (x *CheckReply) GetGroup() string {
 func (x *CheckReply) GetFindings() []*Finding {
 	if x != nil {
 		return x.Findings
+	}
+	return nil
+}
+
+func (x *CheckReply) GetPath() *PathDone {
+	if x != nil {
+		return x.Path
 	}
 	return nil
 }
@@ -3017,13 +3049,18 @@ var File_operator_proto protoreflect.FileDescriptor
 
 const file_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x0eoperator.proto\x12\vfailback.v1\x1a\x11replication.proto\"!\n" +
+	"\x0eoperator.proto\x12\vfailback.v1\x1a\x11replication.proto\"|\n" +
 	"\vPlanRequest\x12\x12\n" +
-	"\x04yaml\x18\x01 \x01(\fR\x04yaml\"T\n" +
+	"\x04yaml\x18\x01 \x01(\fR\x04yaml\x12\x1d\n" +
+	"\n" +
+	"path_nanos\x18Z \x01(\x03R\tpathNanos\x12$\n" +
+	"\x0epath_max_bytes\x18[ \x01(\x03R\fpathMaxBytes\x12\x14\n" +
+	"\x05churn\x18\\ \x01(\x01R\x05churn\"\x7f\n" +
 	"\n" +
 	"CheckReply\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x120\n" +
-	"\bfindings\x18\x02 \x03(\v2\x14.failback.v1.FindingR\bfindings\"\x85\x01\n" +
+	"\bfindings\x18\x02 \x03(\v2\x14.failback.v1.FindingR\bfindings\x12)\n" +
+	"\x04path\x18Z \x01(\v2\x15.failback.v1.PathDoneR\x04path\"\x85\x01\n" +
 	"\aFinding\x12\x1a\n" +
 	"\bseverity\x18\x01 \x01(\tR\bseverity\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
@@ -3337,77 +3374,79 @@ var file_operator_proto_goTypes = []any{
 	(*TokenReply)(nil),         // 42: failback.v1.TokenReply
 	(*RebindRequest)(nil),      // 43: failback.v1.RebindRequest
 	(*RebindReply)(nil),        // 44: failback.v1.RebindReply
-	(*Problem)(nil),            // 45: failback.v1.Problem
-	(*LinkStatus)(nil),         // 46: failback.v1.LinkStatus
-	(*DiskLedger)(nil),         // 47: failback.v1.DiskLedger
-	(*Progress)(nil),           // 48: failback.v1.Progress
+	(*PathDone)(nil),           // 45: failback.v1.PathDone
+	(*Problem)(nil),            // 46: failback.v1.Problem
+	(*LinkStatus)(nil),         // 47: failback.v1.LinkStatus
+	(*DiskLedger)(nil),         // 48: failback.v1.DiskLedger
+	(*Progress)(nil),           // 49: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	7,  // 1: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
-	6,  // 2: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	45, // 3: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	9,  // 4: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	10, // 5: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	8,  // 6: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	29, // 7: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	16, // 8: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	46, // 9: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	47, // 10: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	15, // 11: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	20, // 12: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	35, // 13: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	16, // 14: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	15, // 15: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	10, // 16: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	48, // 17: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	20, // 18: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	29, // 19: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	30, // 20: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	29, // 21: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	35, // 22: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	35, // 23: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	40, // 24: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 25: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 26: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 27: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 28: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	11, // 29: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	13, // 30: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	21, // 31: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	23, // 32: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	25, // 33: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	27, // 34: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	31, // 35: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	33, // 36: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	17, // 37: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	18, // 38: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	36, // 39: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	38, // 40: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	41, // 41: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	43, // 42: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 43: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 44: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 45: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	12, // 46: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	14, // 47: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	22, // 48: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	24, // 49: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	26, // 50: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	28, // 51: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	32, // 52: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	34, // 53: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	19, // 54: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	19, // 55: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	37, // 56: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	39, // 57: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	42, // 58: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	44, // 59: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	43, // [43:60] is the sub-list for method output_type
-	26, // [26:43] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	45, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	7,  // 2: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
+	6,  // 3: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
+	46, // 4: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	9,  // 5: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	10, // 6: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	8,  // 7: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	29, // 8: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	16, // 9: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	47, // 10: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	48, // 11: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	15, // 12: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	20, // 13: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	35, // 14: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	16, // 15: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	15, // 16: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	10, // 17: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	49, // 18: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	20, // 19: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	29, // 20: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	30, // 21: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	29, // 22: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	35, // 23: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	35, // 24: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	40, // 25: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 26: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 27: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 28: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 29: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	11, // 30: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	13, // 31: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	21, // 32: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	23, // 33: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	25, // 34: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	27, // 35: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	31, // 36: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	33, // 37: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	17, // 38: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	18, // 39: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	36, // 40: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	38, // 41: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	41, // 42: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	43, // 43: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 44: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 45: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 46: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	12, // 47: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	14, // 48: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	22, // 49: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	24, // 50: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	26, // 51: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	28, // 52: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	32, // 53: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	34, // 54: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	19, // 55: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	19, // 56: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	37, // 57: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	39, // 58: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	42, // 59: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	44, // 60: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	44, // [44:61] is the sub-list for method output_type
+	27, // [27:44] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }

@@ -11,6 +11,7 @@
 //     lanes (Ship) and, in compare mode, a Compare per disk; sends the rest; half-closes each lane and waits for its end, which means that all it
 //     carried is durable; then calls Finish, whose answer is the listed point.
 //  3. release follows when the point is listed: only then may the source let go of the earlier one.
+//  4. A path is measured between all else, by an order and streams of Path (see there): it may be repeated, and touches no group.
 //
 // Fences: every call carries group, generation and session. A generation below the highest seen, or a session that is not the group's newest, is
 // refused with FAILED_PRECONDITION, for ever.
@@ -375,6 +376,7 @@ type Order struct {
 	//	*Order_Verify
 	//	*Order_Forget
 	//	*Order_Cancel
+	//	*Order_Path
 	What          isOrder_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -496,6 +498,15 @@ func (x *Order) GetCancel() *CancelOrder {
 	return nil
 }
 
+func (x *Order) GetPath() *PathOrder {
+	if x != nil {
+		if x, ok := x.What.(*Order_Path); ok {
+			return x.Path
+		}
+	}
+	return nil
+}
+
 type isOrder_What interface {
 	isOrder_What()
 }
@@ -532,6 +543,10 @@ type Order_Cancel struct {
 	Cancel *CancelOrder `protobuf:"bytes,9,opt,name=cancel,proto3,oneof"`
 }
 
+type Order_Path struct {
+	Path *PathOrder `protobuf:"bytes,90,opt,name=path,proto3,oneof"`
+}
+
 func (*Order_Welcome) isOrder_What() {}
 
 func (*Order_Probe) isOrder_What() {}
@@ -547,6 +562,8 @@ func (*Order_Verify) isOrder_What() {}
 func (*Order_Forget) isOrder_What() {}
 
 func (*Order_Cancel) isOrder_What() {}
+
+func (*Order_Path) isOrder_What() {}
 
 // Look at the sources: sizes, or why they can't be read. Nothing is kept.
 type ProbeOrder struct {
@@ -593,6 +610,389 @@ func (x *ProbeOrder) GetGroup() *GroupSpec {
 	return nil
 }
 
+// Measure the path between the two, by streams of Path: the master target dials nobody.
+type PathOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          uint64                 `protobuf:"varint,1,opt,name=path,proto3" json:"path,omitempty"`                            // names it, unguessably
+	EachNanos     int64                  `protobuf:"varint,2,opt,name=each_nanos,json=eachNanos,proto3" json:"each_nanos,omitempty"` // how long each way is filled: at most a minute
+	MaxBytes      int64                  `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`    // of padding each way
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathOrder) Reset() {
+	*x = PathOrder{}
+	mi := &file_replication_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathOrder) ProtoMessage() {}
+
+func (x *PathOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathOrder.ProtoReflect.Descriptor instead.
+func (*PathOrder) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PathOrder) GetPath() uint64 {
+	if x != nil {
+		return x.Path
+	}
+	return 0
+}
+
+func (x *PathOrder) GetEachNanos() int64 {
+	if x != nil {
+		return x.EachNanos
+	}
+	return 0
+}
+
+func (x *PathOrder) GetMaxBytes() int64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+// One message that measures.
+type PathAsk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          uint64                 `protobuf:"varint,1,opt,name=path,proto3" json:"path,omitempty"`       // PathOrder.path; in the first message
+	Want          uint32                 `protobuf:"varint,2,opt,name=want,proto3" json:"want,omitempty"`       // bytes of padding in the answer, at most 64 KiB
+	Padding       []byte                 `protobuf:"bytes,15,opt,name=padding,proto3" json:"padding,omitempty"` // at most 64 KiB
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathAsk) Reset() {
+	*x = PathAsk{}
+	mi := &file_replication_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathAsk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathAsk) ProtoMessage() {}
+
+func (x *PathAsk) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathAsk.ProtoReflect.Descriptor instead.
+func (*PathAsk) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PathAsk) GetPath() uint64 {
+	if x != nil {
+		return x.Path
+	}
+	return 0
+}
+
+func (x *PathAsk) GetWant() uint32 {
+	if x != nil {
+		return x.Want
+	}
+	return 0
+}
+
+func (x *PathAsk) GetPadding() []byte {
+	if x != nil {
+		return x.Padding
+	}
+	return nil
+}
+
+type PathAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UnixNanos     int64                  `protobuf:"varint,1,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"` // the master target's clock when the message had come
+	Padding       []byte                 `protobuf:"bytes,15,opt,name=padding,proto3" json:"padding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathAnswer) Reset() {
+	*x = PathAnswer{}
+	mi := &file_replication_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathAnswer) ProtoMessage() {}
+
+func (x *PathAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathAnswer.ProtoReflect.Descriptor instead.
+func (*PathAnswer) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PathAnswer) GetUnixNanos() int64 {
+	if x != nil {
+		return x.UnixNanos
+	}
+	return 0
+}
+
+func (x *PathAnswer) GetPadding() []byte {
+	if x != nil {
+		return x.Padding
+	}
+	return nil
+}
+
+// What was found of the path. Times are of one connection, rates of all together, by padding that does not compress.
+type PathDone struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Connections     uint32                 `protobuf:"varint,1,opt,name=connections,proto3" json:"connections,omitempty"`                                  // that were filled
+	ConnectNanos    int64                  `protobuf:"varint,2,opt,name=connect_nanos,json=connectNanos,proto3" json:"connect_nanos,omitempty"`            // until TCP was connected
+	HandshakeNanos  int64                  `protobuf:"varint,3,opt,name=handshake_nanos,json=handshakeNanos,proto3" json:"handshake_nanos,omitempty"`      // from there until TLS and HTTP/2 were
+	RttNanos        int64                  `protobuf:"varint,4,opt,name=rtt_nanos,json=rttNanos,proto3" json:"rtt_nanos,omitempty"`                        // the least of several, of small messages
+	LoadedNanos     int64                  `protobuf:"varint,5,opt,name=loaded_nanos,json=loadedNanos,proto3" json:"loaded_nanos,omitempty"`               // the median, while the way to the master target was filled; 0: not known
+	SkewNanos       int64                  `protobuf:"varint,6,opt,name=skew_nanos,json=skewNanos,proto3" json:"skew_nanos,omitempty"`                     // the process server's clock less the master target's
+	SkewWithinNanos int64                  `protobuf:"varint,7,opt,name=skew_within_nanos,json=skewWithinNanos,proto3" json:"skew_within_nanos,omitempty"` // how far that may be wrong
+	Up              *PathRate              `protobuf:"bytes,8,opt,name=up,proto3" json:"up,omitempty"`                                                     // to the master target; absent: not measured
+	Down            *PathRate              `protobuf:"bytes,9,opt,name=down,proto3" json:"down,omitempty"`
+	Segment         uint32                 `protobuf:"varint,10,opt,name=segment,proto3" json:"segment,omitempty"`                               // bytes that TCP sends in one packet; 0: not known
+	Vanished        uint32                 `protobuf:"varint,11,opt,name=vanished,proto3" json:"vanished,omitempty"`                             // segments of so many bytes do not arrive while small ones do; 0: they do
+	Passes          uint32                 `protobuf:"varint,12,opt,name=passes,proto3" json:"passes,omitempty"`                                 // the largest that was tried and does arrive; 0: none, or not known
+	VanishedDown    bool                   `protobuf:"varint,13,opt,name=vanished_down,json=vanishedDown,proto3" json:"vanished_down,omitempty"` // they vanish on the way back, not toward the master target
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *PathDone) Reset() {
+	*x = PathDone{}
+	mi := &file_replication_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathDone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathDone) ProtoMessage() {}
+
+func (x *PathDone) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathDone.ProtoReflect.Descriptor instead.
+func (*PathDone) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PathDone) GetConnections() uint32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *PathDone) GetConnectNanos() int64 {
+	if x != nil {
+		return x.ConnectNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetHandshakeNanos() int64 {
+	if x != nil {
+		return x.HandshakeNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetRttNanos() int64 {
+	if x != nil {
+		return x.RttNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetLoadedNanos() int64 {
+	if x != nil {
+		return x.LoadedNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetSkewNanos() int64 {
+	if x != nil {
+		return x.SkewNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetSkewWithinNanos() int64 {
+	if x != nil {
+		return x.SkewWithinNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetUp() *PathRate {
+	if x != nil {
+		return x.Up
+	}
+	return nil
+}
+
+func (x *PathDone) GetDown() *PathRate {
+	if x != nil {
+		return x.Down
+	}
+	return nil
+}
+
+func (x *PathDone) GetSegment() uint32 {
+	if x != nil {
+		return x.Segment
+	}
+	return 0
+}
+
+func (x *PathDone) GetVanished() uint32 {
+	if x != nil {
+		return x.Vanished
+	}
+	return 0
+}
+
+func (x *PathDone) GetPasses() uint32 {
+	if x != nil {
+		return x.Passes
+	}
+	return 0
+}
+
+func (x *PathDone) GetVanishedDown() bool {
+	if x != nil {
+		return x.VanishedDown
+	}
+	return false
+}
+
+type PathRate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rate          float64                `protobuf:"fixed64,1,opt,name=rate,proto3" json:"rate,omitempty"`  // bytes a second, the ramp left out
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"` // that came
+	LastedNanos   int64                  `protobuf:"varint,3,opt,name=lasted_nanos,json=lastedNanos,proto3" json:"lasted_nanos,omitempty"`
+	Again         float64                `protobuf:"fixed64,4,opt,name=again,proto3" json:"again,omitempty"` // share of the segments that TCP sent again; up only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathRate) Reset() {
+	*x = PathRate{}
+	mi := &file_replication_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathRate) ProtoMessage() {}
+
+func (x *PathRate) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathRate.ProtoReflect.Descriptor instead.
+func (*PathRate) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PathRate) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *PathRate) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PathRate) GetLastedNanos() int64 {
+	if x != nil {
+		return x.LastedNanos
+	}
+	return 0
+}
+
+func (x *PathRate) GetAgain() float64 {
+	if x != nil {
+		return x.Again
+	}
+	return 0
+}
+
 type CutOrder struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         *GroupSpec             `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -605,7 +1005,7 @@ type CutOrder struct {
 
 func (x *CutOrder) Reset() {
 	*x = CutOrder{}
-	mi := &file_replication_proto_msgTypes[6]
+	mi := &file_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +1017,7 @@ func (x *CutOrder) String() string {
 func (*CutOrder) ProtoMessage() {}
 
 func (x *CutOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[6]
+	mi := &file_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +1030,7 @@ func (x *CutOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOrder.ProtoReflect.Descriptor instead.
 func (*CutOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{6}
+	return file_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CutOrder) GetGroup() *GroupSpec {
@@ -674,7 +1074,7 @@ type ShipOrder struct {
 
 func (x *ShipOrder) Reset() {
 	*x = ShipOrder{}
-	mi := &file_replication_proto_msgTypes[7]
+	mi := &file_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +1086,7 @@ func (x *ShipOrder) String() string {
 func (*ShipOrder) ProtoMessage() {}
 
 func (x *ShipOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[7]
+	mi := &file_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +1099,7 @@ func (x *ShipOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipOrder.ProtoReflect.Descriptor instead.
 func (*ShipOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{7}
+	return file_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ShipOrder) GetGroup() *GroupSpec {
@@ -748,7 +1148,7 @@ type ReleaseOrder struct {
 
 func (x *ReleaseOrder) Reset() {
 	*x = ReleaseOrder{}
-	mi := &file_replication_proto_msgTypes[8]
+	mi := &file_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1160,7 @@ func (x *ReleaseOrder) String() string {
 func (*ReleaseOrder) ProtoMessage() {}
 
 func (x *ReleaseOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[8]
+	mi := &file_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1173,7 @@ func (x *ReleaseOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseOrder.ProtoReflect.Descriptor instead.
 func (*ReleaseOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{8}
+	return file_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReleaseOrder) GetGroup() *GroupSpec {
@@ -801,7 +1201,7 @@ type VerifyOrder struct {
 
 func (x *VerifyOrder) Reset() {
 	*x = VerifyOrder{}
-	mi := &file_replication_proto_msgTypes[9]
+	mi := &file_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1213,7 @@ func (x *VerifyOrder) String() string {
 func (*VerifyOrder) ProtoMessage() {}
 
 func (x *VerifyOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[9]
+	mi := &file_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1226,7 @@ func (x *VerifyOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyOrder.ProtoReflect.Descriptor instead.
 func (*VerifyOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{9}
+	return file_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VerifyOrder) GetGroup() *GroupSpec {
@@ -853,7 +1253,7 @@ type ForgetOrder struct {
 
 func (x *ForgetOrder) Reset() {
 	*x = ForgetOrder{}
-	mi := &file_replication_proto_msgTypes[10]
+	mi := &file_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +1265,7 @@ func (x *ForgetOrder) String() string {
 func (*ForgetOrder) ProtoMessage() {}
 
 func (x *ForgetOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[10]
+	mi := &file_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +1278,7 @@ func (x *ForgetOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetOrder.ProtoReflect.Descriptor instead.
 func (*ForgetOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{10}
+	return file_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ForgetOrder) GetGroup() *GroupSpec {
@@ -898,7 +1298,7 @@ type CancelOrder struct {
 
 func (x *CancelOrder) Reset() {
 	*x = CancelOrder{}
-	mi := &file_replication_proto_msgTypes[11]
+	mi := &file_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1310,7 @@ func (x *CancelOrder) String() string {
 func (*CancelOrder) ProtoMessage() {}
 
 func (x *CancelOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[11]
+	mi := &file_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1323,7 @@ func (x *CancelOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrder.ProtoReflect.Descriptor instead.
 func (*CancelOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{11}
+	return file_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CancelOrder) GetOrder() uint64 {
@@ -947,6 +1347,7 @@ type Report struct {
 	//	*Report_Verify
 	//	*Report_Forget
 	//	*Report_Failed
+	//	*Report_Path
 	What          isReport_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -954,7 +1355,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_replication_proto_msgTypes[12]
+	mi := &file_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1367,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[12]
+	mi := &file_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1380,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{12}
+	return file_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Report) GetOrder() uint64 {
@@ -1077,6 +1478,15 @@ func (x *Report) GetFailed() *Problem {
 	return nil
 }
 
+func (x *Report) GetPath() *PathDone {
+	if x != nil {
+		if x, ok := x.What.(*Report_Path); ok {
+			return x.Path
+		}
+	}
+	return nil
+}
+
 type isReport_What interface {
 	isReport_What()
 }
@@ -1117,6 +1527,10 @@ type Report_Failed struct {
 	Failed *Problem `protobuf:"bytes,10,opt,name=failed,proto3,oneof"`
 }
 
+type Report_Path struct {
+	Path *PathDone `protobuf:"bytes,90,opt,name=path,proto3,oneof"`
+}
+
 func (*Report_Hello) isReport_What() {}
 
 func (*Report_Progress) isReport_What() {}
@@ -1135,6 +1549,8 @@ func (*Report_Forget) isReport_What() {}
 
 func (*Report_Failed) isReport_What() {}
 
+func (*Report_Path) isReport_What() {}
+
 type ProbeDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disks         []*ProbedDisk          `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"`
@@ -1144,7 +1560,7 @@ type ProbeDone struct {
 
 func (x *ProbeDone) Reset() {
 	*x = ProbeDone{}
-	mi := &file_replication_proto_msgTypes[13]
+	mi := &file_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1572,7 @@ func (x *ProbeDone) String() string {
 func (*ProbeDone) ProtoMessage() {}
 
 func (x *ProbeDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[13]
+	mi := &file_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1585,7 @@ func (x *ProbeDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeDone.ProtoReflect.Descriptor instead.
 func (*ProbeDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{13}
+	return file_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ProbeDone) GetDisks() []*ProbedDisk {
@@ -1192,7 +1608,7 @@ type ProbedDisk struct {
 
 func (x *ProbedDisk) Reset() {
 	*x = ProbedDisk{}
-	mi := &file_replication_proto_msgTypes[14]
+	mi := &file_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1620,7 @@ func (x *ProbedDisk) String() string {
 func (*ProbedDisk) ProtoMessage() {}
 
 func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[14]
+	mi := &file_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1633,7 @@ func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbedDisk.ProtoReflect.Descriptor instead.
 func (*ProbedDisk) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{14}
+	return file_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ProbedDisk) GetNo() uint32 {
@@ -1269,7 +1685,7 @@ type CutDone struct {
 
 func (x *CutDone) Reset() {
 	*x = CutDone{}
-	mi := &file_replication_proto_msgTypes[15]
+	mi := &file_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1697,7 @@ func (x *CutDone) String() string {
 func (*CutDone) ProtoMessage() {}
 
 func (x *CutDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[15]
+	mi := &file_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1710,7 @@ func (x *CutDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDone.ProtoReflect.Descriptor instead.
 func (*CutDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{15}
+	return file_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CutDone) GetUnixNanos() int64 {
@@ -1348,7 +1764,7 @@ type ShipDone struct {
 
 func (x *ShipDone) Reset() {
 	*x = ShipDone{}
-	mi := &file_replication_proto_msgTypes[16]
+	mi := &file_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1776,7 @@ func (x *ShipDone) String() string {
 func (*ShipDone) ProtoMessage() {}
 
 func (x *ShipDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[16]
+	mi := &file_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1789,7 @@ func (x *ShipDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipDone.ProtoReflect.Descriptor instead.
 func (*ShipDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{16}
+	return file_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ShipDone) GetPoint() uint64 {
@@ -1391,7 +1807,7 @@ type ReleaseDone struct {
 
 func (x *ReleaseDone) Reset() {
 	*x = ReleaseDone{}
-	mi := &file_replication_proto_msgTypes[17]
+	mi := &file_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1819,7 @@ func (x *ReleaseDone) String() string {
 func (*ReleaseDone) ProtoMessage() {}
 
 func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[17]
+	mi := &file_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1832,7 @@ func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseDone.ProtoReflect.Descriptor instead.
 func (*ReleaseDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{17}
+	return file_replication_proto_rawDescGZIP(), []int{22}
 }
 
 type ForgetDone struct {
@@ -1427,7 +1843,7 @@ type ForgetDone struct {
 
 func (x *ForgetDone) Reset() {
 	*x = ForgetDone{}
-	mi := &file_replication_proto_msgTypes[18]
+	mi := &file_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1855,7 @@ func (x *ForgetDone) String() string {
 func (*ForgetDone) ProtoMessage() {}
 
 func (x *ForgetDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[18]
+	mi := &file_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1868,7 @@ func (x *ForgetDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetDone.ProtoReflect.Descriptor instead.
 func (*ForgetDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{18}
+	return file_replication_proto_rawDescGZIP(), []int{23}
 }
 
 type VerifyDone struct {
@@ -1466,7 +1882,7 @@ type VerifyDone struct {
 
 func (x *VerifyDone) Reset() {
 	*x = VerifyDone{}
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1894,7 @@ func (x *VerifyDone) String() string {
 func (*VerifyDone) ProtoMessage() {}
 
 func (x *VerifyDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1907,7 @@ func (x *VerifyDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyDone.ProtoReflect.Descriptor instead.
 func (*VerifyDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{19}
+	return file_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VerifyDone) GetEqual() bool {
@@ -1526,7 +1942,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1954,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1967,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{20}
+	return file_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Progress) GetDisks() []*DiskLedger {
@@ -1584,7 +2000,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +2012,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +2025,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{21}
+	return file_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LinkStatus) GetLanes() uint32 {
@@ -1671,7 +2087,7 @@ type LevelShare struct {
 
 func (x *LevelShare) Reset() {
 	*x = LevelShare{}
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +2099,7 @@ func (x *LevelShare) String() string {
 func (*LevelShare) ProtoMessage() {}
 
 func (x *LevelShare) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +2112,7 @@ func (x *LevelShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelShare.ProtoReflect.Descriptor instead.
 func (*LevelShare) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{22}
+	return file_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LevelShare) GetLevel() string {
@@ -1733,7 +2149,7 @@ type DiskLedger struct {
 
 func (x *DiskLedger) Reset() {
 	*x = DiskLedger{}
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +2161,7 @@ func (x *DiskLedger) String() string {
 func (*DiskLedger) ProtoMessage() {}
 
 func (x *DiskLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +2174,7 @@ func (x *DiskLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskLedger.ProtoReflect.Descriptor instead.
 func (*DiskLedger) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{23}
+	return file_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DiskLedger) GetNo() uint32 {
@@ -1857,7 +2273,7 @@ type Codecs struct {
 
 func (x *Codecs) Reset() {
 	*x = Codecs{}
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2285,7 @@ func (x *Codecs) String() string {
 func (*Codecs) ProtoMessage() {}
 
 func (x *Codecs) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2298,7 @@ func (x *Codecs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codecs.ProtoReflect.Descriptor instead.
 func (*Codecs) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{24}
+	return file_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Codecs) GetNone() *Sent {
@@ -1923,7 +2339,7 @@ type Sent struct {
 
 func (x *Sent) Reset() {
 	*x = Sent{}
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2351,7 @@ func (x *Sent) String() string {
 func (*Sent) ProtoMessage() {}
 
 func (x *Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2364,7 @@ func (x *Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sent.ProtoReflect.Descriptor instead.
 func (*Sent) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{25}
+	return file_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Sent) GetRaw() int64 {
@@ -1977,7 +2393,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2405,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2418,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{26}
+	return file_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Fence) GetGroup() string {
@@ -2042,7 +2458,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2470,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2483,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{27}
+	return file_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CoverageRequest) GetFence() *Fence {
@@ -2087,7 +2503,7 @@ type CoverageReply struct {
 
 func (x *CoverageReply) Reset() {
 	*x = CoverageReply{}
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2515,7 @@ func (x *CoverageReply) String() string {
 func (*CoverageReply) ProtoMessage() {}
 
 func (x *CoverageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2528,7 @@ func (x *CoverageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageReply.ProtoReflect.Descriptor instead.
 func (*CoverageReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{28}
+	return file_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CoverageReply) GetDisk() uint32 {
@@ -2140,7 +2556,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2568,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2581,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{29}
+	return file_replication_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CompareRequest) GetFence() *Fence {
@@ -2201,7 +2617,7 @@ type CompareReply struct {
 
 func (x *CompareReply) Reset() {
 	*x = CompareReply{}
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2213,7 +2629,7 @@ func (x *CompareReply) String() string {
 func (*CompareReply) ProtoMessage() {}
 
 func (x *CompareReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2226,7 +2642,7 @@ func (x *CompareReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareReply.ProtoReflect.Descriptor instead.
 func (*CompareReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{30}
+	return file_replication_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CompareReply) GetOffset() int64 {
@@ -2261,7 +2677,7 @@ type PagesRequest struct {
 
 func (x *PagesRequest) Reset() {
 	*x = PagesRequest{}
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2689,7 @@ func (x *PagesRequest) String() string {
 func (*PagesRequest) ProtoMessage() {}
 
 func (x *PagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2702,7 @@ func (x *PagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
 func (*PagesRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{31}
+	return file_replication_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PagesRequest) GetFence() *Fence {
@@ -2320,7 +2736,7 @@ type PagesReply struct {
 
 func (x *PagesReply) Reset() {
 	*x = PagesReply{}
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2748,7 @@ func (x *PagesReply) String() string {
 func (*PagesReply) ProtoMessage() {}
 
 func (x *PagesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2761,7 @@ func (x *PagesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesReply.ProtoReflect.Descriptor instead.
 func (*PagesReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{32}
+	return file_replication_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PagesReply) GetHashes() []byte {
@@ -2368,7 +2784,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +2796,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +2809,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{33}
+	return file_replication_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Frame) GetOpen() *LaneOpen {
@@ -2428,7 +2844,7 @@ type LaneOpen struct {
 
 func (x *LaneOpen) Reset() {
 	*x = LaneOpen{}
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2856,7 @@ func (x *LaneOpen) String() string {
 func (*LaneOpen) ProtoMessage() {}
 
 func (x *LaneOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2869,7 @@ func (x *LaneOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneOpen.ProtoReflect.Descriptor instead.
 func (*LaneOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{34}
+	return file_replication_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *LaneOpen) GetFence() *Fence {
@@ -2493,7 +2909,7 @@ type BlockHeader struct {
 
 func (x *BlockHeader) Reset() {
 	*x = BlockHeader{}
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2921,7 @@ func (x *BlockHeader) String() string {
 func (*BlockHeader) ProtoMessage() {}
 
 func (x *BlockHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2934,7 @@ func (x *BlockHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHeader.ProtoReflect.Descriptor instead.
 func (*BlockHeader) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{35}
+	return file_replication_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BlockHeader) GetDisk() uint32 {
@@ -2580,7 +2996,7 @@ type LaneAck struct {
 
 func (x *LaneAck) Reset() {
 	*x = LaneAck{}
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +3008,7 @@ func (x *LaneAck) String() string {
 func (*LaneAck) ProtoMessage() {}
 
 func (x *LaneAck) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,7 +3021,7 @@ func (x *LaneAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneAck.ProtoReflect.Descriptor instead.
 func (*LaneAck) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{36}
+	return file_replication_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LaneAck) GetFrames() uint64 {
@@ -2625,7 +3041,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +3053,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +3066,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{37}
+	return file_replication_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FinishRequest) GetFence() *Fence {
@@ -2678,7 +3094,7 @@ type DiskTotal struct {
 
 func (x *DiskTotal) Reset() {
 	*x = DiskTotal{}
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +3106,7 @@ func (x *DiskTotal) String() string {
 func (*DiskTotal) ProtoMessage() {}
 
 func (x *DiskTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +3119,7 @@ func (x *DiskTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskTotal.ProtoReflect.Descriptor instead.
 func (*DiskTotal) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{38}
+	return file_replication_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DiskTotal) GetDisk() uint32 {
@@ -2736,7 +3152,7 @@ type FinishReply struct {
 
 func (x *FinishReply) Reset() {
 	*x = FinishReply{}
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +3164,7 @@ func (x *FinishReply) String() string {
 func (*FinishReply) ProtoMessage() {}
 
 func (x *FinishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +3177,7 @@ func (x *FinishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReply.ProtoReflect.Descriptor instead.
 func (*FinishReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{39}
+	return file_replication_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FinishReply) GetPoint() uint64 {
@@ -2783,7 +3199,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +3211,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +3224,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{40}
+	return file_replication_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Problem) GetCode() string {
@@ -2867,7 +3283,7 @@ const file_replication_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12-\n" +
 	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.SourceDiskR\x05disks\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\xae\x03\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\xdc\x03\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
 	"\awelcome\x18\x02 \x01(\v2\x14.failback.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -2877,11 +3293,47 @@ const file_replication_proto_rawDesc = "" +
 	"\arelease\x18\x06 \x01(\v2\x19.failback.v1.ReleaseOrderH\x00R\arelease\x122\n" +
 	"\x06verify\x18\a \x01(\v2\x18.failback.v1.VerifyOrderH\x00R\x06verify\x122\n" +
 	"\x06forget\x18\b \x01(\v2\x18.failback.v1.ForgetOrderH\x00R\x06forget\x122\n" +
-	"\x06cancel\x18\t \x01(\v2\x18.failback.v1.CancelOrderH\x00R\x06cancelB\x06\n" +
+	"\x06cancel\x18\t \x01(\v2\x18.failback.v1.CancelOrderH\x00R\x06cancel\x12,\n" +
+	"\x04path\x18Z \x01(\v2\x16.failback.v1.PathOrderH\x00R\x04pathB\x06\n" +
 	"\x04what\":\n" +
 	"\n" +
 	"ProbeOrder\x12,\n" +
-	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"\x87\x01\n" +
+	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"[\n" +
+	"\tPathOrder\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\x04R\x04path\x12\x1d\n" +
+	"\n" +
+	"each_nanos\x18\x02 \x01(\x03R\teachNanos\x12\x1b\n" +
+	"\tmax_bytes\x18\x03 \x01(\x03R\bmaxBytes\"K\n" +
+	"\aPathAsk\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\x04R\x04path\x12\x12\n" +
+	"\x04want\x18\x02 \x01(\rR\x04want\x12\x18\n" +
+	"\apadding\x18\x0f \x01(\fR\apadding\"E\n" +
+	"\n" +
+	"PathAnswer\x12\x1d\n" +
+	"\n" +
+	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x18\n" +
+	"\apadding\x18\x0f \x01(\fR\apadding\"\xca\x03\n" +
+	"\bPathDone\x12 \n" +
+	"\vconnections\x18\x01 \x01(\rR\vconnections\x12#\n" +
+	"\rconnect_nanos\x18\x02 \x01(\x03R\fconnectNanos\x12'\n" +
+	"\x0fhandshake_nanos\x18\x03 \x01(\x03R\x0ehandshakeNanos\x12\x1b\n" +
+	"\trtt_nanos\x18\x04 \x01(\x03R\brttNanos\x12!\n" +
+	"\floaded_nanos\x18\x05 \x01(\x03R\vloadedNanos\x12\x1d\n" +
+	"\n" +
+	"skew_nanos\x18\x06 \x01(\x03R\tskewNanos\x12*\n" +
+	"\x11skew_within_nanos\x18\a \x01(\x03R\x0fskewWithinNanos\x12%\n" +
+	"\x02up\x18\b \x01(\v2\x15.failback.v1.PathRateR\x02up\x12)\n" +
+	"\x04down\x18\t \x01(\v2\x15.failback.v1.PathRateR\x04down\x12\x18\n" +
+	"\asegment\x18\n" +
+	" \x01(\rR\asegment\x12\x1a\n" +
+	"\bvanished\x18\v \x01(\rR\bvanished\x12\x16\n" +
+	"\x06passes\x18\f \x01(\rR\x06passes\x12#\n" +
+	"\rvanished_down\x18\r \x01(\bR\fvanishedDown\"m\n" +
+	"\bPathRate\x12\x12\n" +
+	"\x04rate\x18\x01 \x01(\x01R\x04rate\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12!\n" +
+	"\flasted_nanos\x18\x03 \x01(\x03R\vlastedNanos\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\x01R\x05again\"\x87\x01\n" +
 	"\bCutOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
@@ -2902,7 +3354,7 @@ const file_replication_proto_rawDesc = "" +
 	"\vForgetOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"#\n" +
 	"\vCancelOrder\x12\x14\n" +
-	"\x05order\x18\x01 \x01(\x04R\x05order\"\xda\x03\n" +
+	"\x05order\x18\x01 \x01(\x04R\x05order\"\x87\x04\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05order\x18\x01 \x01(\x04R\x05order\x12*\n" +
 	"\x05hello\x18\x02 \x01(\v2\x12.failback.v1.HelloH\x00R\x05hello\x123\n" +
@@ -2914,7 +3366,8 @@ const file_replication_proto_rawDesc = "" +
 	"\x06verify\x18\b \x01(\v2\x17.failback.v1.VerifyDoneH\x00R\x06verify\x121\n" +
 	"\x06forget\x18\t \x01(\v2\x17.failback.v1.ForgetDoneH\x00R\x06forget\x12.\n" +
 	"\x06failed\x18\n" +
-	" \x01(\v2\x14.failback.v1.ProblemH\x00R\x06failedB\x06\n" +
+	" \x01(\v2\x14.failback.v1.ProblemH\x00R\x06failed\x12+\n" +
+	"\x04path\x18Z \x01(\v2\x15.failback.v1.PathDoneH\x00R\x04pathB\x06\n" +
 	"\x04what\":\n" +
 	"\tProbeDone\x12-\n" +
 	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\"\x8a\x01\n" +
@@ -3038,14 +3491,15 @@ const file_replication_proto_rawDesc = "" +
 	"\aProblem\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
-	"\x06remedy\x18\x03 \x01(\tR\x06remedy2\x80\x03\n" +
+	"\x06remedy\x18\x03 \x01(\tR\x06remedy2\xbb\x03\n" +
 	"\vReplication\x123\n" +
 	"\x04Work\x12\x13.failback.v1.Report\x1a\x12.failback.v1.Order(\x010\x01\x12F\n" +
 	"\bCoverage\x12\x1c.failback.v1.CoverageRequest\x1a\x1a.failback.v1.CoverageReply0\x01\x12C\n" +
 	"\aCompare\x12\x1b.failback.v1.CompareRequest\x1a\x19.failback.v1.CompareReply0\x01\x12;\n" +
 	"\x05Pages\x12\x19.failback.v1.PagesRequest\x1a\x17.failback.v1.PagesReply\x122\n" +
 	"\x04Ship\x12\x12.failback.v1.Frame\x1a\x14.failback.v1.LaneAck(\x01\x12>\n" +
-	"\x06Finish\x12\x1a.failback.v1.FinishRequest\x1a\x18.failback.v1.FinishReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
+	"\x06Finish\x12\x1a.failback.v1.FinishRequest\x1a\x18.failback.v1.FinishReply\x129\n" +
+	"\x04Path\x12\x14.failback.v1.PathAsk\x1a\x17.failback.v1.PathAnswer(\x010\x01B\x1bZ\x19failback/proto;failbackpbb\x06proto3"
 
 var (
 	file_replication_proto_rawDescOnce sync.Once
@@ -3059,7 +3513,7 @@ func file_replication_proto_rawDescGZIP() []byte {
 	return file_replication_proto_rawDescData
 }
 
-var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_replication_proto_goTypes = []any{
 	(*Hello)(nil),           // 0: failback.v1.Hello
 	(*Welcome)(nil),         // 1: failback.v1.Welcome
@@ -3067,102 +3521,113 @@ var file_replication_proto_goTypes = []any{
 	(*GroupSpec)(nil),       // 3: failback.v1.GroupSpec
 	(*Order)(nil),           // 4: failback.v1.Order
 	(*ProbeOrder)(nil),      // 5: failback.v1.ProbeOrder
-	(*CutOrder)(nil),        // 6: failback.v1.CutOrder
-	(*ShipOrder)(nil),       // 7: failback.v1.ShipOrder
-	(*ReleaseOrder)(nil),    // 8: failback.v1.ReleaseOrder
-	(*VerifyOrder)(nil),     // 9: failback.v1.VerifyOrder
-	(*ForgetOrder)(nil),     // 10: failback.v1.ForgetOrder
-	(*CancelOrder)(nil),     // 11: failback.v1.CancelOrder
-	(*Report)(nil),          // 12: failback.v1.Report
-	(*ProbeDone)(nil),       // 13: failback.v1.ProbeDone
-	(*ProbedDisk)(nil),      // 14: failback.v1.ProbedDisk
-	(*CutDone)(nil),         // 15: failback.v1.CutDone
-	(*ShipDone)(nil),        // 16: failback.v1.ShipDone
-	(*ReleaseDone)(nil),     // 17: failback.v1.ReleaseDone
-	(*ForgetDone)(nil),      // 18: failback.v1.ForgetDone
-	(*VerifyDone)(nil),      // 19: failback.v1.VerifyDone
-	(*Progress)(nil),        // 20: failback.v1.Progress
-	(*LinkStatus)(nil),      // 21: failback.v1.LinkStatus
-	(*LevelShare)(nil),      // 22: failback.v1.LevelShare
-	(*DiskLedger)(nil),      // 23: failback.v1.DiskLedger
-	(*Codecs)(nil),          // 24: failback.v1.Codecs
-	(*Sent)(nil),            // 25: failback.v1.Sent
-	(*Fence)(nil),           // 26: failback.v1.Fence
-	(*CoverageRequest)(nil), // 27: failback.v1.CoverageRequest
-	(*CoverageReply)(nil),   // 28: failback.v1.CoverageReply
-	(*CompareRequest)(nil),  // 29: failback.v1.CompareRequest
-	(*CompareReply)(nil),    // 30: failback.v1.CompareReply
-	(*PagesRequest)(nil),    // 31: failback.v1.PagesRequest
-	(*PagesReply)(nil),      // 32: failback.v1.PagesReply
-	(*Frame)(nil),           // 33: failback.v1.Frame
-	(*LaneOpen)(nil),        // 34: failback.v1.LaneOpen
-	(*BlockHeader)(nil),     // 35: failback.v1.BlockHeader
-	(*LaneAck)(nil),         // 36: failback.v1.LaneAck
-	(*FinishRequest)(nil),   // 37: failback.v1.FinishRequest
-	(*DiskTotal)(nil),       // 38: failback.v1.DiskTotal
-	(*FinishReply)(nil),     // 39: failback.v1.FinishReply
-	(*Problem)(nil),         // 40: failback.v1.Problem
+	(*PathOrder)(nil),       // 6: failback.v1.PathOrder
+	(*PathAsk)(nil),         // 7: failback.v1.PathAsk
+	(*PathAnswer)(nil),      // 8: failback.v1.PathAnswer
+	(*PathDone)(nil),        // 9: failback.v1.PathDone
+	(*PathRate)(nil),        // 10: failback.v1.PathRate
+	(*CutOrder)(nil),        // 11: failback.v1.CutOrder
+	(*ShipOrder)(nil),       // 12: failback.v1.ShipOrder
+	(*ReleaseOrder)(nil),    // 13: failback.v1.ReleaseOrder
+	(*VerifyOrder)(nil),     // 14: failback.v1.VerifyOrder
+	(*ForgetOrder)(nil),     // 15: failback.v1.ForgetOrder
+	(*CancelOrder)(nil),     // 16: failback.v1.CancelOrder
+	(*Report)(nil),          // 17: failback.v1.Report
+	(*ProbeDone)(nil),       // 18: failback.v1.ProbeDone
+	(*ProbedDisk)(nil),      // 19: failback.v1.ProbedDisk
+	(*CutDone)(nil),         // 20: failback.v1.CutDone
+	(*ShipDone)(nil),        // 21: failback.v1.ShipDone
+	(*ReleaseDone)(nil),     // 22: failback.v1.ReleaseDone
+	(*ForgetDone)(nil),      // 23: failback.v1.ForgetDone
+	(*VerifyDone)(nil),      // 24: failback.v1.VerifyDone
+	(*Progress)(nil),        // 25: failback.v1.Progress
+	(*LinkStatus)(nil),      // 26: failback.v1.LinkStatus
+	(*LevelShare)(nil),      // 27: failback.v1.LevelShare
+	(*DiskLedger)(nil),      // 28: failback.v1.DiskLedger
+	(*Codecs)(nil),          // 29: failback.v1.Codecs
+	(*Sent)(nil),            // 30: failback.v1.Sent
+	(*Fence)(nil),           // 31: failback.v1.Fence
+	(*CoverageRequest)(nil), // 32: failback.v1.CoverageRequest
+	(*CoverageReply)(nil),   // 33: failback.v1.CoverageReply
+	(*CompareRequest)(nil),  // 34: failback.v1.CompareRequest
+	(*CompareReply)(nil),    // 35: failback.v1.CompareReply
+	(*PagesRequest)(nil),    // 36: failback.v1.PagesRequest
+	(*PagesReply)(nil),      // 37: failback.v1.PagesReply
+	(*Frame)(nil),           // 38: failback.v1.Frame
+	(*LaneOpen)(nil),        // 39: failback.v1.LaneOpen
+	(*BlockHeader)(nil),     // 40: failback.v1.BlockHeader
+	(*LaneAck)(nil),         // 41: failback.v1.LaneAck
+	(*FinishRequest)(nil),   // 42: failback.v1.FinishRequest
+	(*DiskTotal)(nil),       // 43: failback.v1.DiskTotal
+	(*FinishReply)(nil),     // 44: failback.v1.FinishReply
+	(*Problem)(nil),         // 45: failback.v1.Problem
 }
 var file_replication_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.GroupSpec.disks:type_name -> failback.v1.SourceDisk
 	1,  // 1: failback.v1.Order.welcome:type_name -> failback.v1.Welcome
 	5,  // 2: failback.v1.Order.probe:type_name -> failback.v1.ProbeOrder
-	6,  // 3: failback.v1.Order.cut:type_name -> failback.v1.CutOrder
-	7,  // 4: failback.v1.Order.ship:type_name -> failback.v1.ShipOrder
-	8,  // 5: failback.v1.Order.release:type_name -> failback.v1.ReleaseOrder
-	9,  // 6: failback.v1.Order.verify:type_name -> failback.v1.VerifyOrder
-	10, // 7: failback.v1.Order.forget:type_name -> failback.v1.ForgetOrder
-	11, // 8: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
-	3,  // 9: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 10: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 11: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 12: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 13: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 14: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
-	0,  // 15: failback.v1.Report.hello:type_name -> failback.v1.Hello
-	20, // 16: failback.v1.Report.progress:type_name -> failback.v1.Progress
-	13, // 17: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
-	15, // 18: failback.v1.Report.cut:type_name -> failback.v1.CutDone
-	16, // 19: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
-	17, // 20: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
-	19, // 21: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
-	18, // 22: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
-	40, // 23: failback.v1.Report.failed:type_name -> failback.v1.Problem
-	14, // 24: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
-	40, // 25: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
-	23, // 26: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
-	21, // 27: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
-	22, // 28: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
-	24, // 29: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
-	25, // 30: failback.v1.Codecs.none:type_name -> failback.v1.Sent
-	25, // 31: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
-	25, // 32: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
-	25, // 33: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
-	26, // 34: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
-	26, // 35: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
-	26, // 36: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
-	34, // 37: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
-	35, // 38: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
-	26, // 39: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
-	26, // 40: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
-	38, // 41: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
-	12, // 42: failback.v1.Replication.Work:input_type -> failback.v1.Report
-	27, // 43: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
-	29, // 44: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
-	31, // 45: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
-	33, // 46: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
-	37, // 47: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
-	4,  // 48: failback.v1.Replication.Work:output_type -> failback.v1.Order
-	28, // 49: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
-	30, // 50: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
-	32, // 51: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
-	36, // 52: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
-	39, // 53: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
-	48, // [48:54] is the sub-list for method output_type
-	42, // [42:48] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	11, // 3: failback.v1.Order.cut:type_name -> failback.v1.CutOrder
+	12, // 4: failback.v1.Order.ship:type_name -> failback.v1.ShipOrder
+	13, // 5: failback.v1.Order.release:type_name -> failback.v1.ReleaseOrder
+	14, // 6: failback.v1.Order.verify:type_name -> failback.v1.VerifyOrder
+	15, // 7: failback.v1.Order.forget:type_name -> failback.v1.ForgetOrder
+	16, // 8: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
+	6,  // 9: failback.v1.Order.path:type_name -> failback.v1.PathOrder
+	3,  // 10: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
+	10, // 11: failback.v1.PathDone.up:type_name -> failback.v1.PathRate
+	10, // 12: failback.v1.PathDone.down:type_name -> failback.v1.PathRate
+	3,  // 13: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 14: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 15: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 16: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 17: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
+	0,  // 18: failback.v1.Report.hello:type_name -> failback.v1.Hello
+	25, // 19: failback.v1.Report.progress:type_name -> failback.v1.Progress
+	18, // 20: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
+	20, // 21: failback.v1.Report.cut:type_name -> failback.v1.CutDone
+	21, // 22: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
+	22, // 23: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
+	24, // 24: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
+	23, // 25: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
+	45, // 26: failback.v1.Report.failed:type_name -> failback.v1.Problem
+	9,  // 27: failback.v1.Report.path:type_name -> failback.v1.PathDone
+	19, // 28: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
+	45, // 29: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
+	28, // 30: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
+	26, // 31: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
+	27, // 32: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
+	29, // 33: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
+	30, // 34: failback.v1.Codecs.none:type_name -> failback.v1.Sent
+	30, // 35: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
+	30, // 36: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
+	30, // 37: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
+	31, // 38: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
+	31, // 39: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
+	31, // 40: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
+	39, // 41: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
+	40, // 42: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
+	31, // 43: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
+	31, // 44: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
+	43, // 45: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
+	17, // 46: failback.v1.Replication.Work:input_type -> failback.v1.Report
+	32, // 47: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
+	34, // 48: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
+	36, // 49: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
+	38, // 50: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
+	42, // 51: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
+	7,  // 52: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
+	4,  // 53: failback.v1.Replication.Work:output_type -> failback.v1.Order
+	33, // 54: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
+	35, // 55: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
+	37, // 56: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
+	41, // 57: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
+	44, // 58: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
+	8,  // 59: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
+	53, // [53:60] is the sub-list for method output_type
+	46, // [46:53] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_replication_proto_init() }
@@ -3179,8 +3644,9 @@ func file_replication_proto_init() {
 		(*Order_Verify)(nil),
 		(*Order_Forget)(nil),
 		(*Order_Cancel)(nil),
+		(*Order_Path)(nil),
 	}
-	file_replication_proto_msgTypes[12].OneofWrappers = []any{
+	file_replication_proto_msgTypes[17].OneofWrappers = []any{
 		(*Report_Hello)(nil),
 		(*Report_Progress)(nil),
 		(*Report_Probe)(nil),
@@ -3190,6 +3656,7 @@ func file_replication_proto_init() {
 		(*Report_Verify)(nil),
 		(*Report_Forget)(nil),
 		(*Report_Failed)(nil),
+		(*Report_Path)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3197,7 +3664,7 @@ func file_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replication_proto_rawDesc), len(file_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

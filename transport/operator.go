@@ -12,7 +12,7 @@ import (
 // operator can do something about it.
 type Operations interface {
 	// Check tells everything that would go wrong with a plan, before a byte moves. The error is for a plan that can't be read.
-	Check(ctx context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error)
+	Check(ctx context.Context, planYAML []byte, path replication.PathAsk) (replication.Checked, error)
 	// Reprotect starts protection of the plan's group, or carries on where it is protected by the same plan already.
 	Reprotect(ctx context.Context, planYAML []byte) (group replication.GroupID, carriedOn bool, err error)
 	// Status tells of one group, or of all for "".

@@ -192,17 +192,17 @@ func unreachable(address string, cause error, said string) *replication.Problem 
 	return p
 }
 
-// Check tells everything that would go wrong with a plan.
-func (c *OperatorClient) Check(ctx context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error) {
-	r, err := c.rpc.Check(ctx, &failbackpb.PlanRequest{Yaml: planYAML})
+// Check tells everything that would go wrong with a plan, and measures the path where that is asked for.
+func (c *OperatorClient) Check(ctx context.Context, planYAML []byte, path replication.PathAsk) (replication.Checked, error) {
+	r, err := c.rpc.Check(ctx, &failbackpb.PlanRequest{Yaml: planYAML, PathNanos: int64(path.Each), PathMaxBytes: path.MaxBytes, Churn: path.Churn})
 	if err != nil {
-		return "", nil, c.problem(err)
+		return replication.Checked{}, c.problem(err)
 	}
-	findings := []replication.Finding{}
+	found := replication.Checked{Group: replication.GroupID(r.Group), Findings: []replication.Finding{}, Path: pathFromWire(r.Path)}
 	for _, f := range r.Findings {
-		findings = append(findings, findingFromWire(f))
+		found.Findings = append(found.Findings, findingFromWire(f))
 	}
-	return replication.GroupID(r.Group), findings, nil
+	return found, nil
 }
 
 // Reprotect starts protection, or carries on.

@@ -52,12 +52,16 @@ func (s *operatorServer) Check(ctx context.Context, r *failbackpb.PlanRequest) (
 	if err := planFits(r); err != nil {
 		return nil, StatusOf(err)
 	}
-	group, findings, err := s.ops.Check(ctx, r.Yaml)
+	ask := replication.PathAsk{Each: time.Duration(r.PathNanos), MaxBytes: r.PathMaxBytes, Churn: r.Churn}
+	if err := ask.Check(); err != nil {
+		return nil, StatusOf(err)
+	}
+	found, err := s.ops.Check(ctx, r.Yaml, ask)
 	if err != nil {
 		return nil, StatusOf(err)
 	}
-	reply := &failbackpb.CheckReply{Group: string(group)}
-	for _, f := range findings {
+	reply := &failbackpb.CheckReply{Group: string(found.Group), Path: pathToWire(found.Path)}
+	for _, f := range found.Findings {
 		reply.Findings = append(reply.Findings, findingToWire(f))
 	}
 	return reply, nil

@@ -245,14 +245,19 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 		{Path: "/odd\xff", Findings: []replication.Finding{}},
 	}
 	everyFieldSet(t, reflect.ValueOf(volumes[0]), "volume")
+	pathAsk := replication.PathAsk{Each: time.Second, MaxBytes: 5, Churn: 7.5}
+	path := &replication.Path{Connections: 1, Connect: 2, Handshake: 3, RTT: 4, Loaded: 5, Skew: -6, SkewWithin: 7, Up: replication.PathRate{Rate: 1.5, Bytes: 8, Lasted: 9, Again: 0.25},
+		Down: replication.PathRate{Rate: 2.5, Bytes: 10, Lasted: 11, Again: 0.5}, Segment: 12, Vanished: 13, Passes: 14, VanishedDown: true}
+	everyFieldSet(t, reflect.ValueOf(*path), "path")
 	moving := replication.MoveStatus{From: 9, To: 2, Phase: "save", Done: 1, Total: 4}
 	ledgers := []replication.Ledger{{Disk: 1, Total: 10, Done: 5}}
 	var asked []string
 	note := func(format string, args ...any) { asked = append(asked, fmt.Sprintf(format, args...)) }
 	c := dial(t, operatortest.Serve(t, &operatortest.Fake{
-		OnCheck: func(y []byte) (replication.GroupID, []replication.Finding, error) {
+		OnCheck: func(y []byte, ask replication.PathAsk) (replication.Checked, error) {
 			note("check %s", y)
-			return "erp", findings, nil
+			same(t, "path ask", ask, pathAsk)
+			return replication.Checked{Group: "erp", Findings: findings, Path: path}, nil
 		},
 		OnReprotect: func(y []byte) (replication.GroupID, bool, error) { note("reprotect %s", y); return "erp", true, nil },
 		OnCut:       func(g replication.GroupID) (replication.PointID, error) { note("cut %s", g); return 9, nil },
@@ -278,9 +283,10 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	}), nil)
 	ctx := t.Context()
 
-	group, gotFindings, err := c.Check(ctx, plan)
-	same(t, "check", fmt.Sprintf("%v %v", group, err), "erp <nil>")
-	same(t, "findings", gotFindings, findings)
+	found, err := c.Check(ctx, plan, pathAsk)
+	same(t, "check", fmt.Sprintf("%v %v", found.Group, err), "erp <nil>")
+	same(t, "findings", found.Findings, findings)
+	same(t, "path", found.Path, path)
 	group, carriedOn, err := c.Reprotect(ctx, plan)
 	same(t, "reprotect", fmt.Sprintf("%v %v %v", group, carriedOn, err), "erp true <nil>")
 	point, err := c.Cut(ctx, "erp")
@@ -323,7 +329,7 @@ func TestOperatorProblemsArriveAsTold(t *testing.T) {
 	wantProblem(t, err, "no-such-point", told.Message, told.Remedy)
 	_, _, err = c.Points(t.Context(), "erp")
 	wantProblem(t, err, "internal", "unexpected EOF")
-	_, _, err = c.Check(t.Context(), make([]byte, transport.MaxPlan+1))
+	_, err = c.Check(t.Context(), make([]byte, transport.MaxPlan+1), replication.PathAsk{})
 	wantProblem(t, err, "plan", "at most 1048576")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

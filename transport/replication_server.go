@@ -61,6 +61,7 @@ type replicationServer struct {
 	master  MasterTarget
 	version string
 	log     *slog.Logger
+	paths   paths
 }
 
 // Work is one process server's session: hello, welcome, then orders and reports until one side goes.
@@ -78,7 +79,7 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		s.log.Warn("process server refused", "name", hello.GetName(), "code", replication.AsProblem(err).Code, "err", err)
 		return StatusOf(err)
 	}
-	w := &remoteWorker{stream: stream, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
+	w := &remoteWorker{stream: stream, key: who.Key, paths: &s.paths, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
 	peer := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: hello.Version, Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano())}
 	if err := stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
 		Major: ProtocolMajor, Minor: ProtocolMinor, Version: s.version, UnixNanos: time.Now().UnixNano(),
@@ -268,6 +269,8 @@ func (s *replicationServer) Finish(ctx context.Context, req *failbackpb.FinishRe
 // remoteWorker is a process server at the other end of a work stream.
 type remoteWorker struct {
 	stream failbackpb.Replication_WorkServer
+	key    string // of its certificate
+	paths  *paths
 	sendMu sync.Mutex
 
 	mu    sync.Mutex

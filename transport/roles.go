@@ -21,6 +21,7 @@ var callers = map[string]pki.Role{
 	failbackpb.Replication_Pages_FullMethodName:    pki.ProcessServer,
 	failbackpb.Replication_Ship_FullMethodName:     pki.ProcessServer,
 	failbackpb.Replication_Finish_FullMethodName:   pki.ProcessServer,
+	failbackpb.Replication_Path_FullMethodName:     pki.ProcessServer,
 
 	failbackpb.Operator_Check_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Reprotect_FullMethodName:   pki.Operator,

@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"failback/cmd/internal/settings"
 	"failback/replication"
 	"failback/transport"
 )
@@ -38,35 +40,62 @@ const planHelp = `A plan is a YAML file, one for each group of machines that sha
           changes: COMMAND        # These three may stand with a machine or the group, as default for the disks below.`
 
 func (t *tool) checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var ask replication.PathAsk
+	var churn string
+	most := byteCount(256 << 20)
+	c := &cobra.Command{
 		Use:   "check PLAN",
 		Short: "Tell everything that would go wrong with a plan, before a byte moves",
-		Long: `Looks at the plan, the sources and the targets, and tells everything that would go wrong. Nothing is changed.
+		Long: `Looks at the plan, the sources, the targets and the path between the two sides, and tells everything that would go wrong. Nothing is changed.
 Exit code 1 if the plan would not work; warnings alone leave it at 0. PLAN may be - for standard input.
 
+The path is measured by the process server, which connects as it does for replication: TCP, TLS, round-trip time, clocks, whether large packets
+vanish where small ones pass (a wrong MTU behind a filter), and the rate each way, by filling it with padding over four connections for --path-time
+or --path-bytes, whichever is over first. What replicates meanwhile shares the link. From the rate follow the time of the first point at most, and whether
+the RPO of the plan holds at a --churn; compression comes on top.
+
 ` + planHelp,
-		Example: "  failback check erp.yaml",
+		Example: "  failback check erp.yaml\n  failback check erp.yaml --churn 20MB/s --path-time 10s\n  failback check erp.yaml --path-time 0   # without measuring",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return t.check(c.Context(), args[0]) },
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if churn != "" {
+				if ask.Churn, err = parseRate(churn); err != nil {
+					return settings.Usage(fmt.Errorf("--churn: %w", err))
+				}
+			}
+			if ask.MaxBytes = int64(most); most <= 0 {
+				return settings.Usage(errors.New("--path-bytes: give more than zero; --path-time 0 measures no path"))
+			}
+			if err := ask.Check(); err != nil {
+				return settings.Usage(err)
+			}
+			return t.check(c.Context(), args[0], ask)
+		},
 	}
+	c.Flags().DurationVar(&ask.Each, "path-time", 3*time.Second, "fill the path for so long each way, at most 1m; 0: don't measure it")
+	c.Flags().Var(&most, "path-bytes", "send at most so much each way, up to 1G")
+	c.Flags().StringVar(&churn, "churn", "", "what is expected to change, such as 20MB/s (MB: a million bytes; MiB, Mbit): tells whether the RPO holds")
+	return c
 }
 
-func (t *tool) check(ctx context.Context, path string) error {
+func (t *tool) check(ctx context.Context, path string, ask replication.PathAsk) error {
 	text, err := t.readPlan(path)
 	if err != nil {
 		return err
 	}
 	return t.with(func(c *transport.OperatorClient) error {
-		group, findings, err := c.Check(ctx, text)
+		found, err := c.Check(ctx, text, ask)
 		if err != nil {
 			return err
 		}
+		group, findings := found.Group, found.Findings
 		ok := !slices.ContainsFunc(findings, func(f replication.Finding) bool { return f.Severity == replication.Error })
 		result := struct {
 			Group    replication.GroupID   `json:"group"`
 			Findings []replication.Finding `json:"findings"`
 			OK       bool                  `json:"ok"`
-		}{group, findings, ok}
+			Path     *replication.Path     `json:"path,omitempty"` // where it was measured
+		}{group, findings, ok, found.Path}
 		if err := t.print(result, func(w io.Writer) { printFindings(w, group, findings) }); err != nil {
 			return err
 		}

@@ -88,12 +88,15 @@ func staged() *operatortest.Fake {
 		return nil
 	}
 	f := &operatortest.Fake{}
-	f.OnCheck = func(plan []byte) (replication.GroupID, []replication.Finding, error) {
+	f.OnCheck = func(plan []byte, ask replication.PathAsk) (replication.Checked, error) {
+		if ask.Churn > 0 {
+			return replication.Checked{Group: "erp", Findings: []replication.Finding{}, Path: &replication.Path{Connections: 4, Up: replication.PathRate{Rate: ask.Churn, Bytes: ask.MaxBytes, Lasted: ask.Each}}}, nil
+		}
 		findings := []replication.Finding{{Severity: replication.Warning, Code: "78093", Subject: "db/os", Message: "it is slow", Remedy: "wait"}}
 		if bytes.Contains(plan, []byte("bad")) {
 			findings = append(findings, replication.Finding{Severity: replication.Error, Code: "95226", Subject: "db/data", Message: "it is mounted", Remedy: "unmount it"})
 		}
-		return "erp", findings, nil
+		return replication.Checked{Group: "erp", Findings: findings}, nil
 	}
 	f.OnReprotect = func(plan []byte) (replication.GroupID, bool, error) {
 		return "erp", bytes.Contains(plan, []byte("again")), nil
@@ -205,6 +208,8 @@ func TestJSON(t *testing.T) {
 		want string
 	}{
 		{"check " + good, 0, `{"group":"erp","findings":[` + warning + `],"ok":true}`},
+		{"check --path-time 2s --path-bytes 1M --churn 20MB/s " + good, 0, `{"group":"erp","findings":[],"ok":true,"path":{"connections":4,"connect_ns":0,"handshake_ns":0,"rtt_ns":0,"rtt_loaded_ns":0,"clock_skew_ns":0,"clock_skew_within_ns":0,` +
+			`"up":{"rate":20000000,"bytes":1048576,"lasted_ns":2000000000,"again":0},"down":{"rate":0,"bytes":0,"lasted_ns":0,"again":0},"segment":0,"vanished_segment":0,"passing_segment":0,"vanished_down":false}}`},
 		{"check " + bad, 1, `{"group":"erp","findings":[` + warning + `,{"severity":"error","code":"95226","subject":"db/data","message":"it is mounted","remedy":"unmount it"}],"ok":false}`},
 		{"reprotect " + good, 0, `{"group":"erp","carried_on":false}`},
 		{"reprotect --wait " + good, 0, `{"group":"erp","carried_on":false,"point":3}`},

@@ -52,14 +52,19 @@ func (f *preflight) failed() bool {
 }
 
 // Check implements transport.Operations.
-func (e *Engine) Check(ctx context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error) {
+func (e *Engine) Check(ctx context.Context, planYAML []byte, ask replication.PathAsk) (replication.Checked, error) {
 	p, err := plan.Parse(planYAML)
 	if err != nil {
-		return "", nil, err
+		return replication.Checked{}, err
 	}
 	f := e.preflight(ctx, p)
 	f.standing()
-	return p.Group, f.findings, nil
+	found := replication.Checked{Group: p.Group}
+	if ask.Each > 0 {
+		found.Path = f.path(ctx, ask)
+	}
+	found.Findings = f.findings
+	return found, nil
 }
 
 // standing looks at a group that is protected already: what holds it up now, and what will hold up its next cut.
@@ -127,7 +132,7 @@ func (f *preflight) sources(ctx context.Context) {
 			"upgrade the process server first: a master target must not be newer than its process servers")
 	}
 	if skew := w.Skew.Abs(); skew > maxSkew {
-		f.find(replication.Warning, "clock-skew", w.Name, fmt.Sprintf("the clock of process server %s is %s away from this master target's", w.Name, skew.Round(time.Second)),
+		f.find(replication.Warning, codeSkew, w.Name, fmt.Sprintf("the clock of process server %s is %s away from this master target's", w.Name, skew.Round(time.Second)),
 			"synchronise both with NTP: points are named by the process server's time")
 	}
 	probed, err := w.Probe(ctx, specOf(f.plan, nil, replication.Session{Group: f.plan.Group}))

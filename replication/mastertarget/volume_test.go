@@ -50,9 +50,9 @@ func TestSharedVolumeIsRefused(t *testing.T) {
 		}
 	}
 	with(false, func() {
-		_, findings, err := e.Check(context.Background(), plan)
-		if err != nil || !slices.ContainsFunc(findings, shared(replication.Error)) {
-			t.Errorf("check: got %v, %+v", err, findings)
+		checked, err := e.Check(context.Background(), plan, replication.PathAsk{})
+		if err != nil || !slices.ContainsFunc(checked.Findings, shared(replication.Error)) {
+			t.Errorf("check: got %v, %+v", err, checked.Findings)
 		}
 		var p *replication.Problem
 		if _, _, err := e.Reprotect(context.Background(), plan); !errors.As(err, &p) || !strings.Contains(p.Message, "retention volume "+filepath.Join(dir, "ret")) {
@@ -63,9 +63,9 @@ func TestSharedVolumeIsRefused(t *testing.T) {
 		}
 	})
 	with(true, func() {
-		_, findings, err := e.Check(context.Background(), plan)
-		if err != nil || !slices.ContainsFunc(findings, shared(replication.Warning)) || slices.ContainsFunc(findings, shared(replication.Error)) {
-			t.Errorf("check on trial: got %v, %+v", err, findings)
+		checked, err := e.Check(context.Background(), plan, replication.PathAsk{})
+		if err != nil || !slices.ContainsFunc(checked.Findings, shared(replication.Warning)) || slices.ContainsFunc(checked.Findings, shared(replication.Error)) {
+			t.Errorf("check on trial: got %v, %+v", err, checked.Findings)
 		}
 		if _, _, err := e.Reprotect(context.Background(), plan); err != nil {
 			t.Errorf("reprotect on trial: got %v", err)

@@ -17,7 +17,7 @@ import (
 
 // Fake answers each call with the function of its name; a call whose function is nil is a problem of code "not-staged".
 type Fake struct {
-	OnCheck       func(planYAML []byte) (replication.GroupID, []replication.Finding, error)
+	OnCheck       func(planYAML []byte, path replication.PathAsk) (replication.Checked, error)
 	OnReprotect   func(planYAML []byte) (replication.GroupID, bool, error)
 	OnStatus      func(group replication.GroupID) (replication.Status, error)
 	OnCut         func(group replication.GroupID) (replication.PointID, error)
@@ -39,11 +39,11 @@ type Fake struct {
 var errNotStaged = &replication.Problem{Code: "not-staged", Message: "the test does not expect this call", Remedy: "stage it"}
 
 // Check implements transport.Operations, as do the methods below.
-func (f *Fake) Check(_ context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error) {
+func (f *Fake) Check(_ context.Context, planYAML []byte, path replication.PathAsk) (replication.Checked, error) {
 	if f.OnCheck == nil {
-		return "", nil, errNotStaged
+		return replication.Checked{}, errNotStaged
 	}
-	return f.OnCheck(planYAML)
+	return f.OnCheck(planYAML, path)
 }
 
 // Reprotect calls OnReprotect.
