@@ -13,6 +13,15 @@
 //  3. release follows when the point is listed: only then may the source let go of the earlier one.
 //  4. A path is measured between all else, by an order and streams of Path (see there): it may be repeated, and touches no group.
 //
+// Who may call: a process server's certificate, and a group's calls only with the key that is bound to the name of its process server. Health (grpc.health.v1) and reflection are answered to
+// operators too.
+//
+// What ends a stream: Work, either side's going, silence for 17 s, a name that another key or state directory takes over, a revoked certificate. Ship, the half-close (and the
+// answer), a frame that is not as Frame and BlockHeader say, a newer attempt of the lane, the end of the session. Coverage and Compare, their end, or the caller's. Path, see there. Work, Ship
+// and Path also end when no first message comes within 10 s.
+//
+// Bounds: a message 1.3 MiB; 128 calls at a time on a connection; 512 connections, 256 of one address; 64 lanes of a session; compression of gRPC's own is refused.
+//
 // Fences: every call carries group, generation and session. A generation below the highest seen, or a session that is not the group's newest, is
 // refused with FAILED_PRECONDITION, for ever.
 //

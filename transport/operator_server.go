@@ -40,6 +40,7 @@ func NewOperatorServer(ops Operations, id *pki.Identity, log *slog.Logger) *grpc
 	}
 	s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(MaxPlan+64<<10), grpc.WaitForHandlers(true))...)
 	RegisterOperator(s, ops)
+	registerGeneral(s)
 	return s
 }
 

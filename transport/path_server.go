@@ -91,7 +91,7 @@ var padding = sync.OnceValue(func() []byte {
 
 // Path answers each message of a stream, one at a time: what comes waits in the stream's window meanwhile.
 func (s *replicationServer) Path(stream grpc.BidiStreamingServer[failbackpb.PathAsk, failbackpb.PathAnswer]) error {
-	first, err := stream.Recv()
+	first, err := firstOf(stream.Recv)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,7 @@ func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log 
 	)
 	s := grpc.NewServer(options...)
 	RegisterReplication(s, m, version, log)
+	registerGeneral(s)
 	return s
 }
 
@@ -66,7 +67,7 @@ type replicationServer struct {
 
 // Work is one process server's session: hello, welcome, then orders and reports until one side goes.
 func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error {
-	first, err := stream.Recv()
+	first, err := firstOf(stream.Recv)
 	if err != nil {
 		return err
 	}
@@ -105,6 +106,34 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return nil
 	}
 	return err
+}
+
+// firstWithin is how long a stream may be open without its first message: who opens streams and says nothing does not keep them.
+const firstWithin = 10 * time.Second
+
+// CodeSilent is the code of streams that said nothing.
+const CodeSilent = "silent"
+
+// firstOf returns the first message of a stream. One that comes too late is lost with the stream, which the caller ends.
+func firstOf[M any](receive func() (M, error)) (M, error) {
+	type message struct {
+		m   M
+		err error
+	}
+	came := make(chan message, 1)
+	go func() { // ends with the stream
+		m, err := receive()
+		came <- message{m, err}
+	}()
+	late := time.NewTimer(firstWithin)
+	defer late.Stop()
+	select {
+	case m := <-came:
+		return m.m, m.err
+	case <-late.C:
+		var none M
+		return none, StatusOf(&replication.Problem{Code: CodeSilent, Message: fmt.Sprintf("the stream was open for %v without a message", firstWithin), Remedy: "a process server speaks at once: see what calls here"})
+	}
 }
 
 // checkHello judges a process server's first words. Named is the name that its certificate gives it, "" for none.
@@ -216,8 +245,11 @@ func (s *replicationServer) Pages(ctx context.Context, req *failbackpb.PagesRequ
 
 // Ship receives one lane. The frames' memory goes to the engine, which frees it.
 func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error {
-	var first wireFrame
-	if err := stream.RecvMsg(&first); err != nil {
+	first, err := firstOf(func() (*wireFrame, error) {
+		f := &wireFrame{}
+		return f, stream.RecvMsg(f)
+	})
+	if err != nil {
 		return err
 	}
 	first.frame.Free()
@@ -239,6 +271,10 @@ func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error
 		}
 		if err != nil {
 			return err
+		}
+		if f.open != nil {
+			f.frame.Free()
+			return StatusOf(errors.New("a frame in the middle of a lane opens it again"))
 		}
 		if err := lane.Send(f.frame); err != nil {
 			return StatusOf(err)

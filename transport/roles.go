@@ -13,7 +13,7 @@ import (
 	"failback/transport/pki"
 )
 
-// callers says of each call which role may make it. A call that is not here is refused to everyone.
+// callers says of each call which role may make it. A call that is not here, nor in general, is refused to everyone.
 var callers = map[string]pki.Role{
 	failbackpb.Replication_Work_FullMethodName:     pki.ProcessServer,
 	failbackpb.Replication_Coverage_FullMethodName: pki.ProcessServer,
@@ -47,13 +47,13 @@ var callers = map[string]pki.Role{
 func RequireRoles(here pki.Role) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, i *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			if err := checkRole(ctx, i.FullMethod); err != nil {
+			if err := checkRole(ctx, i.FullMethod, here); err != nil {
 				return nil, err
 			}
 			return next(ctx, req)
 		}),
 		grpc.ChainStreamInterceptor(func(srv any, s grpc.ServerStream, i *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if err := checkRole(s.Context(), i.FullMethod); err != nil {
+			if err := checkRole(s.Context(), i.FullMethod, here); err != nil {
 				return err
 			}
 			return next(srv, s)
@@ -69,8 +69,11 @@ func RequireRoles(here pki.Role) []grpc.ServerOption {
 	}
 }
 
-func checkRole(ctx context.Context, method string) error {
+func checkRole(ctx context.Context, method string, here pki.Role) error {
 	want, ok := callers[method]
+	if general[method] {
+		want, ok = here, true
+	}
 	if !ok {
 		return status.Errorf(codes.Unimplemented, "unknown call %s", method)
 	}
@@ -79,6 +82,9 @@ func checkRole(ctx context.Context, method string) error {
 		return StatusOf(&replication.Problem{
 			Code: CodeWrongRole, Message: fmt.Sprintf("only a %s may call %s: %v", want, method, err), Remedy: fmt.Sprintf("use the certificate of the role %s", want),
 		})
+	}
+	if general[method] && mayAskGeneral(p.Role, here) {
+		return nil
 	}
 	if p.Role != want {
 		return StatusOf(&replication.Problem{

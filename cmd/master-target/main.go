@@ -104,6 +104,7 @@ func serve(ctx context.Context, c config, engine *mastertarget.Engine, replicati
 	if !c.allowPublic {
 		inbound, operators = transport.PrivateListener(inbound, log), transport.PrivateListener(operators, log)
 	}
+	inbound, operators = transport.BoundedListener(inbound, log), transport.BoundedListener(operators, log)
 	log.Info("listening", "process_servers", inbound.Addr(), "operators", c.operator)
 	ended := make(chan error, 2)
 	go func() { ended <- replication.Serve(inbound) }()

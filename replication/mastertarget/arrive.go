@@ -169,6 +169,9 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	if err := g.supersede(l); err != nil {
 		return nil, err
 	}
+	if n := g.laneCount(); n >= maxLanes {
+		return nil, &replication.Problem{Code: CodeLanes, Message: fmt.Sprintf("lane %v: %d lanes are open, at most %d", l, n, maxLanes), Remedy: "give the process server fewer by --lanes"}
+	}
 	a := &arrival{group: g, lane: l, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
 	if g.through != nil {
 		a.through = g.through
@@ -182,6 +185,19 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	g.lanes[a] = true
 	g.mu.Unlock()
 	return a, nil
+}
+
+// maxLanes bounds a session's lanes. Each may hold what its connection's window does, and one decoded block: twice what a process server opens (processserver.MaxLanes), since those of broken
+// connections end a little later.
+const maxLanes = 64
+
+// CodeLanes is the code of a session that opens too many lanes.
+const CodeLanes = "too-many-lanes"
+
+func (g *group) laneCount() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.lanes)
 }
 
 // supersede ends earlier attempts of a lane: their connections may be gone without a word. What arrived of them is kept; nothing more is taken.
