@@ -25,6 +25,14 @@
 // except for what grows with the extents: an open cycle's coverage (replication.Pages, once for all of it and once for what the coverage file holds), of two to three bytes a page
 // and a bit for each page of the disk at most, and the fences, of 16 bytes for 85 extents.
 //
+// # Whose it is
+//
+// A journal names the master target that writes it, its owner (I7), and keeps what that has to know of the group beside the points: the plan, where the disks lie, whether a rewind holds the head. To take
+// a journal over is to raise the generation and to name another owner. Locks keep two apart on one machine; where they do not reach, the owner looks, before each record and before each batch of
+// writes to the journal or the disks, whether the end mark of the log is still the one that it wrote last: if not, it stops for good and says who has the journal. What is under way between a look and
+// its write can't be called back, one write for each file and disk: so the log is replaced when a journal changes hands, a journaled cycle that was open starts over, and the numbers of the next save
+// and pack are skipped, that none of it meets what the new owner writes. What is under way to a disk may still land on it: only that the old machine is off keeps it from that.
+//
 // # Files
 //
 //	<group>/lock                    locked (OFD) while the journal is open

@@ -337,6 +337,20 @@ func (i *Inspection) Identity() Identity { return i.j.Identity() }
 // Generation returns the highest generation that the journal knows.
 func (i *Inspection) Generation() replication.Generation { return i.j.Generation() }
 
+// Owner returns whose the journal is, as Journal.Owner does.
+func (i *Inspection) Owner() (o Owner, known, released bool) { return i.j.Owner() }
+
+// Settings returns what a master target noted of the group last; false when there is none.
+func (i *Inspection) Settings() (Settings, bool) { return i.j.Settings() }
+
+// Targets returns, by disk number, where the disks lay last.
+func (i *Inspection) Targets() []string {
+	if s, ok := i.Settings(); ok && len(s.Targets) == len(i.j.id.Disks) {
+		return slices.Clone(s.Targets)
+	}
+	return i.Identity().Targets
+}
+
 // Records returns how many records the log has up to where the inspection stands.
 func (i *Inspection) Records() uint64 { return i.log.end.seq }
 

@@ -54,11 +54,15 @@ type tuning struct {
 	setAside      int64         // bytes set aside on the volume for what must still work when it is full; 0: none
 	logBytes      int64         // length from which a log is shortened
 	trust         time.Duration // how long a file counts as whole that this process wrote, or read whole
+
+	batch     int64         // bytes written before it is made sure again that the journal is still ours
+	batchTime time.Duration // likewise, time
 }
 
 var defaultTuning = tuning{
 	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, moveBlocks: 512, disksAtOnce: 8,
 	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, logBytes: 4 << 20, trust: 24 * time.Hour,
+	batch: 32 << 20, batchTime: 500 * time.Millisecond,
 }
 
 // Journal is a group's points on the retention volume. It is safe for concurrent use.
@@ -66,7 +70,8 @@ var defaultTuning = tuning{
 // After a failed sync of one of its files it is poisoned: nothing is known of what was written before, so every later call fails with that error. Close it
 // and open it again; what was listed is still there.
 type Journal struct {
-	vol     volume
+	vol     volume // guarded, but for what reads
+	guard   *guard
 	dir     string
 	journal uuid
 	id      Identity
@@ -216,6 +221,11 @@ func Open(dir string, group replication.GroupID) (*Journal, error) {
 }
 
 func open(vol volume, dir string, group replication.GroupID, t tuning) (*Journal, error) {
+	return openAs(vol, dir, group, "", t)
+}
+
+// openAs opens a journal for an owner; "": whoever owns it.
+func openAs(vol volume, dir string, group replication.GroupID, owner string, t tuning) (*Journal, error) {
 	names, err := vol.List(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
@@ -226,6 +236,11 @@ func open(vol volume, dir string, group replication.GroupID, t tuning) (*Journal
 	lock, err := vol.Lock(filepath.Join(dir, lockName))
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	if owner != "" && !leftOut(ruleOwner) {
+		if err := ownedBy(vol, dir, owner); err != nil {
+			return nil, errors.Join(fmt.Errorf("open journal: %w", err), lock.Close())
+		}
 	}
 	j, err := load(vol, dir, group, t, lock)
 	if err != nil {
@@ -245,7 +260,9 @@ func load(vol volume, dir string, group replication.GroupID, t tuning, lock io.C
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	j := &Journal{vol: vol, dir: dir, t: t, lock: lock, files: newHandles(vol, t.openFiles), logFile: f, sealed: map[string]*sealed{}}
-	j.shelf.vol, j.shelf.files = vol, j.files
+	j.guard = &guard{vol: vol, dir: dir, batch: t.batch, batchTime: t.batchTime}
+	j.vol = guarded{vol, j.guard}
+	j.shelf.vol, j.shelf.files = j.vol, j.files
 	if err := j.replay(name, group); err != nil {
 		j.files.forget("")
 		return nil, fmt.Errorf("open journal: %w", errors.Join(err, f.Close()))
@@ -258,6 +275,7 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 	if j.log, err = openLog(name, j.logFile, st.apply); err != nil {
 		return err
 	}
+	j.guard.mark = j.log.mark
 	if leftOut(ruleRecord) {
 		st.move = nil
 	}
@@ -371,6 +389,9 @@ func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed
 	if j.bad != nil {
 		return j.bad
 	}
+	if err := j.guard.found(); err != nil {
+		return err
+	}
 	st := j.now.Load().state.clone()
 	v, err := make(st)
 	if err != nil || v == nil {
@@ -385,9 +406,9 @@ func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed
 	if err := st.clone().apply(r); err != nil {
 		return fmt.Errorf("record of kind %d: %w", k, err)
 	}
-	r.chain, err = j.log.append(k, payload)
+	r.chain, err = j.append(k, payload)
 	if errors.Is(err, ErrNoSpace) && k != kindCycleOpened && j.log.bad == nil && j.giveUp() {
-		r.chain, err = j.log.append(k, payload)
+		r.chain, err = j.append(k, payload)
 	}
 	if err != nil {
 		j.bad = j.log.bad
@@ -401,6 +422,18 @@ func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed
 	}
 	j.publish(st)
 	return nil
+}
+
+// append appends to the log, if it is still ours.
+func (j *Journal) append(k kind, payload []byte) (chain, error) {
+	j.guard.mu.Lock()
+	defer j.guard.mu.Unlock()
+	if err := j.guard.lookLocked(); err != nil {
+		return chain{}, err
+	}
+	c, err := j.log.append(k, payload)
+	j.guard.mark = j.log.mark
+	return c, err
 }
 
 // note returns err; a failed sync poisons the journal: every later call fails.
@@ -424,7 +457,10 @@ func (j *Journal) Err() error { return j.usable() }
 func (j *Journal) usable() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.bad
+	if j.bad != nil {
+		return j.bad
+	}
+	return j.guard.found()
 }
 
 // Close lets go of the journal. The caller has ended its arrivals, moves and readers.
@@ -465,7 +501,7 @@ func (j *Journal) Generation() replication.Generation { return j.now.Load().gene
 func (j *Journal) Adopt(atLeast replication.Generation) (g replication.Generation, err error) {
 	err = j.commit(kindGeneration, func(st *state) (any, error) {
 		g = max(st.generation, atLeast) + 1
-		return generationRecord{g}, nil
+		return generationRecord{g, st.owner, st.released}, nil
 	})
 	return g, err
 }

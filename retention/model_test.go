@@ -112,6 +112,7 @@ type heldRead struct {
 
 var testTuning = tuning{
 	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, moveBlocks: 2, disksAtOnce: 1, progressBytes: 24 << 10,
+	batch: 20 << 10, batchTime: time.Hour,
 }
 
 const worldDir = "/group"

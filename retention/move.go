@@ -417,6 +417,11 @@ func (w *diskWriter) put(sp span) error {
 
 // flush writes what has gathered.
 func (w *diskWriter) flush() error {
+	if n := int64(len(w.buf)) + w.zero.Len(); n > 0 {
+		if err := w.m.j.guard.before(n); err != nil {
+			return err
+		}
+	}
 	if n := len(w.buf); n > 0 {
 		if _, err := w.to.WriteAt(w.buf, w.at); err != nil {
 			return fmt.Errorf("write %d bytes at %d of disk %d: %w", n, w.at, w.no, err)

@@ -53,6 +53,17 @@ var mutations = []struct {
 	{ruleMendShown, "MendShown", 0, 60},
 }
 
+// rivalries are the rules that keep two master targets apart, each with what finds that it is missing.
+var rivalries = []struct {
+	rule rule
+	name string
+	find func(t *testing.T) error
+}{
+	{ruleOwner, "Owner", func(t *testing.T) error { w := newRivals(t); w.a.Close(); clear(w.m.locks); return w.refused() }},
+	{ruleStillOurs, "StillOurs", func(t *testing.T) error { w := newRivals(t); return w.try(w.olds()["Move"]) }},
+	{ruleBegun, "Begun", func(t *testing.T) error { return newRivals(t).wakesUp() }},
+}
+
 // TestMutations leaves one rule after the other out: worlds that are well with all rules must not be without.
 func TestMutations(t *testing.T) {
 	all := map[rule]bool{}
@@ -72,6 +83,19 @@ func TestMutations(t *testing.T) {
 				}
 			}
 			t.Errorf("%d worlds do without this rule", max)
+		})
+	}
+	for _, m := range rivalries {
+		all[m.rule] = true
+		t.Run(m.name, func(t *testing.T) {
+			defer func() { leaveOut = ruleNone }()
+			if err := m.find(t); err != nil {
+				t.Fatal(err)
+			}
+			leaveOut = m.rule
+			if err := m.find(t); err == nil {
+				t.Error("the journal does without this rule")
+			}
 		})
 	}
 	for r := ruleNone + 1; r <= lastRule; r++ {

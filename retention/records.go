@@ -31,7 +31,8 @@ const (
 	kindCheckpoint     kind = 19 // checkpointRecord; only the second record
 	kindQuarantined    kind = 23 // quarantineRecord
 	kindScrubbed       kind = 24 // ScrubState
-	lastKind                = kindScrubbed
+	kindSettings       kind = 30 // Settings
+	lastKind                = kindSettings
 )
 
 // Identity says whose journal it is: its first record.
@@ -52,6 +53,8 @@ func (id *Identity) size(d replication.DiskNo) int64 {
 
 type generationRecord struct {
 	Generation replication.Generation `json:"generation"`
+	Owner      *Owner                 `json:"owner,omitempty"`    // whose it is; absent: nobody's, or an earlier release did not say
+	Released   bool                   `json:"released,omitempty"` // its owner gave it up
 }
 
 type contentIDsRecord struct {

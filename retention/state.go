@@ -14,19 +14,23 @@ import (
 type state struct {
 	id           Identity
 	generation   replication.Generation
+	owner        *Owner     // whose it is; nil: nobody's, or not known
+	released     bool       // its owner has given it up
+	settings     *Settings  // nil: none noted
 	contentIDs   [][]uint32 // the last two, newest first
 	fingerprints []string   // of a session that ended well, by disk; empty: none
 	cycle        *replication.Cycle
-	used         replication.PointID // the highest number that a cycle ever had
-	dropped      replication.PointID // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
-	points       []replication.Point // listed, rising
-	origin       replication.PointID // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
-	files        []namedFile         // that the journal holds, in the order in which they were named: among equal versions the later one stands above
-	saved        int                 // saves that were ever named
-	packed       int                 // packs likewise
-	head         replication.PointID // 0: the disks are at no point
-	move         *Move               // recorded and not committed
-	moves        uint64              // moves that were recorded or turned: what a disk held before may have been written over since
+	begun        replication.Generation // at which the open cycle was begun: files of an earlier one are none of it
+	used         replication.PointID    // the highest number that a cycle ever had
+	dropped      replication.PointID    // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
+	points       []replication.Point    // listed, rising
+	origin       replication.PointID    // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
+	files        []namedFile            // that the journal holds, in the order in which they were named: among equal versions the later one stands above
+	saved        int                    // saves that were ever named
+	packed       int                    // packs likewise
+	head         replication.PointID    // 0: the disks are at no point
+	move         *Move                  // recorded and not committed
+	moves        uint64                 // moves that were recorded or turned: what a disk held before may have been written over since
 	retired      bool
 	damage       []Part // of files that the journal holds, by file and offset
 	scrub        ScrubState
@@ -127,10 +131,7 @@ func (s *state) apply(r record) error {
 		if err := decode(r, &x); err != nil {
 			return err
 		}
-		if x.Generation <= s.generation {
-			return fmt.Errorf("generation %d after %d", x.Generation, s.generation)
-		}
-		s.generation = x.Generation
+		return s.own(x)
 	case kindContentIDs:
 		var x contentIDsRecord
 		if err := decode(r, &x); err != nil {
@@ -158,7 +159,7 @@ func (s *state) apply(r record) error {
 		if s.cycle != nil || !s.free(x.Point) {
 			return fmt.Errorf("cycle %d opened after %d", x.Point, s.used)
 		}
-		s.cycle, s.used, s.dropped = &x, max(s.used, x.Point), 0
+		s.cycle, s.begun, s.used, s.dropped = &x, s.generation, max(s.used, x.Point), 0
 	case kindCycleDropped:
 		var x cycleDroppedRecord
 		if err := decode(r, &x); err != nil {
@@ -203,6 +204,12 @@ func (s *state) apply(r record) error {
 		return s.quarantine(x.Parts)
 	case kindScrubbed:
 		return decode(r, &s.scrub)
+	case kindSettings:
+		var x Settings
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		s.settings = &x
 	case kindJournalRetired:
 		s.retired = true
 	default:
