@@ -281,6 +281,282 @@ func (x *ReprotectReply) GetCarriedOn() bool {
 	return false
 }
 
+type AdoptRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dir           string                 `protobuf:"bytes,1,opt,name=dir,proto3" json:"dir,omitempty"`                                                                               // the journal's, on the master target
+	PlanYaml      []byte                 `protobuf:"bytes,2,opt,name=plan_yaml,json=planYaml,proto3" json:"plan_yaml,omitempty"`                                                     // empty: as the journal has it
+	Disks         map[string]string      `protobuf:"bytes,3,rep,name=disks,proto3" json:"disks,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // where a disk lies now, by its id
+	OldHostIsOff  bool                   `protobuf:"varint,4,opt,name=old_host_is_off,json=oldHostIsOff,proto3" json:"old_host_is_off,omitempty"`
+	List          bool                   `protobuf:"varint,5,opt,name=list,proto3" json:"list,omitempty"` // only tell
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptRequest) Reset() {
+	*x = AdoptRequest{}
+	mi := &file_operator_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptRequest) ProtoMessage() {}
+
+func (x *AdoptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptRequest.ProtoReflect.Descriptor instead.
+func (*AdoptRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AdoptRequest) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+func (x *AdoptRequest) GetPlanYaml() []byte {
+	if x != nil {
+		return x.PlanYaml
+	}
+	return nil
+}
+
+func (x *AdoptRequest) GetDisks() map[string]string {
+	if x != nil {
+		return x.Disks
+	}
+	return nil
+}
+
+func (x *AdoptRequest) GetOldHostIsOff() bool {
+	if x != nil {
+		return x.OldHostIsOff
+	}
+	return false
+}
+
+func (x *AdoptRequest) GetList() bool {
+	if x != nil {
+		return x.List
+	}
+	return false
+}
+
+type AdoptReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Journal       string                 `protobuf:"bytes,2,opt,name=journal,proto3" json:"journal,omitempty"`
+	Owner         string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"` // for a person to read; empty: nobody
+	Generation    uint64                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
+	Head          uint64                 `protobuf:"varint,5,opt,name=head,proto3" json:"head,omitempty"`
+	MovingTo      uint64                 `protobuf:"varint,6,opt,name=moving_to,json=movingTo,proto3" json:"moving_to,omitempty"`
+	Open          uint64                 `protobuf:"varint,7,opt,name=open,proto3" json:"open,omitempty"`
+	Held          bool                   `protobuf:"varint,8,opt,name=held,proto3" json:"held,omitempty"`
+	Points        []*Point               `protobuf:"bytes,9,rep,name=points,proto3" json:"points,omitempty"`
+	Disks         []*AdoptedDisk         `protobuf:"bytes,10,rep,name=disks,proto3" json:"disks,omitempty"`
+	Findings      []*Finding             `protobuf:"bytes,11,rep,name=findings,proto3" json:"findings,omitempty"`
+	Adopted       bool                   `protobuf:"varint,12,opt,name=adopted,proto3" json:"adopted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptReply) Reset() {
+	*x = AdoptReply{}
+	mi := &file_operator_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptReply) ProtoMessage() {}
+
+func (x *AdoptReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptReply.ProtoReflect.Descriptor instead.
+func (*AdoptReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AdoptReply) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *AdoptReply) GetJournal() string {
+	if x != nil {
+		return x.Journal
+	}
+	return ""
+}
+
+func (x *AdoptReply) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *AdoptReply) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *AdoptReply) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *AdoptReply) GetMovingTo() uint64 {
+	if x != nil {
+		return x.MovingTo
+	}
+	return 0
+}
+
+func (x *AdoptReply) GetOpen() uint64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *AdoptReply) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *AdoptReply) GetPoints() []*Point {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *AdoptReply) GetDisks() []*AdoptedDisk {
+	if x != nil {
+		return x.Disks
+	}
+	return nil
+}
+
+func (x *AdoptReply) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *AdoptReply) GetAdopted() bool {
+	if x != nil {
+		return x.Adopted
+	}
+	return false
+}
+
+type AdoptedDisk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"`
+	Size          int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Target        string                 `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptedDisk) Reset() {
+	*x = AdoptedDisk{}
+	mi := &file_operator_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptedDisk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptedDisk) ProtoMessage() {}
+
+func (x *AdoptedDisk) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptedDisk.ProtoReflect.Descriptor instead.
+func (*AdoptedDisk) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AdoptedDisk) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *AdoptedDisk) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *AdoptedDisk) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *AdoptedDisk) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -290,7 +566,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_operator_proto_msgTypes[4]
+	mi := &file_operator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +578,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[4]
+	mi := &file_operator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +591,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{4}
+	return file_operator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StatusRequest) GetGroup() string {
@@ -335,7 +611,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_operator_proto_msgTypes[5]
+	mi := &file_operator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +623,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[5]
+	mi := &file_operator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +636,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{5}
+	return file_operator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StatusReply) GetGroups() []*GroupStatus {
@@ -390,7 +666,7 @@ type WorkerStatus struct {
 
 func (x *WorkerStatus) Reset() {
 	*x = WorkerStatus{}
-	mi := &file_operator_proto_msgTypes[6]
+	mi := &file_operator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -402,7 +678,7 @@ func (x *WorkerStatus) String() string {
 func (*WorkerStatus) ProtoMessage() {}
 
 func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[6]
+	mi := &file_operator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -415,7 +691,7 @@ func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStatus.ProtoReflect.Descriptor instead.
 func (*WorkerStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{6}
+	return file_operator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WorkerStatus) GetName() string {
@@ -483,7 +759,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_operator_proto_msgTypes[7]
+	mi := &file_operator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +771,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[7]
+	mi := &file_operator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +784,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{7}
+	return file_operator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GroupStatus) GetGroup() string {
@@ -685,7 +961,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[8]
+	mi := &file_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +973,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[8]
+	mi := &file_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +986,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{8}
+	return file_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -808,7 +1084,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[9]
+	mi := &file_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +1096,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[9]
+	mi := &file_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +1109,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{9}
+	return file_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -919,7 +1195,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[10]
+	mi := &file_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1207,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[10]
+	mi := &file_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1220,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{10}
+	return file_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -991,7 +1267,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1279,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1292,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{11}
+	return file_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -1035,7 +1311,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1323,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1336,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{12}
+	return file_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -1079,7 +1355,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1367,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1380,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{13}
+	return file_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -1125,7 +1401,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1413,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1426,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{14}
+	return file_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -1194,7 +1470,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1482,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1495,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{15}
+	return file_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -1317,7 +1593,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1605,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1618,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -1376,7 +1652,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1664,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1677,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -1428,7 +1704,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1716,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1729,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -1479,7 +1755,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1767,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1780,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -1525,7 +1801,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1813,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1826,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -1585,7 +1861,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1873,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1886,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -1645,7 +1921,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1933,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1946,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -1704,7 +1980,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1716,7 +1992,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1729,7 +2005,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -1759,7 +2035,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +2047,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +2060,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -1833,7 +2109,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +2121,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +2134,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -1893,7 +2169,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1905,7 +2181,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1918,7 +2194,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -1958,7 +2234,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1970,7 +2246,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1983,7 +2259,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -2053,7 +2329,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2341,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2354,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -2121,7 +2397,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2133,7 +2409,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2422,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -2237,7 +2513,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2525,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2538,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -2296,7 +2572,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2584,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2597,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -2348,7 +2624,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2636,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2649,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -2401,7 +2677,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2689,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2702,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -2459,7 +2735,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2747,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2760,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -2505,7 +2781,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2793,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2806,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -2564,7 +2840,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2852,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2865,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -2616,7 +2892,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2628,7 +2904,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2641,7 +2917,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -2666,7 +2942,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2678,7 +2954,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2691,7 +2967,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 type VolumesReply struct {
@@ -2703,7 +2979,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2991,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +3004,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -2754,7 +3030,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +3042,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +3055,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Volume) GetPath() string {
@@ -2849,7 +3125,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3137,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3150,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -2908,7 +3184,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2920,7 +3196,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2933,7 +3209,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -2960,7 +3236,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +3248,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +3261,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -3011,7 +3287,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3299,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3312,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -3071,7 +3347,39 @@ const file_operator_proto_rawDesc = "" +
 	"\x0eReprotectReply\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1d\n" +
 	"\n" +
-	"carried_on\x18\x02 \x01(\bR\tcarriedOn\"%\n" +
+	"carried_on\x18\x02 \x01(\bR\tcarriedOn\"\xee\x01\n" +
+	"\fAdoptRequest\x12\x10\n" +
+	"\x03dir\x18\x01 \x01(\tR\x03dir\x12\x1b\n" +
+	"\tplan_yaml\x18\x02 \x01(\fR\bplanYaml\x12:\n" +
+	"\x05disks\x18\x03 \x03(\v2$.failback.v1.AdoptRequest.DisksEntryR\x05disks\x12%\n" +
+	"\x0fold_host_is_off\x18\x04 \x01(\bR\foldHostIsOff\x12\x12\n" +
+	"\x04list\x18\x05 \x01(\bR\x04list\x1a8\n" +
+	"\n" +
+	"DisksEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf3\x02\n" +
+	"\n" +
+	"AdoptReply\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x18\n" +
+	"\ajournal\x18\x02 \x01(\tR\ajournal\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x04R\n" +
+	"generation\x12\x12\n" +
+	"\x04head\x18\x05 \x01(\x04R\x04head\x12\x1b\n" +
+	"\tmoving_to\x18\x06 \x01(\x04R\bmovingTo\x12\x12\n" +
+	"\x04open\x18\a \x01(\x04R\x04open\x12\x12\n" +
+	"\x04held\x18\b \x01(\bR\x04held\x12*\n" +
+	"\x06points\x18\t \x03(\v2\x12.failback.v1.PointR\x06points\x12.\n" +
+	"\x05disks\x18\n" +
+	" \x03(\v2\x18.failback.v1.AdoptedDiskR\x05disks\x120\n" +
+	"\bfindings\x18\v \x03(\v2\x14.failback.v1.FindingR\bfindings\x12\x18\n" +
+	"\aadopted\x18\f \x01(\bR\aadopted\"c\n" +
+	"\vAdoptedDisk\x12\x12\n" +
+	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06target\x18\x03 \x01(\tR\x06target\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"t\n" +
 	"\vStatusReply\x120\n" +
@@ -3296,10 +3604,11 @@ const file_operator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\x1f\n" +
 	"\vRebindReply\x12\x10\n" +
-	"\x03was\x18\x01 \x01(\tR\x03was2\xd0\b\n" +
+	"\x03was\x18\x01 \x01(\tR\x03was2\x8d\t\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
-	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12>\n" +
+	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
+	"\x05Adopt\x12\x19.failback.v1.AdoptRequest\x1a\x17.failback.v1.AdoptReply\x12>\n" +
 	"\x06Status\x12\x1a.failback.v1.StatusRequest\x1a\x18.failback.v1.StatusReply\x125\n" +
 	"\x03Cut\x12\x17.failback.v1.CutRequest\x1a\x15.failback.v1.CutReply\x12>\n" +
 	"\x06Points\x12\x1a.failback.v1.PointsRequest\x1a\x18.failback.v1.PointsReply\x12:\n" +
@@ -3328,126 +3637,136 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
 	(*Finding)(nil),            // 2: failback.v1.Finding
 	(*ReprotectReply)(nil),     // 3: failback.v1.ReprotectReply
-	(*StatusRequest)(nil),      // 4: failback.v1.StatusRequest
-	(*StatusReply)(nil),        // 5: failback.v1.StatusReply
-	(*WorkerStatus)(nil),       // 6: failback.v1.WorkerStatus
-	(*GroupStatus)(nil),        // 7: failback.v1.GroupStatus
-	(*SpaceStatus)(nil),        // 8: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),         // 9: failback.v1.DiskStatus
-	(*MoveStatus)(nil),         // 10: failback.v1.MoveStatus
-	(*CutRequest)(nil),         // 11: failback.v1.CutRequest
-	(*CutReply)(nil),           // 12: failback.v1.CutReply
-	(*PointsRequest)(nil),      // 13: failback.v1.PointsRequest
-	(*PointsReply)(nil),        // 14: failback.v1.PointsReply
-	(*Point)(nil),              // 15: failback.v1.Point
-	(*Pin)(nil),                // 16: failback.v1.Pin
-	(*PinRequest)(nil),         // 17: failback.v1.PinRequest
-	(*UnpinRequest)(nil),       // 18: failback.v1.UnpinRequest
-	(*PinReply)(nil),           // 19: failback.v1.PinReply
-	(*Verified)(nil),           // 20: failback.v1.Verified
-	(*MoveRequest)(nil),        // 21: failback.v1.MoveRequest
-	(*MoveReply)(nil),          // 22: failback.v1.MoveReply
-	(*VerifyRequest)(nil),      // 23: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),        // 24: failback.v1.VerifyReply
-	(*ExportRequest)(nil),      // 25: failback.v1.ExportRequest
-	(*ExportReply)(nil),        // 26: failback.v1.ExportReply
-	(*DrillRequest)(nil),       // 27: failback.v1.DrillRequest
-	(*DrillReply)(nil),         // 28: failback.v1.DrillReply
-	(*DrillStatus)(nil),        // 29: failback.v1.DrillStatus
-	(*DrillFile)(nil),          // 30: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),    // 31: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),      // 32: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil), // 33: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),   // 34: failback.v1.RecordDrillReply
-	(*Drilled)(nil),            // 35: failback.v1.Drilled
-	(*UnprotectRequest)(nil),   // 36: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),     // 37: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),     // 38: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),       // 39: failback.v1.VolumesReply
-	(*Volume)(nil),             // 40: failback.v1.Volume
-	(*TokenRequest)(nil),       // 41: failback.v1.TokenRequest
-	(*TokenReply)(nil),         // 42: failback.v1.TokenReply
-	(*RebindRequest)(nil),      // 43: failback.v1.RebindRequest
-	(*RebindReply)(nil),        // 44: failback.v1.RebindReply
-	(*PathDone)(nil),           // 45: failback.v1.PathDone
-	(*Problem)(nil),            // 46: failback.v1.Problem
-	(*LinkStatus)(nil),         // 47: failback.v1.LinkStatus
-	(*DiskLedger)(nil),         // 48: failback.v1.DiskLedger
-	(*Progress)(nil),           // 49: failback.v1.Progress
+	(*AdoptRequest)(nil),       // 4: failback.v1.AdoptRequest
+	(*AdoptReply)(nil),         // 5: failback.v1.AdoptReply
+	(*AdoptedDisk)(nil),        // 6: failback.v1.AdoptedDisk
+	(*StatusRequest)(nil),      // 7: failback.v1.StatusRequest
+	(*StatusReply)(nil),        // 8: failback.v1.StatusReply
+	(*WorkerStatus)(nil),       // 9: failback.v1.WorkerStatus
+	(*GroupStatus)(nil),        // 10: failback.v1.GroupStatus
+	(*SpaceStatus)(nil),        // 11: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),         // 12: failback.v1.DiskStatus
+	(*MoveStatus)(nil),         // 13: failback.v1.MoveStatus
+	(*CutRequest)(nil),         // 14: failback.v1.CutRequest
+	(*CutReply)(nil),           // 15: failback.v1.CutReply
+	(*PointsRequest)(nil),      // 16: failback.v1.PointsRequest
+	(*PointsReply)(nil),        // 17: failback.v1.PointsReply
+	(*Point)(nil),              // 18: failback.v1.Point
+	(*Pin)(nil),                // 19: failback.v1.Pin
+	(*PinRequest)(nil),         // 20: failback.v1.PinRequest
+	(*UnpinRequest)(nil),       // 21: failback.v1.UnpinRequest
+	(*PinReply)(nil),           // 22: failback.v1.PinReply
+	(*Verified)(nil),           // 23: failback.v1.Verified
+	(*MoveRequest)(nil),        // 24: failback.v1.MoveRequest
+	(*MoveReply)(nil),          // 25: failback.v1.MoveReply
+	(*VerifyRequest)(nil),      // 26: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),        // 27: failback.v1.VerifyReply
+	(*ExportRequest)(nil),      // 28: failback.v1.ExportRequest
+	(*ExportReply)(nil),        // 29: failback.v1.ExportReply
+	(*DrillRequest)(nil),       // 30: failback.v1.DrillRequest
+	(*DrillReply)(nil),         // 31: failback.v1.DrillReply
+	(*DrillStatus)(nil),        // 32: failback.v1.DrillStatus
+	(*DrillFile)(nil),          // 33: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),    // 34: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),      // 35: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil), // 36: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),   // 37: failback.v1.RecordDrillReply
+	(*Drilled)(nil),            // 38: failback.v1.Drilled
+	(*UnprotectRequest)(nil),   // 39: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),     // 40: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),     // 41: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),       // 42: failback.v1.VolumesReply
+	(*Volume)(nil),             // 43: failback.v1.Volume
+	(*TokenRequest)(nil),       // 44: failback.v1.TokenRequest
+	(*TokenReply)(nil),         // 45: failback.v1.TokenReply
+	(*RebindRequest)(nil),      // 46: failback.v1.RebindRequest
+	(*RebindReply)(nil),        // 47: failback.v1.RebindReply
+	nil,                        // 48: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),           // 49: failback.v1.PathDone
+	(*Problem)(nil),            // 50: failback.v1.Problem
+	(*LinkStatus)(nil),         // 51: failback.v1.LinkStatus
+	(*DiskLedger)(nil),         // 52: failback.v1.DiskLedger
+	(*Progress)(nil),           // 53: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	45, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	7,  // 2: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
-	6,  // 3: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	46, // 4: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	9,  // 5: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	10, // 6: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	8,  // 7: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	29, // 8: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	16, // 9: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	47, // 10: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	48, // 11: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	15, // 12: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	20, // 13: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	35, // 14: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	16, // 15: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	15, // 16: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	10, // 17: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	49, // 18: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	20, // 19: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	29, // 20: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	30, // 21: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	29, // 22: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	35, // 23: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	35, // 24: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	40, // 25: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 26: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 27: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 28: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 29: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	11, // 30: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	13, // 31: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	21, // 32: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	23, // 33: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	25, // 34: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	27, // 35: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	31, // 36: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	33, // 37: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	17, // 38: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	18, // 39: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	36, // 40: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	38, // 41: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	41, // 42: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	43, // 43: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 44: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 45: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 46: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	12, // 47: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	14, // 48: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	22, // 49: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	24, // 50: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	26, // 51: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	28, // 52: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	32, // 53: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	34, // 54: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	19, // 55: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	19, // 56: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	37, // 57: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	39, // 58: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	42, // 59: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	44, // 60: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	44, // [44:61] is the sub-list for method output_type
-	27, // [27:44] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	49, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	48, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	18, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
+	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
+	10, // 6: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
+	9,  // 7: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
+	50, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	12, // 9: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	13, // 10: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	11, // 11: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	32, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	19, // 13: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	51, // 14: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	52, // 15: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	18, // 16: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	23, // 17: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	38, // 18: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	19, // 19: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	18, // 20: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	13, // 21: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	53, // 22: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	23, // 23: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	32, // 24: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	33, // 25: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	32, // 26: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	38, // 27: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	38, // 28: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	43, // 29: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 30: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 31: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 32: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 33: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 34: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	14, // 35: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	16, // 36: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	24, // 37: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	26, // 38: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	28, // 39: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	30, // 40: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	34, // 41: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	36, // 42: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	20, // 43: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	21, // 44: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	39, // 45: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	41, // 46: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	44, // 47: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	46, // 48: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 49: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 50: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 51: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 52: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	15, // 53: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	17, // 54: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	25, // 55: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	27, // 56: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	29, // 57: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	31, // 58: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	35, // 59: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	37, // 60: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	22, // 61: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	22, // 62: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	40, // 63: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	42, // 64: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	45, // 65: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	47, // 66: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	49, // [49:67] is the sub-list for method output_type
+	31, // [31:49] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -3462,7 +3781,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

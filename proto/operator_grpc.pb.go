@@ -25,6 +25,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Operator_Check_FullMethodName       = "/failback.v1.Operator/Check"
 	Operator_Reprotect_FullMethodName   = "/failback.v1.Operator/Reprotect"
+	Operator_Adopt_FullMethodName       = "/failback.v1.Operator/Adopt"
 	Operator_Status_FullMethodName      = "/failback.v1.Operator/Status"
 	Operator_Cut_FullMethodName         = "/failback.v1.Operator/Cut"
 	Operator_Points_FullMethodName      = "/failback.v1.Operator/Points"
@@ -50,6 +51,8 @@ type OperatorClient interface {
 	Check(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*CheckReply, error)
 	// Starts protection of the plan's group, or carries on where it is protected by the same plan already.
 	Reprotect(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*ReprotectReply, error)
+	// Takes a group over from its journal and disks.
+	Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptReply, error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error)
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutReply, error)
@@ -100,6 +103,16 @@ func (c *operatorClient) Reprotect(ctx context.Context, in *PlanRequest, opts ..
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReprotectReply)
 	err := c.cc.Invoke(ctx, Operator_Reprotect_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdoptReply)
+	err := c.cc.Invoke(ctx, Operator_Adopt_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -300,6 +313,8 @@ type OperatorServer interface {
 	Check(context.Context, *PlanRequest) (*CheckReply, error)
 	// Starts protection of the plan's group, or carries on where it is protected by the same plan already.
 	Reprotect(context.Context, *PlanRequest) (*ReprotectReply, error)
+	// Takes a group over from its journal and disks.
+	Adopt(context.Context, *AdoptRequest) (*AdoptReply, error)
 	Status(context.Context, *StatusRequest) (*StatusReply, error)
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(context.Context, *CutRequest) (*CutReply, error)
@@ -341,6 +356,9 @@ func (UnimplementedOperatorServer) Check(context.Context, *PlanRequest) (*CheckR
 }
 func (UnimplementedOperatorServer) Reprotect(context.Context, *PlanRequest) (*ReprotectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reprotect not implemented")
+}
+func (UnimplementedOperatorServer) Adopt(context.Context, *AdoptRequest) (*AdoptReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Adopt not implemented")
 }
 func (UnimplementedOperatorServer) Status(context.Context, *StatusRequest) (*StatusReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
@@ -440,6 +458,24 @@ func _Operator_Reprotect_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OperatorServer).Reprotect(ctx, req.(*PlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_Adopt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdoptRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Adopt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Adopt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Adopt(ctx, req.(*AdoptRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -700,6 +736,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reprotect",
 			Handler:    _Operator_Reprotect_Handler,
+		},
+		{
+			MethodName: "Adopt",
+			Handler:    _Operator_Adopt_Handler,
 		},
 		{
 			MethodName: "Status",

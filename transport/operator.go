@@ -15,6 +15,8 @@ type Operations interface {
 	Check(ctx context.Context, planYAML []byte, path replication.PathAsk) (replication.Checked, error)
 	// Reprotect starts protection of the plan's group, or carries on where it is protected by the same plan already.
 	Reprotect(ctx context.Context, planYAML []byte) (group replication.GroupID, carriedOn bool, err error)
+	// Adopt takes a group over from its journal and disks, or tells what that would find. What stands in the way is among the findings, and an error too unless it only tells.
+	Adopt(ctx context.Context, r replication.AdoptRequest) (replication.Adoption, error)
 	// Status tells of one group, or of all for "".
 	Status(ctx context.Context, group replication.GroupID) (replication.Status, error)
 	// Cut takes a point now. It returns when the point's number is given; the point is listed later.

@@ -114,7 +114,7 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 			root.AddCommand(c)
 		}
 	}
-	add("protect", t.checkCommand(), t.reprotectCommand(), t.statusCommand(), t.unprotectCommand())
+	add("protect", t.checkCommand(), t.reprotectCommand(), t.statusCommand(), t.unprotectCommand(), t.adoptCommand())
 	add("points", t.pointsCommand(), t.cutCommand(), t.pinCommand(), t.unpinCommand(), t.rewindCommand(), t.advanceCommand(), t.verifyCommand(), t.drillCommand(), t.exportCommand())
 	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.versionCommand())
 	root.SetHelpCommandGroupID("tool")

@@ -383,6 +383,11 @@ func newThroughCycle(j *retention.Journal, targets []blockio.Target) *throughCyc
 // write puts a block on its disk. What an equal block tells is noted too: the bytes are on the disk, but perhaps not durable yet.
 func (t *throughCycle) write(b *block.Block, raw []byte) error {
 	disk := t.targets[b.Disk]
+	if b.Kind != block.Equal {
+		if err := t.journal.MayWrite(int64(b.Raw)); err != nil {
+			return journalProblem(t.journal.Identity().Group, err)
+		}
+	}
 	for _, e := range b.Extents {
 		var err error
 		switch b.Kind {

@@ -169,7 +169,11 @@ func (f *preflight) journal() {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return
 	}
-	j, err := retention.Open(dir, f.plan.Group)
+	j, err := retention.OpenAs(dir, f.plan.Group, f.engine.self.ID)
+	if errors.Is(err, retention.ErrOwned) {
+		f.find(replication.Error, codeTaken, dir, replication.AsProblem(journalProblem(f.plan.Group, err)).Error(), "when that one is off or gone, take the group over with failback adopt "+dir)
+		return
+	}
 	if err != nil {
 		f.problem(dir, journalProblem(f.plan.Group, err))
 		return

@@ -13,6 +13,7 @@ import (
 	"failback/replication"
 	"failback/replication/link"
 	"failback/replication/plan"
+	"failback/retention"
 	"failback/retention/volume"
 )
 
@@ -34,6 +35,7 @@ type Engine struct {
 	cfg     Config
 	cat     *catalogue
 	volumes *volume.Looker
+	self    retention.Owner // this master target
 	ctx     context.Context // ends when the engine closes
 	end     context.CancelFunc
 	wg      sync.WaitGroup
@@ -79,7 +81,10 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, names: map[string]binding{}, news: make(chan struct{})}
-	if err := e.lockVolume(); err != nil {
+	if e.self, err = cat.self(); err == nil {
+		err = e.lockVolume()
+	}
+	if err != nil {
 		cat.close()
 		return nil, err
 	}

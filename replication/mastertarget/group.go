@@ -142,7 +142,7 @@ func (g *group) open() (err error) {
 	if err := g.engine.volumeProblem(g.ctx); err != nil {
 		return err
 	}
-	j, err := retention.Open(g.engine.journalDir(g.id), g.id)
+	j, err := retention.OpenAs(g.engine.journalDir(g.id), g.id, g.engine.self.ID)
 	if err != nil {
 		return journalProblem(g.id, err)
 	}
@@ -153,7 +153,10 @@ func (g *group) open() (err error) {
 			g.targets = nil
 		}
 	}()
-	if _, err := j.Adopt(0); err != nil {
+	if _, err := j.TakeOver(g.engine.self, 0); err != nil {
+		return journalProblem(g.id, err)
+	}
+	if err := j.RecordSettings(settingsOf(g.plan, g.held())); err != nil {
 		return journalProblem(g.id, err)
 	}
 	disks := g.plan.Disks()
@@ -204,23 +207,34 @@ func openTarget(path string, d replication.Disk, ours []uint32) (blockio.Target,
 // there is nothing to hold them against.
 func checkFingerprints(ctx context.Context, j *retention.Journal, targets []blockio.Target) error {
 	for i, was := range j.Fingerprints() {
-		if was == "" || i >= len(targets) {
+		if i >= len(targets) {
 			continue
 		}
-		now, err := targets[i].Fingerprint(ctx)
-		if err == nil {
-			err = blockio.Fingerprint(was).Check(now)
-		}
-		switch path := targets[i].Description().Path; {
-		case errors.Is(err, blockio.ErrChanged):
-			return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", path), Err: err,
-				Remedy: "find out who wrote it (was the machine powered on? is it the right disk? was it copied, and not with its times, as cp --preserve does?); to give its content up and compare anew, unprotect the group and protect it again"}
-		case err != nil && !errors.Is(err, blockio.ErrUnsupported): // taken by another version: it can't be compared
-			return targetProblem(path, err)
+		if err := sameFingerprint(ctx, was, targets[i]); err != nil {
+			return err
 		}
 	}
 	if err := j.RecordFingerprints(nil); err != nil {
 		return journalProblem(j.Identity().Group, err)
+	}
+	return nil
+}
+
+// sameFingerprint holds a disk against what it looked like; "": there is nothing to hold it against.
+func sameFingerprint(ctx context.Context, was string, t blockio.Target) error {
+	if was == "" {
+		return nil
+	}
+	now, err := t.Fingerprint(ctx)
+	if err == nil {
+		err = blockio.Fingerprint(was).Check(now)
+	}
+	switch path := t.Description().Path; {
+	case errors.Is(err, blockio.ErrChanged):
+		return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", path), Err: err,
+			Remedy: "find out who wrote it (was the machine powered on? is it the right disk? was it copied, and not with its times, as cp --preserve does?); to give its content up and compare anew, unprotect the group and protect it again"}
+	case err != nil && !errors.Is(err, blockio.ErrUnsupported): // taken by another version: it can't be compared
+		return targetProblem(path, err)
 	}
 	return nil
 }
@@ -353,7 +367,21 @@ func (g *group) hold(on bool) error {
 		return err
 	}
 	g.record = r
+	if g.isOpen() { // else it is noted when the journal is opened
+		if err := g.journal.RecordSettings(settingsOf(g.plan, on)); err != nil {
+			return journalProblem(g.id, err)
+		}
+	}
 	return nil
+}
+
+func (g *group) isOpen() bool {
+	select {
+	case <-g.ready:
+		return true
+	default:
+		return false
+	}
 }
 
 // spec names the group in an order to its process server.
@@ -409,10 +437,15 @@ func (g *group) waitReady(ctx context.Context) error {
 // codeStarting is the code of the problem that goes away by itself.
 const codeStarting = "starting"
 
+// codeTaken is the code of a group that another master target has taken over.
+const codeTaken = "taken-over"
+
 // journalProblem tells an error of the journal in the operator's words.
 func journalProblem(id replication.GroupID, err error) error {
 	p := &replication.Problem{Code: "journal", Message: fmt.Sprintf("journal of group %s", id), Err: err}
 	switch {
+	case errors.Is(err, retention.ErrOwned):
+		p.Code, p.Remedy = codeTaken, fmt.Sprintf("nothing is written here any more. Go on at the other one; or, when that one is off, take the group back with failback adopt. To forget the group here: failback unprotect %s", id)
 	case errors.Is(err, retention.ErrLocked):
 		p.Remedy = "another master target has it open: only one may write a group"
 	case errors.Is(err, retention.ErrOtherGroup):

@@ -128,6 +128,9 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	if err := e.drillsRunning(id); err != nil {
 		return 0, "", err
 	}
+	if e.takenFromUs(g) {
+		return e.forgetTaken(g)
+	}
 	head := replication.PointID(0)
 	var disks []replication.Disk
 	ready := g.isReady() == nil
@@ -170,6 +173,9 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	}
 	dir := e.journalDir(id)
 	if keepJournal {
+		if err := e.giveUp(dir, id); err != nil {
+			e.cfg.Log.Warn("journal not given up: another master target has to adopt it", "group", id, "err", err)
+		}
 		return head, dir, nil
 	}
 	if !ready { // the disks could not be brought to a point: without the journal they never can
@@ -184,9 +190,47 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	return head, "", nil
 }
 
+// giveUp makes a journal that stays nobody's.
+func (e *Engine) giveUp(dir string, id replication.GroupID) error {
+	j, err := retention.OpenAs(dir, id, e.self.ID)
+	if err != nil {
+		return err
+	}
+	return errors.Join(j.GiveUp(), j.Close())
+}
+
+// takenFromUs says whether another master target has taken the group over.
+func (e *Engine) takenFromUs(g *group) bool {
+	if g.isReady() == nil {
+		return errors.Is(g.journal.StillOurs(), retention.ErrOwned)
+	}
+	i, err := retention.Inspect(e.journalDir(g.id))
+	if err != nil {
+		return false
+	}
+	defer i.Close()
+	o, known, _ := i.Owner()
+	return known && o.ID != e.self.ID
+}
+
+// forgetTaken forgets a group that is another master target's. Its journal, its disks and its process server are that one's.
+func (e *Engine) forgetTaken(g *group) (replication.PointID, string, error) {
+	g.end()
+	g.wg.Wait()
+	if err := e.cat.remove(bucketGroups, g.id); err != nil {
+		return 0, "", err
+	}
+	e.mu.Lock()
+	delete(e.groups, g.id)
+	e.mu.Unlock()
+	e.changed()
+	e.cfg.Log.Info("forgotten: another master target has it", "group", g.id)
+	return 0, e.journalDir(g.id), nil
+}
+
 // unfinished returns the move that a journal which nobody has open says is not finished, or nil.
 func unfinished(dir string, id replication.GroupID) *retention.Move {
-	j, err := retention.Open(dir, id)
+	j, err := retention.Open(dir, id) // whose it is, was looked at
 	if err != nil {
 		return nil
 	}

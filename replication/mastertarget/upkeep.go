@@ -79,6 +79,9 @@ func (k *upkeep) once(ctx context.Context) (more bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now, g := time.Now(), k.g
+	if err := g.journal.StillOurs(); err != nil { // a group at rest is to find out, too
+		return false, err
+	}
 	grid := g.plan.Policy.Grid()
 	if ended, err := g.journal.LetGo(now); err != nil {
 		return false, err

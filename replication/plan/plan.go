@@ -72,6 +72,17 @@ func (p *Plan) Disks() []GroupDisk {
 	return all
 }
 
+// SetTarget says that the target of a disk lies elsewhere.
+func (p *Plan) SetTarget(disk replication.DiskID, path string) {
+	for m := range p.Machines {
+		for d := range p.Machines[m].Disks {
+			if replication.DiskID(p.Machines[m].Name+"/"+p.Machines[m].Disks[d].ID) == disk {
+				p.Machines[m].Disks[d].Target = path
+			}
+		}
+	}
+}
+
 // Policy says how often a point is made and how long it is kept.
 type Policy struct {
 	CrashInterval replication.Duration `json:"crash_interval"` // between crash-consistent points

@@ -19,6 +19,7 @@ import (
 type Fake struct {
 	OnCheck       func(planYAML []byte, path replication.PathAsk) (replication.Checked, error)
 	OnReprotect   func(planYAML []byte) (replication.GroupID, bool, error)
+	OnAdopt       func(r replication.AdoptRequest) (replication.Adoption, error)
 	OnStatus      func(group replication.GroupID) (replication.Status, error)
 	OnCut         func(group replication.GroupID) (replication.PointID, error)
 	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
@@ -52,6 +53,14 @@ func (f *Fake) Reprotect(_ context.Context, planYAML []byte) (replication.GroupI
 		return "", false, errNotStaged
 	}
 	return f.OnReprotect(planYAML)
+}
+
+// Adopt calls OnAdopt.
+func (f *Fake) Adopt(_ context.Context, r replication.AdoptRequest) (replication.Adoption, error) {
+	if f.OnAdopt == nil {
+		return replication.Adoption{}, errNotStaged
+	}
+	return f.OnAdopt(r)
 }
 
 // Status calls OnStatus.
