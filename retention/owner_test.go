@@ -83,7 +83,7 @@ func (w *rivals) try(do func(j *Journal) error) error {
 	if !errors.As(err, &owned) || owned.Owner.ID != "b" {
 		return fmt.Errorf("got %w, want that it is b's", err)
 	}
-	if w.a.Err() == nil || w.a.Pin(2, time.Time{}) == nil {
+	if w.a.Err() == nil || w.a.Pin(2, time.Time{}, "") == nil {
 		return errors.New("the old master target goes on")
 	}
 	return nil
