@@ -20,6 +20,9 @@
 // The catalogue (bbolt, in the state directory) says which groups there are, by which plan, whether a rewind holds the head, and which drills are
 // under way, so that what a kill leaves of them is cleaned up. All else is in the group's journal, which outranks it.
 //
+// Another master target may take a group over (adopt.go), with its journal and disks alone: the journal keeps the plan and names its owner. One that is not the owner any more stops before its next write,
+// and says who has the group.
+//
 // A drill (drills.go) shows the disks of a point as files, by package drill. What it reads is lent by the group (shown.go), which takes it back before its journal closes and lends it
 // again when it has been opened anew.
 package mastertarget
