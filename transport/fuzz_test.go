@@ -120,7 +120,7 @@ type master struct {
 
 func (m *master) Lane(context.Context, replication.Lane) (link.Lane, error) { return m, nil }
 func (m *master) Send(f *block.Frame) error                                 { m.frames++; f.Free(); return nil }
-func (m *master) Flush() error                                              { return nil }
+func (m *master) Flush() (int64, error)                                     { return 0, nil }
 func (m *master) Close()                                                    {}
 
 // oneFrame is a lane's stream on which some bytes come, as one frame.

@@ -68,7 +68,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Group: "erp", State: replication.StateHeld, Since: noon, WaitsFor: "ps1", Problem: &replication.Problem{Code: "c", Message: "m", Remedy: "r"},
 			Head: 3, Last: 7, LastTime: noon.Add(time.Minute), Held: true, Open: 8, Mode: replication.Changes, ProcessServer: "ps1",
 			Disks: []replication.DiskStatus{{
-				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3, Kept: 10, Again: 11, Wire: 12, Codecs: replication.Codecs{
+				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3, Repeated: 2, Kept: 10, Again: 11, Wire: 12, Codecs: replication.Codecs{
 					None: replication.Sent{Raw: 1, Payload: 2}, LZ4: replication.Sent{Raw: 3, Payload: 4}, S2: replication.Sent{Raw: 5, Payload: 6}, Zstd: replication.Sent{Raw: 7, Payload: 8}}},
 				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink",
 			}},

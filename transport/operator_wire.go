@@ -130,13 +130,14 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 func ledgerToWire(l replication.Ledger) *failbackpb.DiskLedger {
 	return &failbackpb.DiskLedger{
 		No: uint32(l.Disk), Total: l.Total, Done: l.Done, Read: l.Read, Zero: l.Zero, Equal: l.Equal, Raw: l.Raw, Payload: l.Payload,
-		Kept: l.Kept, Again: l.Again, Wire: l.Wire, Codecs: codecsToWire(l.Codecs),
+		Kept: l.Kept, Again: l.Again, Wire: l.Wire, Repeated: l.Repeated, Codecs: codecsToWire(l.Codecs),
 	}
 }
 
 func ledgerFromWire(l *failbackpb.DiskLedger) replication.Ledger {
 	return replication.Ledger{
-		Disk: replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
+		Repeated: l.GetRepeated(),
+		Disk:     replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
 		Raw: l.GetRaw(), Payload: l.GetPayload(),
 		Kept: l.GetKept(), Again: l.GetAgain(), Wire: l.GetWire(), Codecs: codecsFromWire(l.GetCodecs()),
 	}

@@ -281,10 +281,11 @@ func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error
 		}
 		frames++
 	}
-	if err := lane.Flush(); err != nil {
+	byValue, err := lane.Flush()
+	if err != nil {
 		return StatusOf(err)
 	}
-	return stream.SendMsg(&failbackpb.LaneAck{Frames: frames})
+	return stream.SendMsg(&failbackpb.LaneAck{Frames: frames, ByValue: byValue})
 }
 
 func (s *replicationServer) Finish(ctx context.Context, req *failbackpb.FinishRequest) (*failbackpb.FinishReply, error) {
@@ -423,7 +424,7 @@ func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point replication.P
 
 func (w *remoteWorker) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func(replication.Progress)) error {
 	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Ship{Ship: &failbackpb.ShipOrder{
-		Group: specToWire(s), Point: uint64(sh.Point), Base: uint64(sh.Base), Mode: string(sh.Mode), Snapshot: sh.Snapshot,
+		Group: specToWire(s), Point: uint64(sh.Point), Base: uint64(sh.Base), Mode: string(sh.Mode), Snapshot: sh.Snapshot, Repeats: sh.Repeats,
 	}}}, progress)
 	return err
 }

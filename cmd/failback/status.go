@@ -271,7 +271,7 @@ func printDisks(w io.Writer, g replication.GroupStatus) {
 	if g.Last > 0 {
 		lag = age(time.Duration(g.LagSeconds * float64(time.Second)))
 	}
-	rows := [][]string{{"DISK", "SIZE", "STATE", "PROGRESS", "RATE", "SENT", "LAG", "WAITS FOR"}}
+	rows := [][]string{{"DISK", "SIZE", "STATE", "PROGRESS", "RATE", "SENT", "REPEATED", "LAG", "WAITS FOR"}}
 	for _, d := range g.Disks {
 		progress, rate := "-", "-"
 		if g.Open > 0 {
@@ -280,7 +280,7 @@ func printDisks(w io.Writer, g replication.GroupStatus) {
 		if d.Rate >= 1 {
 			rate = size(int64(d.Rate)) + "/s"
 		}
-		rows = append(rows, []string{string(d.Disk), size(d.Size), d.State, progress, rate, size(d.Ledger.Payload), lag, g.WaitsFor})
+		rows = append(rows, []string{string(d.Disk), size(d.Size), d.State, progress, rate, size(d.Ledger.Payload), size(d.Ledger.Repeated), lag, g.WaitsFor})
 	}
 	table(w, rows)
 }

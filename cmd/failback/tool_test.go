@@ -450,9 +450,9 @@ func TestPrintStatus(t *testing.T) {
   Problem: the journal is full
   What to do: give it space
   Note: db/os: no stable view
-DISK     SIZE      STATE     PROGRESS  RATE         SENT     LAG    WAITS FOR
-db/os    40.0 GiB  shipping  25 %      120.0 MiB/s  3.0 MiB  1m15s  ps1
-db/data  1.0 TiB   waiting   -         -            0 B      1m15s  ps1
+DISK     SIZE      STATE     PROGRESS  RATE         SENT     REPEATED  LAG    WAITS FOR
+db/os    40.0 GiB  shipping  25 %      120.0 MiB/s  3.0 MiB  0 B       1m15s  ps1
+db/data  1.0 TiB   waiting   -         -            0 B      0 B       1m15s  ps1
 
 PROCESS SERVER  STATE  SINCE                VERSION  CLOCK
 ps1             away   2026-03-01 12:00:00  v1       1m30s ahead

@@ -34,17 +34,18 @@ func newCollector(e *mastertarget.Engine) *collector {
 		c.group[name] = prometheus.NewDesc("failback_mastertarget_group_"+name, help, []string{"group", "state"}, nil)
 	}
 	for name, help := range map[string]string{
-		"total_bytes":   "To look at in the open or last cycle.",
-		"done_bytes":    "Looked at in the open or last cycle.",
-		"read_bytes":    "Read from the source in the open or last cycle.",
-		"zero_bytes":    "Zero in the open or last cycle.",
-		"equal_bytes":   "Not sent because of equal hashes in the open or last cycle.",
-		"raw_bytes":     "Sent in the open or last cycle, before compression.",
-		"payload_bytes": "Sent in the open or last cycle, after compression.",
-		"kept_bytes":    "Not sent in the open or last cycle because it was durable already.",
-		"again_bytes":   "Sent again in the open or last cycle, after a lane was lost; before compression.",
-		"wire_bytes":    "On the wire in the open or last cycle, headers and TLS included.",
-		"durable_bytes": "Durable on the master target of the open cycle.",
+		"total_bytes":    "To look at in the open or last cycle.",
+		"done_bytes":     "Looked at in the open or last cycle.",
+		"read_bytes":     "Read from the source in the open or last cycle.",
+		"zero_bytes":     "Zero in the open or last cycle.",
+		"equal_bytes":    "Not sent because of equal hashes in the open or last cycle.",
+		"raw_bytes":      "Sent in the open or last cycle, before compression.",
+		"payload_bytes":  "Sent in the open or last cycle, after compression.",
+		"kept_bytes":     "Not sent in the open or last cycle because it was durable already.",
+		"again_bytes":    "Sent again in the open or last cycle, after a lane was lost; before compression.",
+		"wire_bytes":     "On the wire in the open or last cycle, headers and TLS included.",
+		"repeated_bytes": "Not sent in the open or last cycle because the target holds it elsewhere.",
+		"durable_bytes":  "Durable on the master target of the open cycle.",
 	} {
 		c.disk[name] = prometheus.NewDesc("failback_mastertarget_disk_"+name, help, []string{"group", "disk"}, nil)
 	}
@@ -101,7 +102,7 @@ func diskValues(d replication.DiskStatus) map[string]int64 {
 	return map[string]int64{
 		"total_bytes": d.Ledger.Total, "done_bytes": d.Ledger.Done, "read_bytes": d.Ledger.Read, "zero_bytes": d.Ledger.Zero,
 		"equal_bytes": d.Ledger.Equal, "raw_bytes": d.Ledger.Raw, "payload_bytes": d.Ledger.Payload, "durable_bytes": d.Durable,
-		"kept_bytes": d.Ledger.Kept, "again_bytes": d.Ledger.Again, "wire_bytes": d.Ledger.Wire,
+		"kept_bytes": d.Ledger.Kept, "again_bytes": d.Ledger.Again, "wire_bytes": d.Ledger.Wire, "repeated_bytes": d.Ledger.Repeated,
 	}
 }
 

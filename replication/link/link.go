@@ -49,6 +49,7 @@ type Shipment struct {
 	Point, Base replication.PointID
 	Mode        replication.Mode
 	Snapshot    string // Cut.Snapshot
+	Repeats     bool   // the master target resolves references (block.Repeat)
 }
 
 // Verified is the outcome of a verify order.
@@ -128,10 +129,11 @@ type Comparison interface {
 	Close()
 }
 
-// Lane carries frames in order. Send takes the frame over; Flush half-closes and returns when all that was sent is durable (I5). One goroutine at a time.
+// Lane carries frames in order. Send takes the frame over; Flush half-closes and returns when all that was sent is durable (I5), but for repeats of so many bytes that could not be
+// resolved: they are needed by value. One goroutine at a time.
 type Lane interface {
 	Send(f *block.Frame) error
-	Flush() error
+	Flush() (byValue int64, err error)
 	Close() // gives up; harmless after Flush
 }
 

@@ -172,7 +172,7 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	if n := g.laneCount(); n >= maxLanes {
 		return nil, &replication.Problem{Code: CodeLanes, Message: fmt.Sprintf("lane %v: %d lanes are open, at most %d", l, n, maxLanes), Remedy: "give the process server fewer by --lanes"}
 	}
-	a := &arrival{group: g, lane: l, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
+	a := &arrival{group: g, lane: l, base: g.reading, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
 	if g.through != nil {
 		a.through = g.through
 	} else if a.journal, err = g.journal.Lane(l); err != nil {
@@ -228,6 +228,7 @@ func (g *group) supersede(l replication.Lane) error {
 type arrival struct {
 	group   *group
 	lane    replication.Lane
+	base    replication.PointID // where the content of repeats is looked for; 0: on the disks as they stand
 	compare bool
 	disks   []replication.Disk
 	raw     []byte // one decoded block
@@ -238,6 +239,11 @@ type arrival struct {
 	ended   sync.Once
 	stale   atomic.Bool // a newer attempt of the lane is there
 	taking  sync.Mutex  // held while a frame is taken
+
+	byValue int64 // bytes of repeats that were not resolved
+	warned  bool
+	enc     block.Encoder
+	encoded []byte // one encoded block
 }
 
 // syncEvery bounds how much of a lane would have to be sent again after a power failure: payload and extents, as ten million zeros are no payload.
@@ -259,6 +265,9 @@ func (a *arrival) Send(f *block.Frame) (err error) {
 	defer a.taking.Unlock()
 	if a.stale.Load() {
 		return a.superseded()
+	}
+	if n := f.Raw(); n > block.MaxFrameRaw {
+		return fmt.Errorf("lane %v: a frame of %d raw bytes, at most %d", a.lane, n, block.MaxFrameRaw)
 	}
 	for i := range f.Blocks {
 		if err := a.block(&f.Blocks[i]); err != nil {
@@ -288,7 +297,14 @@ func (a *arrival) block(b *block.Block) error {
 		return fmt.Errorf("lane %v: an equal block in a cycle that does not compare", a.lane)
 	}
 	var raw []byte
-	if b.Kind == block.Data {
+	switch b.Kind {
+	case block.Repeat:
+		var ok bool
+		var err error
+		if b, raw, ok, err = a.resolve(b); err != nil || !ok {
+			return err
+		}
+	case block.Data:
 		var err error
 		if raw, err = b.Decode(a.raw); err != nil {
 			return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
@@ -316,24 +332,24 @@ func (a *arrival) syncJournal() error {
 }
 
 // Flush implements link.Lane.
-func (a *arrival) Flush() (err error) {
+func (a *arrival) Flush() (byValue int64, err error) {
 	defer func() { a.group.mend(err) }()
 	a.group.gate.RLock()
 	defer a.group.gate.RUnlock()
 	if err := a.group.checkFence(a.lane.Session); err != nil {
-		return err
+		return 0, err
 	}
 	if a.stale.Load() { // what is not there, the newer attempt is not asked for
-		return a.superseded()
+		return 0, a.superseded()
 	}
 	if a.through != nil {
-		return a.through.sync()
+		return a.byValue, a.through.sync()
 	}
 	a.ended.Do(func() { err = a.journal.Close() })
 	if err != nil {
-		return journalProblem(a.group.id, err)
+		return 0, journalProblem(a.group.id, err)
 	}
-	return nil
+	return a.byValue, nil
 }
 
 // Close implements link.Lane: what arrived is kept. The lane stays known until then: the next session, which asks at once what is durable, waits for it.

@@ -17,6 +17,9 @@
 // disks forward, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
 // listing by the totals, the move by its record.
 //
+// A reference (repeats.go) is resolved as it arrives, from the base's point or, in a first baseline, from the disk as it stands, and believed by its hash only. The
+// bytes enter the journal as an ordinary block, compressed again by s2: the journal stands for itself. What can't be resolved is passed over and counted, and the lane's end says so.
+//
 // The catalogue (bbolt, in the state directory) says which groups there are, by which plan, whether a rewind holds the head, and which drills are
 // under way, so that what a kill leaves of them is cleaned up. All else is in the group's journal, which outranks it.
 //

@@ -123,7 +123,7 @@ func baseline(t *testing.T, e *Engine, p *puppet) {
 	if err := lane.Send(note(block.Equal, 0, puppetSize)); err != nil {
 		t.Fatal(err)
 	}
-	if err := lane.Flush(); err != nil {
+	if _, err := lane.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := e.Finish(context.Background(), link.Fence{Session: s.Session, Point: s.Point}, totalOf(replication.Extent{End: puppetSize})); err != nil {
@@ -195,7 +195,7 @@ func TestFinishRefusesWhatIsNotDurable(t *testing.T) {
 	if err := lane.Send(data(0, 8192, bytes.Repeat([]byte{9}, replication.Page))); err != nil {
 		t.Fatal(err)
 	}
-	if err := lane.Flush(); err != nil {
+	if _, err := lane.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	var problem *replication.Problem
@@ -236,7 +236,8 @@ func TestCallsOfEarlierSessionsAreRefused(t *testing.T) {
 	}
 	page := bytes.Repeat([]byte{7}, replication.Page)
 	stale("frame", old.Send(data(0, 0, page)))
-	stale("flush", old.Flush())
+	_, err = old.Flush()
+	stale("flush", err)
 	fence := link.Fence{Session: s.Session, Point: s.Point}
 	err = e.Coverage(context.Background(), fence, nil)
 	stale("coverage", err)

@@ -168,7 +168,7 @@ func (g *group) cycle(w *worker) error {
 	if err != nil {
 		return err
 	}
-	err = w.Ship(ctx, g.spec(session), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot}, g.note)
+	err = w.Ship(ctx, g.spec(session), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true}, g.note)
 	g.revoke()
 	g.shipped()
 	if last, _ := g.journal.Last(); last.ID == c.Point { // the answer may have been lost

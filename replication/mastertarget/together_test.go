@@ -26,6 +26,9 @@ type flaky struct {
 	mu   sync.Mutex
 	r    *rand.Rand
 	rate int // one call in so many fails; 0: none
+
+	astray   int // one reference in so many points at a wrong place; 0: none
+	repeated int // bytes of references that passed
 }
 
 var errCut = &replication.Problem{Code: link.CodeUnreachable, Message: "the link was cut"}
@@ -85,17 +88,25 @@ func (l *flakyLane) Send(fr *block.Frame) error {
 		fr.Free()
 		return errCut
 	}
+	l.f.mu.Lock()
+	for i := range fr.Blocks {
+		if b := &fr.Blocks[i]; b.Kind == block.Repeat {
+			l.f.repeated += b.Raw
+			if l.f.astray > 0 && l.f.r.IntN(l.f.astray) == 0 {
+				b.Origin.Off, b.Origin.Disk = b.Origin.Off/2&^(replication.Page-1), 0
+			}
+		}
+	}
+	l.f.mu.Unlock()
 	return l.Lane.Send(fr)
 }
 
-func (l *flakyLane) Flush() error {
-	if err := l.Lane.Flush(); err != nil {
-		return err
+func (l *flakyLane) Flush() (int64, error) {
+	byValue, err := l.Lane.Flush()
+	if err == nil && l.f.fails() {
+		err = errCut
 	}
-	if l.f.fails() {
-		return errCut
-	}
-	return nil
+	return byValue, err
 }
 
 // pair is both ends in one process, and a history of the sources to judge them by.
@@ -108,6 +119,7 @@ type pair struct {
 	live   [][]byte
 	kept   map[replication.PointID][][]byte
 	master *Engine
+	level  *block.Level // compression, where it is pinned
 	worker *processserver.Engine
 	link   *flaky
 	bye    func()
@@ -188,11 +200,11 @@ func (p *pair) open() {
 	if p.master, err = Open(Config{State: filepath.Join(p.dir, "mt"), Retention: filepath.Join(p.dir, "ret"), AllowSharedVolume: true}); err != nil {
 		p.t.Fatal(err)
 	}
-	rate := 0
+	rate, astray := 0, 0
 	if p.link != nil {
-		rate = p.link.rate
+		rate, astray = p.link.rate, p.link.astray
 	}
-	p.link = &flaky{Authority: p.master, r: rand.New(rand.NewPCG(p.r.Uint64(), 3)), rate: rate}
+	p.link = &flaky{Authority: p.master, r: rand.New(rand.NewPCG(p.r.Uint64(), 3)), rate: rate, astray: astray}
 	p.connect()
 }
 
@@ -204,7 +216,7 @@ func (p *pair) connect() {
 		p.worker.Close()
 	}
 	var err error
-	if p.worker, err = processserver.New(processserver.Config{Dir: filepath.Join(p.dir, "ps"), Lanes: 3, Workers: 3}, p.link); err != nil {
+	if p.worker, err = processserver.New(processserver.Config{Dir: filepath.Join(p.dir, "ps"), Lanes: 3, Workers: 3, Level: p.level}, p.link); err != nil {
 		p.t.Fatal(err)
 	}
 	if p.bye, err = p.master.Connected(link.Peer{Name: "ps"}, p.worker); err != nil {

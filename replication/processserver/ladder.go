@@ -70,18 +70,20 @@ func newLadder(pin *block.Level, workers int) *ladder {
 
 // note tells that a frame met a queue of the given length and capacity.
 func (l *ladder) note(f *block.Frame, length, capacity int) {
-	if f.Raw() == 0 {
-		return
-	}
-	payload := 0
+	raw, payload := 0, 0
 	for i := range f.Blocks {
-		payload += len(f.Blocks[i].Payload)
+		if b := &f.Blocks[i]; b.Kind == block.Data {
+			raw, payload = raw+b.Raw, payload+len(b.Payload)
+		}
+	}
+	if raw == 0 {
+		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &l.seen
 	w.frames++
-	w.raw += float64(f.Raw())
+	w.raw += float64(raw)
 	w.payload += float64(payload)
 	l.total.frames++
 	l.total.payload += float64(payload)
@@ -146,6 +148,16 @@ func (w window) binds() string {
 		return "source"
 	}
 	return "cores"
+}
+
+// linkBinds says whether work that spares the link is worth the cores' time, as far as is known. A pinned level is taken for the operator's word on it.
+func (l *ladder) linkBinds() bool {
+	if l.pinned {
+		return l.now.Load()[block.Raw] == 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !math.IsInf(l.est.link, 1)
 }
 
 // due says whether a block of so many bytes should be compressed at all levels.

@@ -66,6 +66,13 @@ func (u *laneUse) takeBroken() error {
 	return err
 }
 
+// isBroken says whether there is something that takeBroken would tell.
+func (u *laneUse) isBroken() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.broken != nil
+}
+
 // wasLost says whether a lane's last attempt broke, and forgets it.
 func (u *laneUse) wasLost(no uint32) bool {
 	u.mu.Lock()
@@ -154,12 +161,14 @@ func (s *shipment) lane(ctx context.Context, no uint32, ended <-chan struct{}) e
 	if now == nil {
 		return nil
 	}
-	if err := now.Flush(); err != nil {
+	byValue, err := now.Flush()
+	if err != nil {
 		if !breakable(ctx, err) {
 			return fmt.Errorf("flush lane %d: %w", no, err)
 		}
 		lost(err)
 	}
+	s.byValue.Add(byValue)
 	return nil
 }
 
