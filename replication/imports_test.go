@@ -31,9 +31,10 @@ var mayImport = map[string][]string{
 // noNames are names that say nothing.
 var noNames = []string{"util", "utils", "common", "types", "helper", "helpers", "misc"}
 
-// testsMayImport says what a package's tests may import besides: master target and process server are tested against each other, without a wire.
+// testsMayImport says what a package's tests may import besides: master target and process server are tested against each other, without a wire and with one.
 var testsMayImport = map[string][]string{
 	"replication/mastertarget": {"replication/processserver", "source"},
+	"transport":                {"replication/processserver", "replication/mastertarget"}, // and with a wire
 }
 
 // TestImportsRunOneWay reads the import clauses of all Go files of the module. Tests may, besides, import packages that are there for tests (…test).

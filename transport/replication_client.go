@@ -25,6 +25,7 @@ type ReplicationClient struct {
 	address     string
 	id          *pki.Identity
 	allowPublic bool
+	through     func(context.Context, string) (net.Conn, error) // what dials; nil: this machine's network
 
 	control *grpc.ClientConn
 	client  failbackpb.ReplicationClient
@@ -39,7 +40,11 @@ type ReplicationClient struct {
 
 // DialReplication prepares connections to the master target at HOST:PORT, which must be a private address unless public ones are allowed. Nothing is sent before the first call.
 func DialReplication(address string, id *pki.Identity, allowPublic bool) (*ReplicationClient, error) {
-	c := &ReplicationClient{address: address, id: id, allowPublic: allowPublic, lanes: map[*laneConn]bool{}}
+	return newReplicationClient(address, id, allowPublic, nil)
+}
+
+func newReplicationClient(address string, id *pki.Identity, allowPublic bool, through func(context.Context, string) (net.Conn, error)) (*ReplicationClient, error) {
+	c := &ReplicationClient{address: address, id: id, allowPublic: allowPublic, through: through, lanes: map[*laneConn]bool{}}
 	conn, err := c.dial(&c.orders)
 	if err != nil {
 		return nil, err
@@ -49,7 +54,11 @@ func DialReplication(address string, id *pki.Identity, allowPublic bool) (*Repli
 }
 
 func (c *ReplicationClient) dial(m *meter, more ...grpc.DialOption) (*grpc.ClientConn, error) {
-	return c.dialBy(m.dialer(dialerOf(c.allowPublic, c.note, nil)), more...)
+	dial := c.through
+	if dial == nil {
+		dial = dialerOf(c.allowPublic, c.note, nil)
+	}
+	return c.dialBy(m.dialer(dial), more...)
 }
 
 func (c *ReplicationClient) dialBy(dialer func(context.Context, string) (net.Conn, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
