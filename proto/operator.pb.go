@@ -752,7 +752,9 @@ type GroupStatus struct {
 	Space            *SpaceStatus           `protobuf:"bytes,19,opt,name=space,proto3" json:"space,omitempty"`                                                    // absent: not known yet
 	Drills           []*DrillStatus         `protobuf:"bytes,30,rep,name=drills,proto3" json:"drills,omitempty"`                                                  // under way
 	Pins             []*Pin                 `protobuf:"bytes,40,rep,name=pins,proto3" json:"pins,omitempty"`
-	Link             *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"` // absent: nothing is being shipped
+	Behind           int64                  `protobuf:"varint,41,opt,name=behind,proto3" json:"behind,omitempty"`                                   // listed points that the disks are behind the last one
+	CatchUpNanos     int64                  `protobuf:"varint,42,opt,name=catch_up_nanos,json=catchUpNanos,proto3" json:"catch_up_nanos,omitempty"` // how long it would take to bring them there, estimated; 0: no time, or not known
+	Link             *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"`                                        // absent: nothing is being shipped
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -932,6 +934,20 @@ func (x *GroupStatus) GetPins() []*Pin {
 		return x.Pins
 	}
 	return nil
+}
+
+func (x *GroupStatus) GetBehind() int64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *GroupStatus) GetCatchUpNanos() int64 {
+	if x != nil {
+		return x.CatchUpNanos
+	}
+	return 0
 }
 
 func (x *GroupStatus) GetLink() *LinkStatus {
@@ -1189,6 +1205,8 @@ type MoveStatus struct {
 	Phase         string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`
 	Done          int64                  `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
 	Total         int64                  `protobuf:"varint,5,opt,name=total,proto3" json:"total,omitempty"`
+	Rate          float64                `protobuf:"fixed64,40,opt,name=rate,proto3" json:"rate,omitempty"`                           // bytes a second, lately; 0: not known yet
+	LeftNanos     int64                  `protobuf:"varint,41,opt,name=left_nanos,json=leftNanos,proto3" json:"left_nanos,omitempty"` // until the disks stand there, at this rate; 0: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1254,6 +1272,20 @@ func (x *MoveStatus) GetDone() int64 {
 func (x *MoveStatus) GetTotal() int64 {
 	if x != nil {
 		return x.Total
+	}
+	return 0
+}
+
+func (x *MoveStatus) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *MoveStatus) GetLeftNanos() int64 {
+	if x != nil {
+		return x.LeftNanos
 	}
 	return 0
 }
@@ -1853,8 +1885,10 @@ func (x *Verified) GetDiffers() int64 {
 type MoveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`     // advance only: 0 = the latest
-	Advance       bool                   `protobuf:"varint,3,opt,name=advance,proto3" json:"advance,omitempty"` // false: rewind, which holds the head; true: advance; to the latest, it lets go of the head
+	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`                             // advance only: 0 = the latest
+	Advance       bool                   `protobuf:"varint,3,opt,name=advance,proto3" json:"advance,omitempty"`                         // false: rewind, which holds the head; true: advance; to the latest, it lets go of the head
+	GiveUp        []uint64               `protobuf:"varint,40,rep,packed,name=give_up,json=giveUp,proto3" json:"give_up,omitempty"`     // points that may be given up where there is no space for what the move saves
+	GiveUpAny     bool                   `protobuf:"varint,41,opt,name=give_up_any,json=giveUpAny,proto3" json:"give_up_any,omitempty"` // any may that nothing forbids
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1910,6 +1944,228 @@ func (x *MoveRequest) GetAdvance() bool {
 	return false
 }
 
+func (x *MoveRequest) GetGiveUp() []uint64 {
+	if x != nil {
+		return x.GiveUp
+	}
+	return nil
+}
+
+func (x *MoveRequest) GetGiveUpAny() bool {
+	if x != nil {
+		return x.GiveUpAny
+	}
+	return false
+}
+
+type MovePlan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"` // where the disks stand, or will when an unfinished move is done
+	To            uint64                 `protobuf:"varint,2,opt,name=to,proto3" json:"to,omitempty"`
+	Write         int64                  `protobuf:"varint,3,opt,name=write,proto3" json:"write,omitempty"`                              // bytes of the disks
+	Save          int64                  `protobuf:"varint,4,opt,name=save,proto3" json:"save,omitempty"`                                // of these, only the disks hold: saved before
+	Need          int64                  `protobuf:"varint,5,opt,name=need,proto3" json:"need,omitempty"`                                // bytes that have to be free, with the reserve
+	Free          int64                  `protobuf:"varint,6,opt,name=free,proto3" json:"free,omitempty"`                                // bytes that may be taken
+	Fits          bool                   `protobuf:"varint,7,opt,name=fits,proto3" json:"fits,omitempty"`                                // now, or after what follows
+	Compact       bool                   `protobuf:"varint,8,opt,name=compact,proto3" json:"compact,omitempty"`                          // files have to be rewritten first
+	Spares        bool                   `protobuf:"varint,9,opt,name=spares,proto3" json:"spares,omitempty"`                            // spare copies have to be dropped first
+	GiveUp        []uint64               `protobuf:"varint,10,rep,packed,name=give_up,json=giveUp,proto3" json:"give_up,omitempty"`      // points that have to be given up first
+	Lacks         int64                  `protobuf:"varint,11,opt,name=lacks,proto3" json:"lacks,omitempty"`                             // bytes that are not to be had
+	Pinned        []uint64               `protobuf:"varint,12,rep,packed,name=pinned,proto3" json:"pinned,omitempty"`                    // points that would give more, if their pins were taken back
+	InUse         []uint64               `protobuf:"varint,13,rep,packed,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`         // likewise, if drills and readers ended
+	Why           string                 `protobuf:"bytes,14,opt,name=why,proto3" json:"why,omitempty"`                                  // in words
+	TakesNanos    int64                  `protobuf:"varint,15,opt,name=takes_nanos,json=takesNanos,proto3" json:"takes_nanos,omitempty"` // estimated
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovePlan) Reset() {
+	*x = MovePlan{}
+	mi := &file_operator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovePlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovePlan) ProtoMessage() {}
+
+func (x *MovePlan) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
+func (*MovePlan) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *MovePlan) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *MovePlan) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *MovePlan) GetWrite() int64 {
+	if x != nil {
+		return x.Write
+	}
+	return 0
+}
+
+func (x *MovePlan) GetSave() int64 {
+	if x != nil {
+		return x.Save
+	}
+	return 0
+}
+
+func (x *MovePlan) GetNeed() int64 {
+	if x != nil {
+		return x.Need
+	}
+	return 0
+}
+
+func (x *MovePlan) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
+func (x *MovePlan) GetFits() bool {
+	if x != nil {
+		return x.Fits
+	}
+	return false
+}
+
+func (x *MovePlan) GetCompact() bool {
+	if x != nil {
+		return x.Compact
+	}
+	return false
+}
+
+func (x *MovePlan) GetSpares() bool {
+	if x != nil {
+		return x.Spares
+	}
+	return false
+}
+
+func (x *MovePlan) GetGiveUp() []uint64 {
+	if x != nil {
+		return x.GiveUp
+	}
+	return nil
+}
+
+func (x *MovePlan) GetLacks() int64 {
+	if x != nil {
+		return x.Lacks
+	}
+	return 0
+}
+
+func (x *MovePlan) GetPinned() []uint64 {
+	if x != nil {
+		return x.Pinned
+	}
+	return nil
+}
+
+func (x *MovePlan) GetInUse() []uint64 {
+	if x != nil {
+		return x.InUse
+	}
+	return nil
+}
+
+func (x *MovePlan) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *MovePlan) GetTakesNanos() int64 {
+	if x != nil {
+		return x.TakesNanos
+	}
+	return 0
+}
+
+type CancelMoveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Finish        bool                   `protobuf:"varint,2,opt,name=finish,proto3" json:"finish,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelMoveRequest) Reset() {
+	*x = CancelMoveRequest{}
+	mi := &file_operator_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelMoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelMoveRequest) ProtoMessage() {}
+
+func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
+func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CancelMoveRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *CancelMoveRequest) GetFinish() bool {
+	if x != nil {
+		return x.Finish
+	}
+	return false
+}
+
 type MoveReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Progress      *MoveStatus            `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"`
@@ -1921,7 +2177,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2189,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2202,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -1980,7 +2236,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2248,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2261,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -2035,7 +2291,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2303,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2316,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -2109,7 +2365,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2377,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2390,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -2169,7 +2425,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2437,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2450,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -2234,7 +2490,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2502,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2515,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -2329,7 +2585,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2597,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2610,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -2397,7 +2653,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2665,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2678,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -2513,7 +2769,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2781,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2794,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -2572,7 +2828,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2840,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2853,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -2624,7 +2880,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2892,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2905,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -2677,7 +2933,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2945,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2958,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -2735,7 +2991,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +3003,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +3016,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -2781,7 +3037,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +3049,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +3062,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -2840,7 +3096,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2852,7 +3108,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2865,7 +3121,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -2892,7 +3148,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +3160,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +3173,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -2942,7 +3198,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3210,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3223,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 type VolumesReply struct {
@@ -2979,7 +3235,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3247,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3260,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -3030,7 +3286,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,7 +3298,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3055,7 +3311,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Volume) GetPath() string {
@@ -3125,7 +3381,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +3393,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +3406,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -3184,7 +3440,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3452,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3209,7 +3465,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -3236,7 +3492,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3248,7 +3504,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3261,7 +3517,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -3287,7 +3543,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3555,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3568,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -3390,7 +3646,7 @@ const file_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xfe\x05\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xbc\x06\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -3416,7 +3672,9 @@ const file_operator_proto_rawDesc = "" +
 	"\x13next_cut_unix_nanos\x18\x12 \x01(\x03R\x10nextCutUnixNanos\x12.\n" +
 	"\x05space\x18\x13 \x01(\v2\x18.failback.v1.SpaceStatusR\x05space\x120\n" +
 	"\x06drills\x18\x1e \x03(\v2\x18.failback.v1.DrillStatusR\x06drills\x12$\n" +
-	"\x04pins\x18( \x03(\v2\x10.failback.v1.PinR\x04pins\x12+\n" +
+	"\x04pins\x18( \x03(\v2\x10.failback.v1.PinR\x04pins\x12\x16\n" +
+	"\x06behind\x18) \x01(\x03R\x06behind\x12$\n" +
+	"\x0ecatch_up_nanos\x18* \x01(\x03R\fcatchUpNanos\x12+\n" +
 	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\"\x9c\x02\n" +
 	"\vSpaceStatus\x12\x12\n" +
 	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x12\n" +
@@ -3443,14 +3701,17 @@ const file_operator_proto_rawDesc = "" +
 	"\x06target\x18\b \x01(\tR\x06target\x12\x16\n" +
 	"\x06format\x18\t \x01(\tR\x06format\x12\x12\n" +
 	"\x04view\x18\n" +
-	" \x01(\tR\x04view\"p\n" +
+	" \x01(\tR\x04view\"\xa3\x01\n" +
 	"\n" +
 	"MoveStatus\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x14\n" +
 	"\x05phase\x18\x03 \x01(\tR\x05phase\x12\x12\n" +
 	"\x04done\x18\x04 \x01(\x03R\x04done\x12\x14\n" +
-	"\x05total\x18\x05 \x01(\x03R\x05total\"\"\n" +
+	"\x05total\x18\x05 \x01(\x03R\x05total\x12\x12\n" +
+	"\x04rate\x18( \x01(\x01R\x04rate\x12\x1d\n" +
+	"\n" +
+	"left_nanos\x18) \x01(\x03R\tleftNanos\"\"\n" +
 	"\n" +
 	"CutRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\" \n" +
@@ -3493,11 +3754,34 @@ const file_operator_proto_rawDesc = "" +
 	"\n" +
 	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x14\n" +
 	"\x05equal\x18\x02 \x01(\bR\x05equal\x12\x18\n" +
-	"\adiffers\x18\x03 \x01(\x03R\adiffers\"S\n" +
+	"\adiffers\x18\x03 \x01(\x03R\adiffers\"\x8c\x01\n" +
 	"\vMoveRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x18\n" +
-	"\aadvance\x18\x03 \x01(\bR\aadvance\"h\n" +
+	"\aadvance\x18\x03 \x01(\bR\aadvance\x12\x17\n" +
+	"\agive_up\x18( \x03(\x04R\x06giveUp\x12\x1e\n" +
+	"\vgive_up_any\x18) \x01(\bR\tgiveUpAny\"\xd7\x02\n" +
+	"\bMovePlan\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x14\n" +
+	"\x05write\x18\x03 \x01(\x03R\x05write\x12\x12\n" +
+	"\x04save\x18\x04 \x01(\x03R\x04save\x12\x12\n" +
+	"\x04need\x18\x05 \x01(\x03R\x04need\x12\x12\n" +
+	"\x04free\x18\x06 \x01(\x03R\x04free\x12\x12\n" +
+	"\x04fits\x18\a \x01(\bR\x04fits\x12\x18\n" +
+	"\acompact\x18\b \x01(\bR\acompact\x12\x16\n" +
+	"\x06spares\x18\t \x01(\bR\x06spares\x12\x17\n" +
+	"\agive_up\x18\n" +
+	" \x03(\x04R\x06giveUp\x12\x14\n" +
+	"\x05lacks\x18\v \x01(\x03R\x05lacks\x12\x16\n" +
+	"\x06pinned\x18\f \x03(\x04R\x06pinned\x12\x15\n" +
+	"\x06in_use\x18\r \x03(\x04R\x05inUse\x12\x10\n" +
+	"\x03why\x18\x0e \x01(\tR\x03why\x12\x1f\n" +
+	"\vtakes_nanos\x18\x0f \x01(\x03R\n" +
+	"takesNanos\"A\n" +
+	"\x11CancelMoveRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
+	"\x06finish\x18\x02 \x01(\bR\x06finish\"h\n" +
 	"\tMoveReply\x123\n" +
 	"\bprogress\x18\x01 \x01(\v2\x17.failback.v1.MoveStatusR\bprogress\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
@@ -3604,7 +3888,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\x1f\n" +
 	"\vRebindReply\x12\x10\n" +
-	"\x03was\x18\x01 \x01(\tR\x03was2\x8d\t\n" +
+	"\x03was\x18\x01 \x01(\tR\x03was2\x92\n" +
+	"\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
@@ -3612,7 +3897,10 @@ const file_operator_proto_rawDesc = "" +
 	"\x06Status\x12\x1a.failback.v1.StatusRequest\x1a\x18.failback.v1.StatusReply\x125\n" +
 	"\x03Cut\x12\x17.failback.v1.CutRequest\x1a\x15.failback.v1.CutReply\x12>\n" +
 	"\x06Points\x12\x1a.failback.v1.PointsRequest\x1a\x18.failback.v1.PointsReply\x12:\n" +
-	"\x04Move\x12\x18.failback.v1.MoveRequest\x1a\x16.failback.v1.MoveReply0\x01\x12@\n" +
+	"\x04Move\x12\x18.failback.v1.MoveRequest\x1a\x16.failback.v1.MoveReply0\x01\x12;\n" +
+	"\bPlanMove\x12\x18.failback.v1.MoveRequest\x1a\x15.failback.v1.MovePlan\x12F\n" +
+	"\n" +
+	"CancelMove\x12\x1e.failback.v1.CancelMoveRequest\x1a\x16.failback.v1.MoveReply0\x01\x12@\n" +
 	"\x06Verify\x12\x1a.failback.v1.VerifyRequest\x1a\x18.failback.v1.VerifyReply0\x01\x12@\n" +
 	"\x06Export\x12\x1a.failback.v1.ExportRequest\x1a\x18.failback.v1.ExportReply0\x01\x12=\n" +
 	"\x05Drill\x12\x19.failback.v1.DrillRequest\x1a\x17.failback.v1.DrillReply0\x01\x12D\n" +
@@ -3637,7 +3925,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
@@ -3664,67 +3952,69 @@ var file_operator_proto_goTypes = []any{
 	(*PinReply)(nil),           // 22: failback.v1.PinReply
 	(*Verified)(nil),           // 23: failback.v1.Verified
 	(*MoveRequest)(nil),        // 24: failback.v1.MoveRequest
-	(*MoveReply)(nil),          // 25: failback.v1.MoveReply
-	(*VerifyRequest)(nil),      // 26: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),        // 27: failback.v1.VerifyReply
-	(*ExportRequest)(nil),      // 28: failback.v1.ExportRequest
-	(*ExportReply)(nil),        // 29: failback.v1.ExportReply
-	(*DrillRequest)(nil),       // 30: failback.v1.DrillRequest
-	(*DrillReply)(nil),         // 31: failback.v1.DrillReply
-	(*DrillStatus)(nil),        // 32: failback.v1.DrillStatus
-	(*DrillFile)(nil),          // 33: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),    // 34: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),      // 35: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil), // 36: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),   // 37: failback.v1.RecordDrillReply
-	(*Drilled)(nil),            // 38: failback.v1.Drilled
-	(*UnprotectRequest)(nil),   // 39: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),     // 40: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),     // 41: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),       // 42: failback.v1.VolumesReply
-	(*Volume)(nil),             // 43: failback.v1.Volume
-	(*TokenRequest)(nil),       // 44: failback.v1.TokenRequest
-	(*TokenReply)(nil),         // 45: failback.v1.TokenReply
-	(*RebindRequest)(nil),      // 46: failback.v1.RebindRequest
-	(*RebindReply)(nil),        // 47: failback.v1.RebindReply
-	nil,                        // 48: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),           // 49: failback.v1.PathDone
-	(*Problem)(nil),            // 50: failback.v1.Problem
-	(*LinkStatus)(nil),         // 51: failback.v1.LinkStatus
-	(*DiskLedger)(nil),         // 52: failback.v1.DiskLedger
-	(*Progress)(nil),           // 53: failback.v1.Progress
+	(*MovePlan)(nil),           // 25: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),  // 26: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),          // 27: failback.v1.MoveReply
+	(*VerifyRequest)(nil),      // 28: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),        // 29: failback.v1.VerifyReply
+	(*ExportRequest)(nil),      // 30: failback.v1.ExportRequest
+	(*ExportReply)(nil),        // 31: failback.v1.ExportReply
+	(*DrillRequest)(nil),       // 32: failback.v1.DrillRequest
+	(*DrillReply)(nil),         // 33: failback.v1.DrillReply
+	(*DrillStatus)(nil),        // 34: failback.v1.DrillStatus
+	(*DrillFile)(nil),          // 35: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),    // 36: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),      // 37: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil), // 38: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),   // 39: failback.v1.RecordDrillReply
+	(*Drilled)(nil),            // 40: failback.v1.Drilled
+	(*UnprotectRequest)(nil),   // 41: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),     // 42: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),     // 43: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),       // 44: failback.v1.VolumesReply
+	(*Volume)(nil),             // 45: failback.v1.Volume
+	(*TokenRequest)(nil),       // 46: failback.v1.TokenRequest
+	(*TokenReply)(nil),         // 47: failback.v1.TokenReply
+	(*RebindRequest)(nil),      // 48: failback.v1.RebindRequest
+	(*RebindReply)(nil),        // 49: failback.v1.RebindReply
+	nil,                        // 50: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),           // 51: failback.v1.PathDone
+	(*Problem)(nil),            // 52: failback.v1.Problem
+	(*LinkStatus)(nil),         // 53: failback.v1.LinkStatus
+	(*DiskLedger)(nil),         // 54: failback.v1.DiskLedger
+	(*Progress)(nil),           // 55: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	49, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	48, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	51, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	50, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
 	18, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	10, // 6: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	9,  // 7: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	50, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	52, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	12, // 9: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	13, // 10: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	11, // 11: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	32, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	34, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
 	19, // 13: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	51, // 14: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	52, // 15: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	53, // 14: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	54, // 15: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
 	18, // 16: failback.v1.PointsReply.points:type_name -> failback.v1.Point
 	23, // 17: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	38, // 18: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	40, // 18: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
 	19, // 19: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
 	18, // 20: failback.v1.PinReply.point:type_name -> failback.v1.Point
 	13, // 21: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	53, // 22: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	55, // 22: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
 	23, // 23: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	32, // 24: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	33, // 25: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	32, // 26: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	38, // 27: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	38, // 28: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	43, // 29: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	34, // 24: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	35, // 25: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	34, // 26: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	40, // 27: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	40, // 28: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	45, // 29: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
 	2,  // 30: failback.v1.Volume.findings:type_name -> failback.v1.Finding
 	0,  // 31: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
 	0,  // 32: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
@@ -3733,37 +4023,41 @@ var file_operator_proto_depIdxs = []int32{
 	14, // 35: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
 	16, // 36: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
 	24, // 37: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	26, // 38: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	28, // 39: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	30, // 40: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	34, // 41: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	36, // 42: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	20, // 43: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	21, // 44: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	39, // 45: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	41, // 46: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	44, // 47: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	46, // 48: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 49: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 50: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 51: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 52: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	15, // 53: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	17, // 54: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	25, // 55: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	27, // 56: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	29, // 57: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	31, // 58: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	35, // 59: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	37, // 60: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	22, // 61: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	22, // 62: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	40, // 63: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	42, // 64: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	45, // 65: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	47, // 66: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	49, // [49:67] is the sub-list for method output_type
-	31, // [31:49] is the sub-list for method input_type
+	24, // 38: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	26, // 39: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	28, // 40: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	30, // 41: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	32, // 42: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	36, // 43: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	38, // 44: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	20, // 45: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	21, // 46: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	41, // 47: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	43, // 48: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	46, // 49: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	48, // 50: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 51: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 52: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 53: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 54: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	15, // 55: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	17, // 56: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	27, // 57: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	25, // 58: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	27, // 59: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	29, // 60: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	31, // 61: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	33, // 62: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	37, // 63: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	39, // 64: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	22, // 65: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	22, // 66: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	42, // 67: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	44, // 68: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	47, // 69: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	49, // 70: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	51, // [51:71] is the sub-list for method output_type
+	31, // [31:51] is the sub-list for method input_type
 	31, // [31:31] is the sub-list for extension type_name
 	31, // [31:31] is the sub-list for extension extendee
 	0,  // [0:31] is the sub-list for field type_name
@@ -3781,7 +4075,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

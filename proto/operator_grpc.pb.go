@@ -30,6 +30,8 @@ const (
 	Operator_Cut_FullMethodName         = "/failback.v1.Operator/Cut"
 	Operator_Points_FullMethodName      = "/failback.v1.Operator/Points"
 	Operator_Move_FullMethodName        = "/failback.v1.Operator/Move"
+	Operator_PlanMove_FullMethodName    = "/failback.v1.Operator/PlanMove"
+	Operator_CancelMove_FullMethodName  = "/failback.v1.Operator/CancelMove"
 	Operator_Verify_FullMethodName      = "/failback.v1.Operator/Verify"
 	Operator_Export_FullMethodName      = "/failback.v1.Operator/Export"
 	Operator_Drill_FullMethodName       = "/failback.v1.Operator/Drill"
@@ -59,6 +61,10 @@ type OperatorClient interface {
 	Points(ctx context.Context, in *PointsRequest, opts ...grpc.CallOption) (*PointsReply, error)
 	// Moves the disks. Sends progress, and ends when the disks stand at the point. Ending the call early does not end the move.
 	Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error)
+	// What a move would take, without moving anything.
+	PlanMove(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (*MovePlan, error)
+	// Takes the move that is under way, or was interrupted, back; or finishes it. Progress and end as with Move.
+	CancelMove(ctx context.Context, in *CancelMoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error)
 	// Compares a point with the source's snapshot. Sends progress, then the result.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyReply], error)
 	// The content of one disk at a point, rising; what is not sent is zero.
@@ -168,9 +174,38 @@ func (c *operatorClient) Move(ctx context.Context, in *MoveRequest, opts ...grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_MoveClient = grpc.ServerStreamingClient[MoveReply]
 
+func (c *operatorClient) PlanMove(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (*MovePlan, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MovePlan)
+	err := c.cc.Invoke(ctx, Operator_PlanMove_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) CancelMove(ctx context.Context, in *CancelMoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[1], Operator_CancelMove_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CancelMoveRequest, MoveReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_CancelMoveClient = grpc.ServerStreamingClient[MoveReply]
+
 func (c *operatorClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[1], Operator_Verify_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[2], Operator_Verify_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +224,7 @@ type Operator_VerifyClient = grpc.ServerStreamingClient[VerifyReply]
 
 func (c *operatorClient) Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[2], Operator_Export_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_Export_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +243,7 @@ type Operator_ExportClient = grpc.ServerStreamingClient[ExportReply]
 
 func (c *operatorClient) Drill(ctx context.Context, in *DrillRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrillReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_Drill_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[4], Operator_Drill_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -321,6 +356,10 @@ type OperatorServer interface {
 	Points(context.Context, *PointsRequest) (*PointsReply, error)
 	// Moves the disks. Sends progress, and ends when the disks stand at the point. Ending the call early does not end the move.
 	Move(*MoveRequest, grpc.ServerStreamingServer[MoveReply]) error
+	// What a move would take, without moving anything.
+	PlanMove(context.Context, *MoveRequest) (*MovePlan, error)
+	// Takes the move that is under way, or was interrupted, back; or finishes it. Progress and end as with Move.
+	CancelMove(*CancelMoveRequest, grpc.ServerStreamingServer[MoveReply]) error
 	// Compares a point with the source's snapshot. Sends progress, then the result.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyReply]) error
 	// The content of one disk at a point, rising; what is not sent is zero.
@@ -371,6 +410,12 @@ func (UnimplementedOperatorServer) Points(context.Context, *PointsRequest) (*Poi
 }
 func (UnimplementedOperatorServer) Move(*MoveRequest, grpc.ServerStreamingServer[MoveReply]) error {
 	return status.Error(codes.Unimplemented, "method Move not implemented")
+}
+func (UnimplementedOperatorServer) PlanMove(context.Context, *MoveRequest) (*MovePlan, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanMove not implemented")
+}
+func (UnimplementedOperatorServer) CancelMove(*CancelMoveRequest, grpc.ServerStreamingServer[MoveReply]) error {
+	return status.Error(codes.Unimplemented, "method CancelMove not implemented")
 }
 func (UnimplementedOperatorServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyReply]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
@@ -544,6 +589,35 @@ func _Operator_Move_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_MoveServer = grpc.ServerStreamingServer[MoveReply]
+
+func _Operator_PlanMove_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MoveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).PlanMove(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_PlanMove_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).PlanMove(ctx, req.(*MoveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_CancelMove_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CancelMoveRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).CancelMove(m, &grpc.GenericServerStream[CancelMoveRequest, MoveReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_CancelMoveServer = grpc.ServerStreamingServer[MoveReply]
 
 func _Operator_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(VerifyRequest)
@@ -754,6 +828,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Operator_Points_Handler,
 		},
 		{
+			MethodName: "PlanMove",
+			Handler:    _Operator_PlanMove_Handler,
+		},
+		{
 			MethodName: "EndDrill",
 			Handler:    _Operator_EndDrill_Handler,
 		},
@@ -790,6 +868,11 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Move",
 			Handler:       _Operator_Move_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "CancelMove",
+			Handler:       _Operator_CancelMove_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -54,6 +54,8 @@ type GroupStatus struct {
 	Space         *SpaceStatus  `json:"space"`             // nil: not known yet
 	Drills        []DrillStatus `json:"drills"`            // under way
 	Pins          []Pin         `json:"pins"`              // points that are kept, whatever the policy says
+	Behind        int           `json:"behind"`            // listed points that the disks are behind the last one
+	CatchUp       time.Duration `json:"catch_up_nanos"`    // how long it would take to bring them there, estimated; 0: no time, or not known
 	Link          *LinkStatus   `json:"link"`              // nil: nothing is being shipped
 }
 
@@ -84,13 +86,4 @@ type DiskStatus struct {
 	Target  string  `json:"target"`
 	Format  string  `json:"format"`
 	View    string  `json:"view"` // how a stable view of the source is made: reflink, command or none
-}
-
-// MoveStatus is a move of the head that is under way.
-type MoveStatus struct {
-	From  PointID `json:"from"`
-	To    PointID `json:"to"`
-	Phase string  `json:"phase"` // in one word: save, write…
-	Done  int64   `json:"done"`  // bytes of the phase
-	Total int64   `json:"total"`
 }

@@ -1098,6 +1098,9 @@ func (w *world) move() error {
 	} else {
 		return nil // in the middle of one
 	}
+	if err := w.estimate(to); err != nil {
+		return err
+	}
 	was := w.deep
 	w.deep = true
 	var other error
@@ -1127,6 +1130,55 @@ func (w *world) move() error {
 		return nil
 	}
 	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// estimate holds what the journal reckons of a move against what is known of the versions at both ends.
+func (w *world) estimate(to replication.PointID) error {
+	between := func(a, b replication.PointID, done []int64) (n int64) {
+		for d := range w.sizes {
+			for k, v := range w.vers[a][d] {
+				if e := w.pageOf(d, k); v != w.vers[b][d][k] {
+					n += max(e.End-max(e.Off, done[d]), 0)
+				}
+			}
+		}
+		return n
+	}
+	from, want := w.j.Head(), int64(0)
+	none := make([]int64, len(w.sizes))
+	if u := w.j.Unfinished(); u != nil {
+		from = u.To
+		want = between(u.From, u.To, u.Done)
+		if to == u.From {
+			from, want = to, between(u.From, u.To, none)
+		}
+	}
+	want += between(from, to, none)
+	ctx := context.Background()
+	e, err := w.j.EstimateMove(ctx, to)
+	if err != nil {
+		return w.dead(err)
+	}
+	quick, err := w.j.EstimateWrite(ctx, to)
+	if err != nil {
+		return w.dead(err)
+	}
+	var spare int64
+	for _, n := range e.Spares {
+		spare += n
+	}
+	if bound := w.j.BoundMove(to); e.From != from || e.Write != want || quick != want || bound < want || e.Save+spare != between(from, to, none) {
+		return fmt.Errorf("move to %d: reckoned %+v, quickly %d, at most %d; want %d bytes from point %d", to, e, quick, bound, want, from)
+	}
+	return nil
+}
+
+// dead returns err unless it comes from a power failure.
+func (w *world) dead(err error) error {
+	if w.m.off {
 		return nil
 	}
 	return err

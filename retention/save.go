@@ -14,12 +14,12 @@ import (
 const saveLevel = block.LevelLZ4
 
 // save copies what a move to a point will overwrite, and only the disks hold, to a save file, sealed and durable when it returns (I4). The disks are not touched.
-func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, need int64) (*sealed, error) {
+func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, e MoveEstimate) (*sealed, error) {
 	j := m.j
-	if err := j.roomFor(need); err != nil {
+	if err := j.roomFor(e.Save); err != nil {
 		return nil, err
 	}
-	m.start(PhaseSave, need)
+	m.start(PhaseSave, e.Save, e.Write)
 	name := j.path(saveDir, fmt.Sprintf("%d%s", c.saved+1, saveSuffix))
 	if err := removeIfThere(j.vol, name+newSuffix); err != nil {
 		return nil, err

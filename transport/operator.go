@@ -24,9 +24,13 @@ type Operations interface {
 	// Points lists the group's points, rising.
 	Points(ctx context.Context, group replication.GroupID) (head replication.PointID, points []replication.Point, err error)
 	// Move moves the disks, and returns when they stand at the point. Without advance it is a rewind, which holds the head there. With advance,
-	// to may be 0 for the latest; at the latest the head is let go. The end of ctx ends the waiting, never the move. Progress is called by one
-	// goroutine at a time, and not after Move returned.
-	Move(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (head replication.PointID, err error)
+	// at the latest the head is let go. Where the move only fits when points are given up that the request does not allow, nothing is changed
+	// (replication.CodeMoveGivesUp). The end of ctx ends the waiting, never the move. Progress is called by one goroutine at a time, and not after Move returned.
+	Move(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (head replication.PointID, err error)
+	// PlanMove tells what a move would take, without moving anything.
+	PlanMove(ctx context.Context, group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error)
+	// CancelMove takes the move that is under way, or was interrupted, back; or finishes it. Context and progress as with Move.
+	CancelMove(ctx context.Context, group replication.GroupID, finish bool, progress func(replication.MoveStatus)) (head replication.PointID, err error)
 	// Verify compares a point (0: the last) with the source's snapshot, and tells which disks differ. Progress as with Move.
 	Verify(ctx context.Context, group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
 	// Export opens the content of one disk at a point. Disk is the disk's id, or machine/id. The caller closes the content.

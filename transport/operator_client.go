@@ -241,28 +241,6 @@ func (c *OperatorClient) Points(ctx context.Context, group replication.GroupID) 
 	return replication.PointID(r.Head), points, nil
 }
 
-// Move moves the disks and returns when they stand at the point. Progress, if not nil, is called before it returns.
-func (c *OperatorClient) Move(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	in, err := c.rpc.Move(ctx, &failbackpb.MoveRequest{Group: string(group), Point: uint64(to), Advance: advance})
-	if err != nil {
-		return 0, c.problem(err)
-	}
-	for {
-		r, err := in.Recv()
-		if err != nil {
-			return 0, c.problem(endedEarly(err))
-		}
-		if r.Done {
-			return replication.PointID(r.Head), nil
-		}
-		if r.Progress != nil && progress != nil {
-			progress(moveFromWire(r.Progress))
-		}
-	}
-}
-
 // Verify compares a point with the source's snapshot, and tells which disks differ. Progress as with Move.
 func (c *OperatorClient) Verify(ctx context.Context, group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
 	ctx, cancel := context.WithCancel(ctx)

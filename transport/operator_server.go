@@ -118,17 +118,6 @@ func (s *operatorServer) Points(ctx context.Context, r *failbackpb.PointsRequest
 	return reply, nil
 }
 
-func (s *operatorServer) Move(r *failbackpb.MoveRequest, out grpc.ServerStreamingServer[failbackpb.MoveReply]) error {
-	told := newTeller(out.Send)
-	head, err := s.ops.Move(out.Context(), replication.GroupID(r.Group), replication.PointID(r.Point), r.Advance, func(m replication.MoveStatus) {
-		told.tell(func() *failbackpb.MoveReply { return &failbackpb.MoveReply{Progress: moveToWire(m)} })
-	})
-	if err != nil {
-		return StatusOf(err)
-	}
-	return out.Send(&failbackpb.MoveReply{Head: uint64(head), Done: true})
-}
-
 func (s *operatorServer) Verify(r *failbackpb.VerifyRequest, out grpc.ServerStreamingServer[failbackpb.VerifyReply]) error {
 	told := newTeller(out.Send)
 	point, result, differing, err := s.ops.Verify(out.Context(), replication.GroupID(r.Group), replication.PointID(r.Point), func(l []replication.Ledger) {

@@ -65,6 +65,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 		Group: string(g.Group), State: string(g.State), SinceUnixNanos: nanos(g.Since), WaitsFor: g.WaitsFor, Problem: problemToWire(g.Problem),
 		Head: uint64(g.Head), Last: uint64(g.Last), LastUnixNanos: nanos(g.LastTime), Held: g.Held, Open: uint64(g.Open), Mode: string(g.Mode),
 		ProcessServer: g.ProcessServer, Notices: g.Notices, LagSeconds: g.LagSeconds, Generation: uint64(g.Generation), NextCutUnixNanos: nanos(g.NextCut),
+		Behind: int64(g.Behind), CatchUpNanos: int64(g.CatchUp),
 	}
 	for _, d := range g.Disks {
 		r.Disks = append(r.Disks, &failbackpb.DiskStatus{
@@ -98,6 +99,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 		Held: r.Held, Open: replication.PointID(r.Open), Mode: replication.Mode(r.Mode), ProcessServer: r.ProcessServer,
 		Disks: []replication.DiskStatus{}, Notices: append([]string{}, r.Notices...), LagSeconds: r.LagSeconds,
 		Generation: replication.Generation(r.Generation), NextCut: timeOf(r.NextCutUnixNanos),
+		Behind: int(r.Behind), CatchUp: time.Duration(r.CatchUpNanos),
 	}
 	for _, d := range r.Disks {
 		g.Disks = append(g.Disks, replication.DiskStatus{
@@ -140,16 +142,6 @@ func ledgerFromWire(l *failbackpb.DiskLedger) replication.Ledger {
 		Disk:     replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
 		Raw: l.GetRaw(), Payload: l.GetPayload(),
 		Kept: l.GetKept(), Again: l.GetAgain(), Wire: l.GetWire(), Codecs: codecsFromWire(l.GetCodecs()),
-	}
-}
-
-func moveToWire(m replication.MoveStatus) *failbackpb.MoveStatus {
-	return &failbackpb.MoveStatus{From: uint64(m.From), To: uint64(m.To), Phase: m.Phase, Done: m.Done, Total: m.Total}
-}
-
-func moveFromWire(m *failbackpb.MoveStatus) replication.MoveStatus {
-	return replication.MoveStatus{
-		From: replication.PointID(m.From), To: replication.PointID(m.To), Phase: m.Phase, Done: m.Done, Total: m.Total,
 	}
 }
 

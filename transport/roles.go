@@ -30,6 +30,8 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Cut_FullMethodName:         pki.Operator,
 	failbackpb.Operator_Points_FullMethodName:      pki.Operator,
 	failbackpb.Operator_Move_FullMethodName:        pki.Operator,
+	failbackpb.Operator_PlanMove_FullMethodName:    pki.Operator,
+	failbackpb.Operator_CancelMove_FullMethodName:  pki.Operator,
 	failbackpb.Operator_Verify_FullMethodName:      pki.Operator,
 	failbackpb.Operator_Export_FullMethodName:      pki.Operator,
 	failbackpb.Operator_Drill_FullMethodName:       pki.Operator,

@@ -23,6 +23,9 @@ func (t *tool) statusCommand() *cobra.Command {
 		Long: `Tells how one group stands, or all: its state and since when, the point that its disks show (head), the last point and how old
 it is (lag: what you would lose if Azure were gone now), and for each disk its state, progress, rate and what it waits for.
 
+The disks may be a few points behind the last one, as far as the plan's head_lag lets them: they catch up when it is quiet, before
+unprotect, and at once by failback advance. Nothing is lost by it: the points are in the journal.
+
 States of a group:
   checking     sources and targets are being looked at; no byte has moved
   baseline     the first point is being made by comparing both sides
@@ -176,6 +179,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	if g.Last > 0 {
 		fmt.Fprintf(w, ", last point %d of %s", g.Last, clock(g.LastTime))
 	}
+	if g.Behind > 0 {
+		fmt.Fprintf(w, " (%s ahead of the disks, about %s to move)", plural(g.Behind, "point"), age(g.CatchUp))
+	}
 	if g.Open > 0 {
 		fmt.Fprintf(w, ", making point %d", g.Open)
 	}
@@ -184,7 +190,14 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	}
 	fmt.Fprintln(w)
 	if m := g.Move; m != nil {
-		fmt.Fprintf(w, "  moving from point %d to point %d: %s %s of %s\n", m.From, m.To, m.Phase, percent(m.Done, m.Total), size(m.Total))
+		fmt.Fprintf(w, "  moving from point %d to point %d: %s %s of %s", m.From, m.To, m.Phase, percent(m.Done, m.Total), size(m.Total))
+		if m.Rate > 0 {
+			fmt.Fprintf(w, ", %s/s", size(int64(m.Rate)))
+		}
+		if m.Left > 0 {
+			fmt.Fprintf(w, ", about %s left", age(m.Left))
+		}
+		fmt.Fprintln(w)
 	}
 	if p := g.Problem; p != nil {
 		fmt.Fprintf(w, "  Problem: %s\n", p.Message)

@@ -111,15 +111,36 @@ func staged() *operatortest.Fake {
 			{ID: 3, Time: noon.Add(2 * time.Minute), Kind: replication.Final},
 		}, know(g)
 	}
-	f.OnMove = func(_ context.Context, g replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+	f.OnMove = func(_ context.Context, g replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error) {
+		to := r.To
+		if costs := []replication.PointID{1, 2}; to == 3 && !r.Allows(costs) {
+			return 0, &replication.Problem{Code: replication.CodeMoveGivesUp, Message: "the move costs history", Remedy: "`failback rewind erp 3 --give-up-history`"}
+		}
 		if to > 3 {
 			return 0, &replication.Problem{Code: "no-such-point", Message: fmt.Sprintf("group erp has no point %d", to), Remedy: "failback points erp lists them"}
 		}
 		progress(replication.MoveStatus{From: 2, To: to, Phase: "write", Done: 1 << 20, Total: 4 << 20})
-		if advance && to == 0 {
+		if r.Advance && to == 0 {
 			to = 3
 		}
 		return to, know(g)
+	}
+	f.OnPlanMove = func(g replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error) {
+		p := replication.MovePlan{From: 2, To: r.To, Write: 3 << 30, Save: 1 << 30, Need: 2 << 30, Free: 4 << 30, Fits: true, Why: "4 GiB are free", Takes: 48 * time.Second}
+		switch r.To {
+		case 3:
+			p.GiveUp, p.Why = []replication.PointID{1, 2}, "it fits after dropping points 1, 2"
+		case 1:
+			p.Fits, p.Lacks, p.Pinned, p.Why = false, 1<<30, []replication.PointID{2}, "1 GiB are lacking"
+		}
+		return p, know(g)
+	}
+	f.OnCancelMove = func(g replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+		progress(replication.MoveStatus{From: 2, To: 3, Phase: "write", Done: 1 << 20, Total: 4 << 20})
+		if finish {
+			return 3, know(g)
+		}
+		return 2, know(g)
 	}
 	f.OnVerify = func(g replication.GroupID, p replication.PointID, _ func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
 		if p == 2 {
@@ -223,6 +244,11 @@ func TestJSON(t *testing.T) {
 		{"rewind erp 0", 0, `{"group":"erp","head":0}`},
 		{"advance erp", 0, `{"group":"erp","head":3}`},
 		{"advance erp 2", 0, `{"group":"erp","head":2}`},
+		{"rewind erp 3 --give-up-history", 0, `{"group":"erp","head":3}`},
+		{"rewind erp 2 --dry-run", 0, `{"group":"erp","from":2,"to":2,"write":3221225472,"save":1073741824,"need":2147483648,"free":4294967296,"fits":true,"compact":false,"spares":false,"give_up":[],"lacks":0,"pinned":[],"in_use":[],"why":"4 GiB are free","takes_nanos":48000000000}`},
+		{"rewind erp 3 --dry-run", 1, `{"group":"erp","from":2,"to":3,"write":3221225472,"save":1073741824,"need":2147483648,"free":4294967296,"fits":true,"compact":false,"spares":false,"give_up":[1,2],"lacks":0,"pinned":[],"in_use":[],"why":"it fits after dropping points 1, 2","takes_nanos":48000000000}`},
+		{"move cancel erp", 0, `{"group":"erp","head":2}`},
+		{"move cancel erp --finish", 0, `{"group":"erp","head":3}`},
 		{"verify erp", 0, `{"group":"erp","point":3,"time":"2026-03-01T12:00:00Z","equal":true,"differs":0,"disks":[]}`},
 		{"verify erp 2", 1, `{"group":"erp","point":2,"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192,"disks":["db/os"]}`},
 		{"export erp 2 db/os " + file, 0, `{"group":"erp","point":2,"disk":"db/os","file":"` + file + `","size":1049088,"data":4608}`},

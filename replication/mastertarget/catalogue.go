@@ -25,7 +25,8 @@ type catalogue struct{ db *bbolt.DB }
 type groupRecord struct {
 	Plan    json.RawMessage `json:"plan"` // canonical
 	Created time.Time       `json:"created"`
-	Held    bool            `json:"held"` // a rewind holds the head
+	Held    bool            `json:"held"`           // a rewind holds the head
+	Move    *moveIntent     `json:"move,omitempty"` // the last move that an operator asked for, until another one; nil: none
 }
 
 // farewell is an order to forget a group that its process server has not been given yet.

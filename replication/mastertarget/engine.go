@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"failback/blockio"
 	"failback/replication"
 	"failback/replication/link"
 	"failback/replication/plan"
@@ -28,6 +29,10 @@ type Config struct {
 
 	// Pin returns the hash of the CA that tokens name, or why process servers can't enrol here. nil: they can't.
 	Pin func() ([32]byte, error)
+
+	// For tests: what opened targets are wrapped in, and another quietFor.
+	wrap  func(path string, t blockio.Target) blockio.Target
+	quiet time.Duration
 }
 
 // Engine is a master target. It implements what transport serves: transport.MasterTarget and transport.Operations.

@@ -58,8 +58,10 @@ type group struct {
 	rates    []rate
 	views    []string // by disk, as probed
 	move     *replication.MoveStatus
-	stopMove context.CancelFunc // of a move that the engine itself began
-	asked    bool               // the operator moves the disks
+	under    *moveRun // the move that is under way
+	claims   int      // operators who have the disks: no move of our own begins
+	lag      lag
+	quiet    time.Time // when the last cycle ended
 	requests requests
 	lanes    map[*arrival]bool // of the active session, that are open
 
@@ -68,6 +70,9 @@ type group struct {
 	space     *replication.SpaceStatus // as upkeep saw it last
 	full      string                   // why replication is held back; "": it is not
 	stopShip  context.CancelFunc       // of the cycle under way
+
+	cancelling bool // an operator takes a move back, or finishes it
+	moveRate   moveRate
 
 	journalSize atomic.Int64 // bytes, as upkeep saw it last
 }
@@ -169,6 +174,9 @@ func (g *group) open() (err error) {
 		t, err := openTarget(d.Target, j.Identity().Disks[i], ours)
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		if wrap := g.engine.cfg.wrap; wrap != nil {
+			t = wrap(d.Target, t)
 		}
 		g.targets = append(g.targets, t)
 	}
@@ -345,24 +353,24 @@ func (g *group) notice(about, text string) {
 	}
 }
 
-// held says whether a rewind holds the head; hold changes that, durably.
+// held says whether a rewind holds the head; hold changes that, durably, with the operator's move that it is for.
 func (g *group) held() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.record.Held
 }
 
-func (g *group) hold(on bool) error {
+func (g *group) hold(on bool, move *moveIntent) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.record.Held == on {
+	if g.record.Held == on && (move == nil && g.record.Move == nil || move != nil && g.record.Move != nil && *move == *g.record.Move) {
 		return nil
 	}
 	if g.ctx.Err() != nil { // unprotected meanwhile: its record must not come back
 		return errClosing
 	}
 	r := g.record
-	r.Held = on
+	r.Held, r.Move = on, move
 	if err := g.engine.cat.put(bucketGroups, g.id, r); err != nil {
 		return err
 	}

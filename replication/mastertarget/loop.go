@@ -291,6 +291,9 @@ func (g *group) failed(c replication.Cycle, err error) error {
 // listed tells all who wait that a point is listed, and sets the disks moving.
 func (g *group) listed(p replication.Point) {
 	g.log.Info("point listed", "point", p.ID, "bytes", p.Bytes, "stored", p.Stored)
+	g.mu.Lock()
+	g.quiet = time.Now()
+	g.mu.Unlock()
 	g.become(g.settled(), nil, "")
 }
 

@@ -145,6 +145,9 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 				return 0, "", fmt.Errorf("finish the move to point %d: %w", m.To, err)
 			}
 		}
+		if err := g.catchUp(); err != nil {
+			return 0, "", err
+		}
 		g.moving.Lock() // a move that has just been stopped
 		head, disks = g.journal.Head(), g.journal.Identity().Disks
 		g.moving.Unlock()
@@ -226,6 +229,25 @@ func (e *Engine) forgetTaken(g *group) (replication.PointID, string, error) {
 	e.changed()
 	e.cfg.Log.Info("forgotten: another master target has it", "group", g.id)
 	return 0, e.journalDir(g.id), nil
+}
+
+// catchUp brings disks that follow, and may be a little behind, to the last point.
+func (g *group) catchUp() error {
+	last, ok := g.journal.Last()
+	head := g.journal.Head()
+	if !ok || g.held() || head == 0 || head == last.ID {
+		return nil
+	}
+	err := g.makeRoom(g.ctx, nil, followShare)
+	if err == nil {
+		err = g.moveTo(g.ctx, last.ID)
+	}
+	if err != nil {
+		p := replication.AsProblem(err)
+		p.Remedy += fmt.Sprintf("; to leave the disks at point %d, where they are, `failback rewind %s %d` before", head, g.id, head)
+		return p
+	}
+	return nil
 }
 
 // unfinished returns the move that a journal which nobody has open says is not finished, or nil.

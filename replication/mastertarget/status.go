@@ -62,6 +62,9 @@ func (g *group) status() replication.GroupStatus {
 	if open != nil {
 		s.Open, s.Mode = open.Point, open.Mode
 	}
+	g.mu.Lock()
+	s.Behind, s.CatchUp = g.lag.points, g.lag.takes
+	g.mu.Unlock()
 	if m := g.journal.Unfinished(); m != nil && s.Move == nil { // it was interrupted, and has not been taken up yet: the disks are between the two
 		s.Move = &replication.MoveStatus{From: m.From, To: m.To, Phase: "waiting"}
 	}

@@ -123,10 +123,13 @@ type pair struct {
 	worker *processserver.Engine
 	link   *flaky
 	bye    func()
+	config Config // what is set beside the directories
 }
 
-func newPair(t *testing.T, seed uint64) *pair {
-	p := &pair{t: t, dir: t.TempDir(), r: rand.New(rand.NewPCG(seed, 77)), kept: map[replication.PointID][][]byte{}}
+func newPair(t *testing.T, seed uint64) *pair { return newPairWith(t, seed, Config{}) }
+
+func newPairWith(t *testing.T, seed uint64, c Config) *pair {
+	p := &pair{t: t, config: c, dir: t.TempDir(), r: rand.New(rand.NewPCG(seed, 77)), kept: map[replication.PointID][][]byte{}}
 	p.sizes = []int64{3<<20 + 512*7, 2 << 20, 1<<20 + 4096}
 	for _, d := range []string{"ds", "src", "ret", "mt", "ps", "views"} {
 		if err := os.Mkdir(filepath.Join(p.dir, d), 0o700); err != nil {
@@ -197,7 +200,9 @@ func (p *pair) keep(id replication.PointID) {
 func (p *pair) open() {
 	p.t.Helper()
 	var err error
-	if p.master, err = Open(Config{State: filepath.Join(p.dir, "mt"), Retention: filepath.Join(p.dir, "ret"), AllowSharedVolume: true}); err != nil {
+	cfg := p.config
+	cfg.State, cfg.Retention, cfg.AllowSharedVolume = filepath.Join(p.dir, "mt"), filepath.Join(p.dir, "ret"), true
+	if p.master, err = Open(cfg); err != nil {
 		p.t.Fatal(err)
 	}
 	rate, astray := 0, 0
@@ -339,7 +344,7 @@ func (p *pair) move() {
 		p.t.Fatal(err)
 	}
 	to := points[p.r.IntN(len(points))].ID
-	if _, err := p.master.Move(ctx, "g", to, to > head, func(replication.MoveStatus) {}); err != nil {
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: to, Advance: to > head}, func(replication.MoveStatus) {}); err != nil {
 		var problem *replication.Problem
 		if errors.As(err, &problem) && problem.Code == "wrong-direction" { // the head moved on by itself meanwhile
 			return

@@ -181,7 +181,7 @@ func (k *upkeep) space(points []policy.Point) (policy.Space, error) {
 	if err != nil {
 		return policy.Space{}, err
 	}
-	s := policy.Space{Limits: g.plan.Retention, Points: points, Grid: g.plan.Policy.Grid(), Yield: k.use.Yield}
+	s := policy.Space{Points: points, Grid: g.plan.Policy.Grid(), Yield: k.use.Yield}
 	for i := range points {
 		points[i].Frees = -1
 		if n, ok := k.use.Frees[points[i].ID]; ok {
@@ -200,11 +200,17 @@ func (k *upkeep) space(points []policy.Point) (policy.Space, error) {
 	s.Other = max(all-named, 0)
 	g.journalSize.Store(all)
 	volume.Journals, volume.Groups = g.engine.journals()
-	s.Volume = volume
-	if volume.Limits.Reserve != policy.DefaultLimits().Reserve && s.Limits.Reserve == policy.DefaultLimits().Reserve { // a shared volume's is bounded
-		s.Limits.Reserve = volume.Limits.Reserve
-	}
+	s.Volume, s.Limits = volume, g.limitsOn(volume)
 	return s, nil
+}
+
+// limitsOn returns the group's limits on the retention volume.
+func (g *group) limitsOn(v policy.Volume) policy.Limits {
+	l := g.plan.Retention
+	if v.Limits.Reserve != policy.DefaultLimits().Reserve && l.Reserve == policy.DefaultLimits().Reserve { // a shared volume's is bounded
+		l.Reserve = v.Limits.Reserve
+	}
+	return l
 }
 
 // tell puts into status what the space is like.

@@ -86,6 +86,10 @@ func (j *judge) policy(p Policy) {
 			j.refuse(CodePolicy, "policy."+v.key, fmt.Sprintf("%s is %s; the least is %s", v.key, v.d, minInterval), "write a longer time, such as 5m")
 		}
 	}
+	if p.HeadLag > replication.Duration(replication.MaxHeadLag) {
+		j.refuse(CodePolicy, "policy.head_lag", fmt.Sprintf("head_lag is %s; the most is %s", p.HeadLag, replication.Duration(replication.MaxHeadLag)),
+			"write a shorter time, such as 30s: it is a part of the downtime of a failback; 0s has the disks follow each point at once")
+	}
 	if !sane {
 		return
 	}

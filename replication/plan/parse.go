@@ -87,13 +87,13 @@ func parsePolicy(n strictyaml.Node) Policy {
 	}
 	if !n.IsMapping() {
 		if name := n.Text(); name != "failback" {
-			n.Fail("%q is not a policy: write failback, or a mapping of crash_interval, app_interval, retention and rpo_alert", name)
+			n.Fail("%q is not a policy: write failback, or a mapping of crash_interval, app_interval, retention, rpo_alert and head_lag", name)
 		}
 		return failback
 	}
-	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert")
+	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert", "head_lag")
 	p := Policy{Retention: parseGrid(keys["retention"])}
-	for key, to := range map[string]*replication.Duration{"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "rpo_alert": &p.RPOAlert} {
+	for key, to := range map[string]*replication.Duration{"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "rpo_alert": &p.RPOAlert, "head_lag": &p.HeadLag} {
 		if !keys[key].Present() {
 			*to = -1
 			continue
@@ -176,6 +176,9 @@ func (p Policy) complete() Policy {
 	}
 	if p.Retention == nil {
 		p.Retention = policy.Reaching(max(failback.Retention.Reach(), time.Duration(p.CrashInterval)))
+	}
+	if p.HeadLag < 0 {
+		p.HeadLag = failback.HeadLag
 	}
 	if p.RPOAlert < 0 {
 		p.RPOAlert = max(failback.RPOAlert, 3*p.CrashInterval)

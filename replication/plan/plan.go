@@ -89,6 +89,7 @@ type Policy struct {
 	AppInterval   replication.Duration `json:"app_interval"`   // between application-consistent points
 	Retention     policy.Grid          `json:"retention"`      // which points are kept
 	RPOAlert      replication.Duration `json:"rpo_alert"`      // the last point older than this is an alert
+	HeadLag       replication.Duration `json:"head_lag"`       // how long bringing the disks to the last point may come to take; 0: they follow each point at once
 }
 
 // Grid returns the grid by which points are dropped: that of the plan, for points that are made every CrashInterval.
@@ -100,6 +101,7 @@ var failback = Policy{
 	AppInterval:   replication.Duration(60 * time.Minute),
 	Retention:     policy.Failback(),
 	RPOAlert:      replication.Duration(15 * time.Minute),
+	HeadLag:       replication.Duration(30 * time.Second),
 }
 
 // Canonical returns the plan in one fixed form: two plans mean the same exactly when their canonical forms are equal. The form is itself a plan

@@ -23,7 +23,9 @@ type Fake struct {
 	OnStatus      func(group replication.GroupID) (replication.Status, error)
 	OnCut         func(group replication.GroupID) (replication.PointID, error)
 	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
-	OnMove        func(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error)
+	OnMove        func(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error)
+	OnPlanMove    func(group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error)
+	OnCancelMove  func(group replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error)
 	OnVerify      func(group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
 	OnExport      func(group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
 	OnDrill       func(ctx context.Context, group replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error)
@@ -88,11 +90,27 @@ func (f *Fake) Points(_ context.Context, group replication.GroupID) (replication
 }
 
 // Move calls OnMove.
-func (f *Fake) Move(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+func (f *Fake) Move(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error) {
 	if f.OnMove == nil {
 		return 0, errNotStaged
 	}
-	return f.OnMove(ctx, group, to, advance, progress)
+	return f.OnMove(ctx, group, r, progress)
+}
+
+// PlanMove calls OnPlanMove.
+func (f *Fake) PlanMove(_ context.Context, group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error) {
+	if f.OnPlanMove == nil {
+		return replication.MovePlan{}, errNotStaged
+	}
+	return f.OnPlanMove(group, r)
+}
+
+// CancelMove calls OnCancelMove.
+func (f *Fake) CancelMove(_ context.Context, group replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+	if f.OnCancelMove == nil {
+		return 0, errNotStaged
+	}
+	return f.OnCancelMove(group, finish, progress)
 }
 
 // Verify calls OnVerify.
