@@ -258,7 +258,7 @@ func (t *torture) move(ctx context.Context, r *rand.Rand) error {
 		if r.IntN(2) == 0 {
 			to = points[len(points)-1].ID
 		}
-		_, err = c.Move(ctx, group, to, to >= head, nil)
+		_, err = c.Move(ctx, group, replication.MoveRequest{To: to, Advance: to >= head, GiveUpAny: r.IntN(2) == 0}, nil)
 		return err
 	})
 	return nil
