@@ -313,4 +313,5 @@ func flap(t *testing.T, seed uint64, times int) {
 	if err := errors.Join(worker.Close(), engine.Close()); err != nil {
 		t.Error(err)
 	}
+	time.Sleep(time.Minute) // gRPC gives a broken connection some seconds to say farewell
 }
