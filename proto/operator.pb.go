@@ -751,6 +751,7 @@ type GroupStatus struct {
 	NextCutUnixNanos int64                  `protobuf:"varint,18,opt,name=next_cut_unix_nanos,json=nextCutUnixNanos,proto3" json:"next_cut_unix_nanos,omitempty"` // 0: not scheduled
 	Space            *SpaceStatus           `protobuf:"bytes,19,opt,name=space,proto3" json:"space,omitempty"`                                                    // absent: not known yet
 	Drills           []*DrillStatus         `protobuf:"bytes,30,rep,name=drills,proto3" json:"drills,omitempty"`                                                  // under way
+	Scrub            *ScrubStatus           `protobuf:"bytes,60,opt,name=scrub,proto3" json:"scrub,omitempty"`                                                    // absent: not known yet
 	Pins             []*Pin                 `protobuf:"bytes,40,rep,name=pins,proto3" json:"pins,omitempty"`
 	Behind           int64                  `protobuf:"varint,41,opt,name=behind,proto3" json:"behind,omitempty"`                                   // listed points that the disks are behind the last one
 	CatchUpNanos     int64                  `protobuf:"varint,42,opt,name=catch_up_nanos,json=catchUpNanos,proto3" json:"catch_up_nanos,omitempty"` // how long it would take to bring them there, estimated; 0: no time, or not known
@@ -929,6 +930,13 @@ func (x *GroupStatus) GetDrills() []*DrillStatus {
 	return nil
 }
 
+func (x *GroupStatus) GetScrub() *ScrubStatus {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
 func (x *GroupStatus) GetPins() []*Pin {
 	if x != nil {
 		return x.Pins
@@ -957,6 +965,227 @@ func (x *GroupStatus) GetLink() *LinkStatus {
 	return nil
 }
 
+// How whole a group's journal is.
+type ScrubStatus struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	WholeUnixNanos int64                  `protobuf:"varint,1,opt,name=whole_unix_nanos,json=wholeUnixNanos,proto3" json:"whole_unix_nanos,omitempty"` // when it was last read in whole; 0: never
+	NextUnixNanos  int64                  `protobuf:"varint,2,opt,name=next_unix_nanos,json=nextUnixNanos,proto3" json:"next_unix_nanos,omitempty"`    // when the next pass is due; 0: none is
+	Running        bool                   `protobuf:"varint,3,opt,name=running,proto3" json:"running,omitempty"`
+	Done           int64                  `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"` // bytes of the pass under way
+	Total          int64                  `protobuf:"varint,5,opt,name=total,proto3" json:"total,omitempty"`
+	Parts          int64                  `protobuf:"varint,6,opt,name=parts,proto3" json:"parts,omitempty"`          // quarantined
+	Lost           int64                  `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`            // bytes of the disks that points need and nobody has
+	Points         []uint64               `protobuf:"varint,8,rep,packed,name=points,proto3" json:"points,omitempty"` // that need them
+	Found          []string               `protobuf:"bytes,9,rep,name=found,proto3" json:"found,omitempty"`           // by the last pass, in words
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ScrubStatus) Reset() {
+	*x = ScrubStatus{}
+	mi := &file_operator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubStatus) ProtoMessage() {}
+
+func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
+func (*ScrubStatus) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ScrubStatus) GetWholeUnixNanos() int64 {
+	if x != nil {
+		return x.WholeUnixNanos
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetNextUnixNanos() int64 {
+	if x != nil {
+		return x.NextUnixNanos
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *ScrubStatus) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetParts() int64 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetLost() int64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *ScrubStatus) GetPoints() []uint64 {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *ScrubStatus) GetFound() []string {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
+type ScrubRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Rate          int64                  `protobuf:"varint,2,opt,name=rate,proto3" json:"rate,omitempty"` // bytes a second; 0: as fast as arrivals allow
+	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubRequest) Reset() {
+	*x = ScrubRequest{}
+	mi := &file_operator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubRequest) ProtoMessage() {}
+
+func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
+func (*ScrubRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ScrubRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ScrubRequest) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *ScrubRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+type ScrubReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scrub         *ScrubStatus           `protobuf:"bytes,1,opt,name=scrub,proto3" json:"scrub,omitempty"`
+	Done          bool                   `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubReply) Reset() {
+	*x = ScrubReply{}
+	mi := &file_operator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubReply) ProtoMessage() {}
+
+func (x *ScrubReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
+func (*ScrubReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ScrubReply) GetScrub() *ScrubStatus {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
+}
+
+func (x *ScrubReply) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 // How a group's journal stands with its space: bytes on the retention volume.
 type SpaceStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -977,7 +1206,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1218,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1231,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{11}
+	return file_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -1100,7 +1329,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1341,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1354,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{12}
+	return file_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -1213,7 +1442,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1225,7 +1454,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1238,7 +1467,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{13}
+	return file_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -1299,7 +1528,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1540,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1553,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{14}
+	return file_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -1343,7 +1572,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1584,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1597,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{15}
+	return file_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -1387,7 +1616,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1628,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1641,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -1433,7 +1662,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1674,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1687,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -1494,6 +1723,7 @@ type Point struct {
 	Verified             *Verified              `protobuf:"bytes,8,opt,name=verified,proto3" json:"verified,omitempty"` // absent: never verified
 	Suspect              bool                   `protobuf:"varint,9,opt,name=suspect,proto3" json:"suspect,omitempty"`
 	Drilled              *Drilled               `protobuf:"bytes,20,opt,name=drilled,proto3" json:"drilled,omitempty"`                                                            // absent: no outcome of a drill was recorded
+	Damaged              int64                  `protobuf:"varint,60,opt,name=damaged,proto3" json:"damaged,omitempty"`                                                           // bytes that it needs and that are lost
 	PinnedUntilUnixNanos int64                  `protobuf:"varint,40,opt,name=pinned_until_unix_nanos,json=pinnedUntilUnixNanos,proto3" json:"pinned_until_unix_nanos,omitempty"` // 0: until it is taken back
 	PinNote              string                 `protobuf:"bytes,41,opt,name=pin_note,json=pinNote,proto3" json:"pin_note,omitempty"`                                             // the operator's words
 	unknownFields        protoimpl.UnknownFields
@@ -1502,7 +1732,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1744,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1757,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -1600,6 +1830,13 @@ func (x *Point) GetDrilled() *Drilled {
 	return nil
 }
 
+func (x *Point) GetDamaged() int64 {
+	if x != nil {
+		return x.Damaged
+	}
+	return 0
+}
+
 func (x *Point) GetPinnedUntilUnixNanos() int64 {
 	if x != nil {
 		return x.PinnedUntilUnixNanos
@@ -1625,7 +1862,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1874,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1887,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -1684,7 +1921,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1933,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1946,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -1736,7 +1973,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1985,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1998,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -1787,7 +2024,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +2036,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +2049,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -1833,7 +2070,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1845,7 +2082,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1858,7 +2095,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -1895,7 +2132,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1907,7 +2144,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1920,7 +2157,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -1981,7 +2218,7 @@ type MovePlan struct {
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2230,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2243,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -2124,7 +2361,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2373,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2386,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -2177,7 +2414,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2426,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2439,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -2236,7 +2473,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2485,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2498,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -2291,7 +2528,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2540,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2553,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -2365,7 +2602,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2614,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2627,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -2425,7 +2662,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2674,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2687,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -2490,7 +2727,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2739,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2752,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -2585,7 +2822,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2834,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2847,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -2653,7 +2890,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2902,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2915,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -2769,7 +3006,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2781,7 +3018,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2794,7 +3031,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -2828,7 +3065,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +3077,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +3090,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -2880,7 +3117,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +3129,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3142,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -2933,7 +3170,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3182,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3195,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -2991,7 +3228,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3240,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3253,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -3037,7 +3274,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3286,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3299,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -3096,7 +3333,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3108,7 +3345,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3121,7 +3358,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -3148,7 +3385,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3397,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3410,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -3198,7 +3435,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3447,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3460,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 type VolumesReply struct {
@@ -3235,7 +3472,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3247,7 +3484,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,7 +3497,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -3286,7 +3523,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3298,7 +3535,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3311,7 +3548,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Volume) GetPath() string {
@@ -3381,7 +3618,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3630,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3643,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -3440,7 +3677,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3689,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3702,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -3492,7 +3729,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3504,7 +3741,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3517,7 +3754,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -3543,7 +3780,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3555,7 +3792,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3568,7 +3805,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -3646,7 +3883,7 @@ const file_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xbc\x06\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xec\x06\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -3671,11 +3908,30 @@ const file_operator_proto_rawDesc = "" +
 	"generation\x12-\n" +
 	"\x13next_cut_unix_nanos\x18\x12 \x01(\x03R\x10nextCutUnixNanos\x12.\n" +
 	"\x05space\x18\x13 \x01(\v2\x18.failback.v1.SpaceStatusR\x05space\x120\n" +
-	"\x06drills\x18\x1e \x03(\v2\x18.failback.v1.DrillStatusR\x06drills\x12$\n" +
+	"\x06drills\x18\x1e \x03(\v2\x18.failback.v1.DrillStatusR\x06drills\x12.\n" +
+	"\x05scrub\x18< \x01(\v2\x18.failback.v1.ScrubStatusR\x05scrub\x12$\n" +
 	"\x04pins\x18( \x03(\v2\x10.failback.v1.PinR\x04pins\x12\x16\n" +
 	"\x06behind\x18) \x01(\x03R\x06behind\x12$\n" +
 	"\x0ecatch_up_nanos\x18* \x01(\x03R\fcatchUpNanos\x12+\n" +
-	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\"\x9c\x02\n" +
+	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\"\xfb\x01\n" +
+	"\vScrubStatus\x12(\n" +
+	"\x10whole_unix_nanos\x18\x01 \x01(\x03R\x0ewholeUnixNanos\x12&\n" +
+	"\x0fnext_unix_nanos\x18\x02 \x01(\x03R\rnextUnixNanos\x12\x18\n" +
+	"\arunning\x18\x03 \x01(\bR\arunning\x12\x12\n" +
+	"\x04done\x18\x04 \x01(\x03R\x04done\x12\x14\n" +
+	"\x05total\x18\x05 \x01(\x03R\x05total\x12\x14\n" +
+	"\x05parts\x18\x06 \x01(\x03R\x05parts\x12\x12\n" +
+	"\x04lost\x18\a \x01(\x03R\x04lost\x12\x16\n" +
+	"\x06points\x18\b \x03(\x04R\x06points\x12\x14\n" +
+	"\x05found\x18\t \x03(\tR\x05found\"L\n" +
+	"\fScrubRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\x03R\x04rate\x12\x12\n" +
+	"\x04wait\x18\x03 \x01(\bR\x04wait\"P\n" +
+	"\n" +
+	"ScrubReply\x12.\n" +
+	"\x05scrub\x18\x01 \x01(\v2\x18.failback.v1.ScrubStatusR\x05scrub\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\"\x9c\x02\n" +
 	"\vSpaceStatus\x12\x12\n" +
 	"\x04used\x18\x01 \x01(\x03R\x04used\x12\x12\n" +
 	"\x04dead\x18\x02 \x01(\x03R\x04dead\x12\x14\n" +
@@ -3722,7 +3978,7 @@ const file_operator_proto_rawDesc = "" +
 	"\vPointsReply\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12*\n" +
-	"\x06points\x18\x03 \x03(\v2\x12.failback.v1.PointR\x06points\"\xf9\x02\n" +
+	"\x06points\x18\x03 \x03(\v2\x12.failback.v1.PointR\x06points\"\x93\x03\n" +
 	"\x05Point\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\x12\x1d\n" +
 	"\n" +
@@ -3734,7 +3990,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x06stored\x18\a \x01(\x03R\x06stored\x121\n" +
 	"\bverified\x18\b \x01(\v2\x15.failback.v1.VerifiedR\bverified\x12\x18\n" +
 	"\asuspect\x18\t \x01(\bR\asuspect\x12.\n" +
-	"\adrilled\x18\x14 \x01(\v2\x14.failback.v1.DrilledR\adrilled\x125\n" +
+	"\adrilled\x18\x14 \x01(\v2\x14.failback.v1.DrilledR\adrilled\x12\x18\n" +
+	"\adamaged\x18< \x01(\x03R\adamaged\x125\n" +
 	"\x17pinned_until_unix_nanos\x18( \x01(\x03R\x14pinnedUntilUnixNanos\x12\x19\n" +
 	"\bpin_note\x18) \x01(\tR\apinNote\"Y\n" +
 	"\x03Pin\x12\x14\n" +
@@ -3888,7 +4145,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\x1f\n" +
 	"\vRebindReply\x12\x10\n" +
-	"\x03was\x18\x01 \x01(\tR\x03was2\x92\n" +
+	"\x03was\x18\x01 \x01(\tR\x03was2\xd1\n" +
 	"\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
@@ -3907,7 +4164,8 @@ const file_operator_proto_rawDesc = "" +
 	"\bEndDrill\x12\x1c.failback.v1.EndDrillRequest\x1a\x1a.failback.v1.EndDrillReply\x12M\n" +
 	"\vRecordDrill\x12\x1f.failback.v1.RecordDrillRequest\x1a\x1d.failback.v1.RecordDrillReply\x125\n" +
 	"\x03Pin\x12\x17.failback.v1.PinRequest\x1a\x15.failback.v1.PinReply\x129\n" +
-	"\x05Unpin\x12\x19.failback.v1.UnpinRequest\x1a\x15.failback.v1.PinReply\x12G\n" +
+	"\x05Unpin\x12\x19.failback.v1.UnpinRequest\x1a\x15.failback.v1.PinReply\x12=\n" +
+	"\x05Scrub\x12\x19.failback.v1.ScrubRequest\x1a\x17.failback.v1.ScrubReply0\x01\x12G\n" +
 	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
 	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReply\x12;\n" +
 	"\x05Token\x12\x19.failback.v1.TokenRequest\x1a\x17.failback.v1.TokenReply\x12>\n" +
@@ -3925,7 +4183,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
@@ -3938,129 +4196,136 @@ var file_operator_proto_goTypes = []any{
 	(*StatusReply)(nil),        // 8: failback.v1.StatusReply
 	(*WorkerStatus)(nil),       // 9: failback.v1.WorkerStatus
 	(*GroupStatus)(nil),        // 10: failback.v1.GroupStatus
-	(*SpaceStatus)(nil),        // 11: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),         // 12: failback.v1.DiskStatus
-	(*MoveStatus)(nil),         // 13: failback.v1.MoveStatus
-	(*CutRequest)(nil),         // 14: failback.v1.CutRequest
-	(*CutReply)(nil),           // 15: failback.v1.CutReply
-	(*PointsRequest)(nil),      // 16: failback.v1.PointsRequest
-	(*PointsReply)(nil),        // 17: failback.v1.PointsReply
-	(*Point)(nil),              // 18: failback.v1.Point
-	(*Pin)(nil),                // 19: failback.v1.Pin
-	(*PinRequest)(nil),         // 20: failback.v1.PinRequest
-	(*UnpinRequest)(nil),       // 21: failback.v1.UnpinRequest
-	(*PinReply)(nil),           // 22: failback.v1.PinReply
-	(*Verified)(nil),           // 23: failback.v1.Verified
-	(*MoveRequest)(nil),        // 24: failback.v1.MoveRequest
-	(*MovePlan)(nil),           // 25: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),  // 26: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),          // 27: failback.v1.MoveReply
-	(*VerifyRequest)(nil),      // 28: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),        // 29: failback.v1.VerifyReply
-	(*ExportRequest)(nil),      // 30: failback.v1.ExportRequest
-	(*ExportReply)(nil),        // 31: failback.v1.ExportReply
-	(*DrillRequest)(nil),       // 32: failback.v1.DrillRequest
-	(*DrillReply)(nil),         // 33: failback.v1.DrillReply
-	(*DrillStatus)(nil),        // 34: failback.v1.DrillStatus
-	(*DrillFile)(nil),          // 35: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),    // 36: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),      // 37: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil), // 38: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),   // 39: failback.v1.RecordDrillReply
-	(*Drilled)(nil),            // 40: failback.v1.Drilled
-	(*UnprotectRequest)(nil),   // 41: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),     // 42: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),     // 43: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),       // 44: failback.v1.VolumesReply
-	(*Volume)(nil),             // 45: failback.v1.Volume
-	(*TokenRequest)(nil),       // 46: failback.v1.TokenRequest
-	(*TokenReply)(nil),         // 47: failback.v1.TokenReply
-	(*RebindRequest)(nil),      // 48: failback.v1.RebindRequest
-	(*RebindReply)(nil),        // 49: failback.v1.RebindReply
-	nil,                        // 50: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),           // 51: failback.v1.PathDone
-	(*Problem)(nil),            // 52: failback.v1.Problem
-	(*LinkStatus)(nil),         // 53: failback.v1.LinkStatus
-	(*DiskLedger)(nil),         // 54: failback.v1.DiskLedger
-	(*Progress)(nil),           // 55: failback.v1.Progress
+	(*ScrubStatus)(nil),        // 11: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),       // 12: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),         // 13: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),        // 14: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),         // 15: failback.v1.DiskStatus
+	(*MoveStatus)(nil),         // 16: failback.v1.MoveStatus
+	(*CutRequest)(nil),         // 17: failback.v1.CutRequest
+	(*CutReply)(nil),           // 18: failback.v1.CutReply
+	(*PointsRequest)(nil),      // 19: failback.v1.PointsRequest
+	(*PointsReply)(nil),        // 20: failback.v1.PointsReply
+	(*Point)(nil),              // 21: failback.v1.Point
+	(*Pin)(nil),                // 22: failback.v1.Pin
+	(*PinRequest)(nil),         // 23: failback.v1.PinRequest
+	(*UnpinRequest)(nil),       // 24: failback.v1.UnpinRequest
+	(*PinReply)(nil),           // 25: failback.v1.PinReply
+	(*Verified)(nil),           // 26: failback.v1.Verified
+	(*MoveRequest)(nil),        // 27: failback.v1.MoveRequest
+	(*MovePlan)(nil),           // 28: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),  // 29: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),          // 30: failback.v1.MoveReply
+	(*VerifyRequest)(nil),      // 31: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),        // 32: failback.v1.VerifyReply
+	(*ExportRequest)(nil),      // 33: failback.v1.ExportRequest
+	(*ExportReply)(nil),        // 34: failback.v1.ExportReply
+	(*DrillRequest)(nil),       // 35: failback.v1.DrillRequest
+	(*DrillReply)(nil),         // 36: failback.v1.DrillReply
+	(*DrillStatus)(nil),        // 37: failback.v1.DrillStatus
+	(*DrillFile)(nil),          // 38: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),    // 39: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),      // 40: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil), // 41: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),   // 42: failback.v1.RecordDrillReply
+	(*Drilled)(nil),            // 43: failback.v1.Drilled
+	(*UnprotectRequest)(nil),   // 44: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),     // 45: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),     // 46: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),       // 47: failback.v1.VolumesReply
+	(*Volume)(nil),             // 48: failback.v1.Volume
+	(*TokenRequest)(nil),       // 49: failback.v1.TokenRequest
+	(*TokenReply)(nil),         // 50: failback.v1.TokenReply
+	(*RebindRequest)(nil),      // 51: failback.v1.RebindRequest
+	(*RebindReply)(nil),        // 52: failback.v1.RebindReply
+	nil,                        // 53: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),           // 54: failback.v1.PathDone
+	(*Problem)(nil),            // 55: failback.v1.Problem
+	(*LinkStatus)(nil),         // 56: failback.v1.LinkStatus
+	(*DiskLedger)(nil),         // 57: failback.v1.DiskLedger
+	(*Progress)(nil),           // 58: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	51, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	50, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	18, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	54, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	53, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	21, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	10, // 6: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	9,  // 7: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	52, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	12, // 9: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	13, // 10: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	11, // 11: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	34, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	19, // 13: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	53, // 14: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	54, // 15: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	18, // 16: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	23, // 17: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	40, // 18: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	19, // 19: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	18, // 20: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	13, // 21: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	55, // 22: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	23, // 23: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	34, // 24: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	35, // 25: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	34, // 26: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	40, // 27: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	40, // 28: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	45, // 29: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 30: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 31: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 32: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 33: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 34: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	14, // 35: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	16, // 36: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	24, // 37: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	24, // 38: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	26, // 39: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	28, // 40: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	30, // 41: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	32, // 42: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	36, // 43: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	38, // 44: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	20, // 45: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	21, // 46: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	41, // 47: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	43, // 48: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	46, // 49: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	48, // 50: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 51: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 52: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 53: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 54: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	15, // 55: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	17, // 56: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	27, // 57: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	25, // 58: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	27, // 59: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	29, // 60: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	31, // 61: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	33, // 62: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	37, // 63: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	39, // 64: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	22, // 65: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	22, // 66: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	42, // 67: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	44, // 68: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	47, // 69: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	49, // 70: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	51, // [51:71] is the sub-list for method output_type
-	31, // [31:51] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	55, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	15, // 9: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	16, // 10: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	14, // 11: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	37, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	11, // 13: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	22, // 14: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	56, // 15: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	11, // 16: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	57, // 17: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	21, // 18: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	26, // 19: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	43, // 20: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	22, // 21: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	21, // 22: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	16, // 23: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	58, // 24: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	26, // 25: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	37, // 26: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	38, // 27: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	37, // 28: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	43, // 29: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	43, // 30: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	48, // 31: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 32: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 33: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 34: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 35: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 36: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	17, // 37: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	19, // 38: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	27, // 39: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	27, // 40: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	29, // 41: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	31, // 42: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	33, // 43: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	35, // 44: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	39, // 45: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	41, // 46: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	23, // 47: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	24, // 48: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	12, // 49: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	44, // 50: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	46, // 51: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	49, // 52: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	51, // 53: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 54: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 55: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 56: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 57: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	18, // 58: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	20, // 59: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	30, // 60: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	28, // 61: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	30, // 62: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	32, // 63: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	34, // 64: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	36, // 65: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	40, // 66: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	42, // 67: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	25, // 68: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	25, // 69: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	13, // 70: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	45, // 71: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	47, // 72: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	50, // 73: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	52, // 74: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	54, // [54:75] is the sub-list for method output_type
+	33, // [33:54] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -4075,7 +4340,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -39,6 +39,7 @@ const (
 	Operator_RecordDrill_FullMethodName = "/failback.v1.Operator/RecordDrill"
 	Operator_Pin_FullMethodName         = "/failback.v1.Operator/Pin"
 	Operator_Unpin_FullMethodName       = "/failback.v1.Operator/Unpin"
+	Operator_Scrub_FullMethodName       = "/failback.v1.Operator/Scrub"
 	Operator_Unprotect_FullMethodName   = "/failback.v1.Operator/Unprotect"
 	Operator_Volumes_FullMethodName     = "/failback.v1.Operator/Volumes"
 	Operator_Token_FullMethodName       = "/failback.v1.Operator/Token"
@@ -78,6 +79,8 @@ type OperatorClient interface {
 	// Keeps a point from being dropped, until a time or until it is taken back.
 	Pin(ctx context.Context, in *PinRequest, opts ...grpc.CallOption) (*PinReply, error)
 	Unpin(ctx context.Context, in *UnpinRequest, opts ...grpc.CallOption) (*PinReply, error)
+	// Reads the whole journal now, and mends what it finds damaged. Sends progress; ends when the pass has begun, or has ended, as asked. Ending the call early does not end the pass.
+	Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error)
 	Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error)
@@ -300,6 +303,25 @@ func (c *operatorClient) Unpin(ctx context.Context, in *UnpinRequest, opts ...gr
 	return out, nil
 }
 
+func (c *operatorClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[5], Operator_Scrub_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ScrubRequest, ScrubReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_ScrubClient = grpc.ServerStreamingClient[ScrubReply]
+
 func (c *operatorClient) Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnprotectReply)
@@ -373,6 +395,8 @@ type OperatorServer interface {
 	// Keeps a point from being dropped, until a time or until it is taken back.
 	Pin(context.Context, *PinRequest) (*PinReply, error)
 	Unpin(context.Context, *UnpinRequest) (*PinReply, error)
+	// Reads the whole journal now, and mends what it finds damaged. Sends progress; ends when the pass has begun, or has ended, as asked. Ending the call early does not end the pass.
+	Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubReply]) error
 	Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(context.Context, *VolumesRequest) (*VolumesReply, error)
@@ -437,6 +461,9 @@ func (UnimplementedOperatorServer) Pin(context.Context, *PinRequest) (*PinReply,
 }
 func (UnimplementedOperatorServer) Unpin(context.Context, *UnpinRequest) (*PinReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unpin not implemented")
+}
+func (UnimplementedOperatorServer) Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubReply]) error {
+	return status.Error(codes.Unimplemented, "method Scrub not implemented")
 }
 func (UnimplementedOperatorServer) Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unprotect not implemented")
@@ -724,6 +751,17 @@ func _Operator_Unpin_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_Scrub_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ScrubRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).Scrub(m, &grpc.GenericServerStream[ScrubRequest, ScrubReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_ScrubServer = grpc.ServerStreamingServer[ScrubReply]
+
 func _Operator_Unprotect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnprotectRequest)
 	if err := dec(in); err != nil {
@@ -888,6 +926,11 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Drill",
 			Handler:       _Operator_Drill_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Scrub",
+			Handler:       _Operator_Scrub_Handler,
 			ServerStreams: true,
 		},
 	},

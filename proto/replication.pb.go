@@ -391,6 +391,7 @@ type Order struct {
 	//	*Order_Forget
 	//	*Order_Cancel
 	//	*Order_Path
+	//	*Order_Repair
 	What          isOrder_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -521,6 +522,15 @@ func (x *Order) GetPath() *PathOrder {
 	return nil
 }
 
+func (x *Order) GetRepair() *RepairOrder {
+	if x != nil {
+		if x, ok := x.What.(*Order_Repair); ok {
+			return x.Repair
+		}
+	}
+	return nil
+}
+
 type isOrder_What interface {
 	isOrder_What()
 }
@@ -561,6 +571,10 @@ type Order_Path struct {
 	Path *PathOrder `protobuf:"bytes,90,opt,name=path,proto3,oneof"`
 }
 
+type Order_Repair struct {
+	Repair *RepairOrder `protobuf:"bytes,60,opt,name=repair,proto3,oneof"`
+}
+
 func (*Order_Welcome) isOrder_What() {}
 
 func (*Order_Probe) isOrder_What() {}
@@ -578,6 +592,8 @@ func (*Order_Forget) isOrder_What() {}
 func (*Order_Cancel) isOrder_What() {}
 
 func (*Order_Path) isOrder_What() {}
+
+func (*Order_Repair) isOrder_What() {}
 
 // Look at the sources: sizes, or why they can't be read. Nothing is kept.
 type ProbeOrder struct {
@@ -1265,6 +1281,127 @@ func (x *VerifyOrder) GetPoint() uint64 {
 	return 0
 }
 
+// Send again what the master target has lost of a point: over a lane of the session and point, of this very cut, or not at all.
+type RepairOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *GroupSpec             `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
+	Snapshot      string                 `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"` // of the cut; another one, or one whose content may have changed, is refused by the process server
+	Disks         []*RepairDisk          `protobuf:"bytes,4,rep,name=disks,proto3" json:"disks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairOrder) Reset() {
+	*x = RepairOrder{}
+	mi := &file_replication_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairOrder) ProtoMessage() {}
+
+func (x *RepairOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairOrder.ProtoReflect.Descriptor instead.
+func (*RepairOrder) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RepairOrder) GetGroup() *GroupSpec {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *RepairOrder) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *RepairOrder) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *RepairOrder) GetDisks() []*RepairDisk {
+	if x != nil {
+		return x.Disks
+	}
+	return nil
+}
+
+type RepairDisk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	No            uint32                 `protobuf:"varint,1,opt,name=no,proto3" json:"no,omitempty"`
+	Extents       []uint64               `protobuf:"varint,2,rep,packed,name=extents,proto3" json:"extents,omitempty"` // rising: offset, end, offset, end…; at most 8,192 numbers in the order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairDisk) Reset() {
+	*x = RepairDisk{}
+	mi := &file_replication_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairDisk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairDisk) ProtoMessage() {}
+
+func (x *RepairDisk) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairDisk.ProtoReflect.Descriptor instead.
+func (*RepairDisk) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RepairDisk) GetNo() uint32 {
+	if x != nil {
+		return x.No
+	}
+	return 0
+}
+
+func (x *RepairDisk) GetExtents() []uint64 {
+	if x != nil {
+		return x.Extents
+	}
+	return nil
+}
+
 // The group is unprotected: let go of everything.
 type ForgetOrder struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1275,7 +1412,7 @@ type ForgetOrder struct {
 
 func (x *ForgetOrder) Reset() {
 	*x = ForgetOrder{}
-	mi := &file_replication_proto_msgTypes[15]
+	mi := &file_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1424,7 @@ func (x *ForgetOrder) String() string {
 func (*ForgetOrder) ProtoMessage() {}
 
 func (x *ForgetOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[15]
+	mi := &file_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1437,7 @@ func (x *ForgetOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetOrder.ProtoReflect.Descriptor instead.
 func (*ForgetOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{15}
+	return file_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ForgetOrder) GetGroup() *GroupSpec {
@@ -1320,7 +1457,7 @@ type CancelOrder struct {
 
 func (x *CancelOrder) Reset() {
 	*x = CancelOrder{}
-	mi := &file_replication_proto_msgTypes[16]
+	mi := &file_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1469,7 @@ func (x *CancelOrder) String() string {
 func (*CancelOrder) ProtoMessage() {}
 
 func (x *CancelOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[16]
+	mi := &file_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1482,7 @@ func (x *CancelOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrder.ProtoReflect.Descriptor instead.
 func (*CancelOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{16}
+	return file_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelOrder) GetOrder() uint64 {
@@ -1370,6 +1507,7 @@ type Report struct {
 	//	*Report_Forget
 	//	*Report_Failed
 	//	*Report_Path
+	//	*Report_Repair
 	What          isReport_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1377,7 +1515,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_replication_proto_msgTypes[17]
+	mi := &file_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1389,7 +1527,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[17]
+	mi := &file_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1540,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{17}
+	return file_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Report) GetOrder() uint64 {
@@ -1509,6 +1647,15 @@ func (x *Report) GetPath() *PathDone {
 	return nil
 }
 
+func (x *Report) GetRepair() *RepairDone {
+	if x != nil {
+		if x, ok := x.What.(*Report_Repair); ok {
+			return x.Repair
+		}
+	}
+	return nil
+}
+
 type isReport_What interface {
 	isReport_What()
 }
@@ -1553,6 +1700,10 @@ type Report_Path struct {
 	Path *PathDone `protobuf:"bytes,90,opt,name=path,proto3,oneof"`
 }
 
+type Report_Repair struct {
+	Repair *RepairDone `protobuf:"bytes,60,opt,name=repair,proto3,oneof"`
+}
+
 func (*Report_Hello) isReport_What() {}
 
 func (*Report_Progress) isReport_What() {}
@@ -1573,6 +1724,8 @@ func (*Report_Failed) isReport_What() {}
 
 func (*Report_Path) isReport_What() {}
 
+func (*Report_Repair) isReport_What() {}
+
 type ProbeDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disks         []*ProbedDisk          `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"`
@@ -1582,7 +1735,7 @@ type ProbeDone struct {
 
 func (x *ProbeDone) Reset() {
 	*x = ProbeDone{}
-	mi := &file_replication_proto_msgTypes[18]
+	mi := &file_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1747,7 @@ func (x *ProbeDone) String() string {
 func (*ProbeDone) ProtoMessage() {}
 
 func (x *ProbeDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[18]
+	mi := &file_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1760,7 @@ func (x *ProbeDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeDone.ProtoReflect.Descriptor instead.
 func (*ProbeDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{18}
+	return file_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ProbeDone) GetDisks() []*ProbedDisk {
@@ -1630,7 +1783,7 @@ type ProbedDisk struct {
 
 func (x *ProbedDisk) Reset() {
 	*x = ProbedDisk{}
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1795,7 @@ func (x *ProbedDisk) String() string {
 func (*ProbedDisk) ProtoMessage() {}
 
 func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1808,7 @@ func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbedDisk.ProtoReflect.Descriptor instead.
 func (*ProbedDisk) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{19}
+	return file_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ProbedDisk) GetNo() uint32 {
@@ -1707,7 +1860,7 @@ type CutDone struct {
 
 func (x *CutDone) Reset() {
 	*x = CutDone{}
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1872,7 @@ func (x *CutDone) String() string {
 func (*CutDone) ProtoMessage() {}
 
 func (x *CutDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1885,7 @@ func (x *CutDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDone.ProtoReflect.Descriptor instead.
 func (*CutDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{20}
+	return file_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CutDone) GetUnixNanos() int64 {
@@ -1786,7 +1939,7 @@ type ShipDone struct {
 
 func (x *ShipDone) Reset() {
 	*x = ShipDone{}
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1798,7 +1951,7 @@ func (x *ShipDone) String() string {
 func (*ShipDone) ProtoMessage() {}
 
 func (x *ShipDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1811,7 +1964,7 @@ func (x *ShipDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipDone.ProtoReflect.Descriptor instead.
 func (*ShipDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{21}
+	return file_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ShipDone) GetPoint() uint64 {
@@ -1829,7 +1982,7 @@ type ReleaseDone struct {
 
 func (x *ReleaseDone) Reset() {
 	*x = ReleaseDone{}
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +1994,7 @@ func (x *ReleaseDone) String() string {
 func (*ReleaseDone) ProtoMessage() {}
 
 func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2007,7 @@ func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseDone.ProtoReflect.Descriptor instead.
 func (*ReleaseDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{22}
+	return file_replication_proto_rawDescGZIP(), []int{24}
 }
 
 type ForgetDone struct {
@@ -1865,7 +2018,7 @@ type ForgetDone struct {
 
 func (x *ForgetDone) Reset() {
 	*x = ForgetDone{}
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2030,7 @@ func (x *ForgetDone) String() string {
 func (*ForgetDone) ProtoMessage() {}
 
 func (x *ForgetDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2043,43 @@ func (x *ForgetDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetDone.ProtoReflect.Descriptor instead.
 func (*ForgetDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{23}
+	return file_replication_proto_rawDescGZIP(), []int{25}
+}
+
+type RepairDone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairDone) Reset() {
+	*x = RepairDone{}
+	mi := &file_replication_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairDone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairDone) ProtoMessage() {}
+
+func (x *RepairDone) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairDone.ProtoReflect.Descriptor instead.
+func (*RepairDone) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{26}
 }
 
 type VerifyDone struct {
@@ -1904,7 +2093,7 @@ type VerifyDone struct {
 
 func (x *VerifyDone) Reset() {
 	*x = VerifyDone{}
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2105,7 @@ func (x *VerifyDone) String() string {
 func (*VerifyDone) ProtoMessage() {}
 
 func (x *VerifyDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2118,7 @@ func (x *VerifyDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyDone.ProtoReflect.Descriptor instead.
 func (*VerifyDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{24}
+	return file_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *VerifyDone) GetEqual() bool {
@@ -1964,7 +2153,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2165,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2178,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{25}
+	return file_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Progress) GetDisks() []*DiskLedger {
@@ -2022,7 +2211,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2223,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2236,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{26}
+	return file_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LinkStatus) GetLanes() uint32 {
@@ -2109,7 +2298,7 @@ type LevelShare struct {
 
 func (x *LevelShare) Reset() {
 	*x = LevelShare{}
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2310,7 @@ func (x *LevelShare) String() string {
 func (*LevelShare) ProtoMessage() {}
 
 func (x *LevelShare) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2323,7 @@ func (x *LevelShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelShare.ProtoReflect.Descriptor instead.
 func (*LevelShare) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{27}
+	return file_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LevelShare) GetLevel() string {
@@ -2172,7 +2361,7 @@ type DiskLedger struct {
 
 func (x *DiskLedger) Reset() {
 	*x = DiskLedger{}
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2373,7 @@ func (x *DiskLedger) String() string {
 func (*DiskLedger) ProtoMessage() {}
 
 func (x *DiskLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2386,7 @@ func (x *DiskLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskLedger.ProtoReflect.Descriptor instead.
 func (*DiskLedger) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{28}
+	return file_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DiskLedger) GetNo() uint32 {
@@ -2303,7 +2492,7 @@ type Codecs struct {
 
 func (x *Codecs) Reset() {
 	*x = Codecs{}
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2315,7 +2504,7 @@ func (x *Codecs) String() string {
 func (*Codecs) ProtoMessage() {}
 
 func (x *Codecs) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2328,7 +2517,7 @@ func (x *Codecs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codecs.ProtoReflect.Descriptor instead.
 func (*Codecs) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{29}
+	return file_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Codecs) GetNone() *Sent {
@@ -2369,7 +2558,7 @@ type Sent struct {
 
 func (x *Sent) Reset() {
 	*x = Sent{}
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2570,7 @@ func (x *Sent) String() string {
 func (*Sent) ProtoMessage() {}
 
 func (x *Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2583,7 @@ func (x *Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sent.ProtoReflect.Descriptor instead.
 func (*Sent) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{30}
+	return file_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Sent) GetRaw() int64 {
@@ -2423,7 +2612,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2624,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2637,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{31}
+	return file_replication_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Fence) GetGroup() string {
@@ -2488,7 +2677,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2689,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2702,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{32}
+	return file_replication_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CoverageRequest) GetFence() *Fence {
@@ -2533,7 +2722,7 @@ type CoverageReply struct {
 
 func (x *CoverageReply) Reset() {
 	*x = CoverageReply{}
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2734,7 @@ func (x *CoverageReply) String() string {
 func (*CoverageReply) ProtoMessage() {}
 
 func (x *CoverageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2558,7 +2747,7 @@ func (x *CoverageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageReply.ProtoReflect.Descriptor instead.
 func (*CoverageReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{33}
+	return file_replication_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CoverageReply) GetDisk() uint32 {
@@ -2586,7 +2775,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2598,7 +2787,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,7 +2800,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{34}
+	return file_replication_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CompareRequest) GetFence() *Fence {
@@ -2647,7 +2836,7 @@ type CompareReply struct {
 
 func (x *CompareReply) Reset() {
 	*x = CompareReply{}
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2848,7 @@ func (x *CompareReply) String() string {
 func (*CompareReply) ProtoMessage() {}
 
 func (x *CompareReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2861,7 @@ func (x *CompareReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareReply.ProtoReflect.Descriptor instead.
 func (*CompareReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{35}
+	return file_replication_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CompareReply) GetOffset() int64 {
@@ -2707,7 +2896,7 @@ type PagesRequest struct {
 
 func (x *PagesRequest) Reset() {
 	*x = PagesRequest{}
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2719,7 +2908,7 @@ func (x *PagesRequest) String() string {
 func (*PagesRequest) ProtoMessage() {}
 
 func (x *PagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2732,7 +2921,7 @@ func (x *PagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
 func (*PagesRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{36}
+	return file_replication_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PagesRequest) GetFence() *Fence {
@@ -2766,7 +2955,7 @@ type PagesReply struct {
 
 func (x *PagesReply) Reset() {
 	*x = PagesReply{}
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +2967,7 @@ func (x *PagesReply) String() string {
 func (*PagesReply) ProtoMessage() {}
 
 func (x *PagesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +2980,7 @@ func (x *PagesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesReply.ProtoReflect.Descriptor instead.
 func (*PagesReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{37}
+	return file_replication_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PagesReply) GetHashes() []byte {
@@ -2814,7 +3003,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +3015,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +3028,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{38}
+	return file_replication_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Frame) GetOpen() *LaneOpen {
@@ -2874,7 +3063,7 @@ type LaneOpen struct {
 
 func (x *LaneOpen) Reset() {
 	*x = LaneOpen{}
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2886,7 +3075,7 @@ func (x *LaneOpen) String() string {
 func (*LaneOpen) ProtoMessage() {}
 
 func (x *LaneOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2899,7 +3088,7 @@ func (x *LaneOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneOpen.ProtoReflect.Descriptor instead.
 func (*LaneOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{39}
+	return file_replication_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *LaneOpen) GetFence() *Fence {
@@ -2942,7 +3131,7 @@ type BlockHeader struct {
 
 func (x *BlockHeader) Reset() {
 	*x = BlockHeader{}
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3143,7 @@ func (x *BlockHeader) String() string {
 func (*BlockHeader) ProtoMessage() {}
 
 func (x *BlockHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3156,7 @@ func (x *BlockHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHeader.ProtoReflect.Descriptor instead.
 func (*BlockHeader) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{40}
+	return file_replication_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BlockHeader) GetDisk() uint32 {
@@ -3051,7 +3240,7 @@ type LaneAck struct {
 
 func (x *LaneAck) Reset() {
 	*x = LaneAck{}
-	mi := &file_replication_proto_msgTypes[41]
+	mi := &file_replication_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3252,7 @@ func (x *LaneAck) String() string {
 func (*LaneAck) ProtoMessage() {}
 
 func (x *LaneAck) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[41]
+	mi := &file_replication_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3265,7 @@ func (x *LaneAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneAck.ProtoReflect.Descriptor instead.
 func (*LaneAck) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{41}
+	return file_replication_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LaneAck) GetFrames() uint64 {
@@ -3103,7 +3292,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_replication_proto_msgTypes[42]
+	mi := &file_replication_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,7 +3304,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[42]
+	mi := &file_replication_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3128,7 +3317,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{42}
+	return file_replication_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FinishRequest) GetFence() *Fence {
@@ -3156,7 +3345,7 @@ type DiskTotal struct {
 
 func (x *DiskTotal) Reset() {
 	*x = DiskTotal{}
-	mi := &file_replication_proto_msgTypes[43]
+	mi := &file_replication_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3168,7 +3357,7 @@ func (x *DiskTotal) String() string {
 func (*DiskTotal) ProtoMessage() {}
 
 func (x *DiskTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[43]
+	mi := &file_replication_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3181,7 +3370,7 @@ func (x *DiskTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskTotal.ProtoReflect.Descriptor instead.
 func (*DiskTotal) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{43}
+	return file_replication_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DiskTotal) GetDisk() uint32 {
@@ -3214,7 +3403,7 @@ type FinishReply struct {
 
 func (x *FinishReply) Reset() {
 	*x = FinishReply{}
-	mi := &file_replication_proto_msgTypes[44]
+	mi := &file_replication_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3226,7 +3415,7 @@ func (x *FinishReply) String() string {
 func (*FinishReply) ProtoMessage() {}
 
 func (x *FinishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[44]
+	mi := &file_replication_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3239,7 +3428,7 @@ func (x *FinishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReply.ProtoReflect.Descriptor instead.
 func (*FinishReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{44}
+	return file_replication_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *FinishReply) GetPoint() uint64 {
@@ -3261,7 +3450,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_replication_proto_msgTypes[45]
+	mi := &file_replication_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3462,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[45]
+	mi := &file_replication_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3475,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{45}
+	return file_replication_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Problem) GetCode() string {
@@ -3345,7 +3534,7 @@ const file_replication_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12-\n" +
 	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.SourceDiskR\x05disks\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\xdc\x03\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\x90\x04\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
 	"\awelcome\x18\x02 \x01(\v2\x14.failback.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -3356,7 +3545,8 @@ const file_replication_proto_rawDesc = "" +
 	"\x06verify\x18\a \x01(\v2\x18.failback.v1.VerifyOrderH\x00R\x06verify\x122\n" +
 	"\x06forget\x18\b \x01(\v2\x18.failback.v1.ForgetOrderH\x00R\x06forget\x122\n" +
 	"\x06cancel\x18\t \x01(\v2\x18.failback.v1.CancelOrderH\x00R\x06cancel\x12,\n" +
-	"\x04path\x18Z \x01(\v2\x16.failback.v1.PathOrderH\x00R\x04pathB\x06\n" +
+	"\x04path\x18Z \x01(\v2\x16.failback.v1.PathOrderH\x00R\x04path\x122\n" +
+	"\x06repair\x18< \x01(\v2\x18.failback.v1.RepairOrderH\x00R\x06repairB\x06\n" +
 	"\x04what\":\n" +
 	"\n" +
 	"ProbeOrder\x12,\n" +
@@ -3413,11 +3603,20 @@ const file_replication_proto_rawDesc = "" +
 	"\x04keep\x18\x02 \x01(\x04R\x04keep\"Q\n" +
 	"\vVerifyOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
-	"\x05point\x18\x02 \x01(\x04R\x05point\";\n" +
+	"\x05point\x18\x02 \x01(\x04R\x05point\"\x9c\x01\n" +
+	"\vRepairOrder\x12,\n" +
+	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
+	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x1a\n" +
+	"\bsnapshot\x18\x03 \x01(\tR\bsnapshot\x12-\n" +
+	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.RepairDiskR\x05disks\"6\n" +
+	"\n" +
+	"RepairDisk\x12\x0e\n" +
+	"\x02no\x18\x01 \x01(\rR\x02no\x12\x18\n" +
+	"\aextents\x18\x02 \x03(\x04R\aextents\";\n" +
 	"\vForgetOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"#\n" +
 	"\vCancelOrder\x12\x14\n" +
-	"\x05order\x18\x01 \x01(\x04R\x05order\"\x87\x04\n" +
+	"\x05order\x18\x01 \x01(\x04R\x05order\"\xba\x04\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05order\x18\x01 \x01(\x04R\x05order\x12*\n" +
 	"\x05hello\x18\x02 \x01(\v2\x12.failback.v1.HelloH\x00R\x05hello\x123\n" +
@@ -3430,7 +3629,8 @@ const file_replication_proto_rawDesc = "" +
 	"\x06forget\x18\t \x01(\v2\x17.failback.v1.ForgetDoneH\x00R\x06forget\x12.\n" +
 	"\x06failed\x18\n" +
 	" \x01(\v2\x14.failback.v1.ProblemH\x00R\x06failed\x12+\n" +
-	"\x04path\x18Z \x01(\v2\x15.failback.v1.PathDoneH\x00R\x04pathB\x06\n" +
+	"\x04path\x18Z \x01(\v2\x15.failback.v1.PathDoneH\x00R\x04path\x121\n" +
+	"\x06repair\x18< \x01(\v2\x17.failback.v1.RepairDoneH\x00R\x06repairB\x06\n" +
 	"\x04what\":\n" +
 	"\tProbeDone\x12-\n" +
 	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\"\x8a\x01\n" +
@@ -3453,7 +3653,9 @@ const file_replication_proto_rawDesc = "" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\"\r\n" +
 	"\vReleaseDone\"\f\n" +
 	"\n" +
-	"ForgetDone\"R\n" +
+	"ForgetDone\"\f\n" +
+	"\n" +
+	"RepairDone\"R\n" +
 	"\n" +
 	"VerifyDone\x12\x14\n" +
 	"\x05equal\x18\x01 \x01(\bR\x05equal\x12\x18\n" +
@@ -3582,7 +3784,7 @@ func file_replication_proto_rawDescGZIP() []byte {
 	return file_replication_proto_rawDescData
 }
 
-var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_replication_proto_goTypes = []any{
 	(*Hello)(nil),           // 0: failback.v1.Hello
 	(*Welcome)(nil),         // 1: failback.v1.Welcome
@@ -3599,37 +3801,40 @@ var file_replication_proto_goTypes = []any{
 	(*ShipOrder)(nil),       // 12: failback.v1.ShipOrder
 	(*ReleaseOrder)(nil),    // 13: failback.v1.ReleaseOrder
 	(*VerifyOrder)(nil),     // 14: failback.v1.VerifyOrder
-	(*ForgetOrder)(nil),     // 15: failback.v1.ForgetOrder
-	(*CancelOrder)(nil),     // 16: failback.v1.CancelOrder
-	(*Report)(nil),          // 17: failback.v1.Report
-	(*ProbeDone)(nil),       // 18: failback.v1.ProbeDone
-	(*ProbedDisk)(nil),      // 19: failback.v1.ProbedDisk
-	(*CutDone)(nil),         // 20: failback.v1.CutDone
-	(*ShipDone)(nil),        // 21: failback.v1.ShipDone
-	(*ReleaseDone)(nil),     // 22: failback.v1.ReleaseDone
-	(*ForgetDone)(nil),      // 23: failback.v1.ForgetDone
-	(*VerifyDone)(nil),      // 24: failback.v1.VerifyDone
-	(*Progress)(nil),        // 25: failback.v1.Progress
-	(*LinkStatus)(nil),      // 26: failback.v1.LinkStatus
-	(*LevelShare)(nil),      // 27: failback.v1.LevelShare
-	(*DiskLedger)(nil),      // 28: failback.v1.DiskLedger
-	(*Codecs)(nil),          // 29: failback.v1.Codecs
-	(*Sent)(nil),            // 30: failback.v1.Sent
-	(*Fence)(nil),           // 31: failback.v1.Fence
-	(*CoverageRequest)(nil), // 32: failback.v1.CoverageRequest
-	(*CoverageReply)(nil),   // 33: failback.v1.CoverageReply
-	(*CompareRequest)(nil),  // 34: failback.v1.CompareRequest
-	(*CompareReply)(nil),    // 35: failback.v1.CompareReply
-	(*PagesRequest)(nil),    // 36: failback.v1.PagesRequest
-	(*PagesReply)(nil),      // 37: failback.v1.PagesReply
-	(*Frame)(nil),           // 38: failback.v1.Frame
-	(*LaneOpen)(nil),        // 39: failback.v1.LaneOpen
-	(*BlockHeader)(nil),     // 40: failback.v1.BlockHeader
-	(*LaneAck)(nil),         // 41: failback.v1.LaneAck
-	(*FinishRequest)(nil),   // 42: failback.v1.FinishRequest
-	(*DiskTotal)(nil),       // 43: failback.v1.DiskTotal
-	(*FinishReply)(nil),     // 44: failback.v1.FinishReply
-	(*Problem)(nil),         // 45: failback.v1.Problem
+	(*RepairOrder)(nil),     // 15: failback.v1.RepairOrder
+	(*RepairDisk)(nil),      // 16: failback.v1.RepairDisk
+	(*ForgetOrder)(nil),     // 17: failback.v1.ForgetOrder
+	(*CancelOrder)(nil),     // 18: failback.v1.CancelOrder
+	(*Report)(nil),          // 19: failback.v1.Report
+	(*ProbeDone)(nil),       // 20: failback.v1.ProbeDone
+	(*ProbedDisk)(nil),      // 21: failback.v1.ProbedDisk
+	(*CutDone)(nil),         // 22: failback.v1.CutDone
+	(*ShipDone)(nil),        // 23: failback.v1.ShipDone
+	(*ReleaseDone)(nil),     // 24: failback.v1.ReleaseDone
+	(*ForgetDone)(nil),      // 25: failback.v1.ForgetDone
+	(*RepairDone)(nil),      // 26: failback.v1.RepairDone
+	(*VerifyDone)(nil),      // 27: failback.v1.VerifyDone
+	(*Progress)(nil),        // 28: failback.v1.Progress
+	(*LinkStatus)(nil),      // 29: failback.v1.LinkStatus
+	(*LevelShare)(nil),      // 30: failback.v1.LevelShare
+	(*DiskLedger)(nil),      // 31: failback.v1.DiskLedger
+	(*Codecs)(nil),          // 32: failback.v1.Codecs
+	(*Sent)(nil),            // 33: failback.v1.Sent
+	(*Fence)(nil),           // 34: failback.v1.Fence
+	(*CoverageRequest)(nil), // 35: failback.v1.CoverageRequest
+	(*CoverageReply)(nil),   // 36: failback.v1.CoverageReply
+	(*CompareRequest)(nil),  // 37: failback.v1.CompareRequest
+	(*CompareReply)(nil),    // 38: failback.v1.CompareReply
+	(*PagesRequest)(nil),    // 39: failback.v1.PagesRequest
+	(*PagesReply)(nil),      // 40: failback.v1.PagesReply
+	(*Frame)(nil),           // 41: failback.v1.Frame
+	(*LaneOpen)(nil),        // 42: failback.v1.LaneOpen
+	(*BlockHeader)(nil),     // 43: failback.v1.BlockHeader
+	(*LaneAck)(nil),         // 44: failback.v1.LaneAck
+	(*FinishRequest)(nil),   // 45: failback.v1.FinishRequest
+	(*DiskTotal)(nil),       // 46: failback.v1.DiskTotal
+	(*FinishReply)(nil),     // 47: failback.v1.FinishReply
+	(*Problem)(nil),         // 48: failback.v1.Problem
 }
 var file_replication_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.GroupSpec.disks:type_name -> failback.v1.SourceDisk
@@ -3639,64 +3844,68 @@ var file_replication_proto_depIdxs = []int32{
 	12, // 4: failback.v1.Order.ship:type_name -> failback.v1.ShipOrder
 	13, // 5: failback.v1.Order.release:type_name -> failback.v1.ReleaseOrder
 	14, // 6: failback.v1.Order.verify:type_name -> failback.v1.VerifyOrder
-	15, // 7: failback.v1.Order.forget:type_name -> failback.v1.ForgetOrder
-	16, // 8: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
+	17, // 7: failback.v1.Order.forget:type_name -> failback.v1.ForgetOrder
+	18, // 8: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
 	6,  // 9: failback.v1.Order.path:type_name -> failback.v1.PathOrder
-	3,  // 10: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
-	10, // 11: failback.v1.PathDone.up:type_name -> failback.v1.PathRate
-	10, // 12: failback.v1.PathDone.down:type_name -> failback.v1.PathRate
-	3,  // 13: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 14: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 15: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 16: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 17: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
-	0,  // 18: failback.v1.Report.hello:type_name -> failback.v1.Hello
-	25, // 19: failback.v1.Report.progress:type_name -> failback.v1.Progress
-	18, // 20: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
-	20, // 21: failback.v1.Report.cut:type_name -> failback.v1.CutDone
-	21, // 22: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
-	22, // 23: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
-	24, // 24: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
-	23, // 25: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
-	45, // 26: failback.v1.Report.failed:type_name -> failback.v1.Problem
-	9,  // 27: failback.v1.Report.path:type_name -> failback.v1.PathDone
-	19, // 28: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
-	45, // 29: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
-	28, // 30: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
-	26, // 31: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
-	27, // 32: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
-	29, // 33: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
-	30, // 34: failback.v1.Codecs.none:type_name -> failback.v1.Sent
-	30, // 35: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
-	30, // 36: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
-	30, // 37: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
-	31, // 38: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
-	31, // 39: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
-	31, // 40: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
-	39, // 41: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
-	40, // 42: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
-	31, // 43: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
-	31, // 44: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
-	43, // 45: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
-	17, // 46: failback.v1.Replication.Work:input_type -> failback.v1.Report
-	32, // 47: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
-	34, // 48: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
-	36, // 49: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
-	38, // 50: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
-	42, // 51: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
-	7,  // 52: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
-	4,  // 53: failback.v1.Replication.Work:output_type -> failback.v1.Order
-	33, // 54: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
-	35, // 55: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
-	37, // 56: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
-	41, // 57: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
-	44, // 58: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
-	8,  // 59: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
-	53, // [53:60] is the sub-list for method output_type
-	46, // [46:53] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	15, // 10: failback.v1.Order.repair:type_name -> failback.v1.RepairOrder
+	3,  // 11: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
+	10, // 12: failback.v1.PathDone.up:type_name -> failback.v1.PathRate
+	10, // 13: failback.v1.PathDone.down:type_name -> failback.v1.PathRate
+	3,  // 14: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 15: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 16: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 17: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 18: failback.v1.RepairOrder.group:type_name -> failback.v1.GroupSpec
+	16, // 19: failback.v1.RepairOrder.disks:type_name -> failback.v1.RepairDisk
+	3,  // 20: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
+	0,  // 21: failback.v1.Report.hello:type_name -> failback.v1.Hello
+	28, // 22: failback.v1.Report.progress:type_name -> failback.v1.Progress
+	20, // 23: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
+	22, // 24: failback.v1.Report.cut:type_name -> failback.v1.CutDone
+	23, // 25: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
+	24, // 26: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
+	27, // 27: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
+	25, // 28: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
+	48, // 29: failback.v1.Report.failed:type_name -> failback.v1.Problem
+	9,  // 30: failback.v1.Report.path:type_name -> failback.v1.PathDone
+	26, // 31: failback.v1.Report.repair:type_name -> failback.v1.RepairDone
+	21, // 32: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
+	48, // 33: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
+	31, // 34: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
+	29, // 35: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
+	30, // 36: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
+	32, // 37: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
+	33, // 38: failback.v1.Codecs.none:type_name -> failback.v1.Sent
+	33, // 39: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
+	33, // 40: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
+	33, // 41: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
+	34, // 42: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
+	34, // 43: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
+	34, // 44: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
+	42, // 45: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
+	43, // 46: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
+	34, // 47: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
+	34, // 48: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
+	46, // 49: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
+	19, // 50: failback.v1.Replication.Work:input_type -> failback.v1.Report
+	35, // 51: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
+	37, // 52: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
+	39, // 53: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
+	41, // 54: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
+	45, // 55: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
+	7,  // 56: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
+	4,  // 57: failback.v1.Replication.Work:output_type -> failback.v1.Order
+	36, // 58: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
+	38, // 59: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
+	40, // 60: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
+	44, // 61: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
+	47, // 62: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
+	8,  // 63: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
+	57, // [57:64] is the sub-list for method output_type
+	50, // [50:57] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_replication_proto_init() }
@@ -3714,8 +3923,9 @@ func file_replication_proto_init() {
 		(*Order_Forget)(nil),
 		(*Order_Cancel)(nil),
 		(*Order_Path)(nil),
+		(*Order_Repair)(nil),
 	}
-	file_replication_proto_msgTypes[17].OneofWrappers = []any{
+	file_replication_proto_msgTypes[19].OneofWrappers = []any{
 		(*Report_Hello)(nil),
 		(*Report_Progress)(nil),
 		(*Report_Probe)(nil),
@@ -3726,6 +3936,7 @@ func file_replication_proto_init() {
 		(*Report_Forget)(nil),
 		(*Report_Failed)(nil),
 		(*Report_Path)(nil),
+		(*Report_Repair)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3733,7 +3944,7 @@ func file_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replication_proto_rawDesc), len(file_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -89,6 +89,7 @@ type Point struct {
 	PinNote     string    `json:"pin_note,omitempty"`    // the operator's words; one line, or empty
 	Verified    *Verify   `json:"verified"`              // nil: never compared with the source
 	Suspect     bool      `json:"suspect"`               // I14
+	Damaged     int64     `json:"damaged,omitempty"`     // bytes of the disks that it needs and that are lost: known to who keeps the journal, never noted with the point
 	Drill       *Drilled  `json:"drill"`                 // nil: no outcome of a drill was recorded
 }
 

@@ -53,10 +53,24 @@ type GroupStatus struct {
 	NextCut       time.Time     `json:"next_cut,omitzero"` // zero: not scheduled
 	Space         *SpaceStatus  `json:"space"`             // nil: not known yet
 	Drills        []DrillStatus `json:"drills"`            // under way
+	Scrub         *ScrubStatus  `json:"scrub"`             // nil: not known yet
 	Pins          []Pin         `json:"pins"`              // points that are kept, whatever the policy says
 	Behind        int           `json:"behind"`            // listed points that the disks are behind the last one
 	CatchUp       time.Duration `json:"catch_up_nanos"`    // how long it would take to bring them there, estimated; 0: no time, or not known
 	Link          *LinkStatus   `json:"link"`              // nil: nothing is being shipped
+}
+
+// ScrubStatus tells how whole a group's journal is. Amounts of the pass are bytes of files.
+type ScrubStatus struct {
+	Whole   time.Time `json:"whole,omitzero"` // when the journal was last read in whole; zero: never
+	Next    time.Time `json:"next,omitzero"`  // when the next pass is due; zero: none is
+	Running bool      `json:"running"`
+	Done    int64     `json:"done"`
+	Total   int64     `json:"total"`
+	Parts   int       `json:"parts"`  // quarantined
+	Lost    int64     `json:"lost"`   // bytes of the disks that points need and nobody has
+	Points  []PointID `json:"points"` // that need them, rising
+	Found   []string  `json:"found"`  // by the last pass, in words
 }
 
 // SpaceStatus tells how a group's journal stands with its space. Amounts are bytes on the retention volume.

@@ -45,6 +45,9 @@ type Operations interface {
 	Pin(ctx context.Context, group replication.GroupID, pin replication.Pin) (replication.Point, error)
 	// Unpin takes a pin back, and returns the point as it is then.
 	Unpin(ctx context.Context, group replication.GroupID, point replication.PointID) (replication.Point, error)
+	// Scrub begins to read the group's journal in whole, at a rate in bytes a second (0: as fast as arrivals allow), or takes part in the pass under way; damage is mended as far as it can be. It
+	// returns when the pass has begun, or, with wait, when it has ended. The end of ctx ends the waiting, never the pass. Progress as with Move.
+	Scrub(ctx context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error)
 	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty.
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
 	// Volumes tells of every volume that is mounted, and whether journals may lie on it.

@@ -271,6 +271,28 @@ func (c *OperatorClient) Verify(ctx context.Context, group replication.GroupID, 
 	}
 }
 
+// Scrub has the group's journal read in whole.
+func (c *OperatorClient) Scrub(ctx context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in, err := c.rpc.Scrub(ctx, &failbackpb.ScrubRequest{Group: string(group), Rate: rate, Wait: wait})
+	if err != nil {
+		return replication.ScrubStatus{}, c.problem(err)
+	}
+	for {
+		r, err := in.Recv()
+		if err != nil {
+			return replication.ScrubStatus{}, c.problem(endedEarly(err))
+		}
+		if r.Done {
+			return scrubFromWire(r.Scrub), nil
+		}
+		if progress != nil {
+			progress(scrubFromWire(r.Scrub))
+		}
+	}
+}
+
 // endedEarly makes an error of a stream that ended well, but before it said that it was done.
 func endedEarly(err error) error {
 	if err == io.EOF {

@@ -139,6 +139,20 @@ func (s *operatorServer) Verify(r *failbackpb.VerifyRequest, out grpc.ServerStre
 	return out.Send(reply)
 }
 
+func (s *operatorServer) Scrub(r *failbackpb.ScrubRequest, out grpc.ServerStreamingServer[failbackpb.ScrubReply]) error {
+	if r.Rate < 0 {
+		return StatusOf(&replication.Problem{Code: "rate", Message: fmt.Sprintf("a rate of %d bytes a second", r.Rate), Remedy: "give one that is not negative"})
+	}
+	told := newTeller(out.Send)
+	st, err := s.ops.Scrub(out.Context(), replication.GroupID(r.Group), r.Rate, r.Wait, func(x replication.ScrubStatus) {
+		told.tell(func() *failbackpb.ScrubReply { return &failbackpb.ScrubReply{Scrub: scrubToWire(x)} })
+	})
+	if err != nil {
+		return StatusOf(err)
+	}
+	return out.Send(&failbackpb.ScrubReply{Scrub: scrubToWire(st), Done: true})
+}
+
 // teller sends progress, but not more often than anyone can read it.
 type teller[M any] struct {
 	mu   sync.Mutex

@@ -83,6 +83,9 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	if g.Move != nil {
 		r.Move = moveToWire(*g.Move)
 	}
+	if g.Scrub != nil {
+		r.Scrub = scrubToWire(*g.Scrub)
+	}
 	if s := g.Space; s != nil {
 		r.Space = &failbackpb.SpaceStatus{
 			Used: s.Used, Dead: s.Dead, Spare: s.Spare, Limit: s.Limit, Free: s.Free, Total: s.Total, Points: int64(s.Points), CoversNanos: int64(s.Covers),
@@ -120,6 +123,10 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 		m := moveFromWire(r.Move)
 		g.Move = &m
 	}
+	if r.Scrub != nil {
+		s := scrubFromWire(r.Scrub)
+		g.Scrub = &s
+	}
 	if s := r.Space; s != nil {
 		g.Space = &replication.SpaceStatus{
 			Used: s.Used, Dead: s.Dead, Spare: s.Spare, Limit: s.Limit, Free: s.Free, Total: s.Total, Points: int(s.Points), Covers: time.Duration(s.CoversNanos),
@@ -127,6 +134,27 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 		}
 	}
 	return g
+}
+
+func scrubToWire(s replication.ScrubStatus) *failbackpb.ScrubStatus {
+	r := &failbackpb.ScrubStatus{
+		WholeUnixNanos: nanos(s.Whole), NextUnixNanos: nanos(s.Next), Running: s.Running, Done: s.Done, Total: s.Total, Parts: int64(s.Parts), Lost: s.Lost, Found: s.Found,
+	}
+	for _, p := range s.Points {
+		r.Points = append(r.Points, uint64(p))
+	}
+	return r
+}
+
+func scrubFromWire(r *failbackpb.ScrubStatus) replication.ScrubStatus {
+	s := replication.ScrubStatus{
+		Whole: timeOf(r.GetWholeUnixNanos()), Next: timeOf(r.GetNextUnixNanos()), Running: r.GetRunning(), Done: r.GetDone(), Total: r.GetTotal(), Parts: int(r.GetParts()), Lost: r.GetLost(),
+		Points: []replication.PointID{}, Found: append([]string{}, r.GetFound()...),
+	}
+	for _, p := range r.GetPoints() {
+		s.Points = append(s.Points, replication.PointID(p))
+	}
+	return s
 }
 
 func ledgerToWire(l replication.Ledger) *failbackpb.DiskLedger {
@@ -148,7 +176,7 @@ func ledgerFromWire(l *failbackpb.DiskLedger) replication.Ledger {
 func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Point {
 	r := &failbackpb.Point{
 		Point: uint64(p.ID), UnixNanos: nanos(p.Time), Kind: string(p.Kind), Head: p.ID == head, Pinned: p.Pinned,
-		Bytes: p.Bytes, Stored: p.Stored, Suspect: p.Suspect, PinnedUntilUnixNanos: nanos(p.PinnedUntil), PinNote: p.PinNote,
+		Bytes: p.Bytes, Stored: p.Stored, Suspect: p.Suspect, PinnedUntilUnixNanos: nanos(p.PinnedUntil), PinNote: p.PinNote, Damaged: p.Damaged,
 	}
 	if p.Verified != nil {
 		r.Verified = verifyToWire(*p.Verified)
@@ -162,7 +190,7 @@ func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Poin
 func pointFromWire(r *failbackpb.Point) replication.Point {
 	p := replication.Point{
 		ID: replication.PointID(r.GetPoint()), Time: timeOf(r.GetUnixNanos()), Kind: replication.Kind(r.GetKind()), Pinned: r.GetPinned(),
-		Bytes: r.GetBytes(), Stored: r.GetStored(), Suspect: r.GetSuspect(), PinnedUntil: timeOf(r.GetPinnedUntilUnixNanos()), PinNote: r.GetPinNote(),
+		Bytes: r.GetBytes(), Stored: r.GetStored(), Suspect: r.GetSuspect(), PinnedUntil: timeOf(r.GetPinnedUntilUnixNanos()), PinNote: r.GetPinNote(), Damaged: r.GetDamaged(),
 	}
 	if r.GetVerified() != nil {
 		v := verifyFromWire(r.Verified)

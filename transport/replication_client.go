@@ -266,6 +266,16 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 	case *failbackpb.Order_Path:
 		p, err := d.client.measure(ctx, v.Path)
 		return &failbackpb.Report{What: &failbackpb.Report_Path{Path: pathToWire(p)}}, err
+	case *failbackpb.Order_Repair:
+		spec, err := specFromWire(v.Repair.Group)
+		if err != nil {
+			return nil, err
+		}
+		order, err := repairFromWire(v.Repair)
+		if err != nil {
+			return nil, err
+		}
+		return &failbackpb.Report{What: &failbackpb.Report_Repair{Repair: &failbackpb.RepairDone{}}}, d.worker.Repair(ctx, spec, order)
 	case *failbackpb.Order_Forget:
 		spec, err := specFromWire(v.Forget.Group)
 		if err != nil {

@@ -446,6 +446,11 @@ func (w *remoteWorker) Verify(ctx context.Context, s link.Spec, point replicatio
 	return v, nil
 }
 
+func (w *remoteWorker) Repair(ctx context.Context, s link.Spec, r link.Repair) error {
+	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Repair{Repair: repairToWire(s, r)}}, nil)
+	return err
+}
+
 func (w *remoteWorker) Forget(ctx context.Context, s link.Spec) error {
 	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Forget{Forget: &failbackpb.ForgetOrder{Group: specToWire(s)}}}, nil)
 	return err

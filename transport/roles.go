@@ -39,6 +39,7 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_RecordDrill_FullMethodName: pki.Operator,
 	failbackpb.Operator_Pin_FullMethodName:         pki.Operator,
 	failbackpb.Operator_Unpin_FullMethodName:       pki.Operator,
+	failbackpb.Operator_Scrub_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Unprotect_FullMethodName:   pki.Operator,
 	failbackpb.Operator_Volumes_FullMethodName:     pki.Operator,
 	failbackpb.Operator_Token_FullMethodName:       pki.Operator,

@@ -24,6 +24,7 @@ func (t *tool) pointsCommand() *cobra.Command {
   CHANGED   bytes of the disks that changed since the point before
   STORED    what the point takes on the retention volume
   NOTES     head: the disks show this point; pinned: not dropped by policy (failback pin); equal / DIFFERS: what failback verify found;
+            DAMAGED: a part of it is lost, never served, and it can't be moved to (see failback scrub --help);
             suspect: do not trust it before failback verify found it equal; drill: what failback drill --record told`,
 		Example: "  failback points erp",
 		Args:    cobra.ExactArgs(1),
@@ -43,6 +44,7 @@ type pointJSON struct {
 	Verified *replication.Verify  `json:"verified"` // null: never verified
 	Drill    *replication.Drilled `json:"drill"`    // null: none was recorded
 	Suspect  bool                 `json:"suspect"`
+	Damaged  int64                `json:"damaged"` // bytes that it needs and that are lost
 	Bytes    int64                `json:"bytes"`
 	Stored   int64                `json:"stored"`
 }
@@ -63,7 +65,7 @@ func (t *tool) points(ctx context.Context, name string) error {
 			Points []pointJSON         `json:"points"`
 		}{group, head, []pointJSON{}}
 		for _, p := range points {
-			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.PinnedUntil, p.PinNote, p.Verified, p.Drill, p.Suspect, p.Bytes, p.Stored})
+			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.PinnedUntil, p.PinNote, p.Verified, p.Drill, p.Suspect, p.Damaged, p.Bytes, p.Stored})
 		}
 		return t.print(result, func(w io.Writer) { printPoints(w, group, head, points) })
 	})
@@ -88,6 +90,9 @@ func notesOf(p replication.Point, head replication.PointID) string {
 	}
 	if p.Pinned {
 		notes = append(notes, pinnedText(p.PinnedUntil, p.PinNote))
+	}
+	if p.Damaged > 0 {
+		notes = append(notes, "DAMAGED ("+size(p.Damaged)+" lost)")
 	}
 	if p.Suspect {
 		notes = append(notes, "suspect")

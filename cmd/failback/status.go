@@ -207,6 +207,7 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	}
 	printLink(w, g)
 	printSpace(w, g.Space)
+	printScrub(w, g.Scrub, now)
 	printPins(w, g)
 	printDrills(w, g, now)
 	for _, n := range g.Notices {

@@ -52,6 +52,16 @@ type Shipment struct {
 	Repeats     bool   // the master target resolves references (block.Repeat)
 }
 
+// Repair is the order to send parts of a cut again.
+type Repair struct {
+	Point    replication.PointID
+	Snapshot string                                      // Cut.Snapshot: this very cut
+	Extents  map[replication.DiskNo][]replication.Extent // rising; at most MaxRepair in all
+}
+
+// MaxRepair bounds the extents of a repair order.
+const MaxRepair = 4096
+
 // Verified is the outcome of a verify order.
 type Verified struct {
 	Differs int64                // bytes, in pages
@@ -76,6 +86,7 @@ const (
 	CodeIncomplete   = "incomplete"    // what is durable of a cycle is not what was sent
 	CodeStale        = "stale"         // a call of an earlier session or generation (I7)
 	CodeUnreachable  = "unreachable"   // the connection ended
+	CodeSnapshotGone = "snapshot-gone" // the source has another cut now
 )
 
 // Worker is a process server as its master target sees it.
@@ -91,6 +102,8 @@ type Worker interface {
 	Release(ctx context.Context, s Spec, keep replication.PointID) error
 	// Verify compares a held cut with the master target's content of that point, by hashes.
 	Verify(ctx context.Context, s Spec, point replication.PointID, progress func([]replication.Ledger)) (Verified, error)
+	// Repair sends parts of a held cut again, over a lane, and returns when they are durable. A cut that is not held, or may have changed since it was made, is refused (I10).
+	Repair(ctx context.Context, s Spec, r Repair) error
 	// Forget lets go of everything.
 	Forget(ctx context.Context, s Spec) error
 }

@@ -21,6 +21,7 @@ func (g *group) grant(c replication.Cycle) (uint64, error) {
 	g.session++
 	g.active = true
 	g.reading = c.Base
+	g.mending = c.Mode == replication.Compare && c.Base != 0
 	g.through = nil
 	if c.Route == replication.Through {
 		g.through = newThroughCycle(g.journal, g.targets)
@@ -33,7 +34,7 @@ func (g *group) grant(c replication.Cycle) (uint64, error) {
 func (g *group) revoke() {
 	g.gate.Lock()
 	defer g.gate.Unlock()
-	g.active = false
+	g.active, g.mending = false, false
 	g.mu.Lock()
 	lanes := g.lanes
 	g.lanes = nil
@@ -162,6 +163,9 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 		return nil, err
 	}
 	defer g.gate.RUnlock()
+	if r := g.repairing; r != nil {
+		return &repairLane{group: g, lane: l, to: r, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}, nil
+	}
 	c := g.journal.OpenCycle()
 	if c == nil || c.Point != l.Point {
 		return nil, fmt.Errorf("lane %v: its point is not open", l)

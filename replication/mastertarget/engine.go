@@ -25,7 +25,10 @@ type Config struct {
 	// AllowSharedVolume lets journals lie on a volume that is used for other things too, or does not last. It is there for trials.
 	AllowSharedVolume bool
 	Version           string // release of this program
-	Log               *slog.Logger
+	// ScrubRate is how many bytes a second of each journal are read in the background, to find damage; ScrubEvery how long after one pass the next begins. Zero: never.
+	ScrubRate  int64
+	ScrubEvery time.Duration
+	Log        *slog.Logger
 
 	// Pin returns the hash of the CA that tokens name, or why process servers can't enrol here. nil: they can't.
 	Pin func() ([32]byte, error)

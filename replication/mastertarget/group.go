@@ -36,11 +36,13 @@ type group struct {
 
 	// gate is held for reading by every call of a process server that touches the open cycle, and for writing when a session begins or ends:
 	// when the lock is held for writing, no call of an earlier session is under way and none can begin (I7).
-	gate    sync.RWMutex
-	session uint64              // the newest granted
-	active  bool                // the session may call
-	reading replication.PointID // what Compare shows in an active session: a point; 0: the disks themselves
-	through *throughCycle       // the open cycle, where it is written through
+	gate      sync.RWMutex
+	session   uint64              // the newest granted
+	active    bool                // the session may call
+	reading   replication.PointID // what Compare shows in an active session: a point; 0: the disks themselves
+	through   *throughCycle       // the open cycle, where it is written through
+	mending   bool                // Compare shows what is damaged as different: the cycle brings it anew
+	repairing *repairing          // what the session repairs; nil: it ships a cycle, or verifies
 
 	moving sync.Mutex // held while the disks move
 	lent   lent
@@ -65,6 +67,8 @@ type group struct {
 	requests requests
 	lanes    map[*arrival]bool // of the active session, that are open
 
+	care      care                     // keeps the journal whole
+	scrubWake chan struct{}            // holds one: a pass is asked for
 	upkeep    *upkeep                  // keeps the journal in order
 	occupants map[occupied]int         // who needs a point now
 	space     *replication.SpaceStatus // as upkeep saw it last
@@ -91,6 +95,7 @@ func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
 		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())), occupants: map[occupied]int{},
 	}
 	g.upkeep = &upkeep{g: g}
+	g.care.wake, g.scrubWake = make(chan struct{}, 1), make(chan struct{}, 1)
 	g.ctx, g.end = context.WithCancel(e.ctx)
 	g.requests.wake = make(chan struct{}, 1)
 	return g
@@ -116,6 +121,8 @@ func (g *group) run() {
 	parts.Go(g.follow)
 	parts.Go(g.loop)
 	parts.Go(g.keepUp)
+	parts.Go(g.tend)
+	parts.Go(g.scrub)
 	parts.Wait()
 }
 

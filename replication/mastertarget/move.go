@@ -83,6 +83,10 @@ func (g *group) moveTo(ctx context.Context, to replication.PointID) error {
 	g.engine.changed()
 	if err != nil {
 		g.mend(err)
+		if errors.Is(err, retention.ErrCorrupt) {
+			g.journal.Suspect(err)
+			g.rouse()
+		}
 		return journalProblem(g.id, err)
 	}
 	return nil

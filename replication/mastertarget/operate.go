@@ -74,7 +74,11 @@ func (e *Engine) Points(ctx context.Context, id replication.GroupID) (replicatio
 	if err := g.waitReady(ctx); err != nil {
 		return 0, nil, err
 	}
-	return g.journal.Head(), g.journal.Points(), nil
+	points := g.journal.Points()
+	for i := range points {
+		points[i].Damaged = g.damagedBytes(points[i].ID)
+	}
+	return g.journal.Head(), points, nil
 }
 
 // Export implements transport.Operations.

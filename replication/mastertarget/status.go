@@ -68,6 +68,7 @@ func (g *group) status() replication.GroupStatus {
 	if m := g.journal.Unfinished(); m != nil && s.Move == nil { // it was interrupted, and has not been taken up yet: the disks are between the two
 		s.Move = &replication.MoveStatus{From: m.From, To: m.To, Phase: "waiting"}
 	}
+	s.Scrub = g.scrubStatus()
 	s.Head, s.Generation = g.journal.Head(), g.journal.Generation()
 	s.Pins = pinsOf(g.journal.Points(), time.Now())
 	if last, ok := g.journal.Last(); ok {

@@ -53,6 +53,7 @@ func (g *group) keepUp() {
 			case errors.Is(err, retention.ErrInUse): // the disks moved meanwhile, or a point came into use: another look will tell
 			case err != nil:
 				g.mend(err)
+				g.journal.Suspect(err)
 				if text := err.Error(); text != told {
 					g.log.Warn("upkeep of the journal failed", "err", err)
 					told = text
@@ -282,7 +283,7 @@ func (g *group) policyPoints(frees map[replication.PointID]int64) []policy.Point
 	for _, p := range g.journal.Points() {
 		x := policy.Point{
 			ID: p.ID, Time: p.Time, Kind: p.Kind, Stored: p.Stored, Frees: -1, Pinned: p.Pinned, Until: p.PinnedUntil, Use: used[p.ID],
-			Verified: p.Verified != nil && p.Verified.Equal, Suspect: p.Suspect,
+			Verified: p.Verified != nil && p.Verified.Equal, Suspect: p.Suspect, Damaged: g.damagedBytes(p.ID) > 0,
 		}
 		if p.Drill != nil {
 			x.Drill = p.Drill.Outcome

@@ -27,6 +27,7 @@ type Fake struct {
 	OnPlanMove    func(group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error)
 	OnCancelMove  func(group replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error)
 	OnVerify      func(group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
+	OnScrub       func(group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error)
 	OnExport      func(group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
 	OnDrill       func(ctx context.Context, group replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error)
 	OnEndDrill    func(mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error)
@@ -119,6 +120,14 @@ func (f *Fake) Verify(_ context.Context, group replication.GroupID, point replic
 		return 0, replication.Verify{}, nil, errNotStaged
 	}
 	return f.OnVerify(group, point, progress)
+}
+
+// Scrub calls OnScrub.
+func (f *Fake) Scrub(_ context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error) {
+	if f.OnScrub == nil {
+		return replication.ScrubStatus{}, errNotStaged
+	}
+	return f.OnScrub(group, rate, wait, progress)
 }
 
 // Export calls OnExport.
