@@ -17,6 +17,18 @@
 // by a pack that has what is needed of them: of segments of one class, or of one save or pack. It may leave out spares, which the disks hold as well, while the disks stand
 // at the head; their extents stay in the index, gone. Of the oldest point even those go, where no file has an older entry that would show.
 //
+// # Damage
+//
+// A block that does not hold what was written is quarantined: a record names the part of the file, what lay there, and its versions. From then on its bytes are lost, in that version: they stand above what says that the disks hold
+// it, and below content of the same version, which another file may have. A reader of what is lost gets a Corruption; a point that needs it is damaged where it does (Damage), and whole elsewhere. A rewriting carries on
+// what is lost (an index entry of a pack), since without it an older version would show; content that stands above what is lost is not given up as spare.
+//
+// Before a move is recorded, all that it would write, and what of it the disks hold and the journal too, is looked at by its checksums (but not what this process wrote, or read whole, within a day). The move is refused where its
+// end needs what is lost, with the disks untouched; what is lost of where the disks stand, they hold themselves, and the move saves it. A move that comes upon damage later goes back, if it can.
+//
+// Scrub reads files in whole. A damaged header, index or footer is made again from the blocks, and must come out as the log says, to the byte; so it is when the journal is opened. Mend saves from the disks what is lost and they show;
+// Repair takes in from elsewhere what a point shows. Both make a pack, with the versions that were lost, named by one record: points that need these versions are whole again.
+//
 // # What it promises
 //
 // The package stands for I1 to I4, I9, I10 and I13 of the design, and for its share of I5, I7, I8, I11, I12 and I14: a point is listed when exactly what the source says it
@@ -60,7 +72,7 @@
 //	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
 //
 // The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
-// has the kinds, of which 1, the identity, comes first and once. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// has the kinds, of which 1, the identity, comes first and once. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
 // # Segments, saves and packs
@@ -78,9 +90,9 @@
 //	       payload length u32, number of extents u32, offset of this entry in the file u64, checksum of the file's header u32, checksum of the payload u32,
 //	       extents of offset u64 and end u64, payload
 //	chunk: checksum u32 of the rest, entries u32 (1 to 85), index entries, zeros
-//	index entry: disk u32, kind u8 (as in the entry; in packs also 128 gone), 3 zeros, offset u64, end u64, version u64, offset of the entry u64, begin in its raw bytes u32, 4 zeros
+//	index entry: disk u32, kind u8 (as in the entry; in packs also 128 gone, 129 lost), 3 zeros, offset u64, end u64, version u64, offset of the entry u64, begin in its raw bytes u32, 4 zeros
 //
-// An entry is a block as it came off the wire. An entry of a segment has the segment's version; one of a save or pack its own. What is gone has no entry, and zeros in its place in the index. The index is sorted by disk and offset and free of overlap: of what was
+// An entry is a block as it came off the wire. An entry of a segment has the segment's version; one of a save or pack its own. What is gone or lost has no entry, and zeros in its place in the index. The index is sorted by disk and offset and free of overlap: of what was
 // appended twice the later wins. Of several files of a point, the one later in the point's record wins; as attempts of one snapshot they hold the same.
 // A file without a good footer was not sealed: its entries are read one after the other, each checked by decoding, up to the first that is torn.
 //
