@@ -392,6 +392,9 @@ func (i *Inspection) Use(ctx context.Context) (Use, error) {
 	return use, err
 }
 
+// Damage tells what is quarantined, and which points need what of it is lost, from the indexes alone.
+func (i *Inspection) Damage(ctx context.Context) (Damage, error) { return i.j.Damage(ctx) }
+
 // Reader opens a listed point for reading, as Journal.Reader does. target is the disk as it stands at the head, or within an unfinished move. Nobody may move the disks while it reads: see InspectAtRest.
 func (i *Inspection) Reader(p replication.PointID, disk replication.DiskNo, target Disk) (*Reader, error) {
 	if i.log.fatal {

@@ -113,6 +113,7 @@ func (j *Journal) scrubFile(ctx context.Context, name string, opt ScrubOptions, 
 				return err
 			}
 		}
+		x.findings = slices.DeleteFunc(x.findings, func(f Finding) bool { return f.Off == s.foot.index && f.Len == 0 }) // that a pack tells of what was lost is no damage
 		parts, rest, err := j.judge(ctx, s, x.findings)
 		if err == nil {
 			err = j.quarantine(parts)

@@ -35,24 +35,25 @@ what is known of them, the open cycle, and the files with what they are worth. I
 
 // journalJSON is a journal as list --json tells it.
 type journalJSON struct {
-	Directory  string                 `json:"directory"`
-	Group      replication.GroupID    `json:"group"`
-	Journal    string                 `json:"journal"`
-	Created    time.Time              `json:"created"`
-	Generation replication.Generation `json:"generation"`
-	Records    uint64                 `json:"records"`
-	Running    bool                   `json:"running"` // a master target has it open: this is as of the end mark of its log
-	Retired    bool                   `json:"retired"`
-	Whole      bool                   `json:"whole"` // the log could be read up to its end
-	Head       replication.PointID    `json:"head"`  // 0: the disks are at no point
-	Unfinished *moveJSON              `json:"unfinished"`
-	Disks      []journalDiskJSON      `json:"disks"`
-	Points     []replication.Point    `json:"points"`
-	Cycle      *cycleJSON             `json:"cycle"`
-	Files      []journalFileJSON      `json:"files"`
-	UseKnown   bool                   `json:"use_known"` // false: an index is damaged, so that needed, spare and dead are not known
-	Total      int64                  `json:"total"`     // bytes of all files in the directory
-	Findings   []findingJSON          `json:"findings"`
+	Directory   string                 `json:"directory"`
+	Group       replication.GroupID    `json:"group"`
+	Journal     string                 `json:"journal"`
+	Created     time.Time              `json:"created"`
+	Generation  replication.Generation `json:"generation"`
+	Records     uint64                 `json:"records"`
+	Running     bool                   `json:"running"` // a master target has it open: this is as of the end mark of its log
+	Retired     bool                   `json:"retired"`
+	Whole       bool                   `json:"whole"` // the log could be read up to its end
+	Head        replication.PointID    `json:"head"`  // 0: the disks are at no point
+	Unfinished  *moveJSON              `json:"unfinished"`
+	Disks       []journalDiskJSON      `json:"disks"`
+	Points      []replication.Point    `json:"points"`
+	Cycle       *cycleJSON             `json:"cycle"`
+	Files       []journalFileJSON      `json:"files"`
+	UseKnown    bool                   `json:"use_known"` // false: an index is damaged, so that needed, spare and dead are not known
+	Total       int64                  `json:"total"`     // bytes of all files in the directory
+	Findings    []findingJSON          `json:"findings"`
+	Quarantined []retention.Part       `json:"quarantined"` // parts of files that are damaged, and never served
 }
 
 type moveJSON struct {
@@ -134,6 +135,18 @@ func describeJournal(ctx context.Context, dir string, i *retention.Inspection) (
 			j.Cycle.Files = append(j.Cycle.Files, cycleFileJSON{f.Name, f.Size, f.Sealed})
 		}
 	}
+	damage, err := i.Damage(ctx)
+	if err != nil && !errors.Is(err, retention.ErrCorrupt) {
+		return j, err
+	}
+	j.Quarantined = append([]retention.Part{}, damage.Parts...)
+	for k := range j.Points {
+		for _, p := range damage.Points {
+			if p.Point == j.Points[k].ID {
+				j.Points[k].Damaged = p.Bytes()
+			}
+		}
+	}
 	use, err := i.Use(ctx)
 	if j.UseKnown = err == nil; err != nil && !errors.Is(err, retention.ErrCorrupt) {
 		return j, err
@@ -199,6 +212,14 @@ func printJournal(w io.Writer, j journalJSON) {
 	if len(j.Files) > 0 {
 		fmt.Fprintln(w)
 		printFiles(w, j)
+	}
+	if len(j.Quarantined) > 0 {
+		rows = [][]string{{"QUARANTINED", "OFFSET", "LENGTH", "FOUND", "WHAT"}}
+		for _, p := range j.Quarantined {
+			rows = append(rows, []string{p.File, fmt.Sprint(p.Off), size(p.Len), clock(p.Found), p.What})
+		}
+		fmt.Fprintln(w)
+		table(w, rows)
 	}
 	if len(j.Findings) > 0 {
 		fmt.Fprintln(w)

@@ -237,9 +237,9 @@ func TestJSON(t *testing.T) {
 		{"cut erp", 0, `{"point":3}`},
 		{"cut erp --wait", 0, `{"point":3}`},
 		{"points erp", 0, `{"group":"erp","head":2,"points":[` +
-			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"bytes":4096,"stored":100},` +
-			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"bytes":1073741824,"stored":0},` +
-			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"bytes":0,"stored":0}]}`},
+			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"damaged":0,"bytes":4096,"stored":100},` +
+			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"damaged":0,"bytes":1073741824,"stored":0},` +
+			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"damaged":0,"bytes":0,"stored":0}]}`},
 		{"rewind erp 1", 0, `{"group":"erp","head":1}`},
 		{"rewind erp 0", 0, `{"group":"erp","head":0}`},
 		{"advance erp", 0, `{"group":"erp","head":3}`},
