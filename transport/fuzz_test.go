@@ -201,6 +201,17 @@ func (c careful) Verify(_ context.Context, s link.Spec, _ replication.PointID, _
 	c.see(s)
 	return link.Verified{}, nil
 }
+func (c careful) Repair(_ context.Context, s link.Spec, r link.Repair) error {
+	c.see(s)
+	n := 0
+	for _, x := range r.Extents {
+		n += len(x)
+	}
+	if n > link.MaxRepair {
+		c.t.Fatalf("an order to repair %d extents came through", n)
+	}
+	return nil
+}
 func (c careful) Forget(_ context.Context, s link.Spec) error { c.see(s); return nil }
 
 // FuzzReport gives a master target reports, before and after an order is under way: none of them harms it, and one for an order that is not is dropped.

@@ -75,6 +75,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2, Rate: 2.5, Left: time.Second}, Notices: []string{"one", "two"},
 			LagSeconds: 1.5, Behind: 4, CatchUp: time.Second, Generation: 4, NextCut: noon.Add(time.Hour),
 			Space:  &replication.SpaceStatus{Used: 1, Dead: 2, Spare: 3, Limit: 4, Free: 5, Total: 6, Points: 7, Covers: time.Hour, Full: time.Unix(9, 0).UTC(), Runway: "covers 31 h", Doing: "rewriting"},
+			Scrub:  &replication.ScrubStatus{Whole: noon, Next: noon, Running: true, Done: 1, Total: 2, Parts: 3, Lost: 4, Points: []replication.PointID{5}, Found: []string{"a flip"}},
 			Drills: []replication.DrillStatus{drilling()},
 			Pins:   []replication.Pin{{Point: 3, Until: noon, Note: "why"}},
 			Link:   &replication.LinkStatus{Lanes: 4, Most: 8, Mix: []replication.LevelShare{{Level: "s2", Share: .25}}, Rate: 1e6, Takes: 2e6, Binds: "link", Limit: 3e6},
@@ -235,7 +236,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	plan := []byte("group: erp")
 	findings := []replication.Finding{{Severity: replication.Warning, Code: "c", Subject: "s", Message: "m", Remedy: "r"}}
 	points := []replication.Point{
-		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, PinnedUntil: noon.Add(time.Hour), PinNote: "why", Suspect: true, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
+		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, PinnedUntil: noon.Add(time.Hour), PinNote: "why", Suspect: true, Damaged: 8, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
 			Drill: &replication.Drilled{Outcome: replication.DrillPassed, Time: noon, Note: "n"}},
 		{ID: 2, Time: noon.Add(1), Kind: replication.Crash},
 	}
