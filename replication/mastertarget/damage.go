@@ -332,21 +332,21 @@ func (l *repairLane) Send(f *block.Frame) (err error) {
 }
 
 // Flush implements link.Lane: what came is part of the journal, durably (I5).
-func (l *repairLane) Flush() (err error) {
+func (l *repairLane) Flush() (byValue int64, err error) {
 	defer func() { l.group.mend(err) }()
 	l.group.gate.RLock()
 	defer l.group.gate.RUnlock()
 	if err := l.group.checkFence(l.lane.Session); err != nil {
-		return err
+		return 0, err
 	}
 	l.to.mu.Lock()
 	defer l.to.mu.Unlock()
 	n, err := l.to.r.Commit()
 	if err != nil {
-		return journalProblem(l.group.id, err)
+		return 0, journalProblem(l.group.id, err)
 	}
 	l.to.bytes += n
-	return nil
+	return 0, nil
 }
 
 // Close implements link.Lane.

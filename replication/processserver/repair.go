@@ -66,7 +66,7 @@ func (e *Engine) Repair(ctx context.Context, s link.Spec, r link.Repair) error {
 	if err := w.pack.flush(); err != nil {
 		return err
 	}
-	if err := lane.Flush(); err != nil {
+	if _, err := lane.Flush(); err != nil { // nothing goes by reference: all that came is durable
 		return fmt.Errorf("flush the lane: %w", err)
 	}
 	e.cfg.Log.Info("sent again", "group", s.Session.Group, "point", r.Point, "bytes", sent)
