@@ -48,7 +48,7 @@ func begunPair(t *testing.T, seed uint64) *pair {
 	}
 	p.listed(1)
 	p.keep(1)
-	if _, err := p.master.Move(ctx, "g", 1, false, func(replication.MoveStatus) {}); err != nil {
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: 1}, func(replication.MoveStatus) {}); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -88,7 +88,7 @@ func TestDamageIsMendedOrTold(t *testing.T) {
 		if len(st.Points) != 1 || st.Points[0] != two {
 			t.Errorf("damaged points %v, want %d", st.Points, two)
 		}
-		if _, err := p.master.Move(ctx, "g", two, true, func(replication.MoveStatus) {}); !errors.Is(err, retention.ErrCorrupt) {
+		if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: two, Advance: true}, func(replication.MoveStatus) {}); !errors.Is(err, retention.ErrCorrupt) {
 			t.Errorf("move to the damaged point: %v", err)
 		}
 		if head, points, err := p.master.Points(ctx, "g"); err != nil || head != 1 || points[1].Damaged == 0 {
@@ -101,7 +101,7 @@ func TestDamageIsMendedOrTold(t *testing.T) {
 	}
 	three := p.cut()
 	p.contents("the next point")
-	if _, err := p.master.Move(ctx, "g", three, true, func(replication.MoveStatus) {}); err != nil {
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: three, Advance: true}, func(replication.MoveStatus) {}); err != nil {
 		t.Error(err)
 	}
 	s, err := p.master.Status(ctx, "g")
@@ -146,7 +146,7 @@ func TestDamageIsRepairedFromTheSnapshot(t *testing.T) {
 		t.Fatalf("not repaired: %+v", st)
 	}
 	d.contents("repaired")
-	if _, err := d.master.Move(t.Context(), "g", 2, true, func(replication.MoveStatus) {}); err != nil {
+	if _, err := d.master.Move(t.Context(), "g", replication.MoveRequest{To: 2, Advance: true}, func(replication.MoveStatus) {}); err != nil {
 		t.Error(err)
 	}
 }
@@ -161,7 +161,7 @@ func newDamagedDevice(t *testing.T) *pair {
 	t.Cleanup(p.close)
 	p.listed(1)
 	p.keep(1)
-	if _, err := p.master.Move(t.Context(), "g", 1, false, func(replication.MoveStatus) {}); err != nil {
+	if _, err := p.master.Move(t.Context(), "g", replication.MoveRequest{To: 1}, func(replication.MoveStatus) {}); err != nil {
 		t.Fatal(err)
 	}
 	p.cut()

@@ -23,6 +23,7 @@
 // The disks follow by themselves (follow.go): decideFollow, a pure function, lets them fall behind while cycles come one after another, as long as catching up would not take too long, so that
 // several cycles are applied in one move. Before a move saves, its space is reckoned and made (room.go): by what nobody needs, then by spares, and by points only at the operator's word. A move
 // is taken back or finished at his word too (cancel.go), as long as it is not done: what was before an operator's move is in the catalogue until then.
+//
 // Damage of the journal (damage.go) is found by scrubbing (scrub.go), by moves before they begin, or by whoever reads it. It is mended from the disks, where they show the same; else the loop orders the source to send it again from
 // the snapshot of the last point: that very cut, or not at all (I10). Where that can't be, the next cycle compares: pages that are lost differ from whatever the source has, so that its point is whole. The points in between stay damaged.
 //
