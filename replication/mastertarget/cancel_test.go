@@ -139,6 +139,13 @@ func TestMovesAreCancelled(t *testing.T) {
 		m := p.master
 		return called(func() (replication.PointID, error) { return m.CancelMove(ctx, "g", finish, none) })
 	}
+	// finished asks for the end of the move that waits at the gate, and opens that when the call waits for it.
+	finished := func() chan answer {
+		m := p.master
+		return called(func() (replication.PointID, error) {
+			return m.CancelMove(ctx, "g", true, func(replication.MoveStatus) { x.open() })
+		})
+	}
 	// stopped waits until a cancel has come to the move that waits at the gate, and opens it.
 	stopped := func() {
 		t.Helper()
@@ -211,8 +218,7 @@ func TestMovesAreCancelled(t *testing.T) {
 	if s := group().status(); s.Move == nil || s.Move.Phase != "write" {
 		t.Errorf("status while it writes: %+v", s.Move)
 	}
-	c = cancel(true)
-	x.open()
+	c = finished()
 	want("move that is finished", m, 2, false, "")
 	want("finished", c, 2, false, "")
 	want("too late", cancel(false), 0, false, replication.CodeNoMove)
@@ -257,11 +263,10 @@ func TestMovesAreCancelled(t *testing.T) {
 			t.Fatal("the move was not cut off")
 		}
 		<-x.inside // it is finished by itself
-		c = cancel(finish)
 		if finish {
-			x.open()
-			want("finished after a restart", c, 1, true, "")
+			want("finished after a restart", finished(), 1, true, "")
 		} else {
+			c = cancel(false)
 			stopped()
 			want("taken back after a restart", c, 2, false, "")
 		}
