@@ -3,9 +3,12 @@ package retention
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -283,4 +286,55 @@ func (w *rivals) wakesUp() error {
 		return fmt.Errorf("%d bytes of another count for the open cycle", n)
 	}
 	return nil
+}
+
+// TestGoldenOwnerRecords writes the bytes that the first release with owners wrote, and reads them back: the generation with an owner, the settings, and the checkpoint by which a journal changes hands.
+func TestGoldenOwnerRecords(t *testing.T) {
+	since := time.Unix(1700010000, 0).UTC()
+	owner := Owner{ID: "0123456789abcdef0123456789abcdef", Host: "mt1", Machine: "fedcba9876543210fedcba9876543210", Since: since}
+	settings := Settings{Plan: "group: web\n", Targets: []string{"/vmfs/0.vmdk", "/vmfs/1.vmdk"}, Held: true}
+	was := &state{id: Identity{Disks: make([]replication.Disk, 2)}, generation: 8, begun: 7, owner: &owner, settings: &settings, saved: 3, packed: 4}
+	for name, x := range map[string]struct {
+		kind kind
+		seq  uint64
+		v    any
+	}{
+		"record2-owner":  {kindGeneration, 40, generationRecord{Generation: 7, Owner: &owner}},
+		"record2-given":  {kindGeneration, 40, generationRecord{Generation: 7, Released: true}},
+		"record30":       {kindSettings, 40, settings},
+		"record19-owner": {kindCheckpoint, 1, was.checkpoint(chain{9})},
+	} {
+		payload, err := json.Marshal(x.v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := putRecord(x.kind, x.seq, chain{1, 2, 3}, payload)
+		path := filepath.Join("testdata", name)
+		if *update {
+			if err := os.WriteFile(path, got, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+		r, err := parseRecord(want, chain{1, 2, 3}, x.seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := &state{id: was.id}
+		if err := st.apply(r); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if o, known, released := st.ownedBy(); name == "record2-given" != released || (x.kind != kindSettings && !released) != known || known && o != owner {
+			t.Errorf("%s: owner %+v, known %v, released %v", name, o, known, released)
+		}
+		if x.kind != kindGeneration && (st.settings == nil || !sameJSON(*st.settings, settings)) {
+			t.Errorf("%s: settings %+v", name, st.settings)
+		}
+	}
 }

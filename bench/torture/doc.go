@@ -7,5 +7,6 @@
 // arrive, disks move back and forth, points are dropped, files are rewritten and points are read, the master target is killed (SIGKILL) at a random moment and started again. Every few kills all stands still, and every listed
 // point of every disk is read and held against what its source was when it was cut, as are the disks themselves against the point that they show.
 //
-// What it can't show is what a power failure does: the file system lives on when a process is killed. That is what the model test of package retention does, on a file system that loses, keeps and tears.
+// The file system lives on when a process is killed. With --power, some of the kills take the file systems down with it (the shutdown of ext4 and xfs, without a flush of their journals): what is dirty in memory is lost, and they recover by
+// their journals when they are mounted again. A device that loses or tears what it was given is not in it; the model test of package retention has that.
 package main

@@ -19,6 +19,7 @@ func main() {
 	flag.DurationVar(&c.limit, "for", 7*time.Minute, "end after this time, with what was done by then")
 	flag.Uint64Var(&c.seed, "seed", 1, "of all that is random")
 	flag.BoolVar(&c.fill, "fill", false, "fill the retention volume and the datastore at random moments")
+	flag.IntVar(&c.power, "power", 0, "with every so manieth kill, the power of both volumes fails: what their file systems have not written is gone; 0: never")
 	flag.StringVar(&c.binaries, "binaries", "", "`directory` of the programs (default: they are built)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -25,6 +25,7 @@ type config struct {
 	limit             time.Duration
 	seed              uint64
 	fill              bool
+	power             int
 }
 
 const (
@@ -37,16 +38,17 @@ const (
 
 // tally is what was done.
 type tally struct {
-	on                    string
-	kills, listed, looked int
-	full, moves, reads    atomic.Int64
-	sectors, wrong        atomic.Int64
-	took                  time.Duration
+	on                 string
+	kills, powers      int
+	listed, looked     int
+	full, moves, reads atomic.Int64
+	sectors, wrong     atomic.Int64
+	took               time.Duration
 }
 
 func (t *tally) String() string {
-	return fmt.Sprintf("%s: %d kills, %d points listed, %d moves asked for, %d disks of points read under way, %d times a volume was filled; %d looks at every listed point; %d sectors judged, %d WRONG; %s",
-		t.on, t.kills, t.listed, t.moves.Load(), t.reads.Load(), t.full.Load(), t.looked, t.sectors.Load(), t.wrong.Load(), t.took.Round(time.Second))
+	return fmt.Sprintf("%s: %d kills, %d of them with the power of both volumes, %d points listed, %d moves asked for, %d disks of points read under way, %d times a volume was filled; %d looks at every listed point; %d sectors judged, %d WRONG; %s",
+		t.on, t.kills, t.powers, t.listed, t.moves.Load(), t.reads.Load(), t.full.Load(), t.looked, t.sectors.Load(), t.wrong.Load(), t.took.Round(time.Second))
 }
 
 // torture is one run.
@@ -56,6 +58,7 @@ type torture struct {
 	*tally
 	r       *rand.Rand
 	sources []*workload.Stamped
+	volumes []*volume
 	fillers []*filler
 
 	still sync.RWMutex // held for reading by what goes on, and for writing while all stands still
@@ -96,7 +99,8 @@ func run(ctx context.Context, c config) (_ *tally, err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	t := &torture{config: c, Stand: s, tally: &tally{on: c.fs}, r: rand.New(rand.NewPCG(c.seed, 1)), cuts: map[replication.PointID][]workload.Cut{}}
-	for _, v := range []*volume{ret, store} {
+	t.volumes = []*volume{ret, store}
+	for _, v := range t.volumes {
 		t.fillers = append(t.fillers, &filler{v, rand.New(rand.NewPCG(c.seed, 2))})
 	}
 	start := time.Now()
@@ -115,7 +119,11 @@ func (t *torture) live(ctx context.Context) error {
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer cancel()
-	for _, work := range []func(context.Context, *rand.Rand) error{t.cut, t.move, t.read, t.read, t.crowd} {
+	work := []func(context.Context, *rand.Rand) error{t.cut, t.move, t.read, t.read}
+	if t.fill {
+		work = append(work, t.crowd)
+	}
+	for _, work := range work {
 		r := rand.New(rand.NewPCG(t.seed, t.r.Uint64()))
 		workers.Go(func() {
 			for ctx.Err() == nil {
@@ -131,11 +139,15 @@ func (t *torture) live(ctx context.Context) error {
 		})
 	}
 	for end := time.Now().Add(t.limit); t.kills < t.most && time.Now().Before(end) && ctx.Err() == nil; {
-		between(t.r, 10*time.Millisecond, 1800*time.Millisecond)
+		if t.r.IntN(10) < 7 { // while it opens its groups, and little after
+			between(t.r, 10*time.Millisecond, 600*time.Millisecond)
+		} else { // while all goes on
+			between(t.r, 600*time.Millisecond, 2500*time.Millisecond)
+		}
 		if err := t.failed(); err != nil {
 			return err
 		}
-		if err := errors.Join(t.KillMasterTarget(), t.StartMasterTarget()); err != nil {
+		if err := t.strike(); err != nil {
 			return err
 		}
 		if t.kills++; t.kills%t.look == 0 {
@@ -145,6 +157,30 @@ func (t *torture) live(ctx context.Context) error {
 		}
 	}
 	return errors.Join(t.failed(), t.lookAtAll(ctx))
+}
+
+// strike kills the master target, or fails the power of its volumes, and starts it again.
+func (t *torture) strike() error {
+	fails := t.power > 0 && t.kills%t.power == 0
+	if fails {
+		t.powers++
+		for _, k := range t.r.Perm(len(t.volumes)) {
+			if err := t.volumes[k].powerFails(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.KillMasterTarget(); err != nil {
+		return err
+	}
+	if fails {
+		for _, v := range t.volumes {
+			if err := v.again(); err != nil {
+				return err
+			}
+		}
+	}
+	return t.StartMasterTarget()
 }
 
 // protect makes the sources, starts the daemons, and asks for the first point.
@@ -319,21 +355,20 @@ func (t *torture) wrongIn(b []byte, disk int, want []workload.Cut, what string) 
 
 // crowd fills a volume for a moment.
 func (t *torture) crowd(ctx context.Context, r *rand.Rand) error {
-	if !t.fill {
-		<-ctx.Done()
-		return nil
-	}
 	f := t.fillers[r.IntN(len(t.fillers))]
 	n, err := f.fill()
-	if err != nil {
+	if err != nil && t.power == 0 { // else the volume may just have gone
 		return fmt.Errorf("fill: %w", err)
 	}
 	if n > 0 {
 		t.full.Add(1)
 	}
 	between(r, 50*time.Millisecond, 3*time.Second)
-	if err := f.empty(); err != nil {
-		return err
+	for err := f.empty(); err != nil; err = f.empty() {
+		if t.power == 0 || ctx.Err() != nil {
+			return err
+		}
+		between(r, 10*time.Millisecond, 50*time.Millisecond)
 	}
 	between(r, 50*time.Millisecond, 2*time.Second)
 	return nil

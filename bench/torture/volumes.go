@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // volume is a file system on a loop device.
@@ -31,6 +33,43 @@ func makeVolume(dir, name, fs string, size int64) (*volume, error) {
 		}
 	}
 	return v, nil
+}
+
+// powerFails has the file system forget what it has not written: its journal is not flushed, nothing that is dirty in memory reaches the device any more, and every call fails from then on. What a device does with its own
+// cache is not in it: what was given to it stays.
+func (v *volume) powerFails() error {
+	d, err := os.Open(v.dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	const (
+		goingDown  = 0x8004587d // FS_IOC_GOINGDOWN, which ext4 and xfs have
+		noLogFlush = 2
+	)
+	if err := unix.IoctlSetPointerInt(int(d.Fd()), goingDown, noLogFlush); err != nil {
+		return fmt.Errorf("shut %s down: %w", v.dir, err)
+	}
+	return nil
+}
+
+// again mounts the file system anew, as a machine does that comes up: it recovers by its journal.
+func (v *volume) again() error {
+	var out []byte
+	var err error
+	for range 100 { // somebody may be about to close a file
+		if out, err = exec.Command("umount", v.dir).CombinedOutput(); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err == nil {
+		out, err = exec.Command("mount", "-o", "loop", v.image, v.dir).CombinedOutput()
+	}
+	if err != nil {
+		return fmt.Errorf("mount %s again: %w: %s", v.dir, err, out)
+	}
+	return nil
 }
 
 func (v *volume) close() error {

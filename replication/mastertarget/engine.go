@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"failback/blockio"
@@ -81,7 +82,9 @@ func Open(cfg Config) (*Engine, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	if err := checkRetention(cfg.Retention); err != nil {
+	if err := checkRetention(cfg.Retention); errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) { // what is on it can be read, and given up: see upkeep
+		cfg.Log.Warn("retention volume is full", "err", err)
+	} else if err != nil {
 		return nil, err
 	}
 	cat, err := openCatalogue(cfg.State)
