@@ -134,8 +134,13 @@ func (g *group) opened() bool {
 			return true
 		}
 		p := replication.AsProblem(err)
+		most := openRetryMax
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, retention.ErrNoSpace) { // the points are out of reach as long as it takes
+			most = openRetryFull
+		}
+		wait = min(wait, most)
 		g.log.Error("group can't be opened", "err", err, "again_in", wait)
-		g.become(replication.StateError, p, "trying again every "+openRetryMax.String())
+		g.become(replication.StateError, p, "trying again every "+most.String())
 		select {
 		case <-time.After(wait):
 		case <-g.ctx.Done():
@@ -145,8 +150,9 @@ func (g *group) opened() bool {
 }
 
 const (
-	openRetry    = 2 * time.Second
-	openRetryMax = time.Minute
+	openRetry     = 2 * time.Second
+	openRetryMax  = time.Minute
+	openRetryFull = 4 * time.Second // where it is space that is missing
 )
 
 // open takes up journal and targets. What fails half way is closed again.
