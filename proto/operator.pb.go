@@ -736,7 +736,7 @@ type GroupStatus struct {
 	SinceUnixNanos   int64                  `protobuf:"varint,3,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
 	WaitsFor         string                 `protobuf:"bytes,4,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`                   // empty: nothing
 	Problem          *Problem               `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`                                     // absent: none
-	Head             uint64                 `protobuf:"varint,6,opt,name=head,proto3" json:"head,omitempty"`                                          // 0: the disks are at no point
+	Head             uint64                 `protobuf:"varint,6,opt,name=head,proto3" json:"head,omitempty"`                                          // what the disks show; 0, while last is 0: they are at no point
 	Last             uint64                 `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"`                                          // last listed point; 0: none
 	LastUnixNanos    int64                  `protobuf:"varint,8,opt,name=last_unix_nanos,json=lastUnixNanos,proto3" json:"last_unix_nanos,omitempty"` // when its source was cut
 	Held             bool                   `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`                                          // a rewind holds the head
@@ -756,6 +756,7 @@ type GroupStatus struct {
 	Behind           int64                  `protobuf:"varint,41,opt,name=behind,proto3" json:"behind,omitempty"`                                   // listed points that the disks are behind the last one
 	CatchUpNanos     int64                  `protobuf:"varint,42,opt,name=catch_up_nanos,json=catchUpNanos,proto3" json:"catch_up_nanos,omitempty"` // how long it would take to bring them there, estimated; 0: no time, or not known
 	Link             *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"`                                        // absent: nothing is being shipped
+	Original         *OriginalStatus        `protobuf:"bytes,50,opt,name=original,proto3" json:"original,omitempty"`                                // absent: point 0 is not kept
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -965,6 +966,66 @@ func (x *GroupStatus) GetLink() *LinkStatus {
 	return nil
 }
 
+func (x *GroupStatus) GetOriginal() *OriginalStatus {
+	if x != nil {
+		return x.Original
+	}
+	return nil
+}
+
+// Point 0: the disks as they were before the first cycle.
+type OriginalStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Saving        bool                   `protobuf:"varint,1,opt,name=saving,proto3" json:"saving,omitempty"` // the first cycle is being made
+	Stored        int64                  `protobuf:"varint,2,opt,name=stored,proto3" json:"stored,omitempty"` // bytes on the retention volume: so far, or when it was listed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OriginalStatus) Reset() {
+	*x = OriginalStatus{}
+	mi := &file_operator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OriginalStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OriginalStatus) ProtoMessage() {}
+
+func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OriginalStatus.ProtoReflect.Descriptor instead.
+func (*OriginalStatus) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *OriginalStatus) GetSaving() bool {
+	if x != nil {
+		return x.Saving
+	}
+	return false
+}
+
+func (x *OriginalStatus) GetStored() int64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
 // How whole a group's journal is.
 type ScrubStatus struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -983,7 +1044,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1056,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1069,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{11}
+	return file_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ScrubStatus) GetWholeUnixNanos() int64 {
@@ -1085,7 +1146,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1158,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1171,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{12}
+	return file_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ScrubRequest) GetGroup() string {
@@ -1144,7 +1205,7 @@ type ScrubReply struct {
 
 func (x *ScrubReply) Reset() {
 	*x = ScrubReply{}
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1217,7 @@ func (x *ScrubReply) String() string {
 func (*ScrubReply) ProtoMessage() {}
 
 func (x *ScrubReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1230,7 @@ func (x *ScrubReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
 func (*ScrubReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{13}
+	return file_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ScrubReply) GetScrub() *ScrubStatus {
@@ -1206,7 +1267,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1279,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1292,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{14}
+	return file_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -1329,7 +1390,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1402,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1415,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{15}
+	return file_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -1442,7 +1503,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1515,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1528,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -1528,7 +1589,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1601,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1614,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -1572,7 +1633,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1645,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1658,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -1616,7 +1677,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1689,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1702,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -1662,7 +1723,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1674,7 +1735,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1687,7 +1748,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -1732,7 +1793,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1805,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1818,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -1862,7 +1923,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +1935,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +1948,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -1921,7 +1982,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +1994,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2007,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -1973,7 +2034,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2046,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2059,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -2024,7 +2085,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2097,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2110,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -2070,7 +2131,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2143,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2156,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -2132,7 +2193,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2205,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2218,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -2218,7 +2279,7 @@ type MovePlan struct {
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2230,7 +2291,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,7 +2304,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -2361,7 +2422,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2434,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2447,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -2414,7 +2475,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2487,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2500,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -2473,7 +2534,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2546,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2559,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -2528,7 +2589,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2540,7 +2601,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2553,7 +2614,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -2602,7 +2663,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2675,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2688,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -2662,7 +2723,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2735,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2748,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -2727,7 +2788,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +2800,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +2813,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -2822,7 +2883,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +2895,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +2908,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -2890,7 +2951,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +2963,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +2976,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -3006,7 +3067,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3018,7 +3079,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3031,7 +3092,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -3065,7 +3126,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3138,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3151,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -3117,7 +3178,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3129,7 +3190,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3203,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -3170,7 +3231,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +3243,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +3256,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -3228,7 +3289,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3240,7 +3301,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3253,7 +3314,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -3274,7 +3335,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3286,7 +3347,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3299,7 +3360,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -3333,7 +3394,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3345,7 +3406,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3358,7 +3419,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -3379,13 +3440,14 @@ type UnprotectReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Head          uint64                 `protobuf:"varint,1,opt,name=head,proto3" json:"head,omitempty"`
 	Journal       string                 `protobuf:"bytes,2,opt,name=journal,proto3" json:"journal,omitempty"`
+	AtPoint       bool                   `protobuf:"varint,50,opt,name=at_point,json=atPoint,proto3" json:"at_point,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3397,7 +3459,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3410,7 +3472,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -3427,6 +3489,13 @@ func (x *UnprotectReply) GetJournal() string {
 	return ""
 }
 
+func (x *UnprotectReply) GetAtPoint() bool {
+	if x != nil {
+		return x.AtPoint
+	}
+	return false
+}
+
 type VolumesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3435,7 +3504,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3516,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3529,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 type VolumesReply struct {
@@ -3472,7 +3541,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +3553,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +3566,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -3523,7 +3592,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3535,7 +3604,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3548,7 +3617,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Volume) GetPath() string {
@@ -3618,7 +3687,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3630,7 +3699,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3643,7 +3712,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -3677,7 +3746,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3689,7 +3758,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3702,7 +3771,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -3729,7 +3798,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3741,7 +3810,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3754,7 +3823,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -3780,7 +3849,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3792,7 +3861,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3805,7 +3874,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -3883,7 +3952,7 @@ const file_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xec\x06\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xa5\a\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -3913,7 +3982,11 @@ const file_operator_proto_rawDesc = "" +
 	"\x04pins\x18( \x03(\v2\x10.failback.v1.PinR\x04pins\x12\x16\n" +
 	"\x06behind\x18) \x01(\x03R\x06behind\x12$\n" +
 	"\x0ecatch_up_nanos\x18* \x01(\x03R\fcatchUpNanos\x12+\n" +
-	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\"\xfb\x01\n" +
+	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\x127\n" +
+	"\boriginal\x182 \x01(\v2\x1b.failback.v1.OriginalStatusR\boriginal\"@\n" +
+	"\x0eOriginalStatus\x12\x16\n" +
+	"\x06saving\x18\x01 \x01(\bR\x06saving\x12\x16\n" +
+	"\x06stored\x18\x02 \x01(\x03R\x06stored\"\xfb\x01\n" +
 	"\vScrubStatus\x12(\n" +
 	"\x10whole_unix_nanos\x18\x01 \x01(\x03R\x0ewholeUnixNanos\x12&\n" +
 	"\x0fnext_unix_nanos\x18\x02 \x01(\x03R\rnextUnixNanos\x12\x18\n" +
@@ -4117,10 +4190,11 @@ const file_operator_proto_rawDesc = "" +
 	"\x04note\x18\x03 \x01(\tR\x04note\"K\n" +
 	"\x10UnprotectRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12!\n" +
-	"\fkeep_journal\x18\x02 \x01(\bR\vkeepJournal\">\n" +
+	"\fkeep_journal\x18\x02 \x01(\bR\vkeepJournal\"Y\n" +
 	"\x0eUnprotectReply\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12\x18\n" +
-	"\ajournal\x18\x02 \x01(\tR\ajournal\"\x10\n" +
+	"\ajournal\x18\x02 \x01(\tR\ajournal\x12\x19\n" +
+	"\bat_point\x182 \x01(\bR\aatPoint\"\x10\n" +
 	"\x0eVolumesRequest\"=\n" +
 	"\fVolumesReply\x12-\n" +
 	"\avolumes\x18\x01 \x03(\v2\x13.failback.v1.VolumeR\avolumes\"\xd8\x01\n" +
@@ -4183,7 +4257,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
@@ -4196,136 +4270,138 @@ var file_operator_proto_goTypes = []any{
 	(*StatusReply)(nil),        // 8: failback.v1.StatusReply
 	(*WorkerStatus)(nil),       // 9: failback.v1.WorkerStatus
 	(*GroupStatus)(nil),        // 10: failback.v1.GroupStatus
-	(*ScrubStatus)(nil),        // 11: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),       // 12: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),         // 13: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),        // 14: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),         // 15: failback.v1.DiskStatus
-	(*MoveStatus)(nil),         // 16: failback.v1.MoveStatus
-	(*CutRequest)(nil),         // 17: failback.v1.CutRequest
-	(*CutReply)(nil),           // 18: failback.v1.CutReply
-	(*PointsRequest)(nil),      // 19: failback.v1.PointsRequest
-	(*PointsReply)(nil),        // 20: failback.v1.PointsReply
-	(*Point)(nil),              // 21: failback.v1.Point
-	(*Pin)(nil),                // 22: failback.v1.Pin
-	(*PinRequest)(nil),         // 23: failback.v1.PinRequest
-	(*UnpinRequest)(nil),       // 24: failback.v1.UnpinRequest
-	(*PinReply)(nil),           // 25: failback.v1.PinReply
-	(*Verified)(nil),           // 26: failback.v1.Verified
-	(*MoveRequest)(nil),        // 27: failback.v1.MoveRequest
-	(*MovePlan)(nil),           // 28: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),  // 29: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),          // 30: failback.v1.MoveReply
-	(*VerifyRequest)(nil),      // 31: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),        // 32: failback.v1.VerifyReply
-	(*ExportRequest)(nil),      // 33: failback.v1.ExportRequest
-	(*ExportReply)(nil),        // 34: failback.v1.ExportReply
-	(*DrillRequest)(nil),       // 35: failback.v1.DrillRequest
-	(*DrillReply)(nil),         // 36: failback.v1.DrillReply
-	(*DrillStatus)(nil),        // 37: failback.v1.DrillStatus
-	(*DrillFile)(nil),          // 38: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),    // 39: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),      // 40: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil), // 41: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),   // 42: failback.v1.RecordDrillReply
-	(*Drilled)(nil),            // 43: failback.v1.Drilled
-	(*UnprotectRequest)(nil),   // 44: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),     // 45: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),     // 46: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),       // 47: failback.v1.VolumesReply
-	(*Volume)(nil),             // 48: failback.v1.Volume
-	(*TokenRequest)(nil),       // 49: failback.v1.TokenRequest
-	(*TokenReply)(nil),         // 50: failback.v1.TokenReply
-	(*RebindRequest)(nil),      // 51: failback.v1.RebindRequest
-	(*RebindReply)(nil),        // 52: failback.v1.RebindReply
-	nil,                        // 53: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),           // 54: failback.v1.PathDone
-	(*Problem)(nil),            // 55: failback.v1.Problem
-	(*LinkStatus)(nil),         // 56: failback.v1.LinkStatus
-	(*DiskLedger)(nil),         // 57: failback.v1.DiskLedger
-	(*Progress)(nil),           // 58: failback.v1.Progress
+	(*OriginalStatus)(nil),     // 11: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),        // 12: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),       // 13: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),         // 14: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),        // 15: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),         // 16: failback.v1.DiskStatus
+	(*MoveStatus)(nil),         // 17: failback.v1.MoveStatus
+	(*CutRequest)(nil),         // 18: failback.v1.CutRequest
+	(*CutReply)(nil),           // 19: failback.v1.CutReply
+	(*PointsRequest)(nil),      // 20: failback.v1.PointsRequest
+	(*PointsReply)(nil),        // 21: failback.v1.PointsReply
+	(*Point)(nil),              // 22: failback.v1.Point
+	(*Pin)(nil),                // 23: failback.v1.Pin
+	(*PinRequest)(nil),         // 24: failback.v1.PinRequest
+	(*UnpinRequest)(nil),       // 25: failback.v1.UnpinRequest
+	(*PinReply)(nil),           // 26: failback.v1.PinReply
+	(*Verified)(nil),           // 27: failback.v1.Verified
+	(*MoveRequest)(nil),        // 28: failback.v1.MoveRequest
+	(*MovePlan)(nil),           // 29: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),  // 30: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),          // 31: failback.v1.MoveReply
+	(*VerifyRequest)(nil),      // 32: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),        // 33: failback.v1.VerifyReply
+	(*ExportRequest)(nil),      // 34: failback.v1.ExportRequest
+	(*ExportReply)(nil),        // 35: failback.v1.ExportReply
+	(*DrillRequest)(nil),       // 36: failback.v1.DrillRequest
+	(*DrillReply)(nil),         // 37: failback.v1.DrillReply
+	(*DrillStatus)(nil),        // 38: failback.v1.DrillStatus
+	(*DrillFile)(nil),          // 39: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),    // 40: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),      // 41: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil), // 42: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),   // 43: failback.v1.RecordDrillReply
+	(*Drilled)(nil),            // 44: failback.v1.Drilled
+	(*UnprotectRequest)(nil),   // 45: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),     // 46: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),     // 47: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),       // 48: failback.v1.VolumesReply
+	(*Volume)(nil),             // 49: failback.v1.Volume
+	(*TokenRequest)(nil),       // 50: failback.v1.TokenRequest
+	(*TokenReply)(nil),         // 51: failback.v1.TokenReply
+	(*RebindRequest)(nil),      // 52: failback.v1.RebindRequest
+	(*RebindReply)(nil),        // 53: failback.v1.RebindReply
+	nil,                        // 54: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),           // 55: failback.v1.PathDone
+	(*Problem)(nil),            // 56: failback.v1.Problem
+	(*LinkStatus)(nil),         // 57: failback.v1.LinkStatus
+	(*DiskLedger)(nil),         // 58: failback.v1.DiskLedger
+	(*Progress)(nil),           // 59: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	54, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	53, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	21, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	55, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	54, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	22, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	10, // 6: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	9,  // 7: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	55, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	15, // 9: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	16, // 10: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	14, // 11: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	37, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	11, // 13: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
-	22, // 14: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	56, // 15: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	11, // 16: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	57, // 17: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	21, // 18: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	26, // 19: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	43, // 20: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	22, // 21: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	21, // 22: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	16, // 23: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	58, // 24: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	26, // 25: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	37, // 26: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	38, // 27: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	37, // 28: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	43, // 29: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	43, // 30: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	48, // 31: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 32: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 33: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 34: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 35: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 36: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	17, // 37: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	19, // 38: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	27, // 39: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	27, // 40: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	29, // 41: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	31, // 42: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	33, // 43: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	35, // 44: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	39, // 45: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	41, // 46: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	23, // 47: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	24, // 48: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	12, // 49: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	44, // 50: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	46, // 51: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	49, // 52: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	51, // 53: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 54: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 55: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 56: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 57: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	18, // 58: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	20, // 59: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	30, // 60: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	28, // 61: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	30, // 62: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	32, // 63: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	34, // 64: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	36, // 65: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	40, // 66: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	42, // 67: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	25, // 68: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	25, // 69: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	13, // 70: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	45, // 71: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	47, // 72: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	50, // 73: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	52, // 74: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	54, // [54:75] is the sub-list for method output_type
-	33, // [33:54] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	56, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	16, // 9: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	17, // 10: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	15, // 11: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	38, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	12, // 13: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	23, // 14: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	57, // 15: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	11, // 16: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
+	12, // 17: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	58, // 18: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	22, // 19: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	27, // 20: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	44, // 21: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	23, // 22: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	22, // 23: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	17, // 24: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	59, // 25: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	27, // 26: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	38, // 27: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	39, // 28: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	38, // 29: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	44, // 30: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	44, // 31: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	49, // 32: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 33: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	0,  // 34: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 35: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 36: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 37: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	18, // 38: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	20, // 39: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	28, // 40: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	28, // 41: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	30, // 42: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	32, // 43: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	34, // 44: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	36, // 45: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	40, // 46: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	42, // 47: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	24, // 48: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	25, // 49: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	13, // 50: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	45, // 51: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	47, // 52: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	50, // 53: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	52, // 54: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 55: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 56: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 57: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 58: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	19, // 59: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	21, // 60: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	31, // 61: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	29, // 62: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	31, // 63: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	33, // 64: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	35, // 65: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	37, // 66: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	41, // 67: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	43, // 68: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	26, // 69: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	26, // 70: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	14, // 71: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	46, // 72: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	48, // 73: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	51, // 74: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	53, // 75: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	55, // [55:76] is the sub-list for method output_type
+	34, // [34:55] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -4340,7 +4416,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   54,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

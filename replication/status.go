@@ -38,7 +38,7 @@ type GroupStatus struct {
 	Since         time.Time     `json:"since,omitzero"` // when it came into State
 	WaitsFor      string        `json:"waits_for"`      // in words; empty: nothing
 	Problem       *Problem      `json:"problem"`        // nil: none
-	Head          PointID       `json:"head"`           // 0: the disks are at no point
+	Head          PointID       `json:"head"`           // what the disks show; 0, while Last is 0: they are at no point
 	Last          PointID       `json:"last"`           // the last listed point; 0: none
 	LastTime      time.Time     `json:"last_time,omitzero"`
 	Held          bool          `json:"held"` // a rewind holds the head
@@ -58,6 +58,14 @@ type GroupStatus struct {
 	Behind        int           `json:"behind"`            // listed points that the disks are behind the last one
 	CatchUp       time.Duration `json:"catch_up_nanos"`    // how long it would take to bring them there, estimated; 0: no time, or not known
 	Link          *LinkStatus   `json:"link"`              // nil: nothing is being shipped
+
+	Original *OriginalStatus `json:"original"` // point 0; nil: it is not kept
+}
+
+// OriginalStatus tells of point 0, the disks as they were before the first cycle.
+type OriginalStatus struct {
+	Saving bool  `json:"saving"` // the first cycle is being made: what it writes over is saved before
+	Stored int64 `json:"stored"` // bytes on the retention volume: so far, or when it was listed
 }
 
 // ScrubStatus tells how whole a group's journal is. Amounts of the pass are bytes of files.

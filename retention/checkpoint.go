@@ -146,7 +146,7 @@ func (j *Journal) shorten(identity, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	l, err := newLog(name, f, kindIdentity, identity)
+	l, err := newLog(name, f, j.now.Load().logVersion(), kindIdentity, identity)
 	if err == nil {
 		_, err = l.append(kindCheckpoint, payload)
 	}

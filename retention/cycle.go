@@ -409,8 +409,21 @@ func (j *Journal) List(totals []replication.Total, k replication.Kind, verified 
 		r.Files = append(r.Files, s.record())
 		r.Stored += s.foot.size()
 	}
-	if err := j.commit(kindPointListed, func(*state) (any, error) { return r, nil }, j.open.sealed...); err != nil {
+	with := slices.Clone(j.open.sealed)
+	if c.Route == replication.Through && j.id.KeepOriginal {
+		j.original.mu.Lock()
+		defer j.original.mu.Unlock()
+		o, files, err := j.originalRecord(c)
+		if err != nil {
+			return replication.Point{}, j.note(err)
+		}
+		r.Original, with = o, append(with, files...)
+	}
+	if err := j.commit(kindPointListed, func(*state) (any, error) { return r, nil }, with...); err != nil {
 		return replication.Point{}, err
+	}
+	if r.Original != nil {
+		j.original.sealed, j.original.saved = nil, nil
 	}
 	old := j.open.coverage
 	j.open = openCycle{}

@@ -29,12 +29,19 @@
 // Scrub reads files in whole. A damaged header, index or footer is made again from the blocks, and must come out as the log says, to the byte; so it is when the journal is opened. Mend saves from the disks what is lost and they show;
 // Repair takes in from elsewhere what a point shows. Both make a pack, with the versions that were lost, named by one record: points that need these versions are whole again.
 //
+// # Point 0
+//
+// Where the identity says so, point 0 is kept: the disks as they were before the first baseline. Before that writes over an extent, what the disk holds there is saved, as version 0, durably, and
+// once: an extent that is sent again is not saved again, and what was saved outlives a baseline that is given up and begun anew. What is equal is neither written nor saved; holes and zeros are saved
+// as ranges. When the first point is listed, its record lists point 0 too, pinned, and names the saves and a pack that tells of the same extents at the first point's version, gone: what the disks
+// hold is that now. From then on point 0 is a point like any other: nothing starts from it, but disks move to it and from it, it can be read, unpinned and dropped.
+//
 // # What it promises
 //
 // The package stands for I1 to I4, I9, I10 and I13 of the design, and for its share of I5, I7, I8, I11, I12 and I14: a point is listed when exactly what the source says it
 // sent is durable; a listed point never changes; no only copy is written over; what comes back is checked, and damage is an error with file and offset (Corruption),
 // never other bytes. After a failed sync nothing is known of what was written before: the journal is poisoned, and opened again. Memory is bounded by settings (tuning),
-// except for what grows with the extents: an open cycle's coverage (replication.Pages, once for all of it and once for what the coverage file holds), of two to three bytes a page
+// except for what grows with the extents: an open cycle's coverage (replication.Pages, once for all of it, once for what the coverage file holds, and once for what is saved of point 0), of two to three bytes a page
 // and a bit for each page of the disk at most, and the fences, of 16 bytes for 85 extents.
 //
 // # Whose it is
@@ -52,18 +59,19 @@
 //	<group>/coverage                what else is durable of the open cycle
 //	<group>/seg/P-G-S-L-A.seg       segment of point P from generation G, session S, lane L, attempt A
 //	<group>/save/N.sav              the N-th save
+//	<group>/save/original-N.sav     the N-th save of point 0; of at most about 1 GiB each, which is what is scanned after a crash
 //	<group>/pack/N.pack             the N-th pack
 //	<group>/reserve                 space set aside for what must still work when the volume is full
 //
 // A file that was replaced is removed once no reader and no move uses it.
 //
-// Names ending in .new, or holding .run, are unfinished and worth nothing after a crash. A file that no record names, and that is not of the open cycle, is removed when the
-// journal is opened. Numbers are little-endian, checksums CRC-32C, offsets and lengths bytes. What is made durable ends at a sector of 4096 bytes: what is written later
+// Names ending in .new, or holding .run, are unfinished and worth nothing after a crash. A file that no record names, and that is neither of the open cycle nor a save of a
+// point 0 that is not listed yet, is removed when the journal is opened. Numbers are little-endian, checksums CRC-32C, offsets and lengths bytes. What is made durable ends at a sector of 4096 bytes: what is written later
 // never shares a sector with it, as a power failure may tear one.
 //
 // # Log
 //
-//	0      magic "FBRETLOG", version u32 (1), checksum u32 of the 12 bytes before
+//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0), checksum u32 of the 12 bytes before
 //	4096   end mark A
 //	8192   end mark B
 //	12288  records, each at the begin of a sector, zeros between
@@ -77,7 +85,7 @@
 //
 // # Segments, saves and packs
 //
-//	0        header: magic "FBRETCON", version u32 (1), kind u32 (1 segment, 2 save, 3 pack), journal [16], point u64 (save: the head it was taken at; pack: the last point), generation u64, session u64,
+//	0        header: magic "FBRETCON", version u32 (1), kind u32 (1 segment, 2 save, 3 pack), journal [16], point u64 (save: the head it was taken at, 0 for one of point 0; pack: the last point), generation u64, session u64,
 //	         attempt u64, lane u32, 4 zeros, group [64], zeros, checksum u32 at 252 of all before
 //	256      entries, padded with zeros to a sector wherever the file was synced
 //	index    chunks of 4096, at the sector after the entries

@@ -57,7 +57,7 @@ func (j *Journal) BoundMove(to replication.PointID) (n int64) {
 	for _, p := range ends {
 		lo, hi = min(lo, p), max(hi, p)
 	}
-	for _, s := range c.within(lo, hi) {
+	for _, s := range c.within(lo+1, hi) {
 		n += s.foot.bytes
 	}
 	if c.move != nil { // parts may be written twice
@@ -71,7 +71,7 @@ func (c *catalog) reckonFrom(ctx context.Context, to replication.PointID) (from 
 	if _, err := c.point(to); err != nil {
 		return 0, 0, err
 	}
-	if c.head == 0 {
+	if !c.atPoint() {
 		return 0, 0, ErrNotAtPoint
 	}
 	if c.move == nil {

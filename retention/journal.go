@@ -52,6 +52,7 @@ type tuning struct {
 	progressBytes int64         // written to a disk before the progress is recorded
 	reserve       int64         // bytes left free on the volume when a move is reckoned
 	setAside      int64         // bytes set aside on the volume for what must still work when it is full; 0: none
+	originalBytes int64         // length at which a save of point 0 is sealed
 	logBytes      int64         // length from which a log is shortened
 	trust         time.Duration // how long a file counts as whole that this process wrote, or read whole
 
@@ -61,7 +62,7 @@ type tuning struct {
 
 var defaultTuning = tuning{
 	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, moveBlocks: 512, disksAtOnce: 8,
-	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, logBytes: 4 << 20, trust: 24 * time.Hour,
+	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, originalBytes: originalBytes, logBytes: 4 << 20, trust: 24 * time.Hour,
 	batch: 32 << 20, batchTime: 500 * time.Millisecond,
 }
 
@@ -83,11 +84,12 @@ type Journal struct {
 
 	shelf shelf // the catalogs in use
 
-	moving  sync.Mutex // held by whoever moves the disks, and when what only the journal says of them changes; taken before mu
-	packing sync.Mutex // held by whoever rewrites files; taken before moving, or where moving is held, for an instant
-	mending sync.Mutex // held by whoever repairs; taken before both
-	cycle   sync.Mutex // held by whoever changes the open cycle's files; taken before mu
-	open    openCycle  // under cycle
+	moving   sync.Mutex // held by whoever moves the disks, and when what only the journal says of them changes; taken before mu
+	packing  sync.Mutex // held by whoever rewrites files; taken before moving, or where moving is held, for an instant
+	mending  sync.Mutex // held by whoever repairs; taken before both
+	cycle    sync.Mutex // held by whoever changes the open cycle's files; taken before mu
+	open     openCycle  // under cycle
+	original original   // of point 0, before it is listed
 
 	mu      sync.Mutex // guards what follows; held over an append to the log
 	log     *recordLog
@@ -155,7 +157,7 @@ func create(vol volume, dir string, id Identity, t tuning) (_ *Journal, err erro
 	if err != nil {
 		return nil, fmt.Errorf("create journal: %w", noSpace(err))
 	}
-	_, err = newLog(name, f, kindIdentity, payload)
+	_, err = newLog(name, f, (&state{id: id}).logVersion(), kindIdentity, payload)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("create journal: %w", err)
 	}
@@ -304,14 +306,19 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 		return err
 	}
 	j.publish(st)
-	if leftOut(ruleSweep) {
-		return j.openCycleFiles(st)
+	if !leftOut(ruleSweep) {
+		if err := j.sweep(st); err != nil {
+			return err
+		}
 	}
-	if err := j.sweep(st); err != nil {
+	if err := j.openOriginal(st); err != nil {
 		return err
 	}
 	if err := j.openCycleFiles(st); err != nil {
 		return err
+	}
+	if leftOut(ruleSweep) {
+		return nil
 	}
 	return j.setAside()
 }
@@ -336,7 +343,7 @@ func (j *Journal) openListed(st *state) error {
 		if s.hdr.kind != f.kind || f.point != 0 && s.hdr.point != f.point {
 			return corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, f.kind, f.point)
 		}
-		s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone, Lost: f.Lost}
+		s.rec = f.versions()
 		j.sealed[s.name] = s
 		if err := s.matches(f.fileRecord); err != nil {
 			return err
@@ -355,6 +362,9 @@ func (j *Journal) sweep(st *state) error {
 		for _, n := range names {
 			name := j.path(dir, n)
 			if j.sealed[name] != nil {
+				continue
+			}
+			if dir == saveDir && st.savesOriginal() && isOriginal(n) {
 				continue
 			}
 			if dir == segDir && strings.HasSuffix(n, segSuffix) {
@@ -477,7 +487,7 @@ func (j *Journal) Close() error {
 	if j.logFile == nil {
 		return nil
 	}
-	err := errors.Join(j.open.close(), j.logFile.Close())
+	err := errors.Join(j.open.close(), j.original.close(), j.logFile.Close())
 	j.files.forget("")
 	err = errors.Join(err, j.lock.Close())
 	j.logFile, j.bad = nil, fmt.Errorf("journal %s: %w", j.dir, ErrClosed)
@@ -566,7 +576,10 @@ func (j *Journal) Point(id replication.PointID) (replication.Point, error) {
 	return c.points[i], nil
 }
 
-// Head returns the point that the disks show, or showed before a move that is not finished; 0 while they are at no point: before the first baseline is listed.
+// AtPoint says whether the disks are at a point, or between two of them: not before the first baseline is listed.
+func (j *Journal) AtPoint() bool { return j.now.Load().atPoint() }
+
+// Head returns the point that the disks show, or showed before a move that is not finished. It means nothing while they are at none (AtPoint).
 func (j *Journal) Head() replication.PointID { return j.now.Load().head }
 
 // Unfinished returns the move that was recorded and not committed, or nil.
@@ -601,7 +614,7 @@ func (j *Journal) MarkSuspect(id replication.PointID, reason string) error {
 		r := suspectRecord{Reason: reason}
 		for ; i >= 0; i-- {
 			p := st.points[i]
-			if p.ID != id && p.Verified != nil && p.Verified.Equal {
+			if p.ID == replication.OriginalPoint || p.ID != id && p.Verified != nil && p.Verified.Equal {
 				break
 			}
 			r.Points = append(r.Points, p.ID)

@@ -53,7 +53,7 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if err := j.usable(); err != nil {
 		return err
 	}
-	if c := j.now.Load(); c.head == 0 {
+	if c := j.now.Load(); !c.atPoint() {
 		return ErrNotAtPoint
 	} else if _, err := c.point(to); err != nil {
 		return err

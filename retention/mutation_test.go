@@ -51,6 +51,10 @@ var mutations = []struct {
 	{ruleLostStays, "LostStays", 0, 60},
 	{ruleLostBuried, "LostBuried", 0, 200},
 	{ruleMendShown, "MendShown", 0, 60},
+	{ruleOriginal, "Original", 0, 20},
+	{ruleOriginalOnce, "OriginalOnce", 0, 20},
+	{ruleOriginalDurable, "OriginalDurable", 0, 20},
+	{ruleOriginalOver, "OriginalOver", 0, 20},
 }
 
 // rivalries are the rules that keep two master targets apart, each with what finds that it is missing.

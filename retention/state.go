@@ -10,6 +10,9 @@ import (
 	"failback/replication"
 )
 
+// NoPoint is the number of no point.
+const NoPoint = replication.NoPoint
+
 // state is what a log's records add up to: a value, made by replaying them. A published state never changes.
 type state struct {
 	id           Identity
@@ -28,7 +31,7 @@ type state struct {
 	files        []namedFile            // that the journal holds, in the order in which they were named: among equal versions the later one stands above
 	saved        int                    // saves that were ever named
 	packed       int                    // packs likewise
-	head         replication.PointID    // 0: the disks are at no point
+	head         replication.PointID    // what the disks show, once a point is listed; before, they are at no point
 	move         *Move                  // recorded and not committed
 	moves        uint64                 // moves that were recorded or turned: what a disk held before may have been written over since
 	retired      bool
@@ -74,6 +77,9 @@ func (s *state) clone() *state {
 	return &c
 }
 
+// atPoint says whether the disks are at a point, or move between two: as soon as one is listed, one stays listed.
+func (s *state) atPoint() bool { return len(s.points) > 0 }
+
 func (s *state) last() (p replication.Point, ok bool) {
 	if len(s.points) == 0 {
 		return p, false
@@ -97,7 +103,7 @@ func (s *state) floor() replication.PointID {
 	return s.points[0].ID
 }
 
-// class returns the oldest listed point that may show a version: of the versions with one class, each byte's highest alone is needed. 0: no point is listed that is not older.
+// class returns the oldest listed point that may show a version: of the versions with one class, each byte's highest alone is needed. NoPoint: no point is listed that is not older.
 func (s *state) class(v replication.PointID) replication.PointID {
 	if leftOut(ruleClassOldest) {
 		return v
@@ -106,7 +112,7 @@ func (s *state) class(v replication.PointID) replication.PointID {
 	}
 	i, _ := slices.BinarySearchFunc(s.points, v, func(p replication.Point, v replication.PointID) int { return cmp.Compare(p.ID, v) })
 	if i == len(s.points) {
-		return 0
+		return NoPoint
 	}
 	return s.points[i].ID
 }
@@ -233,12 +239,50 @@ func (s *state) list(r record) error {
 	for _, f := range x.Files {
 		s.files = append(s.files, namedFile{f, segmentFile, x.Point})
 	}
+	if x.Original != nil {
+		if err := s.listOriginal(x); err != nil {
+			return err
+		}
+	} else if x.Route == replication.Through && s.id.KeepOriginal {
+		return fmt.Errorf("point %d listed without point 0, which the identity says is kept", x.Point)
+	}
 	s.points = append(s.points, replication.Point{
 		ID: x.Point, Time: x.Time, Kind: x.Kind, Chain: r.chain.hash(), Snapshot: x.Snap, Bytes: x.Bytes, Stored: x.Stored, Verified: x.Verify,
 	})
 	if x.Route == replication.Through {
 		s.head, s.origin = x.Point, x.Point
 	}
+	return nil
+}
+
+// logVersion is the version of a log that says all this: what an earlier release would misunderstand has a higher one.
+func (s *state) logVersion() uint32 {
+	if s.id.KeepOriginal {
+		return logVersion
+	}
+	return 1
+}
+
+// savesOriginal says whether what the disks hold is to be saved before the first baseline writes over it.
+func (s *state) savesOriginal() bool { return s.id.KeepOriginal && s.origin == 0 }
+
+// listOriginal lists point 0, pinned, beside the first baseline's: what the saves hold is of version 0, and what the pack tells of without content the baseline has written over.
+func (s *state) listOriginal(x pointRecord) error {
+	if x.Route != replication.Through || !s.id.KeepOriginal {
+		return fmt.Errorf("point 0 listed with point %d, which took the route %q", x.Point, x.Route)
+	}
+	o := x.Original
+	p := replication.Point{ID: replication.OriginalPoint, Time: o.Time, Kind: replication.Original, Pinned: true}
+	for _, f := range o.Saves {
+		s.files = append(s.files, namedFile{f, saveFile, 0})
+		p.Bytes, p.Stored = p.Bytes+f.Bytes, p.Stored+f.Size
+	}
+	if o.Over != nil {
+		s.files = append(s.files, namedFile{*o.Over, packFile, 0})
+		s.packed++
+		p.Stored += o.Over.Size
+	}
+	s.points = append(s.points, p)
 	return nil
 }
 

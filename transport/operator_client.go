@@ -353,10 +353,13 @@ func (e *Exported) Close() error {
 	return nil
 }
 
-// Unprotect stops replication.
+// Unprotect stops replication. head is where the disks stand; replication.NoPoint: at no point.
 func (c *OperatorClient) Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error) {
 	r, err := c.rpc.Unprotect(ctx, &failbackpb.UnprotectRequest{Group: string(group), KeepJournal: keepJournal})
-	return replication.PointID(r.GetHead()), r.GetJournal(), c.problem(err)
+	if head = replication.PointID(r.GetHead()); !r.GetAtPoint() {
+		head = replication.NoPoint
+	}
+	return head, r.GetJournal(), c.problem(err)
 }
 
 // Volumes tells of every volume that is mounted on the master target's machine.

@@ -244,7 +244,11 @@ func (s *operatorServer) Unprotect(ctx context.Context, r *failbackpb.UnprotectR
 	if err != nil {
 		return nil, StatusOf(err)
 	}
-	return &failbackpb.UnprotectReply{Head: uint64(head), Journal: journal}, nil
+	at := head != replication.NoPoint
+	if !at {
+		head = 0
+	}
+	return &failbackpb.UnprotectReply{Head: uint64(head), AtPoint: at, Journal: journal}, nil
 }
 
 func (s *operatorServer) Volumes(ctx context.Context, _ *failbackpb.VolumesRequest) (*failbackpb.VolumesReply, error) {

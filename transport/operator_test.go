@@ -79,6 +79,8 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Drills: []replication.DrillStatus{drilling()},
 			Pins:   []replication.Pin{{Point: 3, Until: noon, Note: "why"}},
 			Link:   &replication.LinkStatus{Lanes: 4, Most: 8, Mix: []replication.LevelShare{{Level: "s2", Share: .25}}, Rate: 1e6, Takes: 2e6, Binds: "link", Limit: 3e6},
+
+			Original: &replication.OriginalStatus{Saving: true, Stored: 10},
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},
 	}

@@ -80,6 +80,9 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	for _, p := range g.Pins {
 		r.Pins = append(r.Pins, pinToWire(p))
 	}
+	if o := g.Original; o != nil {
+		r.Original = &failbackpb.OriginalStatus{Saving: o.Saving, Stored: o.Stored}
+	}
 	if g.Move != nil {
 		r.Move = moveToWire(*g.Move)
 	}
@@ -118,6 +121,9 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	g.Pins = []replication.Pin{}
 	for _, p := range r.Pins {
 		g.Pins = append(g.Pins, pinFromWire(p))
+	}
+	if o := r.Original; o != nil {
+		g.Original = &replication.OriginalStatus{Saving: o.Saving, Stored: o.Stored}
 	}
 	if r.Move != nil {
 		m := moveFromWire(r.Move)

@@ -44,7 +44,7 @@ type journalJSON struct {
 	Running     bool                   `json:"running"` // a master target has it open: this is as of the end mark of its log
 	Retired     bool                   `json:"retired"`
 	Whole       bool                   `json:"whole"` // the log could be read up to its end
-	Head        replication.PointID    `json:"head"`  // 0: the disks are at no point
+	Head        replication.PointID    `json:"head"`  // means nothing while there are no points
 	Unfinished  *moveJSON              `json:"unfinished"`
 	Disks       []journalDiskJSON      `json:"disks"`
 	Points      []replication.Point    `json:"points"`
@@ -84,13 +84,13 @@ type cycleFileJSON struct {
 }
 
 type journalFileJSON struct {
-	File   string              `json:"file"`
-	Size   int64               `json:"size"`
-	Needed int64               `json:"needed"`
-	Spare  int64               `json:"spare"`
-	Dead   int64               `json:"dead"`
-	First  replication.PointID `json:"first"`
-	Last   replication.PointID `json:"last"`
+	File   string               `json:"file"`
+	Size   int64                `json:"size"`
+	Needed int64                `json:"needed"`
+	Spare  int64                `json:"spare"`
+	Dead   int64                `json:"dead"`
+	First  *replication.PointID `json:"first"` // null: no point needs it
+	Last   *replication.PointID `json:"last"`  // null: nor is it known
 }
 
 func (t *tool) journalList(ctx context.Context, dir string) error {
@@ -152,7 +152,7 @@ func describeJournal(ctx context.Context, dir string, i *retention.Inspection) (
 		return j, err
 	}
 	for _, f := range use.Files {
-		one := journalFileJSON{File: f.Name, Size: f.Size, First: f.First, Last: f.Last}
+		one := journalFileJSON{File: f.Name, Size: f.Size, First: someone(f.First), Last: someone(f.Last)}
 		if j.UseKnown {
 			one.Needed, one.Spare, one.Dead = f.Size-f.Dead-f.Spare, f.Spare, f.Dead
 		}
@@ -227,6 +227,14 @@ func printJournal(w io.Writer, j journalJSON) {
 	}
 }
 
+// someone returns nil for no point.
+func someone(p replication.PointID) *replication.PointID {
+	if p == replication.NoPoint {
+		return nil
+	}
+	return &p
+}
+
 func printFiles(w io.Writer, j journalJSON) {
 	rows := [][]string{{"FILE", "SIZE", "NEEDED", "SPARE", "DEAD", "POINTS"}}
 	for _, f := range j.Files {
@@ -235,11 +243,11 @@ func printFiles(w io.Writer, j journalJSON) {
 			row[2], row[3], row[4] = "?", "?", "?"
 		}
 		switch {
-		case f.First == 0:
-		case f.Last == f.First || f.Last == 0:
-			row[5] = fmt.Sprint(f.First)
+		case f.First == nil:
+		case f.Last == nil || *f.Last == *f.First:
+			row[5] = fmt.Sprint(*f.First)
 		default:
-			row[5] = fmt.Sprintf("%d-%d", f.First, f.Last)
+			row[5] = fmt.Sprintf("%d-%d", *f.First, *f.Last)
 		}
 		rows = append(rows, row)
 	}
@@ -262,7 +270,7 @@ func whereDisksStand(j journalJSON) string {
 	switch {
 	case j.Unfinished != nil:
 		return fmt.Sprintf("within a move from point %d to %d that is not finished; every point can be read nevertheless", j.Unfinished.From, j.Unfinished.To)
-	case j.Head == 0:
+	case len(j.Points) == 0:
 		return "at no point: the first baseline is not complete"
 	}
 	return fmt.Sprintf("at point %d", j.Head)

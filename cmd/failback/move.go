@@ -39,7 +39,7 @@ func (t *tool) rewindCommand() *cobra.Command {
 		Use:   "rewind GROUP POINT",
 		Short: "Move the disks back to a point, and hold them there",
 		Long: `Moves all disks of the group back to a point and holds them there. Replication goes on: later points collect ahead of the disks,
-and nothing is lost; failback advance takes it back. Returns when the disks stand at the point. If this tool, the master target
+and nothing is lost; failback advance takes it back. Point 0, where the plan keeps it, is the disks as they were before they were protected. Returns when the disks stand at the point. If this tool, the master target
 or the power goes meanwhile, the move is carried on and finished; failback move cancel takes it back.
 
 ` + spaceHelp,

@@ -20,8 +20,9 @@ func (t *tool) pointsCommand() *cobra.Command {
 		Short: "List the points that there are to go back to",
 		Long: `Lists the group's recovery points, the oldest first. A point is one instant of all disks of the group.
 
-  KIND      crash: what a power failure would have left; app: applications had flushed; final: the last of a planned failback
-  CHANGED   bytes of the disks that changed since the point before
+  KIND      crash: what a power failure would have left; app: applications had flushed; final: the last of a planned failback;
+            original: the disks as they were before the first cycle, kept by keep_original in the plan
+  CHANGED   bytes of the disks that changed since the point before; of point 0, those that the first cycle has written over
   STORED    what the point takes on the retention volume
   NOTES     head: the disks show this point; pinned: not dropped by policy (failback pin); equal / DIFFERS: what failback verify found;
             DAMAGED: a part of it is lost, never served, and it can't be moved to (see failback scrub --help);

@@ -293,9 +293,13 @@ func (t *tool) unprotect(ctx context.Context, name string, keep bool) error {
 		}
 		result := struct {
 			Group   replication.GroupID `json:"group"`
-			Head    replication.PointID `json:"head"`
+			AtPoint bool                `json:"at_point"`
+			Head    replication.PointID `json:"head"` // means nothing unless AtPoint
 			Journal string              `json:"journal"`
-		}{group, head, journal}
+		}{group, head != replication.NoPoint, head, journal}
+		if !result.AtPoint {
+			result.Head = 0
+		}
 		return t.print(result, func(w io.Writer) {
 			fmt.Fprintf(w, "group %s is not replicated any more; %s\n", group, standAt(head))
 			if journal != "" {
@@ -308,7 +312,7 @@ func (t *tool) unprotect(ctx context.Context, name string, keep bool) error {
 }
 
 func standAt(head replication.PointID) string {
-	if head == 0 {
+	if head == replication.NoPoint {
 		return "its disks are at no point that is known"
 	}
 	return fmt.Sprintf("its disks stand at point %d", head)

@@ -167,9 +167,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 		fmt.Fprintf(w, " for %s", age(max(0, now.Sub(g.Since))))
 	}
 	switch {
-	case g.Head > 0 && g.Held:
+	case g.Last > 0 && g.Held:
 		fmt.Fprintf(w, ", disks held at point %d", g.Head)
-	case g.Head > 0:
+	case g.Last > 0:
 		fmt.Fprintf(w, ", disks at point %d", g.Head)
 	case g.State == replication.StateError && !opened(g):
 		fmt.Fprint(w, ", points and disks out of reach")
@@ -209,6 +209,7 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	printSpace(w, g.Space)
 	printScrub(w, g.Scrub, now)
 	printPins(w, g)
+	printOriginal(w, g.Original)
 	printDrills(w, g, now)
 	for _, n := range g.Notices {
 		fmt.Fprintf(w, "  Note: %s\n", n)
@@ -274,6 +275,17 @@ func printSpace(w io.Writer, s *replication.SpaceStatus) {
 	fmt.Fprintln(w)
 	if s.Doing != "" {
 		fmt.Fprintf(w, "  Space: %s\n", s.Doing)
+	}
+}
+
+// printOriginal tells what point 0 takes.
+func printOriginal(w io.Writer, o *replication.OriginalStatus) {
+	switch {
+	case o == nil:
+	case o.Saving:
+		fmt.Fprintf(w, "  Point 0: what the first cycle writes over is being saved, %s so far\n", size(o.Stored))
+	default:
+		fmt.Fprintf(w, "  Point 0: the disks as they were before the first cycle are kept, in %s\n", size(o.Stored))
 	}
 }
 

@@ -266,8 +266,8 @@ func TestJSON(t *testing.T) {
 		{"pin erp 2", 0, `{"group":"erp","point":2,"pinned":true,"pin_note":""}`},
 		{"pin erp 2 --until 2199-12-24T18:00:00Z --note why", 0, `{"group":"erp","point":2,"pinned":true,"pinned_until":"2199-12-24T18:00:00Z","pin_note":"why"}`},
 		{"unpin erp 2", 0, `{"group":"erp","point":2,"pinned":false,"pin_note":""}`},
-		{"unprotect erp", 0, `{"group":"erp","head":2,"journal":""}`},
-		{"unprotect erp --keep-journal", 0, `{"group":"erp","head":2,"journal":"/retention/erp"}`},
+		{"unprotect erp", 0, `{"group":"erp","at_point":true,"head":2,"journal":""}`},
+		{"unprotect erp --keep-journal", 0, `{"group":"erp","at_point":true,"head":2,"journal":"/retention/erp"}`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			got := failback(t.Context(), "", append(strings.Fields(c.args), "--json", "--operator", address)...)
@@ -355,7 +355,7 @@ func TestErrorsAreOneDocumentOnStandardError(t *testing.T) {
 		"points":                               {2, "usage"},
 		"points erp more":                      {2, "usage"},
 		"drill erp 2":                          {2, "usage"},
-		"drill erp 0 /mnt/d":                   {2, "usage"},
+		"drill erp -1 /mnt/d":                  {2, "usage"},
 		"drill other 2 /mnt/d":                 {1, "no-such-group"},
 		"drill --end /busy":                    {1, "drill-in-use"},
 		"drill --end /a erp":                   {2, "usage"},

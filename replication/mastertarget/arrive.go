@@ -387,6 +387,8 @@ type throughCycle struct {
 	extents int                                       // and in how many it came
 	failed  error                                     // a sync that failed: what it was to make durable is in no later one
 	syncing sync.Mutex                                // held by the one that syncs
+
+	keeping *keeping // saves what is written over, where the group keeps point 0; else nil
 }
 
 // How much is written through before it is made durable and noted: what is sent again, at most, after a power failure.
@@ -397,11 +399,23 @@ const (
 )
 
 func newThroughCycle(j *retention.Journal, targets []blockio.Target) *throughCycle {
-	return &throughCycle{journal: j, targets: targets, written: map[replication.DiskNo]*replication.Pages{}}
+	t := &throughCycle{journal: j, targets: targets, written: map[replication.DiskNo]*replication.Pages{}}
+	if j.Identity().KeepOriginal {
+		t.keeping = &keeping{journal: j, targets: targets, put: t.put}
+	}
+	return t
 }
 
-// write puts a block on its disk. What an equal block tells is noted too: the bytes are on the disk, but perhaps not durable yet.
+// write puts a block on its disk, at once; or, where what it holds is saved first, some time up to the next sync.
 func (t *throughCycle) write(b *block.Block, raw []byte) error {
+	if t.keeping != nil {
+		return t.keeping.add(b, raw)
+	}
+	return t.put(b, raw)
+}
+
+// put puts a block on its disk. What an equal block tells is noted too: the bytes are on the disk, but perhaps not durable yet.
+func (t *throughCycle) put(b *block.Block, raw []byte) error {
 	disk := t.targets[b.Disk]
 	if b.Kind != block.Equal {
 		if err := t.journal.MayWrite(int64(b.Raw)); err != nil {
@@ -443,9 +457,16 @@ func (t *throughCycle) write(b *block.Block, raw []byte) error {
 
 // sync makes durable, and notes as durable, all that was written before the call.
 func (t *throughCycle) sync() error {
+	var unsaved error
+	if t.keeping != nil {
+		unsaved = t.keeping.flush()
+	}
 	t.syncing.Lock()
 	defer t.syncing.Unlock()
-	return t.syncLocked()
+	if err := t.syncLocked(); err != nil {
+		return err
+	}
+	return unsaved
 }
 
 func (t *throughCycle) syncLocked() error {

@@ -29,7 +29,7 @@ func TestCheckFindsTheSourceAsTarget(t *testing.T) {
 // TestCheckWarnsOfSpace wants targets that are larger than what is free.
 func TestCheckWarnsOfSpace(t *testing.T) {
 	e, p := stage(t)
-	p.size = replication.MaxDiskSize
+	p.size.Store(replication.MaxDiskSize)
 	plan := fmt.Sprintf("group: other\nos: linux\nprocess_server: ps\nmachines: [{name: m, disks: [{id: a, source: 'image:/a', target: %s/large.raw}]}]\n", filepath.Join(e.cfg.Retention, "..", "ds"))
 	checked, err := e.Check(context.Background(), []byte(plan), replication.PathAsk{})
 	if err != nil {

@@ -35,7 +35,7 @@ func decideFollow(f following) (move bool, again time.Time) {
 		return false, time.Time{}
 	case f.unfinished:
 		return true, time.Time{}
-	case f.held, f.head == 0, f.head == f.last:
+	case f.held, f.last == 0, f.head == f.last:
 		return false, time.Time{}
 	case f.takes >= f.bound: // also when the disks are to follow at once
 		return true, time.Time{}
@@ -66,7 +66,7 @@ func (g *group) behind() lag {
 	g.mu.Lock()
 	was := g.lag
 	g.mu.Unlock()
-	if head == 0 || now.points == 0 || g.journal.Unfinished() != nil {
+	if now.points == 0 || g.journal.Unfinished() != nil {
 		now.points = 0
 	} else if g.plan.Policy.HeadLag == 0 { // they go at once
 		now.takes = time.Millisecond
@@ -84,7 +84,7 @@ func (g *group) behind() lag {
 	return now
 }
 
-// followed says whether the disks are to move by themselves, where to, and when to ask again.
+// followed says where the disks are to move to by themselves, NoPoint: nowhere now, and when to ask again.
 func (g *group) followed(l lag) (to replication.PointID, again time.Time) {
 	m := g.journal.Unfinished()
 	open := g.journal.OpenCycle() != nil
@@ -101,7 +101,7 @@ func (g *group) followed(l lag) (to replication.PointID, again time.Time) {
 	move, again := decideFollow(f)
 	switch {
 	case !move:
-		return 0, again
+		return replication.NoPoint, again
 	case m != nil && f.held:
 		return m.To, again
 	}
@@ -113,7 +113,7 @@ func (g *group) follow() {
 	retry := retryMin
 	for {
 		to := g.waitDue()
-		if to == 0 {
+		if to == replication.NoPoint {
 			return
 		}
 		ctx, under := g.begun(g.ctx, to, false)
@@ -151,12 +151,12 @@ func (g *group) follow() {
 	}
 }
 
-// waitDue returns the point that the disks are to move to now, once there is one; 0 when the group ends.
+// waitDue returns the point that the disks are to move to now, once there is one; NoPoint when the group ends.
 func (g *group) waitDue() (to replication.PointID) {
 	for g.ctx.Err() == nil {
 		l := g.behind()
 		var again time.Time
-		if to, again = g.followed(l); to != 0 {
+		if to, again = g.followed(l); to != replication.NoPoint {
 			return to
 		}
 		ctx, stop := context.WithCancel(g.ctx)
@@ -169,9 +169,9 @@ func (g *group) waitDue() (to replication.PointID) {
 				return true // what it takes has to be reckoned anew
 			}
 			now, when := g.followed(l)
-			return now != 0 || !when.Equal(again)
+			return now != replication.NoPoint || !when.Equal(again)
 		})
 		stop()
 	}
-	return 0
+	return replication.NoPoint
 }

@@ -27,7 +27,7 @@ func TestDecideFollow(t *testing.T) {
 		"AtOnce":                    {with(func(f *following) { f.cycling, f.bound, f.quiet = true, 0, now }), true, time.Time{}},
 		"AtOnceAndThere":            {with(func(f *following) { f.bound, f.takes, f.head = 0, 0, f.last }), false, time.Time{}},
 		"There":                     {with(func(f *following) { f.head = f.last }), false, time.Time{}},
-		"AtNoPoint":                 {with(func(f *following) { f.head = 0 }), false, time.Time{}},
+		"AtNoPoint":                 {with(func(f *following) { f.head, f.last = 0, 0 }), false, time.Time{}},
 		"Held":                      {with(func(f *following) { f.held, f.takes = true, time.Hour }), false, time.Time{}},
 		"OperatorMoves":             {with(func(f *following) { f.claimed, f.unfinished = true, true }), false, time.Time{}},
 		"CutOff":                    {with(func(f *following) { f.unfinished, f.cycling = true, true }), true, time.Time{}},

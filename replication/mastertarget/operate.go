@@ -135,7 +135,7 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	if e.takenFromUs(g) {
 		return e.forgetTaken(g)
 	}
-	head := replication.PointID(0)
+	head := replication.NoPoint
 	var disks []replication.Disk
 	ready := g.isReady() == nil
 	if ready {
@@ -153,7 +153,10 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 			return 0, "", err
 		}
 		g.moving.Lock() // a move that has just been stopped
-		head, disks = g.journal.Head(), g.journal.Identity().Disks
+		disks = g.journal.Identity().Disks
+		if g.journal.AtPoint() {
+			head = g.journal.Head()
+		}
 		g.moving.Unlock()
 	}
 	g.end()
@@ -187,7 +190,7 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	}
 	if !ready { // the disks could not be brought to a point: without the journal they never can
 		if m := unfinished(dir, id); m != nil {
-			return 0, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal stays at %s: the disks stand between points %d and %d, and only it brings them to either", id, dir, m.From, m.To),
+			return head, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal stays at %s: the disks stand between points %d and %d, and only it brings them to either", id, dir, m.From, m.To),
 				Remedy: "see that the targets are there, protect the group again by the same plan, and unprotect it when it is open; or remove the directory, and give the disks' content up"}
 		}
 	}
@@ -232,14 +235,14 @@ func (e *Engine) forgetTaken(g *group) (replication.PointID, string, error) {
 	e.mu.Unlock()
 	e.changed()
 	e.cfg.Log.Info("forgotten: another master target has it", "group", g.id)
-	return 0, e.journalDir(g.id), nil
+	return replication.NoPoint, e.journalDir(g.id), nil
 }
 
 // catchUp brings disks that follow, and may be a little behind, to the last point.
 func (g *group) catchUp() error {
 	last, ok := g.journal.Last()
 	head := g.journal.Head()
-	if !ok || g.held() || head == 0 || head == last.ID {
+	if !ok || g.held() || head == last.ID {
 		return nil
 	}
 	err := g.makeRoom(g.ctx, nil, followShare)

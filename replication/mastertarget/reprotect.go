@@ -92,7 +92,7 @@ func refusal(findings []replication.Finding) error {
 
 // create makes the targets that do not exist, and the journal. A target that was made stays when something after it fails: the next try uses it.
 func (e *Engine) create(f *preflight) error {
-	id := retention.Identity{Group: f.plan.Group, Created: time.Now().UTC()}
+	id := retention.Identity{Group: f.plan.Group, Created: time.Now().UTC(), KeepOriginal: f.plan.KeepOriginal}
 	for _, d := range f.plan.Disks() {
 		id.Disks = append(id.Disks, replication.Disk{No: d.No, ID: d.Name, Size: f.sizes[d.No]})
 		id.Targets = append(id.Targets, d.Target)

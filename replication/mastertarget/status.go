@@ -71,6 +71,11 @@ func (g *group) status() replication.GroupStatus {
 	s.Scrub = g.scrubStatus()
 	s.Head, s.Generation = g.journal.Head(), g.journal.Generation()
 	s.Pins = pinsOf(g.journal.Points(), time.Now())
+	if bytes, saving := g.journal.OriginalStored(); saving {
+		s.Original = &replication.OriginalStatus{Saving: true, Stored: bytes}
+	} else if p, err := g.journal.Point(replication.OriginalPoint); err == nil {
+		s.Original = &replication.OriginalStatus{Stored: p.Stored}
+	}
 	if last, ok := g.journal.Last(); ok {
 		s.Last, s.LastTime, s.LagSeconds = last.ID, last.Time, time.Since(last.Time).Seconds()
 		if open == nil {

@@ -278,7 +278,9 @@ func (g *group) policyPoints(frees map[replication.PointID]int64) []policy.Point
 	if m := g.journal.Unfinished(); m != nil {
 		used[m.From], used[m.To] = policy.Move, policy.Move
 	}
-	used[g.journal.Head()] = policy.Head
+	if g.journal.AtPoint() {
+		used[g.journal.Head()] = policy.Head
+	}
 	var out []policy.Point
 	for _, p := range g.journal.Points() {
 		x := policy.Point{

@@ -31,8 +31,8 @@
 // The group's retention says how much of the retention volume its journal may take, as shares of the volume or as sizes (500GiB): above soft, copies that only save reading go; above hard, history is
 // thinned; reserve is left free on the volume, and replication is held back before it is taken.
 //
-// keep_original will keep the disks as they were before the first cycle, as point 0, pinned: what the first cycle overwrites is saved on the retention volume before. It is refused as long as that is
-// not there.
+// keep_original keeps the disks as they were before the first cycle, as point 0, pinned: what the first cycle overwrites is saved on the retention volume before. It has to be said when a group is
+// protected for the first time.
 //
 // snapshot, release and changes are commands of the operator's that make a stable view of a source, let go of it, and print what changed. They
 // stand with a disk, or with a machine or the group as the default for the disks below; an empty string at a disk takes the default away.

@@ -37,10 +37,6 @@ var formats = []string{"raw", "device", "vmfs", "monolithicFlat", "twoGbMaxExten
 func (p *Plan) Findings() []replication.Finding {
 	var j judge
 	j.names(p)
-	if p.KeepOriginal { // better refused than believed in
-		j.refuse(CodePolicy, "keep_original", "keep_original is not there yet: this release can't go back to the disks as they were before the first cycle",
-			"leave it out; to keep them, copy the disks, or take a snapshot of their datastore, before the group is protected")
-	}
 	j.policy(p.Policy)
 	j.limits(p.Retention)
 	j.machines(p)

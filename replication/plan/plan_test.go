@@ -241,7 +241,6 @@ func TestFindings(t *testing.T) {
 		"ZeroInterval":    {planOf(top+"\npolicy: {crash_interval: 0s}", a), []string{CodePolicy + " policy.crash_interval"}},
 		"AppBelowCrash":   {planOf(top+"\npolicy: {crash_interval: 1h, app_interval: 5m}", a), []string{CodePolicy + " policy.app_interval"}},
 		"AppNoMultiple":   {planOf(top+"\npolicy: {crash_interval: 7m, app_interval: 15m}", a), []string{CodePolicy + " policy.app_interval"}},
-		"KeepOriginal":    {planOf(top+"\nkeep_original: true", a), []string{CodePolicy + " keep_original"}},
 		"ShortRetention":  {planOf(top+"\npolicy: {retention: 1m}", a), []string{CodePolicy + " policy.retention"}},
 		"OwnShortGrid":    {planOf(top+"\npolicy: {crash_interval: 3h, retention: all for 2h}", a), []string{CodePolicy + " policy.retention"}},
 		"ManyPoints":      {planOf(top+"\npolicy: {retention: all for 8d}", a), []string{CodePolicy + " policy.retention"}},
