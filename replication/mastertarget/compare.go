@@ -21,7 +21,7 @@ func (e *Engine) Compare(ctx context.Context, f link.Fence, disk replication.Dis
 		return nil, err
 	}
 	defer g.gate.RUnlock()
-	content, err := g.shows(disk)
+	content, err := g.base(g.reading, disk)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskN
 		return nil, err
 	}
 	defer g.gate.RUnlock()
-	content, err := g.shows(disk)
+	content, err := g.base(g.reading, disk)
 	if err != nil {
 		return nil, err
 	}
@@ -69,15 +69,15 @@ func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskN
 	return hashRegion(content, off, *b, g.mending)
 }
 
-// shows opens what the active session compares a disk with. The gate is held.
-func (g *group) shows(disk replication.DiskNo) (link.Content, error) {
-	if g.reading == 0 { // the base of a first baseline: no cycle starts from point 0, nor is that verified
+// base opens a disk at a cycle's base; 0: as it stands, before a first baseline. No cycle starts from point 0, nor is that verified.
+func (g *group) base(p replication.PointID, disk replication.DiskNo) (link.Content, error) {
+	if p == 0 {
 		if int(disk) >= len(g.targets) {
 			return nil, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("group %s has no disk %d", g.id, disk)}
 		}
 		return standing{g.targets[disk]}, nil
 	}
-	return g.content(g.reading, disk)
+	return g.content(p, disk)
 }
 
 // content opens a disk at a point.
