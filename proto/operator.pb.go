@@ -3884,6 +3884,242 @@ func (x *RebindReply) GetWas() string {
 	return ""
 }
 
+type ThrottleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Set           bool                   `protobuf:"varint,80,opt,name=set,proto3" json:"set,omitempty"`                              // the schedule
+	Schedule      string                 `protobuf:"bytes,81,opt,name=schedule,proto3" json:"schedule,omitempty"`                     // see package replication/throttle
+	Group         string                 `protobuf:"bytes,82,opt,name=group,proto3" json:"group,omitempty"`                           // whose priority or pass is set
+	Priority      uint32                 `protobuf:"varint,83,opt,name=priority,proto3" json:"priority,omitempty"`                    // 0: stays
+	Let           bool                   `protobuf:"varint,84,opt,name=let,proto3" json:"let,omitempty"`                              // through, or no more
+	PassNanos     int64                  `protobuf:"varint,85,opt,name=pass_nanos,json=passNanos,proto3" json:"pass_nanos,omitempty"` // from now; 0: no more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ThrottleRequest) Reset() {
+	*x = ThrottleRequest{}
+	mi := &file_operator_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ThrottleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ThrottleRequest) ProtoMessage() {}
+
+func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
+func (*ThrottleRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ThrottleRequest) GetSet() bool {
+	if x != nil {
+		return x.Set
+	}
+	return false
+}
+
+func (x *ThrottleRequest) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *ThrottleRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ThrottleRequest) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *ThrottleRequest) GetLet() bool {
+	if x != nil {
+		return x.Let
+	}
+	return false
+}
+
+func (x *ThrottleRequest) GetPassNanos() int64 {
+	if x != nil {
+		return x.PassNanos
+	}
+	return 0
+}
+
+type ThrottleReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Schedule      string                 `protobuf:"bytes,80,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Limit         int64                  `protobuf:"varint,81,opt,name=limit,proto3" json:"limit,omitempty"`                                        // bytes a second on the wire now, of all groups; 0: none
+	NextUnixNanos int64                  `protobuf:"varint,82,opt,name=next_unix_nanos,json=nextUnixNanos,proto3" json:"next_unix_nanos,omitempty"` // when the schedule says another one; 0: never
+	Use           float64                `protobuf:"fixed64,83,opt,name=use,proto3" json:"use,omitempty"`                                           // bytes a second on the wire, lately
+	Groups        []*GroupThrottle       `protobuf:"bytes,84,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ThrottleReply) Reset() {
+	*x = ThrottleReply{}
+	mi := &file_operator_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ThrottleReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ThrottleReply) ProtoMessage() {}
+
+func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
+func (*ThrottleReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ThrottleReply) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *ThrottleReply) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ThrottleReply) GetNextUnixNanos() int64 {
+	if x != nil {
+		return x.NextUnixNanos
+	}
+	return 0
+}
+
+func (x *ThrottleReply) GetUse() float64 {
+	if x != nil {
+		return x.Use
+	}
+	return 0
+}
+
+func (x *ThrottleReply) GetGroups() []*GroupThrottle {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupThrottle struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Group              string                 `protobuf:"bytes,80,opt,name=group,proto3" json:"group,omitempty"`
+	Priority           uint32                 `protobuf:"varint,81,opt,name=priority,proto3" json:"priority,omitempty"`
+	PassUntilUnixNanos int64                  `protobuf:"varint,82,opt,name=pass_until_unix_nanos,json=passUntilUnixNanos,proto3" json:"pass_until_unix_nanos,omitempty"` // 0: it is not let through
+	Limit              int64                  `protobuf:"varint,83,opt,name=limit,proto3" json:"limit,omitempty"`                                                         // of its shipment under way; 0: none
+	Use                float64                `protobuf:"fixed64,84,opt,name=use,proto3" json:"use,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *GroupThrottle) Reset() {
+	*x = GroupThrottle{}
+	mi := &file_operator_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupThrottle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupThrottle) ProtoMessage() {}
+
+func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
+func (*GroupThrottle) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *GroupThrottle) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GroupThrottle) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *GroupThrottle) GetPassUntilUnixNanos() int64 {
+	if x != nil {
+		return x.PassUntilUnixNanos
+	}
+	return 0
+}
+
+func (x *GroupThrottle) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *GroupThrottle) GetUse() float64 {
+	if x != nil {
+		return x.Use
+	}
+	return 0
+}
+
 var File_operator_proto protoreflect.FileDescriptor
 
 const file_operator_proto_rawDesc = "" +
@@ -4219,8 +4455,27 @@ const file_operator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\x1f\n" +
 	"\vRebindReply\x12\x10\n" +
-	"\x03was\x18\x01 \x01(\tR\x03was2\xd1\n" +
+	"\x03was\x18\x01 \x01(\tR\x03was\"\xa2\x01\n" +
+	"\x0fThrottleRequest\x12\x10\n" +
+	"\x03set\x18P \x01(\bR\x03set\x12\x1a\n" +
+	"\bschedule\x18Q \x01(\tR\bschedule\x12\x14\n" +
+	"\x05group\x18R \x01(\tR\x05group\x12\x1a\n" +
+	"\bpriority\x18S \x01(\rR\bpriority\x12\x10\n" +
+	"\x03let\x18T \x01(\bR\x03let\x12\x1d\n" +
 	"\n" +
+	"pass_nanos\x18U \x01(\x03R\tpassNanos\"\xaf\x01\n" +
+	"\rThrottleReply\x12\x1a\n" +
+	"\bschedule\x18P \x01(\tR\bschedule\x12\x14\n" +
+	"\x05limit\x18Q \x01(\x03R\x05limit\x12&\n" +
+	"\x0fnext_unix_nanos\x18R \x01(\x03R\rnextUnixNanos\x12\x10\n" +
+	"\x03use\x18S \x01(\x01R\x03use\x122\n" +
+	"\x06groups\x18T \x03(\v2\x1a.failback.v1.GroupThrottleR\x06groups\"\x9c\x01\n" +
+	"\rGroupThrottle\x12\x14\n" +
+	"\x05group\x18P \x01(\tR\x05group\x12\x1a\n" +
+	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
+	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
+	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\x97\v\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
@@ -4242,7 +4497,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x05Scrub\x12\x19.failback.v1.ScrubRequest\x1a\x17.failback.v1.ScrubReply0\x01\x12G\n" +
 	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
 	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReply\x12;\n" +
-	"\x05Token\x12\x19.failback.v1.TokenRequest\x1a\x17.failback.v1.TokenReply\x12>\n" +
+	"\x05Token\x12\x19.failback.v1.TokenRequest\x1a\x17.failback.v1.TokenReply\x12D\n" +
+	"\bThrottle\x12\x1c.failback.v1.ThrottleRequest\x1a\x1a.failback.v1.ThrottleReply\x12>\n" +
 	"\x06Rebind\x12\x1a.failback.v1.RebindRequest\x1a\x18.failback.v1.RebindReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
 
 var (
@@ -4257,7 +4513,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
@@ -4313,40 +4569,43 @@ var file_operator_proto_goTypes = []any{
 	(*TokenReply)(nil),         // 51: failback.v1.TokenReply
 	(*RebindRequest)(nil),      // 52: failback.v1.RebindRequest
 	(*RebindReply)(nil),        // 53: failback.v1.RebindReply
-	nil,                        // 54: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),           // 55: failback.v1.PathDone
-	(*Problem)(nil),            // 56: failback.v1.Problem
-	(*LinkStatus)(nil),         // 57: failback.v1.LinkStatus
-	(*DiskLedger)(nil),         // 58: failback.v1.DiskLedger
-	(*Progress)(nil),           // 59: failback.v1.Progress
+	(*ThrottleRequest)(nil),    // 54: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),      // 55: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),      // 56: failback.v1.GroupThrottle
+	nil,                        // 57: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),           // 58: failback.v1.PathDone
+	(*Problem)(nil),            // 59: failback.v1.Problem
+	(*LinkStatus)(nil),         // 60: failback.v1.LinkStatus
+	(*DiskLedger)(nil),         // 61: failback.v1.DiskLedger
+	(*Progress)(nil),           // 62: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	55, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	54, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	58, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	57, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
 	22, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	10, // 6: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	9,  // 7: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	56, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	59, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	16, // 9: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	17, // 10: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	15, // 11: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
 	38, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
 	12, // 13: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
 	23, // 14: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	57, // 15: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	60, // 15: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
 	11, // 16: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
 	12, // 17: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	58, // 18: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	61, // 18: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
 	22, // 19: failback.v1.PointsReply.points:type_name -> failback.v1.Point
 	27, // 20: failback.v1.Point.verified:type_name -> failback.v1.Verified
 	44, // 21: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
 	23, // 22: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
 	22, // 23: failback.v1.PinReply.point:type_name -> failback.v1.Point
 	17, // 24: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	59, // 25: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	62, // 25: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
 	27, // 26: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
 	38, // 27: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
 	39, // 28: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
@@ -4355,53 +4614,56 @@ var file_operator_proto_depIdxs = []int32{
 	44, // 31: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
 	49, // 32: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
 	2,  // 33: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	0,  // 34: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 35: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 36: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 37: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	18, // 38: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	20, // 39: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	28, // 40: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	28, // 41: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	30, // 42: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	32, // 43: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	34, // 44: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	36, // 45: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	40, // 46: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	42, // 47: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	24, // 48: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	25, // 49: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	13, // 50: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	45, // 51: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	47, // 52: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	50, // 53: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	52, // 54: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 55: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 56: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 57: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 58: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	19, // 59: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	21, // 60: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	31, // 61: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	29, // 62: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	31, // 63: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	33, // 64: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	35, // 65: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	37, // 66: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	41, // 67: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	43, // 68: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	26, // 69: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	26, // 70: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	14, // 71: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	46, // 72: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	48, // 73: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	51, // 74: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	53, // 75: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	55, // [55:76] is the sub-list for method output_type
-	34, // [34:55] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	56, // 34: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	0,  // 35: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 36: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 37: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 38: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	18, // 39: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	20, // 40: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	28, // 41: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	28, // 42: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	30, // 43: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	32, // 44: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	34, // 45: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	36, // 46: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	40, // 47: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	42, // 48: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	24, // 49: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	25, // 50: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	13, // 51: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	45, // 52: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	47, // 53: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	50, // 54: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	54, // 55: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	52, // 56: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 57: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 58: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 59: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 60: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	19, // 61: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	21, // 62: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	31, // 63: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	29, // 64: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	31, // 65: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	33, // 66: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	35, // 67: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	37, // 68: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	41, // 69: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	43, // 70: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	26, // 71: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	26, // 72: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	14, // 73: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	46, // 74: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	48, // 75: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	51, // 76: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	55, // 77: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	53, // 78: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	57, // [57:79] is the sub-list for method output_type
+	35, // [35:57] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -4416,7 +4678,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -43,6 +43,7 @@ const (
 	Operator_Unprotect_FullMethodName   = "/failback.v1.Operator/Unprotect"
 	Operator_Volumes_FullMethodName     = "/failback.v1.Operator/Volumes"
 	Operator_Token_FullMethodName       = "/failback.v1.Operator/Token"
+	Operator_Throttle_FullMethodName    = "/failback.v1.Operator/Throttle"
 	Operator_Rebind_FullMethodName      = "/failback.v1.Operator/Rebind"
 )
 
@@ -86,6 +87,8 @@ type OperatorClient interface {
 	Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error)
 	// Makes a token by which one process server may enrol, once, see enrollment.proto.
 	Token(ctx context.Context, in *TokenRequest, opts ...grpc.CallOption) (*TokenReply, error)
+	// Changes how much may go over the link, where the request says so, and tells how that stands.
+	Throttle(ctx context.Context, in *ThrottleRequest, opts ...grpc.CallOption) (*ThrottleReply, error)
 	// Lets another key register by the name of a process server, in the place of the one that is bound to it. A process server with that one is sent away.
 	Rebind(ctx context.Context, in *RebindRequest, opts ...grpc.CallOption) (*RebindReply, error)
 }
@@ -352,6 +355,16 @@ func (c *operatorClient) Token(ctx context.Context, in *TokenRequest, opts ...gr
 	return out, nil
 }
 
+func (c *operatorClient) Throttle(ctx context.Context, in *ThrottleRequest, opts ...grpc.CallOption) (*ThrottleReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ThrottleReply)
+	err := c.cc.Invoke(ctx, Operator_Throttle_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorClient) Rebind(ctx context.Context, in *RebindRequest, opts ...grpc.CallOption) (*RebindReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RebindReply)
@@ -402,6 +415,8 @@ type OperatorServer interface {
 	Volumes(context.Context, *VolumesRequest) (*VolumesReply, error)
 	// Makes a token by which one process server may enrol, once, see enrollment.proto.
 	Token(context.Context, *TokenRequest) (*TokenReply, error)
+	// Changes how much may go over the link, where the request says so, and tells how that stands.
+	Throttle(context.Context, *ThrottleRequest) (*ThrottleReply, error)
 	// Lets another key register by the name of a process server, in the place of the one that is bound to it. A process server with that one is sent away.
 	Rebind(context.Context, *RebindRequest) (*RebindReply, error)
 	mustEmbedUnimplementedOperatorServer()
@@ -473,6 +488,9 @@ func (UnimplementedOperatorServer) Volumes(context.Context, *VolumesRequest) (*V
 }
 func (UnimplementedOperatorServer) Token(context.Context, *TokenRequest) (*TokenReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Token not implemented")
+}
+func (UnimplementedOperatorServer) Throttle(context.Context, *ThrottleRequest) (*ThrottleReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Throttle not implemented")
 }
 func (UnimplementedOperatorServer) Rebind(context.Context, *RebindRequest) (*RebindReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Rebind not implemented")
@@ -816,6 +834,24 @@ func _Operator_Token_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_Throttle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ThrottleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Throttle(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Throttle_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Throttle(ctx, req.(*ThrottleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Operator_Rebind_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RebindRequest)
 	if err := dec(in); err != nil {
@@ -896,6 +932,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Token",
 			Handler:    _Operator_Token_Handler,
+		},
+		{
+			MethodName: "Throttle",
+			Handler:    _Operator_Throttle_Handler,
 		},
 		{
 			MethodName: "Rebind",

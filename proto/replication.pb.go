@@ -392,6 +392,7 @@ type Order struct {
 	//	*Order_Cancel
 	//	*Order_Path
 	//	*Order_Repair
+	//	*Order_Limits
 	What          isOrder_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -531,6 +532,15 @@ func (x *Order) GetRepair() *RepairOrder {
 	return nil
 }
 
+func (x *Order) GetLimits() *LimitsOrder {
+	if x != nil {
+		if x, ok := x.What.(*Order_Limits); ok {
+			return x.Limits
+		}
+	}
+	return nil
+}
+
 type isOrder_What interface {
 	isOrder_What()
 }
@@ -575,6 +585,10 @@ type Order_Repair struct {
 	Repair *RepairOrder `protobuf:"bytes,60,opt,name=repair,proto3,oneof"`
 }
 
+type Order_Limits struct {
+	Limits *LimitsOrder `protobuf:"bytes,80,opt,name=limits,proto3,oneof"` // id 0; not answered
+}
+
 func (*Order_Welcome) isOrder_What() {}
 
 func (*Order_Probe) isOrder_What() {}
@@ -594,6 +608,8 @@ func (*Order_Cancel) isOrder_What() {}
 func (*Order_Path) isOrder_What() {}
 
 func (*Order_Repair) isOrder_What() {}
+
+func (*Order_Limits) isOrder_What() {}
 
 // Look at the sources: sizes, or why they can't be read. Nothing is kept.
 type ProbeOrder struct {
@@ -1492,6 +1508,119 @@ func (x *CancelOrder) GetOrder() uint64 {
 	return 0
 }
 
+// What the process server may send from now on, in bytes a second on the wire of its lanes. It holds until the next one, or the stream's end.
+type LimitsOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rate          int64                  `protobuf:"varint,1,opt,name=rate,proto3" json:"rate,omitempty"` // of all its groups together; 0: no limit
+	Groups        []*GroupShare          `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitsOrder) Reset() {
+	*x = LimitsOrder{}
+	mi := &file_replication_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitsOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitsOrder) ProtoMessage() {}
+
+func (x *LimitsOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitsOrder.ProtoReflect.Descriptor instead.
+func (*LimitsOrder) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LimitsOrder) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *LimitsOrder) GetGroups() []*GroupShare {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupShare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Weight        uint32                 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"` // its part, beside those of groups that send too
+	Pass          bool                   `protobuf:"varint,3,opt,name=pass,proto3" json:"pass,omitempty"`     // it is let through: what it sends counts for nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupShare) Reset() {
+	*x = GroupShare{}
+	mi := &file_replication_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupShare) ProtoMessage() {}
+
+func (x *GroupShare) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupShare.ProtoReflect.Descriptor instead.
+func (*GroupShare) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GroupShare) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GroupShare) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *GroupShare) GetPass() bool {
+	if x != nil {
+		return x.Pass
+	}
+	return false
+}
+
 type Report struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Order uint64                 `protobuf:"varint,1,opt,name=order,proto3" json:"order,omitempty"` // 0 with hello
@@ -1515,7 +1644,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1656,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1669,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{19}
+	return file_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Report) GetOrder() uint64 {
@@ -1735,7 +1864,7 @@ type ProbeDone struct {
 
 func (x *ProbeDone) Reset() {
 	*x = ProbeDone{}
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1876,7 @@ func (x *ProbeDone) String() string {
 func (*ProbeDone) ProtoMessage() {}
 
 func (x *ProbeDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1889,7 @@ func (x *ProbeDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeDone.ProtoReflect.Descriptor instead.
 func (*ProbeDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{20}
+	return file_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProbeDone) GetDisks() []*ProbedDisk {
@@ -1783,7 +1912,7 @@ type ProbedDisk struct {
 
 func (x *ProbedDisk) Reset() {
 	*x = ProbedDisk{}
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1924,7 @@ func (x *ProbedDisk) String() string {
 func (*ProbedDisk) ProtoMessage() {}
 
 func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1937,7 @@ func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbedDisk.ProtoReflect.Descriptor instead.
 func (*ProbedDisk) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{21}
+	return file_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProbedDisk) GetNo() uint32 {
@@ -1860,7 +1989,7 @@ type CutDone struct {
 
 func (x *CutDone) Reset() {
 	*x = CutDone{}
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2001,7 @@ func (x *CutDone) String() string {
 func (*CutDone) ProtoMessage() {}
 
 func (x *CutDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2014,7 @@ func (x *CutDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDone.ProtoReflect.Descriptor instead.
 func (*CutDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{22}
+	return file_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CutDone) GetUnixNanos() int64 {
@@ -1939,7 +2068,7 @@ type ShipDone struct {
 
 func (x *ShipDone) Reset() {
 	*x = ShipDone{}
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2080,7 @@ func (x *ShipDone) String() string {
 func (*ShipDone) ProtoMessage() {}
 
 func (x *ShipDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2093,7 @@ func (x *ShipDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipDone.ProtoReflect.Descriptor instead.
 func (*ShipDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{23}
+	return file_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ShipDone) GetPoint() uint64 {
@@ -1982,7 +2111,7 @@ type ReleaseDone struct {
 
 func (x *ReleaseDone) Reset() {
 	*x = ReleaseDone{}
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2123,7 @@ func (x *ReleaseDone) String() string {
 func (*ReleaseDone) ProtoMessage() {}
 
 func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2136,7 @@ func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseDone.ProtoReflect.Descriptor instead.
 func (*ReleaseDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{24}
+	return file_replication_proto_rawDescGZIP(), []int{26}
 }
 
 type ForgetDone struct {
@@ -2018,7 +2147,7 @@ type ForgetDone struct {
 
 func (x *ForgetDone) Reset() {
 	*x = ForgetDone{}
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2159,7 @@ func (x *ForgetDone) String() string {
 func (*ForgetDone) ProtoMessage() {}
 
 func (x *ForgetDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2172,7 @@ func (x *ForgetDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetDone.ProtoReflect.Descriptor instead.
 func (*ForgetDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{25}
+	return file_replication_proto_rawDescGZIP(), []int{27}
 }
 
 type RepairDone struct {
@@ -2054,7 +2183,7 @@ type RepairDone struct {
 
 func (x *RepairDone) Reset() {
 	*x = RepairDone{}
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2066,7 +2195,7 @@ func (x *RepairDone) String() string {
 func (*RepairDone) ProtoMessage() {}
 
 func (x *RepairDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2079,7 +2208,7 @@ func (x *RepairDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairDone.ProtoReflect.Descriptor instead.
 func (*RepairDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{26}
+	return file_replication_proto_rawDescGZIP(), []int{28}
 }
 
 type VerifyDone struct {
@@ -2093,7 +2222,7 @@ type VerifyDone struct {
 
 func (x *VerifyDone) Reset() {
 	*x = VerifyDone{}
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2234,7 @@ func (x *VerifyDone) String() string {
 func (*VerifyDone) ProtoMessage() {}
 
 func (x *VerifyDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2247,7 @@ func (x *VerifyDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyDone.ProtoReflect.Descriptor instead.
 func (*VerifyDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{27}
+	return file_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *VerifyDone) GetEqual() bool {
@@ -2153,7 +2282,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2165,7 +2294,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +2307,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{28}
+	return file_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Progress) GetDisks() []*DiskLedger {
@@ -2211,7 +2340,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2352,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2365,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{29}
+	return file_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LinkStatus) GetLanes() uint32 {
@@ -2298,7 +2427,7 @@ type LevelShare struct {
 
 func (x *LevelShare) Reset() {
 	*x = LevelShare{}
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2439,7 @@ func (x *LevelShare) String() string {
 func (*LevelShare) ProtoMessage() {}
 
 func (x *LevelShare) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2452,7 @@ func (x *LevelShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelShare.ProtoReflect.Descriptor instead.
 func (*LevelShare) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{30}
+	return file_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LevelShare) GetLevel() string {
@@ -2361,7 +2490,7 @@ type DiskLedger struct {
 
 func (x *DiskLedger) Reset() {
 	*x = DiskLedger{}
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2502,7 @@ func (x *DiskLedger) String() string {
 func (*DiskLedger) ProtoMessage() {}
 
 func (x *DiskLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2515,7 @@ func (x *DiskLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskLedger.ProtoReflect.Descriptor instead.
 func (*DiskLedger) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{31}
+	return file_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DiskLedger) GetNo() uint32 {
@@ -2492,7 +2621,7 @@ type Codecs struct {
 
 func (x *Codecs) Reset() {
 	*x = Codecs{}
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2633,7 @@ func (x *Codecs) String() string {
 func (*Codecs) ProtoMessage() {}
 
 func (x *Codecs) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2646,7 @@ func (x *Codecs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codecs.ProtoReflect.Descriptor instead.
 func (*Codecs) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{32}
+	return file_replication_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Codecs) GetNone() *Sent {
@@ -2558,7 +2687,7 @@ type Sent struct {
 
 func (x *Sent) Reset() {
 	*x = Sent{}
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2699,7 @@ func (x *Sent) String() string {
 func (*Sent) ProtoMessage() {}
 
 func (x *Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2712,7 @@ func (x *Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sent.ProtoReflect.Descriptor instead.
 func (*Sent) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{33}
+	return file_replication_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Sent) GetRaw() int64 {
@@ -2612,7 +2741,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2624,7 +2753,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2637,7 +2766,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{34}
+	return file_replication_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Fence) GetGroup() string {
@@ -2677,7 +2806,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2818,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2831,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{35}
+	return file_replication_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CoverageRequest) GetFence() *Fence {
@@ -2722,7 +2851,7 @@ type CoverageReply struct {
 
 func (x *CoverageReply) Reset() {
 	*x = CoverageReply{}
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2863,7 @@ func (x *CoverageReply) String() string {
 func (*CoverageReply) ProtoMessage() {}
 
 func (x *CoverageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2876,7 @@ func (x *CoverageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageReply.ProtoReflect.Descriptor instead.
 func (*CoverageReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{36}
+	return file_replication_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CoverageReply) GetDisk() uint32 {
@@ -2775,7 +2904,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2787,7 +2916,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2800,7 +2929,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{37}
+	return file_replication_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CompareRequest) GetFence() *Fence {
@@ -2836,7 +2965,7 @@ type CompareReply struct {
 
 func (x *CompareReply) Reset() {
 	*x = CompareReply{}
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +2977,7 @@ func (x *CompareReply) String() string {
 func (*CompareReply) ProtoMessage() {}
 
 func (x *CompareReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +2990,7 @@ func (x *CompareReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareReply.ProtoReflect.Descriptor instead.
 func (*CompareReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{38}
+	return file_replication_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CompareReply) GetOffset() int64 {
@@ -2896,7 +3025,7 @@ type PagesRequest struct {
 
 func (x *PagesRequest) Reset() {
 	*x = PagesRequest{}
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2908,7 +3037,7 @@ func (x *PagesRequest) String() string {
 func (*PagesRequest) ProtoMessage() {}
 
 func (x *PagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2921,7 +3050,7 @@ func (x *PagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
 func (*PagesRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{39}
+	return file_replication_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PagesRequest) GetFence() *Fence {
@@ -2955,7 +3084,7 @@ type PagesReply struct {
 
 func (x *PagesReply) Reset() {
 	*x = PagesReply{}
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3096,7 @@ func (x *PagesReply) String() string {
 func (*PagesReply) ProtoMessage() {}
 
 func (x *PagesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3109,7 @@ func (x *PagesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesReply.ProtoReflect.Descriptor instead.
 func (*PagesReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{40}
+	return file_replication_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PagesReply) GetHashes() []byte {
@@ -3003,7 +3132,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_replication_proto_msgTypes[41]
+	mi := &file_replication_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3015,7 +3144,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[41]
+	mi := &file_replication_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3028,7 +3157,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{41}
+	return file_replication_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Frame) GetOpen() *LaneOpen {
@@ -3063,7 +3192,7 @@ type LaneOpen struct {
 
 func (x *LaneOpen) Reset() {
 	*x = LaneOpen{}
-	mi := &file_replication_proto_msgTypes[42]
+	mi := &file_replication_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3075,7 +3204,7 @@ func (x *LaneOpen) String() string {
 func (*LaneOpen) ProtoMessage() {}
 
 func (x *LaneOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[42]
+	mi := &file_replication_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3088,7 +3217,7 @@ func (x *LaneOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneOpen.ProtoReflect.Descriptor instead.
 func (*LaneOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{42}
+	return file_replication_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LaneOpen) GetFence() *Fence {
@@ -3131,7 +3260,7 @@ type BlockHeader struct {
 
 func (x *BlockHeader) Reset() {
 	*x = BlockHeader{}
-	mi := &file_replication_proto_msgTypes[43]
+	mi := &file_replication_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3143,7 +3272,7 @@ func (x *BlockHeader) String() string {
 func (*BlockHeader) ProtoMessage() {}
 
 func (x *BlockHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[43]
+	mi := &file_replication_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3156,7 +3285,7 @@ func (x *BlockHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHeader.ProtoReflect.Descriptor instead.
 func (*BlockHeader) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{43}
+	return file_replication_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *BlockHeader) GetDisk() uint32 {
@@ -3240,7 +3369,7 @@ type LaneAck struct {
 
 func (x *LaneAck) Reset() {
 	*x = LaneAck{}
-	mi := &file_replication_proto_msgTypes[44]
+	mi := &file_replication_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3381,7 @@ func (x *LaneAck) String() string {
 func (*LaneAck) ProtoMessage() {}
 
 func (x *LaneAck) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[44]
+	mi := &file_replication_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3394,7 @@ func (x *LaneAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneAck.ProtoReflect.Descriptor instead.
 func (*LaneAck) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{44}
+	return file_replication_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LaneAck) GetFrames() uint64 {
@@ -3292,7 +3421,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_replication_proto_msgTypes[45]
+	mi := &file_replication_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3304,7 +3433,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[45]
+	mi := &file_replication_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3317,7 +3446,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{45}
+	return file_replication_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *FinishRequest) GetFence() *Fence {
@@ -3345,7 +3474,7 @@ type DiskTotal struct {
 
 func (x *DiskTotal) Reset() {
 	*x = DiskTotal{}
-	mi := &file_replication_proto_msgTypes[46]
+	mi := &file_replication_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +3486,7 @@ func (x *DiskTotal) String() string {
 func (*DiskTotal) ProtoMessage() {}
 
 func (x *DiskTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[46]
+	mi := &file_replication_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3370,7 +3499,7 @@ func (x *DiskTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskTotal.ProtoReflect.Descriptor instead.
 func (*DiskTotal) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{46}
+	return file_replication_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DiskTotal) GetDisk() uint32 {
@@ -3403,7 +3532,7 @@ type FinishReply struct {
 
 func (x *FinishReply) Reset() {
 	*x = FinishReply{}
-	mi := &file_replication_proto_msgTypes[47]
+	mi := &file_replication_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3415,7 +3544,7 @@ func (x *FinishReply) String() string {
 func (*FinishReply) ProtoMessage() {}
 
 func (x *FinishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[47]
+	mi := &file_replication_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3428,7 +3557,7 @@ func (x *FinishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReply.ProtoReflect.Descriptor instead.
 func (*FinishReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{47}
+	return file_replication_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *FinishReply) GetPoint() uint64 {
@@ -3450,7 +3579,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_replication_proto_msgTypes[48]
+	mi := &file_replication_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3462,7 +3591,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[48]
+	mi := &file_replication_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3475,7 +3604,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{48}
+	return file_replication_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Problem) GetCode() string {
@@ -3534,7 +3663,7 @@ const file_replication_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12-\n" +
 	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.SourceDiskR\x05disks\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\x90\x04\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\xc4\x04\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
 	"\awelcome\x18\x02 \x01(\v2\x14.failback.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -3546,7 +3675,8 @@ const file_replication_proto_rawDesc = "" +
 	"\x06forget\x18\b \x01(\v2\x18.failback.v1.ForgetOrderH\x00R\x06forget\x122\n" +
 	"\x06cancel\x18\t \x01(\v2\x18.failback.v1.CancelOrderH\x00R\x06cancel\x12,\n" +
 	"\x04path\x18Z \x01(\v2\x16.failback.v1.PathOrderH\x00R\x04path\x122\n" +
-	"\x06repair\x18< \x01(\v2\x18.failback.v1.RepairOrderH\x00R\x06repairB\x06\n" +
+	"\x06repair\x18< \x01(\v2\x18.failback.v1.RepairOrderH\x00R\x06repair\x122\n" +
+	"\x06limits\x18P \x01(\v2\x18.failback.v1.LimitsOrderH\x00R\x06limitsB\x06\n" +
 	"\x04what\":\n" +
 	"\n" +
 	"ProbeOrder\x12,\n" +
@@ -3616,7 +3746,15 @@ const file_replication_proto_rawDesc = "" +
 	"\vForgetOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"#\n" +
 	"\vCancelOrder\x12\x14\n" +
-	"\x05order\x18\x01 \x01(\x04R\x05order\"\xba\x04\n" +
+	"\x05order\x18\x01 \x01(\x04R\x05order\"R\n" +
+	"\vLimitsOrder\x12\x12\n" +
+	"\x04rate\x18\x01 \x01(\x03R\x04rate\x12/\n" +
+	"\x06groups\x18\x02 \x03(\v2\x17.failback.v1.GroupShareR\x06groups\"N\n" +
+	"\n" +
+	"GroupShare\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x12\n" +
+	"\x04pass\x18\x03 \x01(\bR\x04pass\"\xba\x04\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05order\x18\x01 \x01(\x04R\x05order\x12*\n" +
 	"\x05hello\x18\x02 \x01(\v2\x12.failback.v1.HelloH\x00R\x05hello\x123\n" +
@@ -3784,7 +3922,7 @@ func file_replication_proto_rawDescGZIP() []byte {
 	return file_replication_proto_rawDescData
 }
 
-var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_replication_proto_goTypes = []any{
 	(*Hello)(nil),           // 0: failback.v1.Hello
 	(*Welcome)(nil),         // 1: failback.v1.Welcome
@@ -3805,36 +3943,38 @@ var file_replication_proto_goTypes = []any{
 	(*RepairDisk)(nil),      // 16: failback.v1.RepairDisk
 	(*ForgetOrder)(nil),     // 17: failback.v1.ForgetOrder
 	(*CancelOrder)(nil),     // 18: failback.v1.CancelOrder
-	(*Report)(nil),          // 19: failback.v1.Report
-	(*ProbeDone)(nil),       // 20: failback.v1.ProbeDone
-	(*ProbedDisk)(nil),      // 21: failback.v1.ProbedDisk
-	(*CutDone)(nil),         // 22: failback.v1.CutDone
-	(*ShipDone)(nil),        // 23: failback.v1.ShipDone
-	(*ReleaseDone)(nil),     // 24: failback.v1.ReleaseDone
-	(*ForgetDone)(nil),      // 25: failback.v1.ForgetDone
-	(*RepairDone)(nil),      // 26: failback.v1.RepairDone
-	(*VerifyDone)(nil),      // 27: failback.v1.VerifyDone
-	(*Progress)(nil),        // 28: failback.v1.Progress
-	(*LinkStatus)(nil),      // 29: failback.v1.LinkStatus
-	(*LevelShare)(nil),      // 30: failback.v1.LevelShare
-	(*DiskLedger)(nil),      // 31: failback.v1.DiskLedger
-	(*Codecs)(nil),          // 32: failback.v1.Codecs
-	(*Sent)(nil),            // 33: failback.v1.Sent
-	(*Fence)(nil),           // 34: failback.v1.Fence
-	(*CoverageRequest)(nil), // 35: failback.v1.CoverageRequest
-	(*CoverageReply)(nil),   // 36: failback.v1.CoverageReply
-	(*CompareRequest)(nil),  // 37: failback.v1.CompareRequest
-	(*CompareReply)(nil),    // 38: failback.v1.CompareReply
-	(*PagesRequest)(nil),    // 39: failback.v1.PagesRequest
-	(*PagesReply)(nil),      // 40: failback.v1.PagesReply
-	(*Frame)(nil),           // 41: failback.v1.Frame
-	(*LaneOpen)(nil),        // 42: failback.v1.LaneOpen
-	(*BlockHeader)(nil),     // 43: failback.v1.BlockHeader
-	(*LaneAck)(nil),         // 44: failback.v1.LaneAck
-	(*FinishRequest)(nil),   // 45: failback.v1.FinishRequest
-	(*DiskTotal)(nil),       // 46: failback.v1.DiskTotal
-	(*FinishReply)(nil),     // 47: failback.v1.FinishReply
-	(*Problem)(nil),         // 48: failback.v1.Problem
+	(*LimitsOrder)(nil),     // 19: failback.v1.LimitsOrder
+	(*GroupShare)(nil),      // 20: failback.v1.GroupShare
+	(*Report)(nil),          // 21: failback.v1.Report
+	(*ProbeDone)(nil),       // 22: failback.v1.ProbeDone
+	(*ProbedDisk)(nil),      // 23: failback.v1.ProbedDisk
+	(*CutDone)(nil),         // 24: failback.v1.CutDone
+	(*ShipDone)(nil),        // 25: failback.v1.ShipDone
+	(*ReleaseDone)(nil),     // 26: failback.v1.ReleaseDone
+	(*ForgetDone)(nil),      // 27: failback.v1.ForgetDone
+	(*RepairDone)(nil),      // 28: failback.v1.RepairDone
+	(*VerifyDone)(nil),      // 29: failback.v1.VerifyDone
+	(*Progress)(nil),        // 30: failback.v1.Progress
+	(*LinkStatus)(nil),      // 31: failback.v1.LinkStatus
+	(*LevelShare)(nil),      // 32: failback.v1.LevelShare
+	(*DiskLedger)(nil),      // 33: failback.v1.DiskLedger
+	(*Codecs)(nil),          // 34: failback.v1.Codecs
+	(*Sent)(nil),            // 35: failback.v1.Sent
+	(*Fence)(nil),           // 36: failback.v1.Fence
+	(*CoverageRequest)(nil), // 37: failback.v1.CoverageRequest
+	(*CoverageReply)(nil),   // 38: failback.v1.CoverageReply
+	(*CompareRequest)(nil),  // 39: failback.v1.CompareRequest
+	(*CompareReply)(nil),    // 40: failback.v1.CompareReply
+	(*PagesRequest)(nil),    // 41: failback.v1.PagesRequest
+	(*PagesReply)(nil),      // 42: failback.v1.PagesReply
+	(*Frame)(nil),           // 43: failback.v1.Frame
+	(*LaneOpen)(nil),        // 44: failback.v1.LaneOpen
+	(*BlockHeader)(nil),     // 45: failback.v1.BlockHeader
+	(*LaneAck)(nil),         // 46: failback.v1.LaneAck
+	(*FinishRequest)(nil),   // 47: failback.v1.FinishRequest
+	(*DiskTotal)(nil),       // 48: failback.v1.DiskTotal
+	(*FinishReply)(nil),     // 49: failback.v1.FinishReply
+	(*Problem)(nil),         // 50: failback.v1.Problem
 }
 var file_replication_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.GroupSpec.disks:type_name -> failback.v1.SourceDisk
@@ -3848,64 +3988,66 @@ var file_replication_proto_depIdxs = []int32{
 	18, // 8: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
 	6,  // 9: failback.v1.Order.path:type_name -> failback.v1.PathOrder
 	15, // 10: failback.v1.Order.repair:type_name -> failback.v1.RepairOrder
-	3,  // 11: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
-	10, // 12: failback.v1.PathDone.up:type_name -> failback.v1.PathRate
-	10, // 13: failback.v1.PathDone.down:type_name -> failback.v1.PathRate
-	3,  // 14: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 15: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 16: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 17: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 18: failback.v1.RepairOrder.group:type_name -> failback.v1.GroupSpec
-	16, // 19: failback.v1.RepairOrder.disks:type_name -> failback.v1.RepairDisk
-	3,  // 20: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
-	0,  // 21: failback.v1.Report.hello:type_name -> failback.v1.Hello
-	28, // 22: failback.v1.Report.progress:type_name -> failback.v1.Progress
-	20, // 23: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
-	22, // 24: failback.v1.Report.cut:type_name -> failback.v1.CutDone
-	23, // 25: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
-	24, // 26: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
-	27, // 27: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
-	25, // 28: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
-	48, // 29: failback.v1.Report.failed:type_name -> failback.v1.Problem
-	9,  // 30: failback.v1.Report.path:type_name -> failback.v1.PathDone
-	26, // 31: failback.v1.Report.repair:type_name -> failback.v1.RepairDone
-	21, // 32: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
-	48, // 33: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
-	31, // 34: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
-	29, // 35: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
-	30, // 36: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
-	32, // 37: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
-	33, // 38: failback.v1.Codecs.none:type_name -> failback.v1.Sent
-	33, // 39: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
-	33, // 40: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
-	33, // 41: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
-	34, // 42: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
-	34, // 43: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
-	34, // 44: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
-	42, // 45: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
-	43, // 46: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
-	34, // 47: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
-	34, // 48: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
-	46, // 49: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
-	19, // 50: failback.v1.Replication.Work:input_type -> failback.v1.Report
-	35, // 51: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
-	37, // 52: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
-	39, // 53: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
-	41, // 54: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
-	45, // 55: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
-	7,  // 56: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
-	4,  // 57: failback.v1.Replication.Work:output_type -> failback.v1.Order
-	36, // 58: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
-	38, // 59: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
-	40, // 60: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
-	44, // 61: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
-	47, // 62: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
-	8,  // 63: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
-	57, // [57:64] is the sub-list for method output_type
-	50, // [50:57] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	19, // 11: failback.v1.Order.limits:type_name -> failback.v1.LimitsOrder
+	3,  // 12: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
+	10, // 13: failback.v1.PathDone.up:type_name -> failback.v1.PathRate
+	10, // 14: failback.v1.PathDone.down:type_name -> failback.v1.PathRate
+	3,  // 15: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 16: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 17: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 18: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 19: failback.v1.RepairOrder.group:type_name -> failback.v1.GroupSpec
+	16, // 20: failback.v1.RepairOrder.disks:type_name -> failback.v1.RepairDisk
+	3,  // 21: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
+	20, // 22: failback.v1.LimitsOrder.groups:type_name -> failback.v1.GroupShare
+	0,  // 23: failback.v1.Report.hello:type_name -> failback.v1.Hello
+	30, // 24: failback.v1.Report.progress:type_name -> failback.v1.Progress
+	22, // 25: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
+	24, // 26: failback.v1.Report.cut:type_name -> failback.v1.CutDone
+	25, // 27: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
+	26, // 28: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
+	29, // 29: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
+	27, // 30: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
+	50, // 31: failback.v1.Report.failed:type_name -> failback.v1.Problem
+	9,  // 32: failback.v1.Report.path:type_name -> failback.v1.PathDone
+	28, // 33: failback.v1.Report.repair:type_name -> failback.v1.RepairDone
+	23, // 34: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
+	50, // 35: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
+	33, // 36: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
+	31, // 37: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
+	32, // 38: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
+	34, // 39: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
+	35, // 40: failback.v1.Codecs.none:type_name -> failback.v1.Sent
+	35, // 41: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
+	35, // 42: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
+	35, // 43: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
+	36, // 44: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
+	36, // 45: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
+	36, // 46: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
+	44, // 47: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
+	45, // 48: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
+	36, // 49: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
+	36, // 50: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
+	48, // 51: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
+	21, // 52: failback.v1.Replication.Work:input_type -> failback.v1.Report
+	37, // 53: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
+	39, // 54: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
+	41, // 55: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
+	43, // 56: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
+	47, // 57: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
+	7,  // 58: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
+	4,  // 59: failback.v1.Replication.Work:output_type -> failback.v1.Order
+	38, // 60: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
+	40, // 61: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
+	42, // 62: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
+	46, // 63: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
+	49, // 64: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
+	8,  // 65: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
+	59, // [59:66] is the sub-list for method output_type
+	52, // [52:59] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_replication_proto_init() }
@@ -3924,8 +4066,9 @@ func file_replication_proto_init() {
 		(*Order_Cancel)(nil),
 		(*Order_Path)(nil),
 		(*Order_Repair)(nil),
+		(*Order_Limits)(nil),
 	}
-	file_replication_proto_msgTypes[19].OneofWrappers = []any{
+	file_replication_proto_msgTypes[21].OneofWrappers = []any{
 		(*Report_Hello)(nil),
 		(*Report_Progress)(nil),
 		(*Report_Probe)(nil),
@@ -3944,7 +4087,7 @@ func file_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replication_proto_rawDesc), len(file_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

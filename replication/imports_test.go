@@ -18,14 +18,15 @@ var mayImport = map[string][]string{
 	"proto":                     {},
 	"replication":               {},
 	"replication/block":         {"replication"},
-	"replication/link":          {"replication", "replication/block"},
+	"replication/link":          {"replication", "replication/block", "replication/throttle"},
+	"replication/throttle":      {},
 	"replication/plan":          {"replication", "retention/policy"},
-	"replication/mastertarget":  {"replication", "replication/block", "replication/link", "replication/plan", "retention", "retention/policy", "retention/volume", "blockio"},
-	"replication/processserver": {"replication", "replication/block", "replication/link", "source"},
+	"replication/mastertarget":  {"replication", "replication/block", "replication/link", "replication/plan", "replication/throttle", "retention", "retention/policy", "retention/volume", "blockio"},
+	"replication/processserver": {"replication", "replication/block", "replication/link", "replication/throttle", "source"},
 	"retention":                 {"replication", "replication/block"},
 	"retention/policy":          {"replication"},
 	"source":                    {"replication", "blockio"},
-	"transport":                 {"proto", "replication", "replication/block", "replication/link"},
+	"transport":                 {"proto", "replication", "replication/block", "replication/link", "replication/throttle"},
 }
 
 // noNames are names that say nothing.

@@ -54,6 +54,8 @@ type Operations interface {
 	Volumes(ctx context.Context) ([]replication.Volume, error)
 	// Token makes a token by which a process server may enrol, once, by the name. Life 0 is the default. With replace its key takes the place of one that has the name.
 	Token(ctx context.Context, name string, life time.Duration, replace bool) (t link.Token, until time.Time, err error)
+	// Throttle changes how much may go over the link, where c says so, and tells how that stands.
+	Throttle(ctx context.Context, c replication.ThrottleChange) (replication.ThrottleStatus, error)
 	// Rebind gives the name of a process server to another key, and returns the one that had it, or "".
 	Rebind(ctx context.Context, name, key string) (was string, err error)
 }

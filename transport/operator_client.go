@@ -381,6 +381,12 @@ func (c *OperatorClient) Token(ctx context.Context, name string, life time.Durat
 	return r.GetToken(), time.Unix(0, r.GetUntilUnixNanos()), c.problem(err)
 }
 
+// Throttle changes how much may go over the link, and tells how that stands.
+func (c *OperatorClient) Throttle(ctx context.Context, change replication.ThrottleChange) (replication.ThrottleStatus, error) {
+	r, err := c.rpc.Throttle(ctx, throttleChangeToWire(change))
+	return throttleFromWire(r), c.problem(err)
+}
+
 // Rebind gives the name of a process server to another key.
 func (c *OperatorClient) Rebind(ctx context.Context, name, key string) (was string, err error) {
 	r, err := c.rpc.Rebind(ctx, &failbackpb.RebindRequest{Name: name, Key: key})

@@ -274,6 +274,14 @@ func (s *operatorServer) Token(ctx context.Context, r *failbackpb.TokenRequest) 
 	return &failbackpb.TokenReply{Token: t.Text(), UntilUnixNanos: until.UnixNano()}, nil
 }
 
+func (s *operatorServer) Throttle(ctx context.Context, r *failbackpb.ThrottleRequest) (*failbackpb.ThrottleReply, error) {
+	st, err := s.ops.Throttle(ctx, throttleChangeFromWire(r))
+	if err != nil {
+		return nil, StatusOf(err)
+	}
+	return throttleToWire(st), nil
+}
+
 func (s *operatorServer) Rebind(ctx context.Context, r *failbackpb.RebindRequest) (*failbackpb.RebindReply, error) {
 	was, err := s.ops.Rebind(ctx, r.Name, r.Key)
 	if err != nil {

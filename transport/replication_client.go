@@ -183,6 +183,12 @@ func (d *desk) take(ctx context.Context, o *failbackpb.Order) {
 		}
 		return
 	}
+	if l := o.GetLimits(); l != nil {
+		if w, ok := d.worker.(link.Limited); ok {
+			w.Limit(limitsFromWire(l))
+		}
+		return
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	d.mu.Lock()
 	d.cancels[o.Id] = cancel

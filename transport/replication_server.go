@@ -17,6 +17,7 @@ import (
 	failbackpb "failback/proto"
 	"failback/replication"
 	"failback/replication/link"
+	"failback/replication/throttle"
 	"failback/transport/pki"
 )
 
@@ -394,6 +395,11 @@ func (w *remoteWorker) send(o *failbackpb.Order) error {
 	w.sendMu.Lock()
 	defer w.sendMu.Unlock()
 	return w.stream.Send(o)
+}
+
+// Limit implements link.Limited. A stream that can't be written ends, and limits are told on the next one.
+func (w *remoteWorker) Limit(l throttle.Limits) {
+	_ = w.send(&failbackpb.Order{What: &failbackpb.Order_Limits{Limits: limitsToWire(l)}})
 }
 
 func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) ([]link.Probed, error) {

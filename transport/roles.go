@@ -44,6 +44,7 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Volumes_FullMethodName:     pki.Operator,
 	failbackpb.Operator_Token_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Rebind_FullMethodName:      pki.Operator,
+	failbackpb.Operator_Throttle_FullMethodName:    pki.Operator,
 }
 
 // RequireRoles returns what makes a server answer each call only to callers with a certificate of the role that may make it. Others get a status that names both roles, as do those

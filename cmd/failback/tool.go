@@ -117,7 +117,7 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 	}
 	add("protect", t.checkCommand(), t.reprotectCommand(), t.statusCommand(), t.unprotectCommand(), t.adoptCommand())
 	add("points", t.pointsCommand(), t.cutCommand(), t.pinCommand(), t.unpinCommand(), t.rewindCommand(), t.advanceCommand(), t.moveCommand(), t.verifyCommand(), t.scrubCommand(), t.drillCommand(), t.exportCommand())
-	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.versionCommand())
+	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.throttleCommand(), t.versionCommand())
 	root.SetHelpCommandGroupID("tool")
 	root.SetCompletionCommandGroupID("tool")
 	return root

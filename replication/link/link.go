@@ -8,6 +8,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/block"
+	"failback/replication/throttle"
 )
 
 // Source is one disk of a group as the process server sees it.
@@ -106,6 +107,12 @@ type Worker interface {
 	Repair(ctx context.Context, s Spec, r Repair) error
 	// Forget lets go of everything.
 	Forget(ctx context.Context, s Spec) error
+}
+
+// Limited is a worker that can be told how much it may send.
+type Limited interface {
+	// Limit sets what all of its groups may send from now on. It does not wait.
+	Limit(throttle.Limits)
 }
 
 // Fence names the session, and the point, that a call belongs to.

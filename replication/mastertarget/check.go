@@ -1,7 +1,6 @@
 package mastertarget
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,7 +95,7 @@ func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
 	f.findings = append(f.findings, p.Findings()...)
 	if g, err := e.group(p.Group); err == nil {
 		f.known = g
-		if !bytes.Equal(g.plan.Canonical(), p.Canonical()) {
+		if !samePlan(g.plan, p) {
 			f.find(replication.Error, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected already, by another plan", p.Group),
 				"use the plan it was protected with, or give this one another name; to protect it by this plan, unprotect it with --keep-journal first: its points stay where the disks are the same")
 			return f

@@ -15,6 +15,7 @@ import (
 	"failback/replication"
 	"failback/replication/link"
 	"failback/replication/plan"
+	"failback/replication/throttle"
 	"failback/retention"
 	"failback/retention/volume"
 )
@@ -53,11 +54,12 @@ type Engine struct {
 	accessing sync.Mutex // held while names and tokens change
 	drills    drills
 
-	mu      sync.Mutex
-	groups  map[replication.GroupID]*group
-	workers map[string]*worker
-	names   map[string]binding // of process servers, as the catalogue has them
-	news    chan struct{}      // closed, and made anew, when something changed that somebody may wait for
+	mu       sync.Mutex
+	schedule throttle.Schedule
+	groups   map[replication.GroupID]*group
+	workers  map[string]*worker
+	names    map[string]binding // of process servers, as the catalogue has them
+	news     chan struct{}      // closed, and made anew, when something changed that somebody may wait for
 }
 
 // worker is a process server that has connected at least once.
@@ -115,6 +117,9 @@ func Open(cfg Config) (*Engine, error) {
 		return nil
 	})
 	if err == nil {
+		e.schedule, err = cat.schedule()
+	}
+	if err == nil {
 		err = each(cat, bucketNames, func(name replication.GroupID, b binding) error {
 			e.names[string(name)] = b
 			return nil
@@ -128,6 +133,7 @@ func Open(cfg Config) (*Engine, error) {
 	for _, g := range e.groups {
 		g.start()
 	}
+	e.wg.Go(e.handOut)
 	return e, nil
 }
 

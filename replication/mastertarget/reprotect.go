@@ -24,14 +24,14 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	f := e.preflight(ctx, p)
 	if f.known != nil && f.onlyAbsent() {
 		f.known.wake()
-		return p.Group, true, nil
+		return p.Group, true, f.known.prioritise(p)
 	}
 	if f.failed() {
 		return p.Group, false, refusal(f.findings)
 	}
 	if f.known != nil {
 		f.known.wake()
-		return p.Group, true, nil
+		return p.Group, true, f.known.prioritise(p)
 	}
 	if err := e.create(f); err != nil {
 		return p.Group, false, err

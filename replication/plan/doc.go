@@ -7,6 +7,7 @@
 //	process_server: ps1
 //	policy: failback                # or a mapping, see below
 //	retention: {soft: 70%, hard: 90%, reserve: 2%}   # optional
+//	priority: 10                    # optional, 1 to 100: its part where groups share a limit of the link
 //	keep_original: true             # optional
 //	machines:
 //	  - name: erp-db

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,13 +27,14 @@ func Parse(text []byte) (*Plan, error) {
 	if !root.Present() {
 		return nil, unreadable("it is empty", "write group, os, process_server and machines; failback reprotect --help shows a plan")
 	}
-	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "keep_original", "machines"}, commands...)...)
+	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "priority", "keep_original", "machines"}, commands...)...)
 	p := &Plan{
 		Group:         replication.GroupID(top["group"].Text()),
 		OS:            strings.ToLower(top["os"].Text()),
 		ProcessServer: top["process_server"].Text(),
 		Policy:        parsePolicy(top["policy"]),
 		Retention:     parseLimits(top["retention"]),
+		Priority:      parsePriority(top["priority"]),
 		KeepOriginal:  parseFlag(top["keep_original"]),
 		Machines:      []Machine{},
 	}
@@ -150,6 +152,21 @@ func parseLimits(n strictyaml.Node) policy.Limits {
 		*to = x
 	}
 	return l.Complete()
+}
+
+// parsePriority reads a group's weight. The default is none: both make the same plan.
+func parsePriority(n strictyaml.Node) int {
+	if !n.Present() {
+		return 0
+	}
+	v, err := strconv.Atoi(n.Text())
+	if err != nil || v < 1 || v > replication.MaxPriority {
+		n.Fail("%q is not a priority: write a number from 1 to %d; %d is the default", n.Text(), replication.MaxPriority, replication.DefaultPriority)
+	}
+	if v == replication.DefaultPriority {
+		return 0
+	}
+	return v
 }
 
 func parseFlag(n strictyaml.Node) bool {

@@ -15,8 +15,9 @@ type Plan struct {
 	OS            string              `json:"os"` // linux or windows
 	ProcessServer string              `json:"process_server"`
 	Policy        Policy              `json:"policy"`
-	Retention     policy.Limits       `json:"retention"`     // what the group's journal may take of the retention volume
-	KeepOriginal  bool                `json:"keep_original"` // keep point 0, the disks as they were before the first cycle
+	Retention     policy.Limits       `json:"retention"`         // what the group's journal may take of the retention volume
+	Priority      int                 `json:"priority,omitzero"` // its weight where groups share a limit; 0: the default
+	KeepOriginal  bool                `json:"keep_original"`     // keep point 0, the disks as they were before the first cycle
 	Machines      []Machine           `json:"machines"`
 }
 

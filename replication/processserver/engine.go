@@ -15,6 +15,7 @@ import (
 	"failback/replication"
 	"failback/replication/block"
 	"failback/replication/link"
+	"failback/replication/throttle"
 	"failback/source"
 )
 
@@ -72,6 +73,7 @@ type Engine struct {
 	authority link.Authority
 	shipping  atomic.Int32 // shipments under way
 	contents  *contents    // nil: nothing is sent by reference
+	valve     *throttle.Valve
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group
@@ -92,8 +94,11 @@ func New(cfg Config, authority link.Authority) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg, authority: authority, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}}, nil
+	return &Engine{cfg: cfg, authority: authority, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve()}, nil
 }
+
+// Limit implements link.Limited.
+func (e *Engine) Limit(l throttle.Limits) { e.valve.Set(l) }
 
 // Close waits for orders under way, whose contexts the caller has ended, and closes what is open. Later orders are refused.
 func (e *Engine) Close() error {

@@ -255,9 +255,12 @@ func (s *shipment) scanDisks(ctx context.Context) error {
 	return scans.Wait()
 }
 
+// framesAhead is how many frames wait for lanes at most: enough that none waits for them, and no more, as the link may have changed when they go.
+const framesAhead = 2
+
 // pass moves the jobs that scan makes through the stages, and returns when all lanes are flushed. Lanes that broke are in s.used.
 func (s *shipment) pass(ctx context.Context, scan func(context.Context) error) error {
-	s.jobs, s.frames = make(chan job), make(chan *block.Frame, s.lanes)
+	s.jobs, s.frames = make(chan job), make(chan *block.Frame, framesAhead)
 	stages, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	for i := range s.lanes {
@@ -339,6 +342,9 @@ func (s *shipment) progress() replication.Progress {
 		wire += d.Wire
 	}
 	p.Link.Lanes, p.Link.Most = s.used.active(), s.lanes
+	if p.Link.Limit = int64(s.limit()); p.Link.Limit > 0 && p.Link.Binds == "link" {
+		p.Link.Binds = "limit"
+	}
 	p.Link.Rate = s.rate.note(wire, time.Now())
 	return p
 }

@@ -32,7 +32,7 @@ type worker struct {
 func (s *shipment) work(ctx context.Context) error {
 	w := &worker{shipment: s, pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
 	levels := &pick{ladder: s.level}
-	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level}
+	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level, most: s.frameMost}
 	w.fresh()
 	defer func() { w.region.Release() }()
 	for {

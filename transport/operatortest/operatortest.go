@@ -37,6 +37,7 @@ type Fake struct {
 	OnUnprotect   func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
 	OnVolumes     func() ([]replication.Volume, error)
 	OnToken       func(name string, life time.Duration, replace bool) (link.Token, time.Time, error)
+	OnThrottle    func(replication.ThrottleChange) (replication.ThrottleStatus, error)
 	OnRebind      func(name, key string) (string, error)
 }
 
@@ -263,6 +264,14 @@ func (f *Fake) Token(_ context.Context, name string, life time.Duration, replace
 		return link.Token{}, time.Time{}, errNotStaged
 	}
 	return f.OnToken(name, life, replace)
+}
+
+// Throttle calls OnThrottle.
+func (f *Fake) Throttle(_ context.Context, c replication.ThrottleChange) (replication.ThrottleStatus, error) {
+	if f.OnThrottle == nil {
+		return replication.ThrottleStatus{}, errNotStaged
+	}
+	return f.OnThrottle(c)
 }
 
 // Rebind calls OnRebind.
