@@ -63,6 +63,16 @@ func (v *volume) again() error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+	for tries := 0; err == nil; tries++ { // it lives on where a mount namespace that was copied from ours has it still, and would be mounted again as it is
+		var loop []byte
+		if loop, err = exec.Command("losetup", "-j", v.image).Output(); err == nil && len(loop) == 0 {
+			break
+		}
+		if tries == 100 {
+			return fmt.Errorf("%s is unmounted here, and in use in another mount namespace: run torture in one of its own (unshare -m)", v.image)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 	if err == nil {
 		out, err = exec.Command("mount", "-o", "loop", v.image, v.dir).CombinedOutput()
 	}
