@@ -179,6 +179,11 @@ func (t *torture) strike() error {
 				return err
 			}
 		}
+		for _, f := range t.fillers { // its removal may have been undone
+			if err := f.empty(); err != nil {
+				return err
+			}
+		}
 	}
 	return t.StartMasterTarget()
 }
