@@ -2,7 +2,7 @@
 //
 //	go run ./bench/torture --fs ext4 --kills 250          # as root: it makes and mounts loop volumes
 //	go run ./bench/torture --fs xfs --kills 250 --fill    # and fills the volumes at random moments
-//	unshare -m go run ./bench/torture --power 10          # and fails their power with every tenth kill
+//	go run ./bench/torture --power 10          # and fails their power with every tenth kill
 //
 // The retention volume and the datastore are file systems of their own, on loop devices. Sources are written sector by sector so that each sector tells what wrote it (workload.Stamped). While cycles
 // arrive, disks move back and forth, points are dropped, files are rewritten and points are read, the master target is killed (SIGKILL) at a random moment and started again. Every few kills all stands still, and every listed

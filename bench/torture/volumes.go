@@ -69,7 +69,7 @@ func (v *volume) again() error {
 			break
 		}
 		if tries == 100 {
-			return fmt.Errorf("%s is unmounted here, and in use in another mount namespace: run torture in one of its own (unshare -m)", v.image)
+			return fmt.Errorf("%s is unmounted here, and still in use in another mount namespace", v.image)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
