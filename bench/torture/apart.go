@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 )
 
@@ -23,6 +24,8 @@ func apart(args ...string) (code int, ran bool, err error) {
 	c.Env = append(os.Environ(), apartMark+"=1")
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM}
+	runtime.LockOSThread() // the kernel tells the child of the end of the thread that made it
+	defer runtime.UnlockOSThread()
 	err = c.Run()
 	var failed *exec.ExitError
 	if errors.As(err, &failed) {
