@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,10 +17,13 @@ import (
 // volume is a file system on a loop device.
 type volume struct {
 	image, dir string
+	size       int64
+
+	there sync.RWMutex // held for writing while it is not mounted: what lies below its mount point is another file system
 }
 
 func makeVolume(dir, name, fs string, size int64) (*volume, error) {
-	v := &volume{image: filepath.Join(dir, name+".img"), dir: filepath.Join(dir, name)}
+	v := &volume{image: filepath.Join(dir, name+".img"), dir: filepath.Join(dir, name), size: size}
 	f, err := os.Create(v.image)
 	if err != nil {
 		return nil, err
@@ -55,6 +59,8 @@ func (v *volume) powerFails() error {
 
 // again mounts the file system anew, as a machine does that comes up: it recovers by its journal.
 func (v *volume) again() error {
+	v.there.Lock()
+	defer v.there.Unlock()
 	var out []byte
 	var err error
 	for range 100 { // somebody may be about to close a file
@@ -100,9 +106,14 @@ func (f *filler) path() string { return filepath.Join(f.v.dir, "filler") }
 
 // fill leaves between nothing and 4 MiB free, and returns what it took.
 func (f *filler) fill() (int64, error) {
+	f.v.there.RLock()
+	defer f.v.there.RUnlock()
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(f.v.dir, &st); err != nil {
 		return 0, err
+	}
+	if int64(st.Blocks)*st.Bsize > f.v.size { // never that of the machine
+		return 0, fmt.Errorf("%s is not the volume that was mounted there", f.v.dir)
 	}
 	file, err := os.OpenFile(f.path(), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -124,6 +135,8 @@ func (f *filler) fill() (int64, error) {
 }
 
 func (f *filler) empty() error {
+	f.v.there.RLock()
+	defer f.v.there.RUnlock()
 	err := os.Remove(f.path())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
