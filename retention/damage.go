@@ -103,12 +103,12 @@ func (sp *span) lostError() error {
 	return corruptf(sp.in.name, sp.at, "disk %d %v, written by point %d, was here, and is lost: this part of the file is damaged and quarantined", sp.disk, sp.ext, sp.version)
 }
 
-// buried says whether the same version is lost in another file than those that are mine: over[0], which stands above, can't be given up as spare then. That it is lost would show.
+// buried says whether another file than those that are mine tells of the same version: that it is lost, or what an earlier attempt or round of its cycle sent. over[0], which stands above, can't be given
+// up as spare then: the other would show.
 func buried(over []span, mine func(span) bool) bool {
-	if leftOut(ruleLostBuried) {
-		return false
-	}
-	return slices.ContainsFunc(over[1:], func(o span) bool { return o.kind == lost && o.version == over[0].version && (mine == nil || !mine(o)) })
+	return slices.ContainsFunc(over[1:], func(o span) bool {
+		return o.version == over[0].version && (o.kind == lost && !leftOut(ruleLostBuried) || o.hasContent() && !leftOut(ruleSentBuried)) && (mine == nil || !mine(o))
+	})
 }
 
 // anyLost says whether anything of the journal is lost.

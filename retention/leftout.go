@@ -47,5 +47,7 @@ const (
 	ruleOriginalOnce           // and once: what was written over since is never saved
 	ruleOriginalDurable        // and durable before the write
 	ruleOriginalOver           // the first segment tells of all extents that were saved: the disks hold them
-	lastRule              = ruleOriginalOver
+	ruleSentBuried             // nor content above what an earlier attempt or round sent of the same point
+	ruleLostOfAttempts         // what is lost of a later attempt is not served from an earlier one
+	lastRule              = ruleLostOfAttempts
 )

@@ -50,6 +50,8 @@ var mutations = []struct {
 	{ruleLostAboveGone, "LostAboveGone", 0, 0}, // too rare for worlds: a scene of its own
 	{ruleLostStays, "LostStays", 0, 60},
 	{ruleLostBuried, "LostBuried", 0, 200},
+	{ruleSentBuried, "SentBuried", 0, 400},
+	{ruleLostOfAttempts, "LostOfAttempts", 0, 400},
 	{ruleMendShown, "MendShown", 0, 60},
 	{ruleOriginal, "Original", 0, 20},
 	{ruleOriginalOnce, "OriginalOnce", 0, 20},

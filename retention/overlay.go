@@ -105,8 +105,10 @@ type head struct {
 	feed feed
 }
 
-// allBelow says whether everything that follows in the feed stands below a span that the head stands below, as all of it is of one version and file.
-func (h *head) allBelow() bool { return h.in != nil && h.in.hdr.kind == segmentFile }
+// allBelow says whether everything that follows in the feed stands below a span that the head stands below, as all of it is of one version and file, and none of it is lost.
+func (h *head) allBelow() bool {
+	return h.in != nil && h.in.hdr.kind == segmentFile && len(h.in.parts) == 0
+}
 
 // standing ranks what tells of one version: content; that it is lost; that a disk holds it, or held it once. That a disk holds what was lost is believed of nothing but the content.
 func (e *entry) standing() int {
@@ -119,18 +121,23 @@ func (e *entry) standing() int {
 	return 0
 }
 
-// above says whether a span stands above another: it has the higher version, or content of the same, or its file was named later, or it was written later.
+// above says whether a span stands above another: it has the higher version, or content of the same, or its file was named later, or it was written later. What is lost of one attempt at
+// a cycle is not to be had from an earlier one, which may hold what an earlier round sent.
 func (sp *span) above(o *span) bool {
+	attempts := sp.in != nil && o.in != nil && (sp.kind == lost && o.attempt() || o.kind == lost && sp.attempt()) && !leftOut(ruleLostOfAttempts)
 	switch {
 	case sp.version != o.version:
 		return sp.version > o.version
-	case sp.standing() != o.standing():
+	case sp.standing() != o.standing() && !attempts:
 		return (sp.standing() > o.standing()) != leftOut(ruleContentAbove)
 	case sp.in != o.in && sp.in != nil && o.in != nil:
 		return sp.in.rank > o.in.rank
 	}
 	return sp.at > o.at != leftOut(ruleLaterWins)
 }
+
+// attempt says whether it is content as it came off the wire.
+func (sp *span) attempt() bool { return sp.hasContent() && sp.in.hdr.kind == segmentFile }
 
 type heads []*head
 
