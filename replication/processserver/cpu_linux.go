@@ -22,6 +22,15 @@ func threadCPU() time.Duration {
 // cpuTimes are the machine's idle and total CPU times since boot, in ticks.
 type cpuTimes struct{ idle, total uint64 }
 
+// processCPU is the CPU time that this process has had.
+func processCPU() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // readCPU reads /proc/stat; zero times where it can't.
 func readCPU() (c cpuTimes) {
 	f, err := os.Open("/proc/stat")

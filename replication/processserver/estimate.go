@@ -14,18 +14,17 @@ type estimate struct {
 	link    float64
 	source  float64
 	line    line
-	windows int // taken
-	now     mix // chosen last
+	windows int     // taken
+	left    float64 // payload of these
+	now     mix     // chosen last
 	binds   string
 }
 
 // Samples older than so many bytes of them count little.
 const sampleMemory = 32 << 16
 
-// Shares of the cores. Where less than busyBelow is idle, the cores are what binds, and what leaves says little of the link. A mix is chosen that leaves
-// coresLeft, which is more: so that the link is still measured when both are busy. Where more than idleAbove is idle, the cores do not bind.
+// coresLeft is the share of the cores that a mix leaves, and idleAbove the one of those that could be had above which it is not they that bind.
 const (
-	busyBelow = 0.03
 	coresLeft = 0.06
 	idleAbove = 0.15
 )
@@ -58,6 +57,9 @@ func (l *line) fit(slope float64) (fixed, each float64) {
 	return fixed, each
 }
 
+// buffered is about what lanes, sockets and queues hold: before so much has left, it is not known that no link binds.
+const buffered = 8 << 20
+
 // linkGrowth is by how much the link is thought to take more than it was seen to, after a window in which it did not bind.
 const linkGrowth = 1.15
 
@@ -82,20 +84,16 @@ func (e *estimate) take(w window) (mix, bool) {
 	if e.samples == 0 || w.raw == 0 || w.seconds <= 0 {
 		return mix{}, false
 	}
-	known := w.idle >= 0
-	idle := w.idle
-	if !known { // a machine that has some cores left, and whose other work is as cheap as ours: a safe guess
-		idle = coresLeft
-	}
-	e.other(w, idle)
+	e.other(w)
 	e.windows++
+	e.left += w.payload
 	full, empty := w.fills(), 2*w.empty > w.frames
 	sent := w.payload / w.seconds
 	switch {
 	case full && math.IsInf(e.link, 1) && e.windows == 1: // what fills buffers says nothing
 		e.now = only(firstLevel)
 		return e.now, true
-	case full && idle >= busyBelow:
+	case full: // whatever it is that takes no more: the link, the other end, or what comes between
 		if math.IsInf(e.link, 1) || sent < .8*e.link || sent > 1.25*e.link {
 			e.link = sent
 		}
@@ -106,19 +104,34 @@ func (e *estimate) take(w window) (mix, bool) {
 		}
 	}
 	e.source = math.Inf(1)
-	if empty && known && idle >= idleAbove { // nothing of ours binds: the source can't be read faster
+	if empty && w.spare() { // nothing of ours binds: the source can't be read faster
 		e.source = linkGrowth * w.raw / w.seconds
 	}
-	e.now = plant{costs: e.costs, cores: w.cores * (1 - coresLeft), fixed: e.fixed, wire: e.wire, link: e.link, source: e.source}.best()
+	if math.IsInf(e.link, 1) && e.left < buffered {
+		e.now = only(firstLevel)
+		return e.now, true
+	}
+	e.now = plant{costs: e.costs, cores: w.ours() * (1 - coresLeft), fixed: e.fixed, wire: e.wire, link: e.link, source: e.source}.best()
 	return e.now, true
 }
 
-// other finds what everything but compression costs.
-func (e *estimate) other(w window, idle float64) {
+// other finds what everything of ours but compression costs.
+func (e *estimate) other(w window) {
 	if e.now == (mix{}) {
 		e.now = only(firstLevel)
 	}
-	ours := e.now.of(e.costs).cpu // what compression took, by the mix that was
-	e.line.add(w.payload/w.raw, max((1-idle)*w.cores*w.seconds/w.raw-ours, 0))
+	compression := e.now.of(e.costs).cpu // by the mix that was
+	e.line.add(w.payload/w.raw, max(w.own/w.raw-compression, 0))
 	e.fixed, e.wire = e.line.fit(wireCost)
 }
+
+// ours returns how many cores can be had: those that nobody else uses, and half of all where others use more, as those have to share.
+func (w window) ours() float64 {
+	if w.idle < 0 {
+		return w.cores / 2
+	}
+	return max(w.idle*w.cores+w.own/w.seconds, w.cores/2)
+}
+
+// spare says whether we use less than we could.
+func (w window) spare() bool { return w.own/w.seconds < (1-idleAbove)*w.ours() }

@@ -12,7 +12,7 @@ import (
 )
 
 // ladder chooses how much work compression is worth. It knows what each level costs and gives from blocks of the very data that are compressed at all of them; what the
-// rest of the machine's work costs, from how idle its cores are; what the link takes, from what leaves while frames wait for it. From these follows the mix of levels
+// rest of our work costs, from the process's CPU time; how many cores can be had, from how idle they are; what the link takes, from what leaves while frames wait for it. From these follows the mix of levels
 // with the highest rate (plant.best). Every quarter of a second it looks again.
 type ladder struct {
 	pinned  bool
@@ -25,6 +25,7 @@ type ladder struct {
 	seen    window
 	begin   time.Time // of the window
 	cpu     cpuTimes
+	own     time.Duration // CPU time of this process, at the window's begin
 	started time.Time
 	sampled time.Duration // CPU time spent on samples
 }
@@ -36,6 +37,7 @@ type window struct {
 	full, empty  int     // frames that found the lanes' queue full, or empty
 	run          int     // of the last ones, found it full
 	raw, payload float64 // bytes of these frames
+	own          float64 // CPU seconds that this process had
 	idle         float64 // share of the machine's cores, 0 to 1; below 0: not known
 	cores        float64
 }
@@ -61,7 +63,7 @@ const firstLevel = block.LevelZstd2
 // newLadder returns the ladder of a shipment with so many workers. Pin, if there is one, is the level of all.
 func newLadder(pin *block.Level, workers int) *ladder {
 	now := time.Now()
-	l := &ladder{workers: workers, begin: now, started: now, cpu: readCPU(), est: newEstimate()}
+	l := &ladder{workers: workers, begin: now, started: now, cpu: readCPU(), own: processCPU(), est: newEstimate()}
 	first := only(firstLevel)
 	if pin != nil {
 		l.pinned, first = true, only(*pin)
@@ -104,13 +106,14 @@ func (l *ladder) note(f *block.Frame, length, capacity int) {
 	if passed < ladderEvery && (l.est.windows > 0 || passed < ladderBegin) || w.frames < ladderFrames && passed < ladderSlow {
 		return
 	}
-	cpu := readCPU()
+	cpu, own := readCPU(), processCPU()
+	w.own = (own - l.own).Seconds()
 	w.seconds, w.idle, w.cores = passed.Seconds(), cpu.idleSince(l.cpu), float64(runtime.NumCPU())
 	l.est.binds = w.binds()
 	if next, ok := l.est.take(*w); ok && !l.pinned {
 		l.now.Store(&next)
 	}
-	l.seen, l.begin, l.cpu = window{}, now, cpu
+	l.seen, l.begin, l.cpu, l.own = window{}, now, cpu, own
 }
 
 // status tells what is chosen and why.
@@ -151,9 +154,9 @@ func (w window) fills() bool { return 2*w.full > w.frames || w.run >= 3 }
 // binds says, in one word, what a window's rate was bound by.
 func (w window) binds() string {
 	switch {
-	case w.fills() && (w.idle < 0 || w.idle >= busyBelow):
+	case w.fills():
 		return "link"
-	case w.idle >= idleAbove && !w.fills():
+	case w.spare():
 		return "source"
 	}
 	return "cores"
