@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,66 @@ func goldenWorld(t *testing.T) *world {
 	return w
 }
 
+// packedWorld goes on from goldenWorld: points are dropped, files were rewritten, one of them without what the disks hold, the log was shortened, and a cycle that compares is open, with a sealed
+// file, one that is cut off, and coverage.
+func packedWorld(t *testing.T) *world {
+	t.Helper()
+	w := goldenWorld(t)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	lane := func(attempt uint64) *Arrival {
+		a, err := w.j.Lane(replication.Lane{Session: replication.Session{Group: "web", Generation: 1, ID: 5}, Point: w.j.OpenCycle().Point, Attempt: attempt})
+		must(err)
+		return a
+	}
+	page := func(a *Arrival, d, k int, v byte) {
+		e := w.pageOf(d, k)
+		raw := bytes.Repeat([]byte{v, 1, 2, v + 3}, int(e.Len())/4)
+		copy(w.want[d][e.Off:], raw)
+		must(a.Append(&block.Block{Disk: replication.DiskNo(d), Kind: block.Data, Extents: []replication.Extent{e}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}))
+		w.plan[d].Add(e)
+	}
+	begin := func(mode replication.Mode) {
+		last, _ := w.j.Last()
+		p := w.j.NextPoint()
+		must(w.j.Begin(replication.Cycle{Point: p, Base: last.ID, BaseChain: last.Chain, Mode: mode, Route: replication.Journaled,
+			Cut: replication.Cut{Time: time.Unix(1700000000+int64(p)*300, 0).UTC(), Snapshot: fmt.Sprintf("cut %d", p), Stable: true, Sizes: w.sizes}}))
+		w.cycle, w.want, w.plan, w.equal = w.j.OpenCycle(), clone2(w.want), []*replication.Set{{}, {}}, []*replication.Set{{}, {}}
+	}
+	for n := range 3 {
+		begin(replication.Changes)
+		a := lane(1)
+		for k := range 3 {
+			page(a, 0, n+k, byte(n*40+k))
+		}
+		page(a, 1, 3, byte(n))
+		must(a.Close())
+		must(w.list())
+	}
+	points := w.j.Points()
+	must(w.j.Move(t.Context(), w.m.targets(), points[4].ID, nil))
+	must(w.j.Unpin(2))
+	must(w.dropped(points[1].ID, points[3].ID))
+	must(w.rewritten(KeepSpares, segDir))
+	must(w.rewritten(DropSpares, segDir))
+	w.j.t.logBytes = 1
+	must(w.j.Shorten())
+	must(w.j.Pin(points[2].ID, time.Time{}))
+	begin(replication.Compare)
+	a := lane(1)
+	page(a, 0, 4, 77)
+	must(a.Append(&block.Block{Disk: 1, Kind: block.Equal, Extents: []replication.Extent{w.pageOf(1, 0), w.pageOf(1, 2)}}))
+	must(a.Close())
+	a = lane(2)
+	page(a, 1, 1, 99)
+	must(a.Sync())
+	return w
+}
+
 // files returns the journal's files by their names within its directory.
 func (w *world) files() map[string][]byte {
 	out := map[string][]byte{}
@@ -112,10 +173,10 @@ func (w *world) files() map[string][]byte {
 	return out
 }
 
-// TestGoldenFormat1 reads back what release 1 wrote, from files that never change, and writes the same.
-func TestGoldenFormat1(t *testing.T) {
-	w := goldenWorld(t)
-	dir := filepath.Join("testdata", "format1")
+// sameAsGolden compares what a world wrote with files that never change, and opens these.
+func (w *world) sameAsGolden(t *testing.T, dir string) {
+	t.Helper()
+	dir = filepath.Join("testdata", dir)
 	got := w.files()
 	for n, b := range got {
 		name := filepath.Join(dir, strings.ReplaceAll(n, "/", "_"))
@@ -150,12 +211,37 @@ func TestGoldenFormat1(t *testing.T) {
 	if err := w.j.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestGoldenFormat1 reads back what release 1 wrote, from files that never change, and writes the same.
+func TestGoldenFormat1(t *testing.T) {
+	w := goldenWorld(t)
+	w.sameAsGolden(t, "format1")
 	p, _ := w.j.Point(2)
 	if !p.Pinned || p.Verified == nil || w.j.Head() != 2 || w.j.Generation() != 1 || w.j.ContentIDs()[1][0] != 8 {
 		t.Errorf("got point %+v, head %d, generation %d, content ids %v", p, w.j.Head(), w.j.Generation(), w.j.ContentIDs())
 	}
 	if last, _ := w.j.Last(); !last.Suspect || p.Suspect {
 		t.Errorf("suspect: last %v want true, the verified one %v want false", last.Suspect, p.Suspect)
+	}
+}
+
+// TestGoldenFormat1Packed does so with packs, drops, a log that was shortened, and an open cycle.
+func TestGoldenFormat1Packed(t *testing.T) {
+	w := packedWorld(t)
+	w.sameAsGolden(t, "format1-packed")
+	away := int64(0)
+	for _, s := range w.j.now.Load().files {
+		away += s.rec.Gone
+	}
+	if away == 0 {
+		t.Error("no pack without content")
+	}
+	if got, want := w.j.Durable(0), int64(replication.Page); got != want {
+		t.Errorf("disk 0: %d bytes of the open cycle are durable, want %d", got, want)
+	}
+	if got, want := w.j.Durable(1), int64(3*replication.Page); got != want {
+		t.Errorf("disk 1: %d bytes of the open cycle are durable, want %d", got, want)
 	}
 }
 
@@ -199,6 +285,79 @@ func TestDamageIsNeverServed(t *testing.T) {
 		i.cur = want
 	}
 	t.Logf("%d flips; not seen, in padding or an older end mark: %v", flips, harmless)
+}
+
+// TestEveryByteIsLookedAt flips bits of every file of a journal with packs, a shortened log and an open cycle: check names it with file and offset, the points and disks that are
+// said to need it can't be read, and all others read right. Of what the open cycle lost nothing is taken for durable. FAILBACK_BITS sets of every byte how many bits; else some bytes are left out.
+func TestEveryByteIsLookedAt(t *testing.T) {
+	w := packedWorld(t)
+	w.j.Close()
+	stride := 23
+	bits, _ := strconv.Atoi(os.Getenv("FAILBACK_BITS"))
+	switch {
+	case bits > 0:
+		stride = 1
+	case testing.Short() || slow > 1:
+		stride = 97
+	}
+	flips, parts := 0, 0
+	good := w.files()
+	for name, want := range good {
+		i := w.m.names[filepath.Join(worldDir, name)]
+		for at := 0; at < len(want); at += stride {
+			if bits < 8 && at%61 != 0 && zeros(want, at) { // padding: some of it
+				continue
+			}
+			for n := range max(bits, 1) {
+				bit := (at + n) % 8
+				flips++
+				i.cur = slices.Clone(want)
+				i.cur[at] ^= 1 << bit
+				if err := w.named([]flip{{name: name, at: at}}, lastRecord(good[logName]), &parts); err != nil {
+					t.Fatalf("%s, byte %d, bit %d: %v", name, at, bit, err)
+				}
+				if name == coverageName || w.ofOpenCycle(name) {
+					if err := w.lessDurable(good, name); err != nil {
+						t.Fatalf("%s, byte %d, bit %d: %v", name, at, bit, err)
+					}
+				}
+			}
+		}
+		i.cur = want
+	}
+	t.Logf("%d flips of %d files, %d parts that points need", flips, len(good), parts)
+}
+
+// lessDurable opens the journal, of whose open cycle a file is damaged, compares what counts as durable with what was sent, and puts its files back.
+func (w *world) lessDurable(good map[string][]byte, name string) error {
+	flipped := w.m.names[filepath.Join(worldDir, name)].cur
+	defer func() {
+		for n, b := range good {
+			w.m.names[filepath.Join(worldDir, n)] = &inode{cur: b, dirty: map[int]bool{}}
+		}
+		w.m.names[filepath.Join(worldDir, name)].cur = flipped
+	}()
+	for n, b := range good { // opening cuts and seals
+		if n != name {
+			w.m.names[filepath.Join(worldDir, n)] = &inode{cur: slices.Clone(b), dirty: map[int]bool{}}
+		}
+	}
+	j, err := open(w.m.volume(), worldDir, "web", w.t)
+	if err != nil {
+		if errors.Is(err, ErrCorrupt) {
+			return nil
+		}
+		return err
+	}
+	defer j.Close()
+	for d := range w.sizes {
+		for e := range j.Coverage(replication.DiskNo(d)).All() {
+			if !w.plan[d].Contains(e) && !(d == 1 && (e == w.pageOf(1, 0) || e == w.pageOf(1, 2) || e == replication.Extent{End: 3 * replication.Page})) {
+				return fmt.Errorf("disk %d %v counts as durable", d, e)
+			}
+		}
+	}
+	return j.Check(context.Background())
 }
 
 // zeros says whether only zeros lie between at and its sector's end.

@@ -2,6 +2,9 @@ package retention
 
 import (
 	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"failback/replication"
@@ -38,6 +41,9 @@ func FuzzRecord(f *testing.F) {
 		}
 		st := &state{id: Identity{Disks: []replication.Disk{{Size: 4096}}}}
 		_ = st.apply(r)
+		for _, n := range st.files {
+			_ = n.path()
+		}
 	})
 }
 
@@ -138,6 +144,115 @@ func FuzzCoverage(f *testing.F) {
 		}
 		if again := appendBatch(nil, 4096, cs); !bytes.Equal(again[4:], b[4:]) {
 			t.Fatal("another batch comes back")
+		}
+	})
+}
+
+// FuzzRecords applies the payloads of all kinds of records to the state of a journal: one payload a line, its kind in its first byte. What applies must apply to a copy as well, and a checkpoint of it
+// must come back as the same state.
+func FuzzRecords(f *testing.F) {
+	for _, dir := range []string{"format1", "format1-packed"} {
+		b, err := os.ReadFile(filepath.Join("testdata", dir, "log"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		var lines []byte
+		for w := (logWalk{f: &simFile{v: newMachine(1).volume(), i: &inode{cur: b}}, size: int64(len(b))}); ; {
+			x, ok, err := w.next()
+			if err != nil || x.err != nil {
+				f.Fatal(err, x.err)
+			}
+			if !ok {
+				break
+			}
+			if x.kind != kindIdentity {
+				lines = append(append(append(lines, byte(x.kind)), x.payload...), '\n')
+			}
+			f.Add(bytes.Clone(lines))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		st := &state{id: Identity{Group: "web", Disks: []replication.Disk{{Size: 8*4096 + 512}, {No: 1, Size: 4 * 4096}}, Targets: []string{"", ""}, UUID: "00112233445566778899aabbccddeeff"}}
+		for seq, line := range bytes.Split(b, []byte{'\n'}) {
+			if len(line) == 0 || seq > 64 {
+				continue
+			}
+			r := record{kind: kind(line[0]), seq: uint64(seq) + 1, payload: line[1:]}
+			r.chain[0] = byte(seq + 1)
+			tried := st.clone()
+			if err := tried.apply(r); err != nil {
+				continue
+			}
+			before := st.clone()
+			if err := st.apply(r); err != nil {
+				t.Fatalf("record of kind %d applies to a copy only: %v", r.kind, err)
+			}
+			got, want := mustJSON(t, st.checkpoint(chain{})), mustJSON(t, tried.checkpoint(chain{}))
+			if !bytes.Equal(got, want) {
+				t.Fatalf("record of kind %d after %+v: got %s want %s", r.kind, before, got, want)
+			}
+			if st.move != nil && len(st.move.Done) != len(st.id.Disks) {
+				t.Fatalf("a move of %d disks", len(st.move.Done))
+			}
+			for i, p := range st.points {
+				if i > 0 && p.ID <= st.points[i-1].ID {
+					t.Fatalf("points %d and %d", st.points[i-1].ID, p.ID)
+				}
+			}
+			var back checkpointRecord
+			if err := json.Unmarshal(got, &back); err != nil {
+				t.Fatal(err)
+			}
+			again := &state{id: st.id}
+			if err := again.restore(back); err != nil {
+				t.Fatalf("checkpoint %s: %v", got, err)
+			}
+		}
+	})
+}
+
+func mustJSON(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// FuzzScan reads any bytes as the unsealed file of a lane: what comes out lies within the disks and the file, rises, and is decoded.
+func FuzzScan(f *testing.F) {
+	hdr := fileHeader{kind: segmentFile, journal: uuid{1}, point: 3, group: "web"}
+	raw := bytes.Repeat([]byte{7}, 4096)
+	e := block.Block{Kind: block.Data, Extents: []replication.Extent{{Off: 4096, End: 8192}}, Raw: 4096, CRC: block.Checksum(raw), Payload: raw}
+	b := append(appendEntry(nil, &e, 3, where{fileHeaderSize, hdr.salt()}), raw...)
+	f.Add(b, 0)
+	f.Add(append(b, make([]byte, sector)...), 1)
+	id := &Identity{Disks: []replication.Disk{{Size: 1 << 30}}}
+	f.Fuzz(func(t *testing.T, b []byte, fix int) {
+		b = append(hdr.put(), b...)
+		for at := fileHeaderSize; fix > 0 && at+entryFixed <= len(b); fix-- { // with the checksums made right
+			n, p, err := entrySize(b[at:])
+			if err != nil || at+n+p > len(b) {
+				break
+			}
+			le.PutUint32(b[at+52:], crc(b[at+n:at+n+p]))
+			le.PutUint32(b[at+4:], crc(b[at+8:at+n]))
+			at += n + p
+		}
+		last := int64(0)
+		got, end, err := scan(&simFile{v: newMachine(1).volume(), i: &inode{cur: b}}, "x", id, func(b *block.Block, _ replication.PointID, at int64) error {
+			if at < last {
+				t.Fatalf("entry at %d after %d", at, last)
+			}
+			last = at + 1
+			return b.Check(1 << 30)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != hdr || end > int64(len(b)) {
+			t.Fatalf("got %+v, end %d of %d", got, end, len(b))
 		}
 	})
 }
