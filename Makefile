@@ -35,6 +35,9 @@ check: check-generated ## formatting, vet, staticcheck, generated code, import r
 	go run $(STATICCHECK) ./...
 	go test -count=1 -run '^TestImports' ./replication
 
+mutations: ## leave out each rule that the journal stands on: its tests must find that out (minutes)
+	go test -tags mutation -count=1 -timeout 30m -run '^TestMutations' -v ./retention
+
 demo: build ## bring two machines home, and prove every step (KEEP=1, DISKS="a.raw b.raw", DIR=/where/there/is/space)
 	@scripts/need $(NEED_DEMO)
 	@bin/demo $(if $(KEEP),--keep) $(if $(DIR),--dir "$(DIR)") $(DISKS)
@@ -68,4 +71,4 @@ check-generated:
 		for f in *.pb.go; do diff -u -I 'protoc  *v' $$f ../build/generated/proto/$$f || { echo "proto/$$f is not what its .proto says: make proto"; exit 1; }; done; \
 	else echo "no protoc here: generated code not looked at"; fi
 
-.PHONY: help build test check demo bench bench-link bench-quick proto clean generators check-generated
+.PHONY: help build test check mutations demo bench bench-link bench-quick proto clean generators check-generated

@@ -150,7 +150,7 @@ func packedWorld(t *testing.T) *world {
 	must(w.rewritten(DropSpares, segDir))
 	w.j.t.logBytes = 1
 	must(w.j.Shorten())
-	must(w.j.Pin(points[2].ID, time.Time{}))
+	must(w.j.Pin(points[2].ID, time.Time{}, "test"))
 	begin(replication.Compare)
 	a := lane(1)
 	page(a, 0, 4, 77)

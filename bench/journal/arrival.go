@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"failback/blockio"
+	"failback/replication/block"
+)
+
+// arrival journals a cycle, beside dd.
+func (l *lab) arrival() error {
+	total := int64(1 << 30)
+	if l.quick {
+		total = 64 << 20
+	}
+	s, err := l.stand("arrival", 2*total, blockio.CachingBuffered)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	from := filepath.Join("/dev/shm", "failback-bench-journal.bytes")
+	defer os.Remove(from)
+	f, err := os.Create(from)
+	if err != nil {
+		return err
+	}
+	for n := int64(0); n < total; n += int64(len(l.noise)) {
+		if _, err := f.Write(l.noise); err != nil {
+			return err
+		}
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	to := filepath.Join(l.dir, "dd.out")
+	defer os.Remove(to)
+	for _, run := range []int64{64 << 10, 4 << 10} {
+		name := fmt.Sprintf("arrival of %d MiB in extents of %d KiB, beside dd conv=fsync", total>>20, run>>10)
+		extents := every(run, 2*run, total)
+		err := l.pairs(name, "MiB/s", 1<<20, func() (float64, error) {
+			if err := cold(); err != nil {
+				return 0, err
+			}
+			begin := time.Now()
+			_, err := s.cycle(extents, 4, block.Raw)
+			return float64(total) / time.Since(begin).Seconds(), err
+		}, func() (float64, error) {
+			os.Remove(to)
+			if err := cold(); err != nil {
+				return 0, err
+			}
+			begin := time.Now()
+			out, err := exec.CommandContext(l, "dd", "if="+from, "of="+to, "bs=1M", "conv=fsync", "status=none", fmt.Sprintf("count=%d", total>>20)).CombinedOutput()
+			if err != nil {
+				return 0, fmt.Errorf("dd: %w: %s", err, out)
+			}
+			return float64(total) / time.Since(begin).Seconds(), nil
+		}, nil)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
