@@ -120,26 +120,38 @@ func (i *inode) sync() {
 
 // lose is what a power failure does to unsynced content.
 func (i *inode) lose(r *rand.Rand) {
-	mode := r.IntN(4) // all old, all new, mixed twice as often
+	mode := r.IntN(6) // all old, all new, mixed twice as often, what comes behind a place only, what comes before it
 	size := len(i.dur)
 	if n := len(i.cur); n != size {
 		switch mode {
 		case 1:
 			size = n
-		case 2, 3:
+		case 4:
+			size = max(size, n)
+		case 2, 3, 5:
 			size = min(size, n) + r.IntN(max(size, n)-min(size, n)+1)
 		}
 	}
 	out := make([]byte, size)
 	copy(out, i.dur)
-	for _, s := range slices.Sorted(maps.Keys(i.dirty)) {
+	dirty := slices.Sorted(maps.Keys(i.dirty))
+	place := 0
+	if len(dirty) > 0 {
+		place = dirty[r.IntN(len(dirty))]
+	}
+	for _, s := range dirty {
 		lo, hi := s*torn, min((s+1)*torn, size, len(i.cur))
 		if lo >= hi {
 			continue
 		}
 		what := r.IntN(4)
-		if mode < 2 {
+		switch {
+		case mode < 2:
 			what = mode
+		case mode == 4 && s < place, mode == 5 && s >= place:
+			what = 0
+		case mode > 3:
+			what = 1
 		}
 		switch what {
 		case 1:

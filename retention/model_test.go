@@ -245,12 +245,25 @@ func (w *world) reopened() error {
 					return fmt.Errorf("disk %d %v of point %d was acknowledged, and is not there: %v", d, e, c.Point, cov.Extents())
 				}
 			}
+			if c.Route == replication.Through {
+				continue
+			}
+			for e := range cov.All() {
+				if !w.sent(d, e) {
+					return fmt.Errorf("disk %d %v of point %d counts as durable, and was never sent", d, e, c.Point)
+				}
+			}
 		}
 	}
 	if err := w.onlyNamed(); err != nil {
 		return err
 	}
 	return w.check("reopened")
+}
+
+// sent says whether an extent is of what the open cycle sends, or finds equal.
+func (w *world) sent(d int, e replication.Extent) bool {
+	return replication.NewSet(slices.Concat(w.plan[d].Extents(), w.equal[d].Extents())...).Contains(e)
 }
 
 // onlyNamed says which file there is that nothing names.
