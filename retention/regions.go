@@ -40,9 +40,10 @@ type regionKey struct {
 	ext   replication.Extent
 }
 
-// filesUpTo names the set of files that may hold versions up to a point. Files go, and those that come have higher ranks: no two sets that a journal ever had are alike in both.
+// filesUpTo names the set of files that may hold versions up to a point, with what is quarantined of them. Files go, and those that come are seen later: no two sets that a journal ever had are alike
+// in both.
 type filesUpTo struct {
-	rank uint64 // the highest
+	seen uint64 // the last
 	n    int
 }
 
@@ -85,7 +86,7 @@ func (r *regions) layout(c *catalog, point replication.PointID, disk int64) *lay
 	for _, s := range c.files {
 		if s.low() <= point {
 			l.set.n++
-			l.set.rank = max(l.set.rank, s.rank)
+			l.set.seen = max(l.set.seen, s.seen)
 			extents += float64(s.foot.count)
 		}
 	}
