@@ -298,7 +298,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 // crash ends a world at the k-th change of the operation, and sees whether it outlives that. ended: the operation has fewer changes.
 func (o *operation) crash(seed uint64, k, round int) (ended bool, err error) {
 	w := newWorld(seed)
-	w.reach = 12
+	w.reach, w.frail = 12, false
 	if err := o.before(w); err != nil {
 		return false, err
 	}

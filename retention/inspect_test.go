@@ -90,6 +90,7 @@ func TestInspectAfterCrashes(t *testing.T) {
 	moves, torn, unsealed := 0, 0, 0
 	for seed := range uint64(fewer(120)) {
 		w := newWorld(1000 + seed)
+		w.frail = false // what is whole is to be told as whole
 		must := func(err error) {
 			t.Helper()
 			if err != nil {
@@ -146,6 +147,7 @@ func TestInspectAfterCrashes(t *testing.T) {
 func lived(t *testing.T, seed uint64) *world {
 	t.Helper()
 	w := newWorld(seed)
+	w.frail = false // the damage is to come
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}

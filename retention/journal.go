@@ -51,6 +51,7 @@ type tuning struct {
 	regionSpans   int           // spans of a region, about
 	regionTouches int           // lookups in a region before it is made
 	moveBlocks    int           // decoded blocks kept by a move
+	savesAhead    int           // reads of a disk under way when it is saved, of 256 KiB each
 	disksAtOnce   int           // disks that a move works on at a time
 	progressBytes int64         // written to a disk before the progress is recorded
 	reserve       int64         // bytes left free on the volume when a move is reckoned
@@ -60,7 +61,7 @@ type tuning struct {
 }
 
 var defaultTuning = tuning{
-	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, regionBytes: 48 << 20, regionSpans: 4096, regionTouches: 8, moveBlocks: 512, disksAtOnce: 8,
+	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, regionBytes: 48 << 20, regionSpans: 4096, regionTouches: 8, moveBlocks: 512, savesAhead: 8, disksAtOnce: 8,
 	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, logBytes: 4 << 20, trust: 24 * time.Hour,
 }
 

@@ -111,7 +111,7 @@ type heldRead struct {
 }
 
 var testTuning = tuning{
-	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, regionBytes: 12 * regionOwn, regionSpans: 6, regionTouches: 1, moveBlocks: 2, disksAtOnce: 1, progressBytes: 24 << 10,
+	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, regionBytes: 12 * regionOwn, regionSpans: 6, regionTouches: 1, moveBlocks: 2, savesAhead: 1, disksAtOnce: 1, progressBytes: 24 << 10,
 }
 
 const worldDir = "/group"
@@ -583,7 +583,13 @@ func (w *world) agreeOn(p replication.PointID, d replication.DiskNo, e replicati
 	for at := e.Off; at < e.End; {
 		a, b := walked[0], searched[0]
 		if a.ext.Off > at || b.ext.Off > at || a.in != b.in || a.in != nil && (a.at != b.at || a.version != b.version || a.kind != b.kind) {
-			return fmt.Errorf("at %d walking finds %+v, searching %+v", at, a, b)
+			name := func(sp span) string {
+				if sp.in == nil {
+					return "the disk"
+				}
+				return fmt.Sprintf("%s (rank %d)", base(sp.in.name), sp.in.rank)
+			}
+			return fmt.Errorf("at %d walking finds %+v in %s, searching %+v in %s", at, a.entry, name(a), b.entry, name(b))
 		}
 		at = min(a.ext.End, b.ext.End)
 		if a.ext.End == at {

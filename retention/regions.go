@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -53,7 +54,7 @@ type region struct {
 	bytes   int // likewise: what it takes
 
 	once  sync.Once
-	never bool          // a file is damaged: who asks for less may be luckier
+	err   error
 	spans []regionEntry // what a file has, rising; the disks hold the rest
 	files []*sealed
 }
@@ -108,7 +109,11 @@ func (r *regions) lookup(l *layout, cache *chunkCache, disk replication.DiskNo, 
 			k.set = filesUpTo{}
 		}
 		part := e.Intersect(k.ext)
-		if x := r.region(l.c, cache, k); x != nil {
+		x, err := r.region(l.c, cache, k)
+		if err != nil {
+			return nil, err
+		}
+		if x != nil {
 			out = x.lookup(out, k, part, l.c.floor())
 		} else if sps, err := l.c.lookup(cache, disk, point, part); err != nil {
 			return nil, err
@@ -121,7 +126,7 @@ func (r *regions) lookup(l *layout, cache *chunkCache, disk replication.DiskNo, 
 }
 
 // region returns the region, or nil while it is not worth making, or can't be made.
-func (r *regions) region(c *catalog, cache *chunkCache, k regionKey) *region {
+func (r *regions) region(c *catalog, cache *chunkCache, k regionKey) (*region, error) {
 	r.mu.Lock()
 	x := r.all[k]
 	if x == nil {
@@ -134,20 +139,26 @@ func (r *regions) region(c *catalog, cache *chunkCache, k regionKey) *region {
 	ready := x.touched > r.touches
 	r.mu.Unlock()
 	if !ready {
-		return nil
+		return nil, nil
 	}
 	x.once.Do(func() {
-		x.make(c, cache, k)
+		x.err = x.make(c, cache, k)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.all[k] == x {
+		switch {
+		case r.all[k] != x:
+		case x.err != nil && !errors.Is(x.err, ErrCorrupt): // it may be gone the next time
+			r.bytes -= x.bytes
+			delete(r.all, k)
+			r.oldest = slices.DeleteFunc(r.oldest, func(o regionKey) bool { return o == k })
+		default:
 			r.takesLocked(x, cap(x.spans)*regionSpan+cap(x.files)*8)
 		}
 	})
-	if x.never {
-		return nil
+	if errors.Is(x.err, ErrCorrupt) { // who asks for less may be luckier
+		return nil, nil
 	}
-	return x
+	return x, x.err
 }
 
 // takesLocked accounts for memory, and lets go of the oldest regions where it is too much.
@@ -162,11 +173,10 @@ func (r *regions) takesLocked(x *region, n int) {
 	}
 }
 
-func (x *region) make(c *catalog, cache *chunkCache, k regionKey) {
+func (x *region) make(c *catalog, cache *chunkCache, k regionKey) error {
 	found, err := c.lookup(cache, k.disk, k.point, k.ext)
 	if err != nil {
-		x.never = true
-		return
+		return err
 	}
 	files := map[*sealed]uint16{}
 	for _, sp := range found {
@@ -182,6 +192,7 @@ func (x *region) make(c *catalog, cache *chunkCache, k regionKey) {
 		x.spans = append(x.spans, regionEntry{at: sp.at, version: sp.version, off: uint32(sp.ext.Off - k.ext.Off), end: uint32(sp.ext.End - k.ext.Off), raw: sp.raw, in: in, kind: sp.kind})
 	}
 	x.spans = slices.Clip(x.spans)
+	return nil
 }
 
 // lookup appends the spans that together are e, which lies within.
