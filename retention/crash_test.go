@@ -53,7 +53,7 @@ var operations = []operation{
 		return err
 	}, 3},
 	{"Shorten", (*world).aged, func(w *world) error { w.j.t.logBytes = 1; return w.j.Shorten() }, 6},
-	{"Pin", (*world).aged, func(w *world) error { return w.j.Pin(w.listed[1].ID, time.Time{}, "test") }, 3},
+	{"Pin", (*world).aged, func(w *world) error { return w.pin(w.listed[1].ID, true, time.Time{}) }, 3},
 	{"Mark", (*world).aged, func(w *world) error {
 		p := w.listed[1].ID
 		return errors.Join(w.j.MarkVerified(p, replication.Verify{Equal: true}), w.j.MarkSuspect(p, "test"), w.j.MarkDrilled(p, replication.Drilled{Outcome: replication.DrillPassed}))

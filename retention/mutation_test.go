@@ -53,6 +53,7 @@ var mutations = []struct {
 	{ruleEntriesFirst, "EntriesFirst", 0, 20},
 	{ruleLeftovers, "Leftovers", 0, 20},
 	{ruleSweep, "Sweep", 0, 200},
+	{ruleCutLost, "CutLost", 0, 300},
 	{ruleRegionFiles, "RegionFiles", 0, 200},
 	{ruleExact, "Exact", 0, 200},
 	{ruleLostAboveGone, "LostAboveGone", 0, 200},
