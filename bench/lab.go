@@ -30,6 +30,7 @@ var scenarios = []scenario{
 	{"fullcopy", "a disk of real files into a new flat VMDK, beside nbdcopy and qemu-img; what each stage alone takes", (*lab).fullCopy},
 	{"equal", "a baseline of disks that are equal already, beside reading and hashing both", (*lab).equal},
 	{"cycle", "1 % of scattered 4 KiB changes, found by hashing and told, beside rsync", (*lab).cycle},
+	{"repeats", "two disks of one template: sent by reference where they hold the same, and not", (*lab).repeatsOf},
 	{"memory", "peak memory of both daemons with 16 disks", (*lab).memory},
 }
 

@@ -23,8 +23,8 @@ type pair struct {
 	relay *relay.Relay // nil: they speak without one
 }
 
-// pair starts both daemons. counted puts a relay between them.
-func (l *lab) pair(ctx context.Context, counted bool) (*pair, error) {
+// pair starts both daemons. counted puts a relay between them; the process server is given its flags.
+func (l *lab) pair(ctx context.Context, counted bool, processServer ...string) (*pair, error) {
 	l.runs++
 	dir := filepath.Join(l.dir, fmt.Sprintf("stand-%d", l.runs))
 	if err := os.RemoveAll(dir); err != nil {
@@ -35,6 +35,7 @@ func (l *lab) pair(ctx context.Context, counted bool) (*pair, error) {
 		return nil, err
 	}
 	p := &pair{Stand: s}
+	s.ProcessServerFlags = append(s.ProcessServerFlags, processServer...)
 	if counted {
 		if p.relay, err = relay.New(s.Listen); err != nil {
 			return nil, errors.Join(err, p.close())

@@ -11,9 +11,24 @@
 //     lanes (Ship) and, in compare mode, a Compare per disk; sends the rest; half-closes each lane and waits for its end, which means that all it
 //     carried is durable; then calls Finish, whose answer is the listed point.
 //  3. release follows when the point is listed: only then may the source let go of the earlier one.
+//  4. A path is measured between all else, by an order and streams of Path (see there): it may be repeated, and touches no group.
+//
+// Who may call: a process server's certificate, and a group's calls only with the key that is bound to the name of its process server. Health (grpc.health.v1) and reflection are answered to
+// operators too.
+//
+// What ends a stream: Work, either side's going, silence for 17 s, a name that another key or state directory takes over, a revoked certificate. Ship, the half-close (and the
+// answer), a frame that is not as Frame and BlockHeader say, a newer attempt of the lane, the end of the session. Coverage and Compare, their end, or the caller's. Path, see there. Work, Ship
+// and Path also end when no first message comes within 10 s.
+//
+// Bounds: a message 1.3 MiB; 128 calls at a time on a connection; 512 connections, 256 of one address; 64 lanes of a session; compression of gRPC's own is refused.
 //
 // Fences: every call carries group, generation and session. A generation below the highest seen, or a session that is not the group's newest, is
 // refused with FAILED_PRECONDITION, for ever.
+//
+// Repeats: content that the master target holds already, at another offset or on another disk of the group, may be sent as a reference to it (kind 4), where the order
+// to ship says so. The master target reads it where the reference says: in a cycle that has a base, at the base's point; in a first baseline, from the disk as it
+// stands. What it finds is believed if its hash is the reference's, and is then as good as sent. If not, or if it can't be read, the reference is passed over and nothing becomes
+// durable by it: the lane's LaneAck says how many bytes are needed by value, Coverage says which, and they are sent as data before Finish.
 //
 // Bytes in frames: see Frame. Offsets and lengths are bytes. Extents are half-open and rounded outward to 4 KiB pages, except at a disk's end.
 
@@ -375,6 +390,9 @@ type Order struct {
 	//	*Order_Verify
 	//	*Order_Forget
 	//	*Order_Cancel
+	//	*Order_Path
+	//	*Order_Repair
+	//	*Order_Limits
 	What          isOrder_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -496,6 +514,33 @@ func (x *Order) GetCancel() *CancelOrder {
 	return nil
 }
 
+func (x *Order) GetPath() *PathOrder {
+	if x != nil {
+		if x, ok := x.What.(*Order_Path); ok {
+			return x.Path
+		}
+	}
+	return nil
+}
+
+func (x *Order) GetRepair() *RepairOrder {
+	if x != nil {
+		if x, ok := x.What.(*Order_Repair); ok {
+			return x.Repair
+		}
+	}
+	return nil
+}
+
+func (x *Order) GetLimits() *LimitsOrder {
+	if x != nil {
+		if x, ok := x.What.(*Order_Limits); ok {
+			return x.Limits
+		}
+	}
+	return nil
+}
+
 type isOrder_What interface {
 	isOrder_What()
 }
@@ -532,6 +577,18 @@ type Order_Cancel struct {
 	Cancel *CancelOrder `protobuf:"bytes,9,opt,name=cancel,proto3,oneof"`
 }
 
+type Order_Path struct {
+	Path *PathOrder `protobuf:"bytes,90,opt,name=path,proto3,oneof"`
+}
+
+type Order_Repair struct {
+	Repair *RepairOrder `protobuf:"bytes,60,opt,name=repair,proto3,oneof"`
+}
+
+type Order_Limits struct {
+	Limits *LimitsOrder `protobuf:"bytes,80,opt,name=limits,proto3,oneof"` // id 0; not answered
+}
+
 func (*Order_Welcome) isOrder_What() {}
 
 func (*Order_Probe) isOrder_What() {}
@@ -547,6 +604,12 @@ func (*Order_Verify) isOrder_What() {}
 func (*Order_Forget) isOrder_What() {}
 
 func (*Order_Cancel) isOrder_What() {}
+
+func (*Order_Path) isOrder_What() {}
+
+func (*Order_Repair) isOrder_What() {}
+
+func (*Order_Limits) isOrder_What() {}
 
 // Look at the sources: sizes, or why they can't be read. Nothing is kept.
 type ProbeOrder struct {
@@ -593,6 +656,389 @@ func (x *ProbeOrder) GetGroup() *GroupSpec {
 	return nil
 }
 
+// Measure the path between the two, by streams of Path: the master target dials nobody.
+type PathOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          uint64                 `protobuf:"varint,1,opt,name=path,proto3" json:"path,omitempty"`                            // names it, unguessably
+	EachNanos     int64                  `protobuf:"varint,2,opt,name=each_nanos,json=eachNanos,proto3" json:"each_nanos,omitempty"` // how long each way is filled: at most a minute
+	MaxBytes      int64                  `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`    // of padding each way
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathOrder) Reset() {
+	*x = PathOrder{}
+	mi := &file_replication_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathOrder) ProtoMessage() {}
+
+func (x *PathOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathOrder.ProtoReflect.Descriptor instead.
+func (*PathOrder) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PathOrder) GetPath() uint64 {
+	if x != nil {
+		return x.Path
+	}
+	return 0
+}
+
+func (x *PathOrder) GetEachNanos() int64 {
+	if x != nil {
+		return x.EachNanos
+	}
+	return 0
+}
+
+func (x *PathOrder) GetMaxBytes() int64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+// One message that measures.
+type PathAsk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          uint64                 `protobuf:"varint,1,opt,name=path,proto3" json:"path,omitempty"`       // PathOrder.path; in the first message
+	Want          uint32                 `protobuf:"varint,2,opt,name=want,proto3" json:"want,omitempty"`       // bytes of padding in the answer, at most 64 KiB
+	Padding       []byte                 `protobuf:"bytes,15,opt,name=padding,proto3" json:"padding,omitempty"` // at most 64 KiB
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathAsk) Reset() {
+	*x = PathAsk{}
+	mi := &file_replication_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathAsk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathAsk) ProtoMessage() {}
+
+func (x *PathAsk) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathAsk.ProtoReflect.Descriptor instead.
+func (*PathAsk) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PathAsk) GetPath() uint64 {
+	if x != nil {
+		return x.Path
+	}
+	return 0
+}
+
+func (x *PathAsk) GetWant() uint32 {
+	if x != nil {
+		return x.Want
+	}
+	return 0
+}
+
+func (x *PathAsk) GetPadding() []byte {
+	if x != nil {
+		return x.Padding
+	}
+	return nil
+}
+
+type PathAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UnixNanos     int64                  `protobuf:"varint,1,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"` // the master target's clock when the message had come
+	Padding       []byte                 `protobuf:"bytes,15,opt,name=padding,proto3" json:"padding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathAnswer) Reset() {
+	*x = PathAnswer{}
+	mi := &file_replication_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathAnswer) ProtoMessage() {}
+
+func (x *PathAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathAnswer.ProtoReflect.Descriptor instead.
+func (*PathAnswer) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PathAnswer) GetUnixNanos() int64 {
+	if x != nil {
+		return x.UnixNanos
+	}
+	return 0
+}
+
+func (x *PathAnswer) GetPadding() []byte {
+	if x != nil {
+		return x.Padding
+	}
+	return nil
+}
+
+// What was found of the path. Times are of one connection, rates of all together, by padding that does not compress.
+type PathDone struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Connections     uint32                 `protobuf:"varint,1,opt,name=connections,proto3" json:"connections,omitempty"`                                  // that were filled
+	ConnectNanos    int64                  `protobuf:"varint,2,opt,name=connect_nanos,json=connectNanos,proto3" json:"connect_nanos,omitempty"`            // until TCP was connected
+	HandshakeNanos  int64                  `protobuf:"varint,3,opt,name=handshake_nanos,json=handshakeNanos,proto3" json:"handshake_nanos,omitempty"`      // from there until TLS and HTTP/2 were
+	RttNanos        int64                  `protobuf:"varint,4,opt,name=rtt_nanos,json=rttNanos,proto3" json:"rtt_nanos,omitempty"`                        // the least of several, of small messages
+	LoadedNanos     int64                  `protobuf:"varint,5,opt,name=loaded_nanos,json=loadedNanos,proto3" json:"loaded_nanos,omitempty"`               // the median, while the way to the master target was filled; 0: not known
+	SkewNanos       int64                  `protobuf:"varint,6,opt,name=skew_nanos,json=skewNanos,proto3" json:"skew_nanos,omitempty"`                     // the process server's clock less the master target's
+	SkewWithinNanos int64                  `protobuf:"varint,7,opt,name=skew_within_nanos,json=skewWithinNanos,proto3" json:"skew_within_nanos,omitempty"` // how far that may be wrong
+	Up              *PathRate              `protobuf:"bytes,8,opt,name=up,proto3" json:"up,omitempty"`                                                     // to the master target; absent: not measured
+	Down            *PathRate              `protobuf:"bytes,9,opt,name=down,proto3" json:"down,omitempty"`
+	Segment         uint32                 `protobuf:"varint,10,opt,name=segment,proto3" json:"segment,omitempty"`                               // bytes that TCP sends in one packet; 0: not known
+	Vanished        uint32                 `protobuf:"varint,11,opt,name=vanished,proto3" json:"vanished,omitempty"`                             // segments of so many bytes do not arrive while small ones do; 0: they do
+	Passes          uint32                 `protobuf:"varint,12,opt,name=passes,proto3" json:"passes,omitempty"`                                 // the largest that was tried and does arrive; 0: none, or not known
+	VanishedDown    bool                   `protobuf:"varint,13,opt,name=vanished_down,json=vanishedDown,proto3" json:"vanished_down,omitempty"` // they vanish on the way back, not toward the master target
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *PathDone) Reset() {
+	*x = PathDone{}
+	mi := &file_replication_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathDone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathDone) ProtoMessage() {}
+
+func (x *PathDone) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathDone.ProtoReflect.Descriptor instead.
+func (*PathDone) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PathDone) GetConnections() uint32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *PathDone) GetConnectNanos() int64 {
+	if x != nil {
+		return x.ConnectNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetHandshakeNanos() int64 {
+	if x != nil {
+		return x.HandshakeNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetRttNanos() int64 {
+	if x != nil {
+		return x.RttNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetLoadedNanos() int64 {
+	if x != nil {
+		return x.LoadedNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetSkewNanos() int64 {
+	if x != nil {
+		return x.SkewNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetSkewWithinNanos() int64 {
+	if x != nil {
+		return x.SkewWithinNanos
+	}
+	return 0
+}
+
+func (x *PathDone) GetUp() *PathRate {
+	if x != nil {
+		return x.Up
+	}
+	return nil
+}
+
+func (x *PathDone) GetDown() *PathRate {
+	if x != nil {
+		return x.Down
+	}
+	return nil
+}
+
+func (x *PathDone) GetSegment() uint32 {
+	if x != nil {
+		return x.Segment
+	}
+	return 0
+}
+
+func (x *PathDone) GetVanished() uint32 {
+	if x != nil {
+		return x.Vanished
+	}
+	return 0
+}
+
+func (x *PathDone) GetPasses() uint32 {
+	if x != nil {
+		return x.Passes
+	}
+	return 0
+}
+
+func (x *PathDone) GetVanishedDown() bool {
+	if x != nil {
+		return x.VanishedDown
+	}
+	return false
+}
+
+type PathRate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rate          float64                `protobuf:"fixed64,1,opt,name=rate,proto3" json:"rate,omitempty"`  // bytes a second, the ramp left out
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"` // that came
+	LastedNanos   int64                  `protobuf:"varint,3,opt,name=lasted_nanos,json=lastedNanos,proto3" json:"lasted_nanos,omitempty"`
+	Again         float64                `protobuf:"fixed64,4,opt,name=again,proto3" json:"again,omitempty"` // share of the segments that TCP sent again; up only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathRate) Reset() {
+	*x = PathRate{}
+	mi := &file_replication_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathRate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathRate) ProtoMessage() {}
+
+func (x *PathRate) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathRate.ProtoReflect.Descriptor instead.
+func (*PathRate) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PathRate) GetRate() float64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *PathRate) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *PathRate) GetLastedNanos() int64 {
+	if x != nil {
+		return x.LastedNanos
+	}
+	return 0
+}
+
+func (x *PathRate) GetAgain() float64 {
+	if x != nil {
+		return x.Again
+	}
+	return 0
+}
+
 type CutOrder struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         *GroupSpec             `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -605,7 +1051,7 @@ type CutOrder struct {
 
 func (x *CutOrder) Reset() {
 	*x = CutOrder{}
-	mi := &file_replication_proto_msgTypes[6]
+	mi := &file_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +1063,7 @@ func (x *CutOrder) String() string {
 func (*CutOrder) ProtoMessage() {}
 
 func (x *CutOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[6]
+	mi := &file_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +1076,7 @@ func (x *CutOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOrder.ProtoReflect.Descriptor instead.
 func (*CutOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{6}
+	return file_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CutOrder) GetGroup() *GroupSpec {
@@ -666,15 +1112,16 @@ type ShipOrder struct {
 	Group         *GroupSpec             `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
 	Base          uint64                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`
-	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`         // compare | changes
-	Snapshot      string                 `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"` // of the cut; another one is refused by the process server
+	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`          // compare | changes
+	Snapshot      string                 `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`  // of the cut; another one is refused by the process server
+	Repeats       bool                   `protobuf:"varint,100,opt,name=repeats,proto3" json:"repeats,omitempty"` // this master target resolves references
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShipOrder) Reset() {
 	*x = ShipOrder{}
-	mi := &file_replication_proto_msgTypes[7]
+	mi := &file_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +1133,7 @@ func (x *ShipOrder) String() string {
 func (*ShipOrder) ProtoMessage() {}
 
 func (x *ShipOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[7]
+	mi := &file_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +1146,7 @@ func (x *ShipOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipOrder.ProtoReflect.Descriptor instead.
 func (*ShipOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{7}
+	return file_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ShipOrder) GetGroup() *GroupSpec {
@@ -737,6 +1184,13 @@ func (x *ShipOrder) GetSnapshot() string {
 	return ""
 }
 
+func (x *ShipOrder) GetRepeats() bool {
+	if x != nil {
+		return x.Repeats
+	}
+	return false
+}
+
 // Let go of every point but keep.
 type ReleaseOrder struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -748,7 +1202,7 @@ type ReleaseOrder struct {
 
 func (x *ReleaseOrder) Reset() {
 	*x = ReleaseOrder{}
-	mi := &file_replication_proto_msgTypes[8]
+	mi := &file_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +1214,7 @@ func (x *ReleaseOrder) String() string {
 func (*ReleaseOrder) ProtoMessage() {}
 
 func (x *ReleaseOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[8]
+	mi := &file_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +1227,7 @@ func (x *ReleaseOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseOrder.ProtoReflect.Descriptor instead.
 func (*ReleaseOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{8}
+	return file_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReleaseOrder) GetGroup() *GroupSpec {
@@ -801,7 +1255,7 @@ type VerifyOrder struct {
 
 func (x *VerifyOrder) Reset() {
 	*x = VerifyOrder{}
-	mi := &file_replication_proto_msgTypes[9]
+	mi := &file_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1267,7 @@ func (x *VerifyOrder) String() string {
 func (*VerifyOrder) ProtoMessage() {}
 
 func (x *VerifyOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[9]
+	mi := &file_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,7 +1280,7 @@ func (x *VerifyOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyOrder.ProtoReflect.Descriptor instead.
 func (*VerifyOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{9}
+	return file_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VerifyOrder) GetGroup() *GroupSpec {
@@ -843,6 +1297,127 @@ func (x *VerifyOrder) GetPoint() uint64 {
 	return 0
 }
 
+// Send again what the master target has lost of a point: over a lane of the session and point, of this very cut, or not at all.
+type RepairOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *GroupSpec             `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
+	Snapshot      string                 `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"` // of the cut; another one, or one whose content may have changed, is refused by the process server
+	Disks         []*RepairDisk          `protobuf:"bytes,4,rep,name=disks,proto3" json:"disks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairOrder) Reset() {
+	*x = RepairOrder{}
+	mi := &file_replication_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairOrder) ProtoMessage() {}
+
+func (x *RepairOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairOrder.ProtoReflect.Descriptor instead.
+func (*RepairOrder) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RepairOrder) GetGroup() *GroupSpec {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *RepairOrder) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *RepairOrder) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *RepairOrder) GetDisks() []*RepairDisk {
+	if x != nil {
+		return x.Disks
+	}
+	return nil
+}
+
+type RepairDisk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	No            uint32                 `protobuf:"varint,1,opt,name=no,proto3" json:"no,omitempty"`
+	Extents       []uint64               `protobuf:"varint,2,rep,packed,name=extents,proto3" json:"extents,omitempty"` // rising: offset, end, offset, end…; at most 8,192 numbers in the order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairDisk) Reset() {
+	*x = RepairDisk{}
+	mi := &file_replication_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairDisk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairDisk) ProtoMessage() {}
+
+func (x *RepairDisk) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairDisk.ProtoReflect.Descriptor instead.
+func (*RepairDisk) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RepairDisk) GetNo() uint32 {
+	if x != nil {
+		return x.No
+	}
+	return 0
+}
+
+func (x *RepairDisk) GetExtents() []uint64 {
+	if x != nil {
+		return x.Extents
+	}
+	return nil
+}
+
 // The group is unprotected: let go of everything.
 type ForgetOrder struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -853,7 +1428,7 @@ type ForgetOrder struct {
 
 func (x *ForgetOrder) Reset() {
 	*x = ForgetOrder{}
-	mi := &file_replication_proto_msgTypes[10]
+	mi := &file_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +1440,7 @@ func (x *ForgetOrder) String() string {
 func (*ForgetOrder) ProtoMessage() {}
 
 func (x *ForgetOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[10]
+	mi := &file_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +1453,7 @@ func (x *ForgetOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetOrder.ProtoReflect.Descriptor instead.
 func (*ForgetOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{10}
+	return file_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ForgetOrder) GetGroup() *GroupSpec {
@@ -898,7 +1473,7 @@ type CancelOrder struct {
 
 func (x *CancelOrder) Reset() {
 	*x = CancelOrder{}
-	mi := &file_replication_proto_msgTypes[11]
+	mi := &file_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1485,7 @@ func (x *CancelOrder) String() string {
 func (*CancelOrder) ProtoMessage() {}
 
 func (x *CancelOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[11]
+	mi := &file_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1498,7 @@ func (x *CancelOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrder.ProtoReflect.Descriptor instead.
 func (*CancelOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{11}
+	return file_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelOrder) GetOrder() uint64 {
@@ -931,6 +1506,119 @@ func (x *CancelOrder) GetOrder() uint64 {
 		return x.Order
 	}
 	return 0
+}
+
+// What the process server may send from now on, in bytes a second on the wire of its lanes. It holds until the next one, or the stream's end.
+type LimitsOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rate          int64                  `protobuf:"varint,1,opt,name=rate,proto3" json:"rate,omitempty"` // of all its groups together; 0: no limit
+	Groups        []*GroupShare          `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitsOrder) Reset() {
+	*x = LimitsOrder{}
+	mi := &file_replication_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitsOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitsOrder) ProtoMessage() {}
+
+func (x *LimitsOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitsOrder.ProtoReflect.Descriptor instead.
+func (*LimitsOrder) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LimitsOrder) GetRate() int64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *LimitsOrder) GetGroups() []*GroupShare {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type GroupShare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Weight        uint32                 `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"` // its part, beside those of groups that send too
+	Pass          bool                   `protobuf:"varint,3,opt,name=pass,proto3" json:"pass,omitempty"`     // it is let through: what it sends counts for nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupShare) Reset() {
+	*x = GroupShare{}
+	mi := &file_replication_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupShare) ProtoMessage() {}
+
+func (x *GroupShare) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupShare.ProtoReflect.Descriptor instead.
+func (*GroupShare) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GroupShare) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GroupShare) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *GroupShare) GetPass() bool {
+	if x != nil {
+		return x.Pass
+	}
+	return false
 }
 
 type Report struct {
@@ -947,6 +1635,8 @@ type Report struct {
 	//	*Report_Verify
 	//	*Report_Forget
 	//	*Report_Failed
+	//	*Report_Path
+	//	*Report_Repair
 	What          isReport_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -954,7 +1644,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_replication_proto_msgTypes[12]
+	mi := &file_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1656,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[12]
+	mi := &file_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1669,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{12}
+	return file_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Report) GetOrder() uint64 {
@@ -1077,6 +1767,24 @@ func (x *Report) GetFailed() *Problem {
 	return nil
 }
 
+func (x *Report) GetPath() *PathDone {
+	if x != nil {
+		if x, ok := x.What.(*Report_Path); ok {
+			return x.Path
+		}
+	}
+	return nil
+}
+
+func (x *Report) GetRepair() *RepairDone {
+	if x != nil {
+		if x, ok := x.What.(*Report_Repair); ok {
+			return x.Repair
+		}
+	}
+	return nil
+}
+
 type isReport_What interface {
 	isReport_What()
 }
@@ -1117,6 +1825,14 @@ type Report_Failed struct {
 	Failed *Problem `protobuf:"bytes,10,opt,name=failed,proto3,oneof"`
 }
 
+type Report_Path struct {
+	Path *PathDone `protobuf:"bytes,90,opt,name=path,proto3,oneof"`
+}
+
+type Report_Repair struct {
+	Repair *RepairDone `protobuf:"bytes,60,opt,name=repair,proto3,oneof"`
+}
+
 func (*Report_Hello) isReport_What() {}
 
 func (*Report_Progress) isReport_What() {}
@@ -1135,6 +1851,10 @@ func (*Report_Forget) isReport_What() {}
 
 func (*Report_Failed) isReport_What() {}
 
+func (*Report_Path) isReport_What() {}
+
+func (*Report_Repair) isReport_What() {}
+
 type ProbeDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disks         []*ProbedDisk          `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"`
@@ -1144,7 +1864,7 @@ type ProbeDone struct {
 
 func (x *ProbeDone) Reset() {
 	*x = ProbeDone{}
-	mi := &file_replication_proto_msgTypes[13]
+	mi := &file_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1876,7 @@ func (x *ProbeDone) String() string {
 func (*ProbeDone) ProtoMessage() {}
 
 func (x *ProbeDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[13]
+	mi := &file_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1889,7 @@ func (x *ProbeDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeDone.ProtoReflect.Descriptor instead.
 func (*ProbeDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{13}
+	return file_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProbeDone) GetDisks() []*ProbedDisk {
@@ -1192,7 +1912,7 @@ type ProbedDisk struct {
 
 func (x *ProbedDisk) Reset() {
 	*x = ProbedDisk{}
-	mi := &file_replication_proto_msgTypes[14]
+	mi := &file_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1924,7 @@ func (x *ProbedDisk) String() string {
 func (*ProbedDisk) ProtoMessage() {}
 
 func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[14]
+	mi := &file_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1937,7 @@ func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbedDisk.ProtoReflect.Descriptor instead.
 func (*ProbedDisk) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{14}
+	return file_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProbedDisk) GetNo() uint32 {
@@ -1269,7 +1989,7 @@ type CutDone struct {
 
 func (x *CutDone) Reset() {
 	*x = CutDone{}
-	mi := &file_replication_proto_msgTypes[15]
+	mi := &file_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +2001,7 @@ func (x *CutDone) String() string {
 func (*CutDone) ProtoMessage() {}
 
 func (x *CutDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[15]
+	mi := &file_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +2014,7 @@ func (x *CutDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDone.ProtoReflect.Descriptor instead.
 func (*CutDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{15}
+	return file_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CutDone) GetUnixNanos() int64 {
@@ -1348,7 +2068,7 @@ type ShipDone struct {
 
 func (x *ShipDone) Reset() {
 	*x = ShipDone{}
-	mi := &file_replication_proto_msgTypes[16]
+	mi := &file_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +2080,7 @@ func (x *ShipDone) String() string {
 func (*ShipDone) ProtoMessage() {}
 
 func (x *ShipDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[16]
+	mi := &file_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +2093,7 @@ func (x *ShipDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipDone.ProtoReflect.Descriptor instead.
 func (*ShipDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{16}
+	return file_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ShipDone) GetPoint() uint64 {
@@ -1391,7 +2111,7 @@ type ReleaseDone struct {
 
 func (x *ReleaseDone) Reset() {
 	*x = ReleaseDone{}
-	mi := &file_replication_proto_msgTypes[17]
+	mi := &file_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +2123,7 @@ func (x *ReleaseDone) String() string {
 func (*ReleaseDone) ProtoMessage() {}
 
 func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[17]
+	mi := &file_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +2136,7 @@ func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseDone.ProtoReflect.Descriptor instead.
 func (*ReleaseDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{17}
+	return file_replication_proto_rawDescGZIP(), []int{26}
 }
 
 type ForgetDone struct {
@@ -1427,7 +2147,7 @@ type ForgetDone struct {
 
 func (x *ForgetDone) Reset() {
 	*x = ForgetDone{}
-	mi := &file_replication_proto_msgTypes[18]
+	mi := &file_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +2159,7 @@ func (x *ForgetDone) String() string {
 func (*ForgetDone) ProtoMessage() {}
 
 func (x *ForgetDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[18]
+	mi := &file_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +2172,43 @@ func (x *ForgetDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetDone.ProtoReflect.Descriptor instead.
 func (*ForgetDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{18}
+	return file_replication_proto_rawDescGZIP(), []int{27}
+}
+
+type RepairDone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairDone) Reset() {
+	*x = RepairDone{}
+	mi := &file_replication_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairDone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairDone) ProtoMessage() {}
+
+func (x *RepairDone) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairDone.ProtoReflect.Descriptor instead.
+func (*RepairDone) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{28}
 }
 
 type VerifyDone struct {
@@ -1466,7 +2222,7 @@ type VerifyDone struct {
 
 func (x *VerifyDone) Reset() {
 	*x = VerifyDone{}
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +2234,7 @@ func (x *VerifyDone) String() string {
 func (*VerifyDone) ProtoMessage() {}
 
 func (x *VerifyDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +2247,7 @@ func (x *VerifyDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyDone.ProtoReflect.Descriptor instead.
 func (*VerifyDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{19}
+	return file_replication_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *VerifyDone) GetEqual() bool {
@@ -1526,7 +2282,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +2294,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +2307,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{20}
+	return file_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Progress) GetDisks() []*DiskLedger {
@@ -1584,7 +2340,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +2352,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +2365,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{21}
+	return file_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LinkStatus) GetLanes() uint32 {
@@ -1671,7 +2427,7 @@ type LevelShare struct {
 
 func (x *LevelShare) Reset() {
 	*x = LevelShare{}
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1683,7 +2439,7 @@ func (x *LevelShare) String() string {
 func (*LevelShare) ProtoMessage() {}
 
 func (x *LevelShare) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1696,7 +2452,7 @@ func (x *LevelShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelShare.ProtoReflect.Descriptor instead.
 func (*LevelShare) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{22}
+	return file_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LevelShare) GetLevel() string {
@@ -1720,20 +2476,21 @@ type DiskLedger struct {
 	Done          int64                  `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`   // looked at, or known without looking
 	Read          int64                  `protobuf:"varint,4,opt,name=read,proto3" json:"read,omitempty"`   // read from the source
 	Zero          int64                  `protobuf:"varint,5,opt,name=zero,proto3" json:"zero,omitempty"`
-	Equal         int64                  `protobuf:"varint,6,opt,name=equal,proto3" json:"equal,omitempty"`     // not sent because of equal hashes
-	Raw           int64                  `protobuf:"varint,7,opt,name=raw,proto3" json:"raw,omitempty"`         // sent, before compression
-	Payload       int64                  `protobuf:"varint,8,opt,name=payload,proto3" json:"payload,omitempty"` // sent, after compression
-	Kept          int64                  `protobuf:"varint,80,opt,name=kept,proto3" json:"kept,omitempty"`      // not sent because it was durable when the order began
-	Again         int64                  `protobuf:"varint,81,opt,name=again,proto3" json:"again,omitempty"`    // of raw: sent once more, after a lane was lost
-	Wire          int64                  `protobuf:"varint,82,opt,name=wire,proto3" json:"wire,omitempty"`      // what the lanes' sockets took for it, headers and TLS included; 0: not known
-	Codecs        *Codecs                `protobuf:"bytes,83,opt,name=codecs,proto3" json:"codecs,omitempty"`   // raw and payload, by codec
+	Equal         int64                  `protobuf:"varint,6,opt,name=equal,proto3" json:"equal,omitempty"`         // not sent because of equal hashes
+	Raw           int64                  `protobuf:"varint,7,opt,name=raw,proto3" json:"raw,omitempty"`             // sent, before compression
+	Payload       int64                  `protobuf:"varint,8,opt,name=payload,proto3" json:"payload,omitempty"`     // sent, after compression
+	Kept          int64                  `protobuf:"varint,80,opt,name=kept,proto3" json:"kept,omitempty"`          // not sent because it was durable when the order began
+	Again         int64                  `protobuf:"varint,81,opt,name=again,proto3" json:"again,omitempty"`        // of raw: sent once more, after a lane was lost
+	Wire          int64                  `protobuf:"varint,82,opt,name=wire,proto3" json:"wire,omitempty"`          // what the lanes' sockets took for it, headers and TLS included; 0: not known
+	Codecs        *Codecs                `protobuf:"bytes,83,opt,name=codecs,proto3" json:"codecs,omitempty"`       // raw and payload, by codec
+	Repeated      int64                  `protobuf:"varint,100,opt,name=repeated,proto3" json:"repeated,omitempty"` // not sent because the master target holds it elsewhere: references were, and were resolved
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DiskLedger) Reset() {
 	*x = DiskLedger{}
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +2502,7 @@ func (x *DiskLedger) String() string {
 func (*DiskLedger) ProtoMessage() {}
 
 func (x *DiskLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +2515,7 @@ func (x *DiskLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskLedger.ProtoReflect.Descriptor instead.
 func (*DiskLedger) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{23}
+	return file_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DiskLedger) GetNo() uint32 {
@@ -1845,6 +2602,13 @@ func (x *DiskLedger) GetCodecs() *Codecs {
 	return nil
 }
 
+func (x *DiskLedger) GetRepeated() int64 {
+	if x != nil {
+		return x.Repeated
+	}
+	return 0
+}
+
 type Codecs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	None          *Sent                  `protobuf:"bytes,1,opt,name=none,proto3" json:"none,omitempty"`
@@ -1857,7 +2621,7 @@ type Codecs struct {
 
 func (x *Codecs) Reset() {
 	*x = Codecs{}
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2633,7 @@ func (x *Codecs) String() string {
 func (*Codecs) ProtoMessage() {}
 
 func (x *Codecs) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2646,7 @@ func (x *Codecs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codecs.ProtoReflect.Descriptor instead.
 func (*Codecs) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{24}
+	return file_replication_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Codecs) GetNone() *Sent {
@@ -1923,7 +2687,7 @@ type Sent struct {
 
 func (x *Sent) Reset() {
 	*x = Sent{}
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2699,7 @@ func (x *Sent) String() string {
 func (*Sent) ProtoMessage() {}
 
 func (x *Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2712,7 @@ func (x *Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sent.ProtoReflect.Descriptor instead.
 func (*Sent) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{25}
+	return file_replication_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Sent) GetRaw() int64 {
@@ -1977,7 +2741,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2753,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2766,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{26}
+	return file_replication_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Fence) GetGroup() string {
@@ -2042,7 +2806,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2818,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2831,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{27}
+	return file_replication_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CoverageRequest) GetFence() *Fence {
@@ -2087,7 +2851,7 @@ type CoverageReply struct {
 
 func (x *CoverageReply) Reset() {
 	*x = CoverageReply{}
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2863,7 @@ func (x *CoverageReply) String() string {
 func (*CoverageReply) ProtoMessage() {}
 
 func (x *CoverageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2876,7 @@ func (x *CoverageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageReply.ProtoReflect.Descriptor instead.
 func (*CoverageReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{28}
+	return file_replication_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CoverageReply) GetDisk() uint32 {
@@ -2140,7 +2904,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2916,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2929,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{29}
+	return file_replication_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CompareRequest) GetFence() *Fence {
@@ -2201,7 +2965,7 @@ type CompareReply struct {
 
 func (x *CompareReply) Reset() {
 	*x = CompareReply{}
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2213,7 +2977,7 @@ func (x *CompareReply) String() string {
 func (*CompareReply) ProtoMessage() {}
 
 func (x *CompareReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2226,7 +2990,7 @@ func (x *CompareReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareReply.ProtoReflect.Descriptor instead.
 func (*CompareReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{30}
+	return file_replication_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CompareReply) GetOffset() int64 {
@@ -2261,7 +3025,7 @@ type PagesRequest struct {
 
 func (x *PagesRequest) Reset() {
 	*x = PagesRequest{}
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +3037,7 @@ func (x *PagesRequest) String() string {
 func (*PagesRequest) ProtoMessage() {}
 
 func (x *PagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +3050,7 @@ func (x *PagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
 func (*PagesRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{31}
+	return file_replication_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PagesRequest) GetFence() *Fence {
@@ -2320,7 +3084,7 @@ type PagesReply struct {
 
 func (x *PagesReply) Reset() {
 	*x = PagesReply{}
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +3096,7 @@ func (x *PagesReply) String() string {
 func (*PagesReply) ProtoMessage() {}
 
 func (x *PagesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +3109,7 @@ func (x *PagesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesReply.ProtoReflect.Descriptor instead.
 func (*PagesReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{32}
+	return file_replication_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PagesReply) GetHashes() []byte {
@@ -2356,7 +3120,7 @@ func (x *PagesReply) GetHashes() []byte {
 }
 
 // One frame: the headers of its blocks, then their payloads one after another in the same order. payload is the last field on the wire, so that a
-// sender can put the headers and the payload buffers side by side without copying. At most 1 MiB of raw content.
+// sender can put the headers and the payload buffers side by side without copying. At most 1 MiB of raw content, that which references stand for included.
 type Frame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Open          *LaneOpen              `protobuf:"bytes,1,opt,name=open,proto3" json:"open,omitempty"` // first frame only
@@ -2368,7 +3132,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2380,7 +3144,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2393,7 +3157,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{33}
+	return file_replication_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Frame) GetOpen() *LaneOpen {
@@ -2428,7 +3192,7 @@ type LaneOpen struct {
 
 func (x *LaneOpen) Reset() {
 	*x = LaneOpen{}
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +3204,7 @@ func (x *LaneOpen) String() string {
 func (*LaneOpen) ProtoMessage() {}
 
 func (x *LaneOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +3217,7 @@ func (x *LaneOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneOpen.ProtoReflect.Descriptor instead.
 func (*LaneOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{34}
+	return file_replication_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *LaneOpen) GetFence() *Fence {
@@ -2477,23 +3241,26 @@ func (x *LaneOpen) GetAttempt() uint64 {
 	return 0
 }
 
-// Kinds: 1 data, 2 zero, 3 equal (compare mode only). Codecs: 1 none, 2 lz4 block, 3 s2 block, 4 one zstd frame.
+// Kinds: 1 data, 2 zero, 3 equal (compare mode only), 4 repeat: one extent of whole pages, at most 64 KiB. Codecs: 1 none, 2 lz4 block, 3 s2 block, 4 one zstd frame.
 type BlockHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disk          uint32                 `protobuf:"varint,1,opt,name=disk,proto3" json:"disk,omitempty"`
 	Kind          uint32                 `protobuf:"varint,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Extents       []uint64               `protobuf:"varint,3,rep,packed,name=extents,proto3" json:"extents,omitempty"` // rising: gap to the end of the one before (or to 0), length, gap, length…, each in bytes
-	Codec         uint32                 `protobuf:"varint,4,opt,name=codec,proto3" json:"codec,omitempty"`            // data only, as are the rest
-	Raw           uint32                 `protobuf:"varint,5,opt,name=raw,proto3" json:"raw,omitempty"`                // bytes after decoding, at most 64 KiB
-	Crc           uint32                 `protobuf:"fixed32,6,opt,name=crc,proto3" json:"crc,omitempty"`               // CRC-32C of the raw bytes
-	Size          uint32                 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`              // bytes in payload
+	Extents       []uint64               `protobuf:"varint,3,rep,packed,name=extents,proto3" json:"extents,omitempty"`                    // rising: gap to the end of the one before (or to 0), length, gap, length…, each in bytes
+	Codec         uint32                 `protobuf:"varint,4,opt,name=codec,proto3" json:"codec,omitempty"`                               // data only, as are the rest
+	Raw           uint32                 `protobuf:"varint,5,opt,name=raw,proto3" json:"raw,omitempty"`                                   // bytes after decoding, at most 64 KiB
+	Crc           uint32                 `protobuf:"fixed32,6,opt,name=crc,proto3" json:"crc,omitempty"`                                  // CRC-32C of the raw bytes
+	Size          uint32                 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`                                 // bytes in payload
+	OriginDisk    uint32                 `protobuf:"varint,100,opt,name=origin_disk,json=originDisk,proto3" json:"origin_disk,omitempty"` // repeat only, as are the rest: where the master target holds the content
+	Origin        uint64                 `protobuf:"varint,101,opt,name=origin,proto3" json:"origin,omitempty"`                           // offset, in whole pages
+	Hash          []byte                 `protobuf:"bytes,102,opt,name=hash,proto3" json:"hash,omitempty"`                                // 16 bytes: start of SHA-256 over the 16-byte hashes of the pages, each the start of SHA-256 over its page
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BlockHeader) Reset() {
 	*x = BlockHeader{}
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +3272,7 @@ func (x *BlockHeader) String() string {
 func (*BlockHeader) ProtoMessage() {}
 
 func (x *BlockHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +3285,7 @@ func (x *BlockHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHeader.ProtoReflect.Descriptor instead.
 func (*BlockHeader) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{35}
+	return file_replication_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *BlockHeader) GetDisk() uint32 {
@@ -2570,17 +3337,39 @@ func (x *BlockHeader) GetSize() uint32 {
 	return 0
 }
 
-// Everything in the lane's frames is durable; how many there were, the one that opened it not counted.
+func (x *BlockHeader) GetOriginDisk() uint32 {
+	if x != nil {
+		return x.OriginDisk
+	}
+	return 0
+}
+
+func (x *BlockHeader) GetOrigin() uint64 {
+	if x != nil {
+		return x.Origin
+	}
+	return 0
+}
+
+func (x *BlockHeader) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// Everything in the lane's frames is durable, but for references that were not resolved; how many frames there were, the one that opened it not counted.
 type LaneAck struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Frames        uint64                 `protobuf:"varint,1,opt,name=frames,proto3" json:"frames,omitempty"`
+	ByValue       int64                  `protobuf:"varint,100,opt,name=by_value,json=byValue,proto3" json:"by_value,omitempty"` // bytes of references that were not resolved: needed by value
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LaneAck) Reset() {
 	*x = LaneAck{}
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2592,7 +3381,7 @@ func (x *LaneAck) String() string {
 func (*LaneAck) ProtoMessage() {}
 
 func (x *LaneAck) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2605,12 +3394,19 @@ func (x *LaneAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneAck.ProtoReflect.Descriptor instead.
 func (*LaneAck) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{36}
+	return file_replication_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LaneAck) GetFrames() uint64 {
 	if x != nil {
 		return x.Frames
+	}
+	return 0
+}
+
+func (x *LaneAck) GetByValue() int64 {
+	if x != nil {
+		return x.ByValue
 	}
 	return 0
 }
@@ -2625,7 +3421,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +3433,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +3446,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{37}
+	return file_replication_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *FinishRequest) GetFence() *Fence {
@@ -2678,7 +3474,7 @@ type DiskTotal struct {
 
 func (x *DiskTotal) Reset() {
 	*x = DiskTotal{}
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +3486,7 @@ func (x *DiskTotal) String() string {
 func (*DiskTotal) ProtoMessage() {}
 
 func (x *DiskTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +3499,7 @@ func (x *DiskTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskTotal.ProtoReflect.Descriptor instead.
 func (*DiskTotal) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{38}
+	return file_replication_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DiskTotal) GetDisk() uint32 {
@@ -2736,7 +3532,7 @@ type FinishReply struct {
 
 func (x *FinishReply) Reset() {
 	*x = FinishReply{}
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +3544,7 @@ func (x *FinishReply) String() string {
 func (*FinishReply) ProtoMessage() {}
 
 func (x *FinishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +3557,7 @@ func (x *FinishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReply.ProtoReflect.Descriptor instead.
 func (*FinishReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{39}
+	return file_replication_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *FinishReply) GetPoint() uint64 {
@@ -2783,7 +3579,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +3591,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +3604,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{40}
+	return file_replication_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Problem) GetCode() string {
@@ -2867,7 +3663,7 @@ const file_replication_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12-\n" +
 	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.SourceDiskR\x05disks\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\xae\x03\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\xc4\x04\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
 	"\awelcome\x18\x02 \x01(\v2\x14.failback.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -2877,32 +3673,88 @@ const file_replication_proto_rawDesc = "" +
 	"\arelease\x18\x06 \x01(\v2\x19.failback.v1.ReleaseOrderH\x00R\arelease\x122\n" +
 	"\x06verify\x18\a \x01(\v2\x18.failback.v1.VerifyOrderH\x00R\x06verify\x122\n" +
 	"\x06forget\x18\b \x01(\v2\x18.failback.v1.ForgetOrderH\x00R\x06forget\x122\n" +
-	"\x06cancel\x18\t \x01(\v2\x18.failback.v1.CancelOrderH\x00R\x06cancelB\x06\n" +
+	"\x06cancel\x18\t \x01(\v2\x18.failback.v1.CancelOrderH\x00R\x06cancel\x12,\n" +
+	"\x04path\x18Z \x01(\v2\x16.failback.v1.PathOrderH\x00R\x04path\x122\n" +
+	"\x06repair\x18< \x01(\v2\x18.failback.v1.RepairOrderH\x00R\x06repair\x122\n" +
+	"\x06limits\x18P \x01(\v2\x18.failback.v1.LimitsOrderH\x00R\x06limitsB\x06\n" +
 	"\x04what\":\n" +
 	"\n" +
 	"ProbeOrder\x12,\n" +
-	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"\x87\x01\n" +
+	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"[\n" +
+	"\tPathOrder\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\x04R\x04path\x12\x1d\n" +
+	"\n" +
+	"each_nanos\x18\x02 \x01(\x03R\teachNanos\x12\x1b\n" +
+	"\tmax_bytes\x18\x03 \x01(\x03R\bmaxBytes\"K\n" +
+	"\aPathAsk\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\x04R\x04path\x12\x12\n" +
+	"\x04want\x18\x02 \x01(\rR\x04want\x12\x18\n" +
+	"\apadding\x18\x0f \x01(\fR\apadding\"E\n" +
+	"\n" +
+	"PathAnswer\x12\x1d\n" +
+	"\n" +
+	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x18\n" +
+	"\apadding\x18\x0f \x01(\fR\apadding\"\xca\x03\n" +
+	"\bPathDone\x12 \n" +
+	"\vconnections\x18\x01 \x01(\rR\vconnections\x12#\n" +
+	"\rconnect_nanos\x18\x02 \x01(\x03R\fconnectNanos\x12'\n" +
+	"\x0fhandshake_nanos\x18\x03 \x01(\x03R\x0ehandshakeNanos\x12\x1b\n" +
+	"\trtt_nanos\x18\x04 \x01(\x03R\brttNanos\x12!\n" +
+	"\floaded_nanos\x18\x05 \x01(\x03R\vloadedNanos\x12\x1d\n" +
+	"\n" +
+	"skew_nanos\x18\x06 \x01(\x03R\tskewNanos\x12*\n" +
+	"\x11skew_within_nanos\x18\a \x01(\x03R\x0fskewWithinNanos\x12%\n" +
+	"\x02up\x18\b \x01(\v2\x15.failback.v1.PathRateR\x02up\x12)\n" +
+	"\x04down\x18\t \x01(\v2\x15.failback.v1.PathRateR\x04down\x12\x18\n" +
+	"\asegment\x18\n" +
+	" \x01(\rR\asegment\x12\x1a\n" +
+	"\bvanished\x18\v \x01(\rR\bvanished\x12\x16\n" +
+	"\x06passes\x18\f \x01(\rR\x06passes\x12#\n" +
+	"\rvanished_down\x18\r \x01(\bR\fvanishedDown\"m\n" +
+	"\bPathRate\x12\x12\n" +
+	"\x04rate\x18\x01 \x01(\x01R\x04rate\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12!\n" +
+	"\flasted_nanos\x18\x03 \x01(\x03R\vlastedNanos\x12\x14\n" +
+	"\x05again\x18\x04 \x01(\x01R\x05again\"\x87\x01\n" +
 	"\bCutOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12#\n" +
-	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\x93\x01\n" +
+	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\xad\x01\n" +
 	"\tShipOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12\x12\n" +
 	"\x04mode\x18\x04 \x01(\tR\x04mode\x12\x1a\n" +
-	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\"P\n" +
+	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\x12\x18\n" +
+	"\arepeats\x18d \x01(\bR\arepeats\"P\n" +
 	"\fReleaseOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x12\n" +
 	"\x04keep\x18\x02 \x01(\x04R\x04keep\"Q\n" +
 	"\vVerifyOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
-	"\x05point\x18\x02 \x01(\x04R\x05point\";\n" +
+	"\x05point\x18\x02 \x01(\x04R\x05point\"\x9c\x01\n" +
+	"\vRepairOrder\x12,\n" +
+	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
+	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x1a\n" +
+	"\bsnapshot\x18\x03 \x01(\tR\bsnapshot\x12-\n" +
+	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.RepairDiskR\x05disks\"6\n" +
+	"\n" +
+	"RepairDisk\x12\x0e\n" +
+	"\x02no\x18\x01 \x01(\rR\x02no\x12\x18\n" +
+	"\aextents\x18\x02 \x03(\x04R\aextents\";\n" +
 	"\vForgetOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\"#\n" +
 	"\vCancelOrder\x12\x14\n" +
-	"\x05order\x18\x01 \x01(\x04R\x05order\"\xda\x03\n" +
+	"\x05order\x18\x01 \x01(\x04R\x05order\"R\n" +
+	"\vLimitsOrder\x12\x12\n" +
+	"\x04rate\x18\x01 \x01(\x03R\x04rate\x12/\n" +
+	"\x06groups\x18\x02 \x03(\v2\x17.failback.v1.GroupShareR\x06groups\"N\n" +
+	"\n" +
+	"GroupShare\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x12\n" +
+	"\x04pass\x18\x03 \x01(\bR\x04pass\"\xba\x04\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05order\x18\x01 \x01(\x04R\x05order\x12*\n" +
 	"\x05hello\x18\x02 \x01(\v2\x12.failback.v1.HelloH\x00R\x05hello\x123\n" +
@@ -2914,7 +3766,9 @@ const file_replication_proto_rawDesc = "" +
 	"\x06verify\x18\b \x01(\v2\x17.failback.v1.VerifyDoneH\x00R\x06verify\x121\n" +
 	"\x06forget\x18\t \x01(\v2\x17.failback.v1.ForgetDoneH\x00R\x06forget\x12.\n" +
 	"\x06failed\x18\n" +
-	" \x01(\v2\x14.failback.v1.ProblemH\x00R\x06failedB\x06\n" +
+	" \x01(\v2\x14.failback.v1.ProblemH\x00R\x06failed\x12+\n" +
+	"\x04path\x18Z \x01(\v2\x15.failback.v1.PathDoneH\x00R\x04path\x121\n" +
+	"\x06repair\x18< \x01(\v2\x17.failback.v1.RepairDoneH\x00R\x06repairB\x06\n" +
 	"\x04what\":\n" +
 	"\tProbeDone\x12-\n" +
 	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\"\x8a\x01\n" +
@@ -2937,7 +3791,9 @@ const file_replication_proto_rawDesc = "" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\"\r\n" +
 	"\vReleaseDone\"\f\n" +
 	"\n" +
-	"ForgetDone\"R\n" +
+	"ForgetDone\"\f\n" +
+	"\n" +
+	"RepairDone\"R\n" +
 	"\n" +
 	"VerifyDone\x12\x14\n" +
 	"\x05equal\x18\x01 \x01(\bR\x05equal\x12\x18\n" +
@@ -2958,7 +3814,7 @@ const file_replication_proto_rawDesc = "" +
 	"\n" +
 	"LevelShare\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\x12\x14\n" +
-	"\x05share\x18\x02 \x01(\x01R\x05share\"\x9b\x02\n" +
+	"\x05share\x18\x02 \x01(\x01R\x05share\"\xb7\x02\n" +
 	"\n" +
 	"DiskLedger\x12\x0e\n" +
 	"\x02no\x18\x01 \x01(\rR\x02no\x12\x14\n" +
@@ -2972,7 +3828,8 @@ const file_replication_proto_rawDesc = "" +
 	"\x04kept\x18P \x01(\x03R\x04kept\x12\x14\n" +
 	"\x05again\x18Q \x01(\x03R\x05again\x12\x12\n" +
 	"\x04wire\x18R \x01(\x03R\x04wire\x12+\n" +
-	"\x06codecs\x18S \x01(\v2\x13.failback.v1.CodecsR\x06codecs\"\x9e\x01\n" +
+	"\x06codecs\x18S \x01(\v2\x13.failback.v1.CodecsR\x06codecs\x12\x1a\n" +
+	"\brepeated\x18d \x01(\x03R\brepeated\"\x9e\x01\n" +
 	"\x06Codecs\x12%\n" +
 	"\x04none\x18\x01 \x01(\v2\x11.failback.v1.SentR\x04none\x12#\n" +
 	"\x03lz4\x18\x02 \x01(\v2\x11.failback.v1.SentR\x03lz4\x12!\n" +
@@ -3015,7 +3872,7 @@ const file_replication_proto_rawDesc = "" +
 	"\bLaneOpen\x12(\n" +
 	"\x05fence\x18\x01 \x01(\v2\x12.failback.v1.FenceR\x05fence\x12\x12\n" +
 	"\x04lane\x18\x02 \x01(\rR\x04lane\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x04R\aattempt\"\x9d\x01\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\"\xea\x01\n" +
 	"\vBlockHeader\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\rR\x04disk\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x18\n" +
@@ -3023,9 +3880,14 @@ const file_replication_proto_rawDesc = "" +
 	"\x05codec\x18\x04 \x01(\rR\x05codec\x12\x10\n" +
 	"\x03raw\x18\x05 \x01(\rR\x03raw\x12\x10\n" +
 	"\x03crc\x18\x06 \x01(\aR\x03crc\x12\x12\n" +
-	"\x04size\x18\a \x01(\rR\x04size\"!\n" +
+	"\x04size\x18\a \x01(\rR\x04size\x12\x1f\n" +
+	"\vorigin_disk\x18d \x01(\rR\n" +
+	"originDisk\x12\x16\n" +
+	"\x06origin\x18e \x01(\x04R\x06origin\x12\x12\n" +
+	"\x04hash\x18f \x01(\fR\x04hash\"<\n" +
 	"\aLaneAck\x12\x16\n" +
-	"\x06frames\x18\x01 \x01(\x04R\x06frames\"i\n" +
+	"\x06frames\x18\x01 \x01(\x04R\x06frames\x12\x19\n" +
+	"\bby_value\x18d \x01(\x03R\abyValue\"i\n" +
 	"\rFinishRequest\x12(\n" +
 	"\x05fence\x18\x01 \x01(\v2\x12.failback.v1.FenceR\x05fence\x12.\n" +
 	"\x06totals\x18\x02 \x03(\v2\x16.failback.v1.DiskTotalR\x06totals\"M\n" +
@@ -3038,14 +3900,15 @@ const file_replication_proto_rawDesc = "" +
 	"\aProblem\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
-	"\x06remedy\x18\x03 \x01(\tR\x06remedy2\x80\x03\n" +
+	"\x06remedy\x18\x03 \x01(\tR\x06remedy2\xbb\x03\n" +
 	"\vReplication\x123\n" +
 	"\x04Work\x12\x13.failback.v1.Report\x1a\x12.failback.v1.Order(\x010\x01\x12F\n" +
 	"\bCoverage\x12\x1c.failback.v1.CoverageRequest\x1a\x1a.failback.v1.CoverageReply0\x01\x12C\n" +
 	"\aCompare\x12\x1b.failback.v1.CompareRequest\x1a\x19.failback.v1.CompareReply0\x01\x12;\n" +
 	"\x05Pages\x12\x19.failback.v1.PagesRequest\x1a\x17.failback.v1.PagesReply\x122\n" +
 	"\x04Ship\x12\x12.failback.v1.Frame\x1a\x14.failback.v1.LaneAck(\x01\x12>\n" +
-	"\x06Finish\x12\x1a.failback.v1.FinishRequest\x1a\x18.failback.v1.FinishReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
+	"\x06Finish\x12\x1a.failback.v1.FinishRequest\x1a\x18.failback.v1.FinishReply\x129\n" +
+	"\x04Path\x12\x14.failback.v1.PathAsk\x1a\x17.failback.v1.PathAnswer(\x010\x01B\x1bZ\x19failback/proto;failbackpbb\x06proto3"
 
 var (
 	file_replication_proto_rawDescOnce sync.Once
@@ -3059,7 +3922,7 @@ func file_replication_proto_rawDescGZIP() []byte {
 	return file_replication_proto_rawDescData
 }
 
-var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_replication_proto_goTypes = []any{
 	(*Hello)(nil),           // 0: failback.v1.Hello
 	(*Welcome)(nil),         // 1: failback.v1.Welcome
@@ -3067,102 +3930,124 @@ var file_replication_proto_goTypes = []any{
 	(*GroupSpec)(nil),       // 3: failback.v1.GroupSpec
 	(*Order)(nil),           // 4: failback.v1.Order
 	(*ProbeOrder)(nil),      // 5: failback.v1.ProbeOrder
-	(*CutOrder)(nil),        // 6: failback.v1.CutOrder
-	(*ShipOrder)(nil),       // 7: failback.v1.ShipOrder
-	(*ReleaseOrder)(nil),    // 8: failback.v1.ReleaseOrder
-	(*VerifyOrder)(nil),     // 9: failback.v1.VerifyOrder
-	(*ForgetOrder)(nil),     // 10: failback.v1.ForgetOrder
-	(*CancelOrder)(nil),     // 11: failback.v1.CancelOrder
-	(*Report)(nil),          // 12: failback.v1.Report
-	(*ProbeDone)(nil),       // 13: failback.v1.ProbeDone
-	(*ProbedDisk)(nil),      // 14: failback.v1.ProbedDisk
-	(*CutDone)(nil),         // 15: failback.v1.CutDone
-	(*ShipDone)(nil),        // 16: failback.v1.ShipDone
-	(*ReleaseDone)(nil),     // 17: failback.v1.ReleaseDone
-	(*ForgetDone)(nil),      // 18: failback.v1.ForgetDone
-	(*VerifyDone)(nil),      // 19: failback.v1.VerifyDone
-	(*Progress)(nil),        // 20: failback.v1.Progress
-	(*LinkStatus)(nil),      // 21: failback.v1.LinkStatus
-	(*LevelShare)(nil),      // 22: failback.v1.LevelShare
-	(*DiskLedger)(nil),      // 23: failback.v1.DiskLedger
-	(*Codecs)(nil),          // 24: failback.v1.Codecs
-	(*Sent)(nil),            // 25: failback.v1.Sent
-	(*Fence)(nil),           // 26: failback.v1.Fence
-	(*CoverageRequest)(nil), // 27: failback.v1.CoverageRequest
-	(*CoverageReply)(nil),   // 28: failback.v1.CoverageReply
-	(*CompareRequest)(nil),  // 29: failback.v1.CompareRequest
-	(*CompareReply)(nil),    // 30: failback.v1.CompareReply
-	(*PagesRequest)(nil),    // 31: failback.v1.PagesRequest
-	(*PagesReply)(nil),      // 32: failback.v1.PagesReply
-	(*Frame)(nil),           // 33: failback.v1.Frame
-	(*LaneOpen)(nil),        // 34: failback.v1.LaneOpen
-	(*BlockHeader)(nil),     // 35: failback.v1.BlockHeader
-	(*LaneAck)(nil),         // 36: failback.v1.LaneAck
-	(*FinishRequest)(nil),   // 37: failback.v1.FinishRequest
-	(*DiskTotal)(nil),       // 38: failback.v1.DiskTotal
-	(*FinishReply)(nil),     // 39: failback.v1.FinishReply
-	(*Problem)(nil),         // 40: failback.v1.Problem
+	(*PathOrder)(nil),       // 6: failback.v1.PathOrder
+	(*PathAsk)(nil),         // 7: failback.v1.PathAsk
+	(*PathAnswer)(nil),      // 8: failback.v1.PathAnswer
+	(*PathDone)(nil),        // 9: failback.v1.PathDone
+	(*PathRate)(nil),        // 10: failback.v1.PathRate
+	(*CutOrder)(nil),        // 11: failback.v1.CutOrder
+	(*ShipOrder)(nil),       // 12: failback.v1.ShipOrder
+	(*ReleaseOrder)(nil),    // 13: failback.v1.ReleaseOrder
+	(*VerifyOrder)(nil),     // 14: failback.v1.VerifyOrder
+	(*RepairOrder)(nil),     // 15: failback.v1.RepairOrder
+	(*RepairDisk)(nil),      // 16: failback.v1.RepairDisk
+	(*ForgetOrder)(nil),     // 17: failback.v1.ForgetOrder
+	(*CancelOrder)(nil),     // 18: failback.v1.CancelOrder
+	(*LimitsOrder)(nil),     // 19: failback.v1.LimitsOrder
+	(*GroupShare)(nil),      // 20: failback.v1.GroupShare
+	(*Report)(nil),          // 21: failback.v1.Report
+	(*ProbeDone)(nil),       // 22: failback.v1.ProbeDone
+	(*ProbedDisk)(nil),      // 23: failback.v1.ProbedDisk
+	(*CutDone)(nil),         // 24: failback.v1.CutDone
+	(*ShipDone)(nil),        // 25: failback.v1.ShipDone
+	(*ReleaseDone)(nil),     // 26: failback.v1.ReleaseDone
+	(*ForgetDone)(nil),      // 27: failback.v1.ForgetDone
+	(*RepairDone)(nil),      // 28: failback.v1.RepairDone
+	(*VerifyDone)(nil),      // 29: failback.v1.VerifyDone
+	(*Progress)(nil),        // 30: failback.v1.Progress
+	(*LinkStatus)(nil),      // 31: failback.v1.LinkStatus
+	(*LevelShare)(nil),      // 32: failback.v1.LevelShare
+	(*DiskLedger)(nil),      // 33: failback.v1.DiskLedger
+	(*Codecs)(nil),          // 34: failback.v1.Codecs
+	(*Sent)(nil),            // 35: failback.v1.Sent
+	(*Fence)(nil),           // 36: failback.v1.Fence
+	(*CoverageRequest)(nil), // 37: failback.v1.CoverageRequest
+	(*CoverageReply)(nil),   // 38: failback.v1.CoverageReply
+	(*CompareRequest)(nil),  // 39: failback.v1.CompareRequest
+	(*CompareReply)(nil),    // 40: failback.v1.CompareReply
+	(*PagesRequest)(nil),    // 41: failback.v1.PagesRequest
+	(*PagesReply)(nil),      // 42: failback.v1.PagesReply
+	(*Frame)(nil),           // 43: failback.v1.Frame
+	(*LaneOpen)(nil),        // 44: failback.v1.LaneOpen
+	(*BlockHeader)(nil),     // 45: failback.v1.BlockHeader
+	(*LaneAck)(nil),         // 46: failback.v1.LaneAck
+	(*FinishRequest)(nil),   // 47: failback.v1.FinishRequest
+	(*DiskTotal)(nil),       // 48: failback.v1.DiskTotal
+	(*FinishReply)(nil),     // 49: failback.v1.FinishReply
+	(*Problem)(nil),         // 50: failback.v1.Problem
 }
 var file_replication_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.GroupSpec.disks:type_name -> failback.v1.SourceDisk
 	1,  // 1: failback.v1.Order.welcome:type_name -> failback.v1.Welcome
 	5,  // 2: failback.v1.Order.probe:type_name -> failback.v1.ProbeOrder
-	6,  // 3: failback.v1.Order.cut:type_name -> failback.v1.CutOrder
-	7,  // 4: failback.v1.Order.ship:type_name -> failback.v1.ShipOrder
-	8,  // 5: failback.v1.Order.release:type_name -> failback.v1.ReleaseOrder
-	9,  // 6: failback.v1.Order.verify:type_name -> failback.v1.VerifyOrder
-	10, // 7: failback.v1.Order.forget:type_name -> failback.v1.ForgetOrder
-	11, // 8: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
-	3,  // 9: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 10: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 11: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 12: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 13: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 14: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
-	0,  // 15: failback.v1.Report.hello:type_name -> failback.v1.Hello
-	20, // 16: failback.v1.Report.progress:type_name -> failback.v1.Progress
-	13, // 17: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
-	15, // 18: failback.v1.Report.cut:type_name -> failback.v1.CutDone
-	16, // 19: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
-	17, // 20: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
-	19, // 21: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
-	18, // 22: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
-	40, // 23: failback.v1.Report.failed:type_name -> failback.v1.Problem
-	14, // 24: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
-	40, // 25: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
-	23, // 26: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
-	21, // 27: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
-	22, // 28: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
-	24, // 29: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
-	25, // 30: failback.v1.Codecs.none:type_name -> failback.v1.Sent
-	25, // 31: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
-	25, // 32: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
-	25, // 33: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
-	26, // 34: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
-	26, // 35: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
-	26, // 36: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
-	34, // 37: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
-	35, // 38: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
-	26, // 39: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
-	26, // 40: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
-	38, // 41: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
-	12, // 42: failback.v1.Replication.Work:input_type -> failback.v1.Report
-	27, // 43: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
-	29, // 44: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
-	31, // 45: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
-	33, // 46: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
-	37, // 47: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
-	4,  // 48: failback.v1.Replication.Work:output_type -> failback.v1.Order
-	28, // 49: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
-	30, // 50: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
-	32, // 51: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
-	36, // 52: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
-	39, // 53: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
-	48, // [48:54] is the sub-list for method output_type
-	42, // [42:48] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	11, // 3: failback.v1.Order.cut:type_name -> failback.v1.CutOrder
+	12, // 4: failback.v1.Order.ship:type_name -> failback.v1.ShipOrder
+	13, // 5: failback.v1.Order.release:type_name -> failback.v1.ReleaseOrder
+	14, // 6: failback.v1.Order.verify:type_name -> failback.v1.VerifyOrder
+	17, // 7: failback.v1.Order.forget:type_name -> failback.v1.ForgetOrder
+	18, // 8: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
+	6,  // 9: failback.v1.Order.path:type_name -> failback.v1.PathOrder
+	15, // 10: failback.v1.Order.repair:type_name -> failback.v1.RepairOrder
+	19, // 11: failback.v1.Order.limits:type_name -> failback.v1.LimitsOrder
+	3,  // 12: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
+	10, // 13: failback.v1.PathDone.up:type_name -> failback.v1.PathRate
+	10, // 14: failback.v1.PathDone.down:type_name -> failback.v1.PathRate
+	3,  // 15: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 16: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 17: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 18: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 19: failback.v1.RepairOrder.group:type_name -> failback.v1.GroupSpec
+	16, // 20: failback.v1.RepairOrder.disks:type_name -> failback.v1.RepairDisk
+	3,  // 21: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
+	20, // 22: failback.v1.LimitsOrder.groups:type_name -> failback.v1.GroupShare
+	0,  // 23: failback.v1.Report.hello:type_name -> failback.v1.Hello
+	30, // 24: failback.v1.Report.progress:type_name -> failback.v1.Progress
+	22, // 25: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
+	24, // 26: failback.v1.Report.cut:type_name -> failback.v1.CutDone
+	25, // 27: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
+	26, // 28: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
+	29, // 29: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
+	27, // 30: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
+	50, // 31: failback.v1.Report.failed:type_name -> failback.v1.Problem
+	9,  // 32: failback.v1.Report.path:type_name -> failback.v1.PathDone
+	28, // 33: failback.v1.Report.repair:type_name -> failback.v1.RepairDone
+	23, // 34: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
+	50, // 35: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
+	33, // 36: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
+	31, // 37: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
+	32, // 38: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
+	34, // 39: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
+	35, // 40: failback.v1.Codecs.none:type_name -> failback.v1.Sent
+	35, // 41: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
+	35, // 42: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
+	35, // 43: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
+	36, // 44: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
+	36, // 45: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
+	36, // 46: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
+	44, // 47: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
+	45, // 48: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
+	36, // 49: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
+	36, // 50: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
+	48, // 51: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
+	21, // 52: failback.v1.Replication.Work:input_type -> failback.v1.Report
+	37, // 53: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
+	39, // 54: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
+	41, // 55: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
+	43, // 56: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
+	47, // 57: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
+	7,  // 58: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
+	4,  // 59: failback.v1.Replication.Work:output_type -> failback.v1.Order
+	38, // 60: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
+	40, // 61: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
+	42, // 62: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
+	46, // 63: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
+	49, // 64: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
+	8,  // 65: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
+	59, // [59:66] is the sub-list for method output_type
+	52, // [52:59] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_replication_proto_init() }
@@ -3179,8 +4064,11 @@ func file_replication_proto_init() {
 		(*Order_Verify)(nil),
 		(*Order_Forget)(nil),
 		(*Order_Cancel)(nil),
+		(*Order_Path)(nil),
+		(*Order_Repair)(nil),
+		(*Order_Limits)(nil),
 	}
-	file_replication_proto_msgTypes[12].OneofWrappers = []any{
+	file_replication_proto_msgTypes[21].OneofWrappers = []any{
 		(*Report_Hello)(nil),
 		(*Report_Progress)(nil),
 		(*Report_Probe)(nil),
@@ -3190,6 +4078,8 @@ func file_replication_proto_init() {
 		(*Report_Verify)(nil),
 		(*Report_Forget)(nil),
 		(*Report_Failed)(nil),
+		(*Report_Path)(nil),
+		(*Report_Repair)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3197,7 +4087,7 @@ func file_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replication_proto_rawDesc), len(file_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -11,9 +11,24 @@
 //     lanes (Ship) and, in compare mode, a Compare per disk; sends the rest; half-closes each lane and waits for its end, which means that all it
 //     carried is durable; then calls Finish, whose answer is the listed point.
 //  3. release follows when the point is listed: only then may the source let go of the earlier one.
+//  4. A path is measured between all else, by an order and streams of Path (see there): it may be repeated, and touches no group.
+//
+// Who may call: a process server's certificate, and a group's calls only with the key that is bound to the name of its process server. Health (grpc.health.v1) and reflection are answered to
+// operators too.
+//
+// What ends a stream: Work, either side's going, silence for 17 s, a name that another key or state directory takes over, a revoked certificate. Ship, the half-close (and the
+// answer), a frame that is not as Frame and BlockHeader say, a newer attempt of the lane, the end of the session. Coverage and Compare, their end, or the caller's. Path, see there. Work, Ship
+// and Path also end when no first message comes within 10 s.
+//
+// Bounds: a message 1.3 MiB; 128 calls at a time on a connection; 512 connections, 256 of one address; 64 lanes of a session; compression of gRPC's own is refused.
 //
 // Fences: every call carries group, generation and session. A generation below the highest seen, or a session that is not the group's newest, is
 // refused with FAILED_PRECONDITION, for ever.
+//
+// Repeats: content that the master target holds already, at another offset or on another disk of the group, may be sent as a reference to it (kind 4), where the order
+// to ship says so. The master target reads it where the reference says: in a cycle that has a base, at the base's point; in a first baseline, from the disk as it
+// stands. What it finds is believed if its hash is the reference's, and is then as good as sent. If not, or if it can't be read, the reference is passed over and nothing becomes
+// durable by it: the lane's LaneAck says how many bytes are needed by value, Coverage says which, and they are sent as data before Finish.
 //
 // Bytes in frames: see Frame. Offsets and lengths are bytes. Extents are half-open and rounded outward to 4 KiB pages, except at a disk's end.
 
@@ -44,6 +59,7 @@ const (
 	Replication_Pages_FullMethodName    = "/failback.v1.Replication/Pages"
 	Replication_Ship_FullMethodName     = "/failback.v1.Replication/Ship"
 	Replication_Finish_FullMethodName   = "/failback.v1.Replication/Finish"
+	Replication_Path_FullMethodName     = "/failback.v1.Replication/Path"
 )
 
 // ReplicationClient is the client API for Replication service.
@@ -62,6 +78,9 @@ type ReplicationClient interface {
 	Ship(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Frame, LaneAck], error)
 	// All of the cycle was sent: makes it a point. Refused with what is missing if what is durable is not exactly what the totals say.
 	Finish(ctx context.Context, in *FinishRequest, opts ...grpc.CallOption) (*FinishReply, error)
+	// Padding, to measure the path with: only while an order of this process server's to do so is under way. The first message names the order. Each message is answered by one, in
+	// order, with as much padding as it asks for. The process server ends the stream; the master target ends it when the order is over, or when it carries more than was ordered.
+	Path(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PathAsk, PathAnswer], error)
 }
 
 type replicationClient struct {
@@ -156,6 +175,19 @@ func (c *replicationClient) Finish(ctx context.Context, in *FinishRequest, opts 
 	return out, nil
 }
 
+func (c *replicationClient) Path(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PathAsk, PathAnswer], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Replication_ServiceDesc.Streams[4], Replication_Path_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PathAsk, PathAnswer]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Replication_PathClient = grpc.BidiStreamingClient[PathAsk, PathAnswer]
+
 // ReplicationServer is the server API for Replication service.
 // All implementations must embed UnimplementedReplicationServer
 // for forward compatibility.
@@ -172,6 +204,9 @@ type ReplicationServer interface {
 	Ship(grpc.ClientStreamingServer[Frame, LaneAck]) error
 	// All of the cycle was sent: makes it a point. Refused with what is missing if what is durable is not exactly what the totals say.
 	Finish(context.Context, *FinishRequest) (*FinishReply, error)
+	// Padding, to measure the path with: only while an order of this process server's to do so is under way. The first message names the order. Each message is answered by one, in
+	// order, with as much padding as it asks for. The process server ends the stream; the master target ends it when the order is over, or when it carries more than was ordered.
+	Path(grpc.BidiStreamingServer[PathAsk, PathAnswer]) error
 	mustEmbedUnimplementedReplicationServer()
 }
 
@@ -199,6 +234,9 @@ func (UnimplementedReplicationServer) Ship(grpc.ClientStreamingServer[Frame, Lan
 }
 func (UnimplementedReplicationServer) Finish(context.Context, *FinishRequest) (*FinishReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Finish not implemented")
+}
+func (UnimplementedReplicationServer) Path(grpc.BidiStreamingServer[PathAsk, PathAnswer]) error {
+	return status.Error(codes.Unimplemented, "method Path not implemented")
 }
 func (UnimplementedReplicationServer) mustEmbedUnimplementedReplicationServer() {}
 func (UnimplementedReplicationServer) testEmbeddedByValue()                     {}
@@ -293,6 +331,13 @@ func _Replication_Finish_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Replication_Path_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ReplicationServer).Path(&grpc.GenericServerStream[PathAsk, PathAnswer]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Replication_PathServer = grpc.BidiStreamingServer[PathAsk, PathAnswer]
+
 // Replication_ServiceDesc is the grpc.ServiceDesc for Replication service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -329,6 +374,12 @@ var Replication_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Ship",
 			Handler:       _Replication_Ship_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Path",
+			Handler:       _Replication_Path_Handler,
+			ServerStreams: true,
 			ClientStreams: true,
 		},
 	},

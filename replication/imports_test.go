@@ -18,22 +18,24 @@ var mayImport = map[string][]string{
 	"proto":                     {},
 	"replication":               {},
 	"replication/block":         {"replication"},
-	"replication/link":          {"replication", "replication/block"},
+	"replication/link":          {"replication", "replication/block", "replication/throttle"},
+	"replication/throttle":      {},
 	"replication/plan":          {"replication", "retention/policy"},
-	"replication/mastertarget":  {"replication", "replication/block", "replication/link", "replication/plan", "retention", "retention/policy", "retention/volume", "blockio"},
-	"replication/processserver": {"replication", "replication/block", "replication/link", "source"},
+	"replication/mastertarget":  {"replication", "replication/block", "replication/link", "replication/plan", "replication/throttle", "retention", "retention/policy", "retention/volume", "blockio"},
+	"replication/processserver": {"replication", "replication/block", "replication/link", "replication/throttle", "source"},
 	"retention":                 {"replication", "replication/block"},
 	"retention/policy":          {"replication"},
 	"source":                    {"replication", "blockio"},
-	"transport":                 {"proto", "replication", "replication/block", "replication/link"},
+	"transport":                 {"proto", "replication", "replication/block", "replication/link", "replication/throttle"},
 }
 
 // noNames are names that say nothing.
 var noNames = []string{"util", "utils", "common", "types", "helper", "helpers", "misc"}
 
-// testsMayImport says what a package's tests may import besides: master target and process server are tested against each other, without a wire.
+// testsMayImport says what a package's tests may import besides: master target and process server are tested against each other, without a wire and with one.
 var testsMayImport = map[string][]string{
 	"replication/mastertarget": {"replication/processserver", "source"},
+	"transport":                {"replication/processserver", "replication/mastertarget"}, // and with a wire
 }
 
 // TestImportsRunOneWay reads the import clauses of all Go files of the module. Tests may, besides, import packages that are there for tests (…test).

@@ -16,6 +16,8 @@ type Ledger struct {
 	Payload int64  `json:"payload"` // sent, after compression
 	Wire    int64  `json:"wire"`    // what the lanes' sockets took for it, headers and TLS included; 0: not known
 	Codecs  Codecs `json:"codecs"`  // Raw and Payload, by codec
+
+	Repeated int64 `json:"repeated"` // not sent because the target holds it elsewhere: sent by reference
 }
 
 // Codecs is what was sent by each codec. What a compressor could not make smaller is none's.
@@ -32,15 +34,15 @@ type Sent struct {
 	Payload int64 `json:"payload"`
 }
 
-// Check says whether the ledger of a cycle that has come to its end adds up: each byte was looked at, and is zero, equal, kept or sent; what was sent was so by some
+// Check says whether the ledger of a cycle that has come to its end adds up: each byte was looked at, and is zero, equal, kept, repeated or sent; what was sent was so by some
 // codec; and the wire carried all of it.
 func (l Ledger) Check() error {
 	c := l.Codecs
 	switch {
 	case l.Done != l.Total:
 		return fmt.Errorf("ledger of disk %d: %d bytes done of %d", l.Disk, l.Done, l.Total)
-	case l.Done != l.Zero+l.Equal+l.Kept+l.Raw-l.Again:
-		return fmt.Errorf("ledger of disk %d: %d bytes done are not %d zero, %d equal, %d kept and %d sent less %d sent again", l.Disk, l.Done, l.Zero, l.Equal, l.Kept, l.Raw, l.Again)
+	case l.Done != l.Zero+l.Equal+l.Kept+l.Repeated+l.Raw-l.Again:
+		return fmt.Errorf("ledger of disk %d: %d bytes done are not %d zero, %d equal, %d kept, %d repeated and %d sent less %d sent again", l.Disk, l.Done, l.Zero, l.Equal, l.Kept, l.Repeated, l.Raw, l.Again)
 	case l.Raw != c.None.Raw+c.LZ4.Raw+c.S2.Raw+c.Zstd.Raw, l.Payload != c.None.Payload+c.LZ4.Payload+c.S2.Payload+c.Zstd.Payload:
 		return fmt.Errorf("ledger of disk %d: %d bytes sent as %d are not what the codecs were given and made: %+v", l.Disk, l.Raw, l.Payload, c)
 	case l.Wire > 0 && l.Wire < l.Payload:

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -24,10 +25,16 @@ func (d DiskID) Short() string { _, s, _ := strings.Cut(string(d), "/"); return 
 // and never changes its meaning while the group lives.
 type DiskNo uint32
 
-// PointID numbers a group's points from 1; 0 is the content before the first cycle. It is also the number of the segment that the cycle to that
+// PointID numbers a group's points from 1; 0 is the content before the first cycle (OriginalPoint). It is also the number of the segment that the cycle to that
 // point makes, and so the version of the bytes that it changed. A number of which nothing was listed may be used again; any
 // other is never used twice.
 type PointID uint64
+
+// OriginalPoint is the point of the disks as they were before the first cycle, where the group keeps it. It comes from no cycle, and none starts from it.
+const OriginalPoint PointID = 0
+
+// NoPoint is the number of no point.
+const NoPoint PointID = math.MaxUint64
 
 // Generation fences writers of a group (I7): a lower one than the highest seen is refused on every call.
 type Generation uint64
@@ -49,9 +56,10 @@ type Kind string
 
 // The kinds of points.
 const (
-	Crash Kind = "crash" // crash-consistent: what a power failure would have left
-	App   Kind = "app"   // application-consistent: applications had flushed
-	Final Kind = "final" // the last point of a planned failback
+	Original Kind = "original" // point 0: the disks as they were before the first cycle
+	Crash    Kind = "crash"    // crash-consistent: what a power failure would have left
+	App      Kind = "app"      // application-consistent: applications had flushed
+	Final    Kind = "final"    // the last point of a planned failback
 )
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
@@ -89,6 +97,7 @@ type Point struct {
 	PinNote     string    `json:"pin_note,omitempty"`    // the operator's words; one line, or empty
 	Verified    *Verify   `json:"verified"`              // nil: never compared with the source
 	Suspect     bool      `json:"suspect"`               // I14
+	Damaged     int64     `json:"damaged,omitempty"`     // bytes of the disks that it needs and that are lost: known to who keeps the journal, never noted with the point
 	Drill       *Drilled  `json:"drill"`                 // nil: no outcome of a drill was recorded
 }
 

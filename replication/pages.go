@@ -140,6 +140,11 @@ func (p *Pages) Contains(e Extent) bool {
 	return e.Empty() || e.Off >= 0 && e.End <= p.size && p.next(e.Off/Page, false)*Page >= e.End
 }
 
+// Overlaps says whether any page of e is in the set.
+func (p *Pages) Overlaps(e Extent) bool {
+	return !e.Empty() && p.next(e.Off/Page, true)*Page < e.End
+}
+
 // Missing appends to dst the parts of e that are not in the set, rising.
 func (p *Pages) Missing(dst []Extent, e Extent) []Extent {
 	e = e.Intersect(Extent{End: p.size})

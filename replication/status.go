@@ -38,7 +38,7 @@ type GroupStatus struct {
 	Since         time.Time     `json:"since,omitzero"` // when it came into State
 	WaitsFor      string        `json:"waits_for"`      // in words; empty: nothing
 	Problem       *Problem      `json:"problem"`        // nil: none
-	Head          PointID       `json:"head"`           // 0: the disks are at no point
+	Head          PointID       `json:"head"`           // what the disks show; 0, while Last is 0: they are at no point
 	Last          PointID       `json:"last"`           // the last listed point; 0: none
 	LastTime      time.Time     `json:"last_time,omitzero"`
 	Held          bool          `json:"held"` // a rewind holds the head
@@ -53,8 +53,32 @@ type GroupStatus struct {
 	NextCut       time.Time     `json:"next_cut,omitzero"` // zero: not scheduled
 	Space         *SpaceStatus  `json:"space"`             // nil: not known yet
 	Drills        []DrillStatus `json:"drills"`            // under way
+	Scrub         *ScrubStatus  `json:"scrub"`             // nil: not known yet
 	Pins          []Pin         `json:"pins"`              // points that are kept, whatever the policy says
+	Behind        int           `json:"behind"`            // listed points that the disks are behind the last one
+	CatchUp       time.Duration `json:"catch_up_nanos"`    // how long it would take to bring them there, estimated; 0: no time, or not known
 	Link          *LinkStatus   `json:"link"`              // nil: nothing is being shipped
+
+	Original *OriginalStatus `json:"original"` // point 0; nil: it is not kept
+}
+
+// OriginalStatus tells of point 0, the disks as they were before the first cycle.
+type OriginalStatus struct {
+	Saving bool  `json:"saving"` // the first cycle is being made: what it writes over is saved before
+	Stored int64 `json:"stored"` // bytes on the retention volume: so far, or when it was listed
+}
+
+// ScrubStatus tells how whole a group's journal is. Amounts of the pass are bytes of files.
+type ScrubStatus struct {
+	Whole   time.Time `json:"whole,omitzero"` // when the journal was last read in whole; zero: never
+	Next    time.Time `json:"next,omitzero"`  // when the next pass is due; zero: none is
+	Running bool      `json:"running"`
+	Done    int64     `json:"done"`
+	Total   int64     `json:"total"`
+	Parts   int       `json:"parts"`  // quarantined
+	Lost    int64     `json:"lost"`   // bytes of the disks that points need and nobody has
+	Points  []PointID `json:"points"` // that need them, rising
+	Found   []string  `json:"found"`  // by the last pass, in words
 }
 
 // SpaceStatus tells how a group's journal stands with its space. Amounts are bytes on the retention volume.
@@ -84,13 +108,4 @@ type DiskStatus struct {
 	Target  string  `json:"target"`
 	Format  string  `json:"format"`
 	View    string  `json:"view"` // how a stable view of the source is made: reflink, command or none
-}
-
-// MoveStatus is a move of the head that is under way.
-type MoveStatus struct {
-	From  PointID `json:"from"`
-	To    PointID `json:"to"`
-	Phase string  `json:"phase"` // in one word: save, write…
-	Done  int64   `json:"done"`  // bytes of the phase
-	Total int64   `json:"total"`
 }

@@ -101,10 +101,10 @@ func (h *shelf) sweep() (err error) {
 	return err
 }
 
-// within returns the files that may hold versions in (after, to], those that stand above later.
-func (c *catalog) within(after, to replication.PointID) (files []*sealed) {
+// within returns the files that may hold versions in [from, to], those that stand above later.
+func (c *catalog) within(from, to replication.PointID) (files []*sealed) {
 	for _, s := range c.files {
-		if s.high() > after && s.low() <= to {
+		if s.high() >= from && s.low() <= to {
 			files = append(files, s)
 		}
 	}

@@ -11,9 +11,13 @@ import (
 // checkpointRecord is a state: the second record of a log that took the place of a longer one.
 type checkpointRecord struct {
 	Generation   replication.Generation `json:"generation"`
+	Owner        *Owner                 `json:"owner,omitempty"`
+	Released     bool                   `json:"released,omitempty"`
+	Settings     *Settings              `json:"settings,omitempty"`
 	ContentIDs   [][]uint32             `json:"content_ids,omitempty"`
 	Fingerprints []string               `json:"fingerprints,omitempty"`
 	Cycle        *replication.Cycle     `json:"cycle,omitempty"`
+	Begun        replication.Generation `json:"begun,omitempty"`
 	Used         replication.PointID    `json:"used"`
 	Dropped      replication.PointID    `json:"dropped,omitempty"`
 	Points       []replication.Point    `json:"points"`
@@ -37,7 +41,7 @@ type checkpointFile struct {
 
 func (s *state) checkpoint(before chain) checkpointRecord {
 	r := checkpointRecord{
-		Generation: s.generation, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin,
+		Generation: s.generation, Owner: s.owner, Released: s.released, Settings: s.settings, Begun: s.begun, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin,
 		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Before: string(before.hash()),
 	}
 	r.Damage = s.damage
@@ -55,7 +59,7 @@ func (s *state) checkpoint(before chain) checkpointRecord {
 func (s *state) restore(r checkpointRecord) error {
 	id := s.id
 	*s = state{
-		id: id, generation: r.Generation, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin,
+		id: id, generation: r.Generation, owner: r.Owner, released: r.Released, settings: r.Settings, begun: r.Begun, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin,
 		saved: r.Saved, packed: r.Packed, head: r.Head, move: r.Move, moves: r.Moves,
 	}
 	for _, f := range r.Files {
@@ -92,10 +96,6 @@ func (j *Journal) Shorten() error {
 		return nil
 	}
 	st := j.now.Load().state
-	identity, err := json.Marshal(st.id)
-	if err != nil {
-		return fmt.Errorf("shorten the log: %w", err)
-	}
 	payload, err := json.Marshal(st.checkpoint(j.log.mark.chain))
 	if err != nil {
 		return fmt.Errorf("shorten the log: %w", err)
@@ -103,38 +103,61 @@ func (j *Journal) Shorten() error {
 	if int64(len(payload))+logStart > j.log.mark.end/2 || len(payload) > maxRecord {
 		return nil
 	}
-	if err := j.shorten(identity, payload); err != nil {
-		err = fmt.Errorf("shorten the log: %w", noSpace(err))
-		var failed *syncError
-		if errors.As(err, &failed) && j.bad == nil {
-			j.bad = err
-		}
-		return err
+	if err := j.replaceLog(st); err != nil {
+		return fmt.Errorf("shorten the log: %w", err)
 	}
 	return nil
 }
 
-func (j *Journal) shorten(identity, payload []byte) error {
-	name := j.path(logName)
-	if err := removeIfThere(j.vol, name+newSuffix); err != nil {
-		return err
-	}
-	f, err := j.vol.Create(name + newSuffix)
+// replaceLog puts a log of two records, which say a state, in the place of the log, durably. A crash leaves either of them.
+func (j *Journal) replaceLog(st *state) error {
+	identity, err := json.Marshal(st.id)
 	if err != nil {
 		return err
 	}
-	l, err := newLog(name, f, kindIdentity, identity)
+	payload, err := json.Marshal(st.checkpoint(j.log.mark.chain))
+	if err != nil {
+		return err
+	}
+	j.guard.mu.Lock()
+	defer j.guard.mu.Unlock()
+	if err = j.guard.lookLocked(); err == nil {
+		err = j.shorten(identity, payload)
+		j.guard.mark = j.log.mark
+	}
+	if err == nil {
+		return nil
+	}
+	err = noSpace(err)
+	var failed *syncError
+	if errors.As(err, &failed) && j.bad == nil {
+		j.bad = err
+	}
+	return err
+}
+
+func (j *Journal) shorten(identity, payload []byte) error {
+	name := j.path(logName)
+	vol := j.guard.vol // the guard is held, and has just looked
+	if err := removeIfThere(vol, name+newSuffix); err != nil {
+		return err
+	}
+	f, err := vol.Create(name + newSuffix)
+	if err != nil {
+		return err
+	}
+	l, err := newLog(name, f, j.now.Load().logVersion(), kindIdentity, identity)
 	if err == nil {
 		_, err = l.append(kindCheckpoint, payload)
 	}
 	if err != nil { // no sync of what is relied on has failed: the old log stands
-		return errors.Join(err, f.Close(), removeIfThere(j.vol, name+newSuffix))
+		return errors.Join(err, f.Close(), removeIfThere(vol, name+newSuffix))
 	}
-	if err := j.vol.Rename(name+newSuffix, name); err != nil {
+	if err := vol.Rename(name+newSuffix, name); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	// From here on, a record appended to either log could be the one that is lost: only one that is certain to be found may be written to.
-	if err := syncDir(j.vol, j.dir); err != nil {
+	if err := syncDir(vol, j.dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	old := j.logFile

@@ -61,6 +61,12 @@ func (j *Journal) openCycleFiles(st *state) error {
 		if !strings.HasPrefix(n, fmt.Sprintf("%d-", st.cycle.Point)) || !strings.HasSuffix(n, segSuffix) {
 			continue
 		}
+		if generationOf(n) < st.begun && !leftOut(ruleBegun) { // by one who thought the journal his: see guard
+			if err := removeIfThere(j.vol, j.path(segDir, n)); err != nil {
+				return err
+			}
+			continue
+		}
 		err := j.adopt(st, j.path(segDir, n))
 		if errors.Is(err, ErrNoSpace) { // no room for its index now: what is in it counts when the point is listed; the listed points are not to wait for it
 			j.open.unsealed = append(j.open.unsealed, j.path(segDir, n))
@@ -71,6 +77,15 @@ func (j *Journal) openCycleFiles(st *state) error {
 		}
 	}
 	return syncDir(j.vol, j.path(segDir))
+}
+
+// generationOf returns the generation in the name of a segment file.
+func generationOf(name string) (g replication.Generation) {
+	var p replication.PointID
+	if _, err := fmt.Sscanf(name, "%d-%d-", &p, &g); err != nil {
+		return 0
+	}
+	return g
 }
 
 // adopt takes up a segment file of the open cycle: sealed, or scanned and sealed now.
@@ -394,8 +409,21 @@ func (j *Journal) List(totals []replication.Total, k replication.Kind, verified 
 		r.Files = append(r.Files, s.record())
 		r.Stored += s.foot.size()
 	}
-	if err := j.commit(kindPointListed, func(*state) (any, error) { return r, nil }, j.open.sealed...); err != nil {
+	with := slices.Clone(j.open.sealed)
+	if c.Route == replication.Through && j.id.KeepOriginal {
+		j.original.mu.Lock()
+		defer j.original.mu.Unlock()
+		o, files, err := j.originalRecord(c)
+		if err != nil {
+			return replication.Point{}, j.note(err)
+		}
+		r.Original, with = o, append(with, files...)
+	}
+	if err := j.commit(kindPointListed, func(*state) (any, error) { return r, nil }, with...); err != nil {
 		return replication.Point{}, err
+	}
+	if r.Original != nil {
+		j.original.sealed, j.original.saved = nil, nil
 	}
 	old := j.open.coverage
 	j.open = openCycle{}

@@ -22,11 +22,21 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 // goldenWorld makes a small journal, always the same: a baseline, two points, a move forward with a save, one back, a record of each kind.
-func goldenWorld(t *testing.T) *world {
+func goldenWorld(t *testing.T) *world { return golden(t, false) }
+
+// goldenOriginal is the same, with point 0, whose disks the baseline changed.
+func goldenOriginal(t *testing.T) *world { return golden(t, true) }
+
+func golden(t *testing.T, keeps bool) *world {
 	t.Helper()
 	w := newWorld(1)
+	w.keeps = keeps
 	w.sizes = []int64{8*replication.Page + 512, 4 * replication.Page}
 	w.m = newMachine(1, w.sizes...)
+	w.original = nil
+	for _, d := range w.m.disks {
+		w.original = append(w.original, slices.Clone(d.cur))
+	}
 	id := w.identity()
 	id.UUID = "00112233445566778899aabbccddeeff"
 	must := func(err error) {
@@ -51,6 +61,19 @@ func goldenWorld(t *testing.T) *world {
 		w.want = append(w.want, slices.Clone(w.m.disks[d].cur))
 	}
 	w.cycle = w.j.OpenCycle()
+	if keeps {
+		changed := map[replication.DiskNo][]replication.Extent{0: {{Off: 0, End: 3 * replication.Page}, {Off: 7 * replication.Page, End: w.sizes[0]}}, 1: {{Off: 2 * replication.Page, End: 3 * replication.Page}}}
+		must(w.j.SaveOriginal(w.m.targets(), changed))
+		for d, es := range changed {
+			for _, e := range es {
+				for i := range w.want[d][e.Off:e.End] {
+					w.want[d][e.Off:][i] = byte(0xa0 + i%5)
+				}
+				_, err := w.m.targets()[d].WriteAt(w.want[d][e.Off:e.End], e.Off)
+				must(err)
+			}
+		}
+	}
 	for range 3 {
 		must(w.through())
 	}
@@ -150,7 +173,7 @@ func packedWorld(t *testing.T) *world {
 	must(w.rewritten(DropSpares, segDir))
 	w.j.t.logBytes = 1
 	must(w.j.Shorten())
-	must(w.j.Pin(points[2].ID, time.Time{}, "test"))
+	must(w.j.Pin(points[2].ID, time.Time{}, ""))
 	begin(replication.Compare)
 	a := lane(1)
 	page(a, 0, 4, 77)
@@ -174,9 +197,9 @@ func (w *world) files() map[string][]byte {
 }
 
 // sameAsGolden compares what a world wrote with files that never change, and opens these.
-func (w *world) sameAsGolden(t *testing.T, dir string) {
+func (w *world) sameAsGolden(t *testing.T, format string) {
 	t.Helper()
-	dir = filepath.Join("testdata", dir)
+	dir := filepath.Join("testdata", format)
 	got := w.files()
 	for n, b := range got {
 		name := filepath.Join(dir, strings.ReplaceAll(n, "/", "_"))
@@ -193,7 +216,7 @@ func (w *world) sameAsGolden(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(b, want) {
-			t.Errorf("%s: writes other bytes than release 1 did", n)
+			t.Errorf("%s: writes other bytes than the first release of %s did", n, format)
 		}
 		w.m.names[filepath.Join(worldDir, n)].cur = want
 	}
@@ -214,9 +237,14 @@ func (w *world) sameAsGolden(t *testing.T, dir string) {
 }
 
 // TestGoldenFormat1 reads back what release 1 wrote, from files that never change, and writes the same.
-func TestGoldenFormat1(t *testing.T) {
-	w := goldenWorld(t)
-	w.sameAsGolden(t, "format1")
+func TestGoldenFormat1(t *testing.T) { testGolden(t, goldenWorld(t), "format1") }
+
+// TestGoldenFormat2 does so with a log of version 2, which has point 0.
+func TestGoldenFormat2(t *testing.T) { testGolden(t, goldenOriginal(t), "format2") }
+
+func testGolden(t *testing.T, w *world, format string) {
+	t.Helper()
+	w.sameAsGolden(t, format)
 	p, _ := w.j.Point(2)
 	if !p.Pinned || p.Verified == nil || w.j.Head() != 2 || w.j.Generation() != 1 || w.j.ContentIDs()[1][0] != 8 {
 		t.Errorf("got point %+v, head %d, generation %d, content ids %v", p, w.j.Head(), w.j.Generation(), w.j.ContentIDs())
@@ -248,12 +276,16 @@ func TestGoldenFormat1Packed(t *testing.T) {
 // TestDamageIsNeverServed flips a bit of every byte of every file of a small journal, and cuts each short: opening, reading or checking says so with file and offset,
 // and no read gives wrong bytes.
 func TestDamageIsNeverServed(t *testing.T) {
-	w := goldenWorld(t)
-	w.j.Close()
 	stride := 1
 	if testing.Short() || slow > 1 {
 		stride = 17
 	}
+	testDamage(t, goldenWorld(t), stride)
+	testDamage(t, goldenOriginal(t), 7*stride)
+}
+
+func testDamage(t *testing.T, w *world, stride int) {
+	w.j.Close()
 	flips, harmless := 0, map[string]int{}
 	for name, want := range w.files() {
 		i := w.m.names[filepath.Join(worldDir, name)]
@@ -437,9 +469,9 @@ func TestOpenRefuses(t *testing.T) {
 		t.Errorf("create over a journal: got %v want ErrExist", err)
 	}
 	i := w.m.names[worldDir+"/log"]
-	le.PutUint32(i.cur[8:], 2)
+	le.PutUint32(i.cur[8:], logVersion+1)
 	le.PutUint32(i.cur[12:], crc(i.cur[:12]))
-	if _, err := open(w.m.volume(), worldDir, "web", w.t); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "version 2") {
+	if _, err := open(w.m.volume(), worldDir, "web", w.t); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), fmt.Sprintf("version %d", logVersion+1)) {
 		t.Errorf("newer format: got %v want ErrNewer", err)
 	}
 }

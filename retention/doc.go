@@ -17,14 +17,41 @@
 // by a pack that has what is needed of them: of segments of one class, or of one save or pack. It may leave out spares, which the disks hold as well, while the disks stand
 // at the head; their extents stay in the index, gone. Of the oldest point even those go, where no file has an older entry that would show.
 //
+// # Damage
+//
+// A block that does not hold what was written is quarantined: a record names the part of the file, what lay there, and its versions. From then on its bytes are lost, in that version: they stand above what says that the disks hold
+// it, and below content of the same version, which another file may have. A reader of what is lost gets a Corruption; a point that needs it is damaged where it does (Damage), and whole elsewhere. A rewriting carries on
+// what is lost (an index entry of a pack), since without it an older version would show; content that stands above what is lost is not given up as spare.
+//
+// Before a move is recorded, all that it would write, and what of it the disks hold and the journal too, is looked at by its checksums (but not what this process wrote, or read whole, within a day). The move is refused where its
+// end needs what is lost, with the disks untouched; what is lost of where the disks stand, they hold themselves, and the move saves it. A move that comes upon damage later goes back, if it can.
+//
+// Scrub reads files in whole. A damaged header, index or footer is made again from the blocks, and must come out as the log says, to the byte; so it is when the journal is opened. Mend saves from the disks what is lost and they show;
+// Repair takes in from elsewhere what a point shows. Both make a pack, with the versions that were lost, named by one record: points that need these versions are whole again.
+//
+// # Point 0
+//
+// Where the identity says so, point 0 is kept: the disks as they were before the first baseline. Before that writes over an extent, what the disk holds there is saved, as version 0, durably, and
+// once: an extent that is sent again is not saved again, and what was saved outlives a baseline that is given up and begun anew. What is equal is neither written nor saved; holes and zeros are saved
+// as ranges. When the first point is listed, its record lists point 0 too, pinned, and names the saves and a pack that tells of the same extents at the first point's version, gone: what the disks
+// hold is that now. From then on point 0 is a point like any other: nothing starts from it, but disks move to it and from it, it can be read, unpinned and dropped.
+//
 // # What it promises
 //
 // The package stands for I1 to I4, I9, I10 and I13 of the design, and for its share of I5, I7, I8, I11, I12 and I14: a point is listed when exactly what the source says it
 // sent is durable; a listed point never changes; no only copy is written over; what comes back is checked, and damage is an error with file and offset (Corruption),
 // never other bytes. After a failed sync nothing is known of what was written before: the journal is poisoned, and opened again. Memory is bounded by settings (tuning),
-// except for what grows with the extents: an open cycle's coverage (replication.Pages, once for all of it and once for what the coverage file holds), of two to three bytes a page
+// except for what grows with the extents: an open cycle's coverage (replication.Pages, once for all of it, once for what the coverage file holds, and once for what is saved of point 0), of two to three bytes a page
 // and a bit for each page of the disk at most, and the fences, of 16 bytes for 85 extents. A reader that looks into a region of a disk again and again has the indexes of all files looked up for the
 // region once (regions): what is kept belongs to exactly the files, and to what is quarantined of them, that it was looked up in.
+//
+// # Whose it is
+//
+// A journal names the master target that writes it, its owner (I7), and keeps what that has to know of the group beside the points: the plan, where the disks lie, whether a rewind holds the head. To take
+// a journal over is to raise the generation and to name another owner. Locks keep two apart on one machine; where they do not reach, the owner looks, before each record and before each batch of
+// writes to the journal or the disks, whether the end mark of the log is still the one that it wrote last: if not, it stops for good and says who has the journal. What is under way between a look and
+// its write can't be called back, one write for each file and disk: so the log is replaced when a journal changes hands, a journaled cycle that was open starts over, and the numbers of the next save
+// and pack are skipped, that none of it meets what the new owner writes. What is under way to a disk may still land on it: only that the old machine is off keeps it from that.
 //
 // # Files
 //
@@ -33,18 +60,19 @@
 //	<group>/coverage                what else is durable of the open cycle
 //	<group>/seg/P-G-S-L-A.seg       segment of point P from generation G, session S, lane L, attempt A
 //	<group>/save/N.sav              the N-th save
+//	<group>/save/original-N.sav     the N-th save of point 0; of at most about 1 GiB each, which is what is scanned after a crash
 //	<group>/pack/N.pack             the N-th pack
 //	<group>/reserve                 space set aside for what must still work when the volume is full
 //
 // A file that was replaced is removed once no reader and no move uses it.
 //
-// Names ending in .new, or holding .run, are unfinished and worth nothing after a crash. A file that no record names, and that is not of the open cycle, is removed when the
-// journal is opened. Numbers are little-endian, checksums CRC-32C, offsets and lengths bytes. What is made durable ends at a sector of 4096 bytes: what is written later
+// Names ending in .new, or holding .run, are unfinished and worth nothing after a crash. A file that no record names, and that is neither of the open cycle nor a save of a
+// point 0 that is not listed yet, is removed when the journal is opened. Numbers are little-endian, checksums CRC-32C, offsets and lengths bytes. What is made durable ends at a sector of 4096 bytes: what is written later
 // never shares a sector with it, as a power failure may tear one.
 //
 // # Log
 //
-//	0      magic "FBRETLOG", version u32 (1), checksum u32 of the 12 bytes before
+//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0), checksum u32 of the 12 bytes before
 //	4096   end mark A
 //	8192   end mark B
 //	12288  records, each at the begin of a sector, zeros between
@@ -53,12 +81,12 @@
 //	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
 //
 // The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
-// has the kinds, of which 1, the identity, comes first and once. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// has the kinds, of which 1, the identity, comes first and once. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
 // # Segments, saves and packs
 //
-//	0        header: magic "FBRETCON", version u32 (1), kind u32 (1 segment, 2 save, 3 pack), journal [16], point u64 (save: the head it was taken at; pack: the last point), generation u64, session u64,
+//	0        header: magic "FBRETCON", version u32 (1), kind u32 (1 segment, 2 save, 3 pack), journal [16], point u64 (save: the head it was taken at, 0 for one of point 0; pack: the last point), generation u64, session u64,
 //	         attempt u64, lane u32, 4 zeros, group [64], zeros, checksum u32 at 252 of all before
 //	256      entries, padded with zeros to a sector wherever the file was synced
 //	index    chunks of 4096, at the sector after the entries
@@ -71,9 +99,9 @@
 //	       payload length u32, number of extents u32, offset of this entry in the file u64, checksum of the file's header u32, checksum of the payload u32,
 //	       extents of offset u64 and end u64, payload
 //	chunk: checksum u32 of the rest, entries u32 (1 to 85), index entries, zeros
-//	index entry: disk u32, kind u8 (as in the entry; in packs also 128 gone), 3 zeros, offset u64, end u64, version u64, offset of the entry u64, begin in its raw bytes u32, 4 zeros
+//	index entry: disk u32, kind u8 (as in the entry; in packs also 128 gone, 129 lost), 3 zeros, offset u64, end u64, version u64, offset of the entry u64, begin in its raw bytes u32, 4 zeros
 //
-// An entry is a block as it came off the wire. An entry of a segment has the segment's version; one of a save or pack its own. What is gone has no entry, and zeros in its place in the index. The index is sorted by disk and offset and free of overlap: of what was
+// An entry is a block as it came off the wire. An entry of a segment has the segment's version; one of a save or pack its own. What is gone or lost has no entry, and zeros in its place in the index. The index is sorted by disk and offset and free of overlap: of what was
 // appended twice the later wins. Of several files of a point, the one later in the point's record wins; as attempts of one snapshot they hold the same.
 // A file without a good footer was not sealed: its entries are read one after the other, each checked by decoding, up to the first that is torn.
 //

@@ -240,7 +240,11 @@ func (x *examination) resume(s *sealed, at, next int64, bad *[]*part, cause erro
 			return 0, err
 		}
 	}
-	*bad = append(*bad, &part{damage(s.name, at, next-at, cause), needs{c: x.c, cache: x.i.j.chunks}})
+	f := damage(s.name, at, next-at, cause)
+	if s.quarantined(at) {
+		f.What += " (quarantined)"
+	}
+	*bad = append(*bad, &part{f, needs{c: x.c, cache: x.i.j.chunks}})
 	return next, nil
 }
 
@@ -299,6 +303,7 @@ func (s *sealed) header(at int64, id *Identity) bool {
 func (x *examination) spans(s *sealed, badChunks map[int64]bool, bad []*part) error {
 	if _, err := s.loadFences(); err == nil {
 		blocks, dst, buf := newContents(&x.c.id, 16), make([]byte, block.MaxRaw), make([]byte, chunkSize)
+		packed := needs{c: x.c, cache: x.i.j.chunks}
 		var es []entry
 		for i := range s.foot.chunks {
 			if badChunks[i] {
@@ -313,7 +318,13 @@ func (x *examination) spans(s *sealed, badChunks map[int64]bool, bad []*part) er
 			}
 			for _, e := range es {
 				bad = x.span(span{e, s}, blocks, dst, bad)
+				if e.kind == lost {
+					packed.add(span{e, s})
+				}
 			}
+		}
+		if s.rec.Lost > 0 && len(packed.by) > 0 {
+			x.find(Finding{File: s.name, Off: s.foot.index, What: fmt.Sprintf("content of %d bytes of the disks was lost before it was packed: it was damaged, and quarantined", s.rec.Lost), Damage: true, Needs: packed.by})
 		}
 	}
 	for _, p := range bad {

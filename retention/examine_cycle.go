@@ -9,11 +9,8 @@ import (
 	"failback/replication/block"
 )
 
-// openCycle examines what is there of the open cycle. No listed point needs it; what of it can't be read is sent again.
+// openCycle examines what is there of the open cycle, and of point 0 before it is listed. No listed point needs it; what of a cycle can't be read is sent again.
 func (x *examination) openCycle() error {
-	if x.c.cycle == nil {
-		return nil
-	}
 	for _, f := range x.i.cycle {
 		at := x.done
 		if err := x.cycleFile(x.i.j.path(f.Name)); err != nil {
@@ -22,7 +19,7 @@ func (x *examination) openCycle() error {
 		x.i.j.files.forget(x.i.j.path(f.Name))
 		x.advance(at + f.Size - x.done)
 	}
-	if x.i.running {
+	if x.c.cycle == nil || x.i.running {
 		return nil // it is being written
 	}
 	return x.coverage()
@@ -64,8 +61,11 @@ func (x *examination) cycleFile(name string) error {
 		x.find(damage(name, end, size-end, err))
 		return nil
 	}
-	rest := Finding{File: name, Off: end, Len: size - end, What: fmt.Sprintf("a file of the open cycle that is not sealed: its blocks are whole up to here, of %d bytes; the rest is sent again", size)}
-	x.find(rest)
+	what := "a file of the open cycle that is not sealed: its blocks are whole up to here, of %d bytes; the rest is sent again"
+	if isOriginal(base(name)) {
+		what = "a save of point 0 that is not sealed: its blocks are whole up to here, of %d bytes; of the rest nothing was written over"
+	}
+	x.find(Finding{File: name, Off: end, Len: size - end, What: fmt.Sprintf(what, size)})
 	return nil
 }
 

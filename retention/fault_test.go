@@ -77,6 +77,7 @@ func TestFaultsSurface(t *testing.T) {
 			all := 0
 			for seed := range uint64(fewer(150)) {
 				w := newWorld(seed)
+				w.frail = false // nothing is damaged by itself here
 				n, err := w.faults(60, full)
 				if err != nil {
 					t.Fatalf("seed %d: %v", seed, err)

@@ -20,7 +20,7 @@ const (
 	coverageMagic = "FBRETCOV"
 	entryMagic    = 0x4b424246 // "FBBK"
 
-	logVersion      = 1
+	logVersion      = 2
 	contentVersion  = 1
 	coverageVersion = 1
 )
@@ -82,10 +82,10 @@ func parseUUID(s string) (u uuid, err error) {
 }
 
 // putLogHeader codes the log's first bytes.
-func putLogHeader() []byte {
+func putLogHeader(version uint32) []byte {
 	b := make([]byte, logHeaderSize)
 	copy(b, logMagic)
-	le.PutUint32(b[8:], logVersion)
+	le.PutUint32(b[8:], version)
 	le.PutUint32(b[12:], crc(b[:12]))
 	return b
 }

@@ -116,7 +116,7 @@ func FuzzFooter(f *testing.F) {
 func FuzzHeaders(f *testing.F) {
 	f.Add(fileHeader{kind: saveFile, point: 3, group: "web"}.put())
 	f.Add(putCoverageHeader(uuid{1}, 3))
-	f.Add(putLogHeader())
+	f.Add(putLogHeader(1))
 	f.Add(mark{end: logStart, seq: 3}.put())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := parseFileHeader(fixed(b, fileHeaderSize-4, 0, fileHeaderSize-4)); err == nil {

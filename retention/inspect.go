@@ -47,7 +47,7 @@ type Need struct {
 	Spare  int64                 // of these: what the disks hold as well, standing at the head
 }
 
-// CycleFile is a segment file of the open cycle.
+// CycleFile is a segment file of the open cycle, or a save of point 0 before that is listed.
 type CycleFile struct {
 	Name   string // within the group's directory, with slashes
 	Size   int64
@@ -173,7 +173,7 @@ func (j *Journal) openNamed(f namedFile) (*sealed, error) {
 	if s.hdr.kind != f.kind || f.point != 0 && s.hdr.point != f.point {
 		return nil, corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, f.kind, f.point)
 	}
-	s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone, Lost: f.Lost}
+	s.rec = f.versions()
 	return s, s.matches(f.fileRecord)
 }
 
@@ -183,7 +183,7 @@ func (j *Journal) broken(f namedFile, st *state, err error) *sealed {
 	if f.point == 0 {
 		s.hdr.point = st.used
 	}
-	s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone, Lost: f.Lost}
+	s.rec = f.versions()
 	s.foot = footer{index: f.Size - footerSize, bytes: f.Bytes, last: fence{math.MaxUint32, math.MaxInt64}}
 	return s
 }
@@ -205,6 +205,7 @@ func (i *Inspection) lookAround(st *state) error {
 			case i.j.sealed[name] != nil || dir == segDir && st.cycle != nil && err == nil && p == st.cycle.Point && strings.HasSuffix(n, segSuffix):
 			case strings.HasSuffix(n, newSuffix) || strings.Contains(n, runSuffix):
 				i.remark(name, "an unfinished file that a crash left: worth nothing")
+			case dir == saveDir && st.savesOriginal() && isOriginal(n): // told with the open cycle
 			case i.log.fatal:
 				i.stray(name)
 			case dir == segDir && strings.HasSuffix(n, segSuffix) && err == nil && p > st.used:
@@ -240,16 +241,27 @@ func (i *Inspection) stray(name string) {
 
 // lookAtCycle finds the files of the open cycle.
 func (i *Inspection) lookAtCycle(st *state) error {
-	if st.cycle == nil {
-		return nil
+	if st.cycle != nil {
+		point := fmt.Sprintf("%d-", st.cycle.Point)
+		if err := i.lookAtUnlisted(segDir, func(n string) bool { return strings.HasPrefix(n, point) && strings.HasSuffix(n, segSuffix) }); err != nil {
+			return err
+		}
 	}
-	names, err := i.list(segDir)
+	if st.savesOriginal() {
+		return i.lookAtUnlisted(saveDir, isOriginal)
+	}
+	return nil
+}
+
+// lookAtUnlisted finds files in a directory that no record names yet.
+func (i *Inspection) lookAtUnlisted(dir string, is func(name string) bool) error {
+	names, err := i.list(dir)
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		name := i.j.path(segDir, n)
-		if !strings.HasPrefix(n, fmt.Sprintf("%d-", st.cycle.Point)) || !strings.HasSuffix(n, segSuffix) || i.j.sealed[name] != nil {
+		name := i.j.path(dir, n)
+		if !is(n) || i.j.sealed[name] != nil {
 			continue
 		}
 		f, err := i.j.vol.Open(name)
@@ -265,7 +277,7 @@ func (i *Inspection) lookAtCycle(st *state) error {
 		}
 		_, err = openSealed(i.j.files, name, &i.j.id, i.j.journal)
 		i.j.files.forget(name)
-		i.cycle = append(i.cycle, CycleFile{segDir + "/" + n, size, err == nil})
+		i.cycle = append(i.cycle, CycleFile{dir + "/" + n, size, err == nil})
 	}
 	return nil
 }
@@ -337,13 +349,27 @@ func (i *Inspection) Identity() Identity { return i.j.Identity() }
 // Generation returns the highest generation that the journal knows.
 func (i *Inspection) Generation() replication.Generation { return i.j.Generation() }
 
+// Owner returns whose the journal is, as Journal.Owner does.
+func (i *Inspection) Owner() (o Owner, known, released bool) { return i.j.Owner() }
+
+// Settings returns what a master target noted of the group last; false when there is none.
+func (i *Inspection) Settings() (Settings, bool) { return i.j.Settings() }
+
+// Targets returns, by disk number, where the disks lay last.
+func (i *Inspection) Targets() []string {
+	if s, ok := i.Settings(); ok && len(s.Targets) == len(i.j.id.Disks) {
+		return slices.Clone(s.Targets)
+	}
+	return i.Identity().Targets
+}
+
 // Records returns how many records the log has up to where the inspection stands.
 func (i *Inspection) Records() uint64 { return i.log.end.seq }
 
 // Points returns the listed points, rising.
 func (i *Inspection) Points() []replication.Point { return i.j.Points() }
 
-// Head returns the point that the disks show, or showed before a move that is not finished; 0: none.
+// Head returns the point that the disks show, or showed before a move that is not finished; it means nothing while no point is listed.
 func (i *Inspection) Head() replication.PointID { return i.j.Head() }
 
 // Unfinished returns the move that was recorded and not committed, or nil.
@@ -378,12 +404,15 @@ func (i *Inspection) Use(ctx context.Context) (Use, error) {
 	return use, err
 }
 
+// Damage tells what is quarantined, and which points need what of it is lost, from the indexes alone.
+func (i *Inspection) Damage(ctx context.Context) (Damage, error) { return i.j.Damage(ctx) }
+
 // Reader opens a listed point for reading, as Journal.Reader does. target is the disk as it stands at the head, or within an unfinished move. Nobody may move the disks while it reads: see InspectAtRest.
 func (i *Inspection) Reader(p replication.PointID, disk replication.DiskNo, target Disk) (*Reader, error) {
 	if i.log.fatal {
 		return nil, fmt.Errorf("%w: the log can't be read up to its end, so that it is not known where the disks stand", ErrCorrupt)
 	}
-	if i.j.Head() == 0 {
+	if !i.j.AtPoint() {
 		return nil, ErrNotAtPoint
 	}
 	return i.j.Reader(p, disk, target)

@@ -139,7 +139,7 @@ func TestInspectRefuses(t *testing.T) {
 	}
 	w := goldenWorld(t)
 	i := w.m.names[worldDir+"/log"]
-	le.PutUint32(i.cur[8:], 2)
+	le.PutUint32(i.cur[8:], logVersion+1)
 	le.PutUint32(i.cur[12:], crc(i.cur[:12]))
 	if err := w.inspect(func(*Inspection) error { return nil }); !errors.Is(err, ErrNewer) {
 		t.Errorf("a newer one: %v", err)

@@ -39,7 +39,10 @@ func (w *world) inspected() error {
 		}
 		for _, p := range points {
 			truth := w.truth[p.ID]
-			if p.ID == w.maybe {
+			switch {
+			case p.ID == replication.OriginalPoint:
+				truth = w.original
+			case p.ID == w.maybe:
 				truth = w.want
 			}
 			for d := range w.sizes {
@@ -90,7 +93,7 @@ func TestInspectAfterCrashes(t *testing.T) {
 	moves, torn, unsealed := 0, 0, 0
 	for seed := range uint64(fewer(120)) {
 		w := newWorld(1000 + seed)
-		w.frail = false // what is whole is to be told as whole
+		w.frail = false // nothing is damaged by itself here
 		must := func(err error) {
 			t.Helper()
 			if err != nil {
@@ -145,9 +148,8 @@ func TestInspectAfterCrashes(t *testing.T) {
 
 // lived returns a world with some points, moves and rewritten files, its journal closed; nil where it did not come so far.
 func lived(t *testing.T, seed uint64) *world {
-	t.Helper()
 	w := newWorld(seed)
-	w.frail = false // the damage is to come
+	w.frail = false // nothing is damaged by itself here
 	if err := w.start(); err != nil {
 		t.Fatal(err)
 	}

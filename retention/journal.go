@@ -56,13 +56,18 @@ type tuning struct {
 	progressBytes int64         // written to a disk before the progress is recorded
 	reserve       int64         // bytes left free on the volume when a move is reckoned
 	setAside      int64         // bytes set aside on the volume for what must still work when it is full; 0: none
+	originalBytes int64         // length at which a save of point 0 is sealed
 	logBytes      int64         // length from which a log is shortened
 	trust         time.Duration // how long a file counts as whole that this process wrote, or read whole
+
+	batch     int64         // bytes written before it is made sure again that the journal is still ours
+	batchTime time.Duration // likewise, time
 }
 
 var defaultTuning = tuning{
 	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, regionBytes: 48 << 20, regionSpans: 4096, regionTouches: 8, moveBlocks: 512, savesAhead: 8, disksAtOnce: 8,
-	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, logBytes: 4 << 20, trust: 24 * time.Hour,
+	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, originalBytes: originalBytes, logBytes: 4 << 20, trust: 24 * time.Hour,
+	batch: 32 << 20, batchTime: 500 * time.Millisecond,
 }
 
 // Journal is a group's points on the retention volume. It is safe for concurrent use.
@@ -70,7 +75,8 @@ var defaultTuning = tuning{
 // After a failed sync of one of its files it is poisoned: nothing is known of what was written before, so every later call fails with that error. Close it
 // and open it again; what was listed is still there.
 type Journal struct {
-	vol     volume
+	vol     volume // guarded, but for what reads
+	guard   *guard
 	dir     string
 	journal uuid
 	id      Identity
@@ -83,11 +89,12 @@ type Journal struct {
 
 	shelf shelf // the catalogs in use
 
-	moving  sync.Mutex // held by whoever moves the disks, and when what only the journal says of them changes; taken before mu
-	packing sync.Mutex // held by whoever rewrites files; taken before moving, or where moving is held, for an instant
-	mending sync.Mutex // held by whoever repairs; taken before both
-	cycle   sync.Mutex // held by whoever changes the open cycle's files; taken before mu
-	open    openCycle  // under cycle
+	moving   sync.Mutex // held by whoever moves the disks, and when what only the journal says of them changes; taken before mu
+	packing  sync.Mutex // held by whoever rewrites files; taken before moving, or where moving is held, for an instant
+	mending  sync.Mutex // held by whoever repairs; taken before both
+	cycle    sync.Mutex // held by whoever changes the open cycle's files; taken before mu
+	open     openCycle  // under cycle
+	original original   // of point 0, before it is listed
 
 	mu      sync.Mutex // guards what follows; held over an append to the log
 	log     *recordLog
@@ -155,7 +162,7 @@ func create(vol volume, dir string, id Identity, t tuning) (_ *Journal, err erro
 	if err != nil {
 		return nil, fmt.Errorf("create journal: %w", noSpace(err))
 	}
-	_, err = newLog(name, f, kindIdentity, payload)
+	_, err = newLog(name, f, (&state{id: id}).logVersion(), kindIdentity, payload)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("create journal: %w", err)
 	}
@@ -221,6 +228,11 @@ func Open(dir string, group replication.GroupID) (*Journal, error) {
 }
 
 func open(vol volume, dir string, group replication.GroupID, t tuning) (*Journal, error) {
+	return openAs(vol, dir, group, "", t)
+}
+
+// openAs opens a journal for an owner; "": whoever owns it.
+func openAs(vol volume, dir string, group replication.GroupID, owner string, t tuning) (*Journal, error) {
 	names, err := vol.List(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
@@ -231,6 +243,11 @@ func open(vol volume, dir string, group replication.GroupID, t tuning) (*Journal
 	lock, err := vol.Lock(filepath.Join(dir, lockName))
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	if owner != "" && !leftOut(ruleOwner) {
+		if err := ownedBy(vol, dir, owner); err != nil {
+			return nil, errors.Join(fmt.Errorf("open journal: %w", err), lock.Close())
+		}
 	}
 	j, err := load(vol, dir, group, t, lock)
 	if err != nil {
@@ -250,7 +267,9 @@ func load(vol volume, dir string, group replication.GroupID, t tuning, lock io.C
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	j := &Journal{vol: vol, dir: dir, t: t, lock: lock, files: newHandles(vol, t.openFiles), logFile: f, sealed: map[string]*sealed{}}
-	j.shelf.vol, j.shelf.files = vol, j.files
+	j.guard = &guard{vol: vol, dir: dir, batch: t.batch, batchTime: t.batchTime}
+	j.vol = guarded{vol, j.guard}
+	j.shelf.vol, j.shelf.files = j.vol, j.files
 	if err := j.replay(name, group); err != nil {
 		j.files.forget("")
 		return nil, fmt.Errorf("open journal: %w", errors.Join(err, f.Close()))
@@ -263,6 +282,7 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 	if j.log, err = openLog(name, j.logFile, st.apply); err != nil {
 		return err
 	}
+	j.guard.mark = j.log.mark
 	if leftOut(ruleRecord) {
 		st.move = nil
 	}
@@ -291,14 +311,19 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 		return err
 	}
 	j.publish(st)
-	if leftOut(ruleSweep) {
-		return j.openCycleFiles(st)
+	if !leftOut(ruleSweep) {
+		if err := j.sweep(st); err != nil {
+			return err
+		}
 	}
-	if err := j.sweep(st); err != nil {
+	if err := j.openOriginal(st); err != nil {
 		return err
 	}
 	if err := j.openCycleFiles(st); err != nil {
 		return err
+	}
+	if leftOut(ruleSweep) {
+		return nil
 	}
 	return j.setAside()
 }
@@ -323,7 +348,7 @@ func (j *Journal) openListed(st *state) error {
 		if s.hdr.kind != f.kind || f.point != 0 && s.hdr.point != f.point {
 			return corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, f.kind, f.point)
 		}
-		s.rec = fileRecord{Low: f.Low, High: f.High, Gone: f.Gone, Lost: f.Lost}
+		s.rec = f.versions()
 		j.sealed[s.name] = s
 		if err := s.matches(f.fileRecord); err != nil {
 			return err
@@ -342,6 +367,9 @@ func (j *Journal) sweep(st *state) error {
 		for _, n := range names {
 			name := j.path(dir, n)
 			if j.sealed[name] != nil {
+				continue
+			}
+			if dir == saveDir && st.savesOriginal() && isOriginal(n) {
 				continue
 			}
 			if dir == segDir && strings.HasSuffix(n, segSuffix) {
@@ -376,6 +404,9 @@ func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed
 	if j.bad != nil {
 		return j.bad
 	}
+	if err := j.guard.found(); err != nil {
+		return err
+	}
 	st := j.now.Load().state.clone()
 	v, err := make(st)
 	if err != nil || v == nil {
@@ -390,9 +421,9 @@ func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed
 	if err := st.clone().apply(r); err != nil {
 		return fmt.Errorf("record of kind %d: %w", k, err)
 	}
-	r.chain, err = j.log.append(k, payload)
+	r.chain, err = j.append(k, payload)
 	if errors.Is(err, ErrNoSpace) && k != kindCycleOpened && j.log.bad == nil && j.giveUp() {
-		r.chain, err = j.log.append(k, payload)
+		r.chain, err = j.append(k, payload)
 	}
 	if err != nil {
 		j.bad = j.log.bad
@@ -406,6 +437,18 @@ func (j *Journal) commit(k kind, make func(*state) (any, error), with ...*sealed
 	}
 	j.publish(st)
 	return nil
+}
+
+// append appends to the log, if it is still ours.
+func (j *Journal) append(k kind, payload []byte) (chain, error) {
+	j.guard.mu.Lock()
+	defer j.guard.mu.Unlock()
+	if err := j.guard.lookLocked(); err != nil {
+		return chain{}, err
+	}
+	c, err := j.log.append(k, payload)
+	j.guard.mark = j.log.mark
+	return c, err
 }
 
 // note returns err; a failed sync poisons the journal: every later call fails.
@@ -429,7 +472,10 @@ func (j *Journal) Err() error { return j.usable() }
 func (j *Journal) usable() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.bad
+	if j.bad != nil {
+		return j.bad
+	}
+	return j.guard.found()
 }
 
 // Close lets go of the journal. The caller has ended its arrivals, moves and readers.
@@ -446,7 +492,7 @@ func (j *Journal) Close() error {
 	if j.logFile == nil {
 		return nil
 	}
-	err := errors.Join(j.open.close(), j.logFile.Close())
+	err := errors.Join(j.open.close(), j.original.close(), j.logFile.Close())
 	j.files.forget("")
 	err = errors.Join(err, j.lock.Close())
 	j.logFile, j.bad = nil, fmt.Errorf("journal %s: %w", j.dir, ErrClosed)
@@ -470,7 +516,7 @@ func (j *Journal) Generation() replication.Generation { return j.now.Load().gene
 func (j *Journal) Adopt(atLeast replication.Generation) (g replication.Generation, err error) {
 	err = j.commit(kindGeneration, func(st *state) (any, error) {
 		g = max(st.generation, atLeast) + 1
-		return generationRecord{g}, nil
+		return generationRecord{g, st.owner, st.released}, nil
 	})
 	return g, err
 }
@@ -535,7 +581,10 @@ func (j *Journal) Point(id replication.PointID) (replication.Point, error) {
 	return c.points[i], nil
 }
 
-// Head returns the point that the disks show, or showed before a move that is not finished; 0 while they are at no point: before the first baseline is listed.
+// AtPoint says whether the disks are at a point, or between two of them: not before the first baseline is listed.
+func (j *Journal) AtPoint() bool { return j.now.Load().atPoint() }
+
+// Head returns the point that the disks show, or showed before a move that is not finished. It means nothing while they are at none (AtPoint).
 func (j *Journal) Head() replication.PointID { return j.now.Load().head }
 
 // Unfinished returns the move that was recorded and not committed, or nil.
@@ -570,7 +619,7 @@ func (j *Journal) MarkSuspect(id replication.PointID, reason string) error {
 		r := suspectRecord{Reason: reason}
 		for ; i >= 0; i-- {
 			p := st.points[i]
-			if p.ID != id && p.Verified != nil && p.Verified.Equal {
+			if p.ID == replication.OriginalPoint || p.ID != id && p.Verified != nil && p.Verified.Equal {
 				break
 			}
 			r.Points = append(r.Points, p.ID)

@@ -42,5 +42,12 @@ const (
 	ruleLostStays              // that something is lost stays told when its file is rewritten
 	ruleLostBuried             // content above what is lost is not given up as spare
 	ruleMendShown              // what was lost is taken from the disks only where they show it
-	lastRule              = ruleMendShown
+	ruleOwner                  // a journal of another master target is not opened (I7)
+	ruleStillOurs              // nothing is written once another has taken the journal over (I7)
+	ruleBegun                  // a file of a generation before the open cycle was begun is none of it
+	ruleOriginal               // what the first baseline writes over is saved before, where point 0 is kept (I4)
+	ruleOriginalOnce           // and once: what was written over since is never saved
+	ruleOriginalDurable        // and durable before the write
+	ruleOriginalOver           // the first segment tells of all extents that were saved: the disks hold them
+	lastRule              = ruleOriginalOver
 )

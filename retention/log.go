@@ -16,9 +16,9 @@ type recordLog struct {
 }
 
 // newLog writes a log with one record to an empty file and makes it durable.
-func newLog(name string, f file, k kind, payload []byte) (*recordLog, error) {
+func newLog(name string, f file, version uint32, k kind, payload []byte) (*recordLog, error) {
 	l := &recordLog{name: name, f: f, mark: mark{end: logStart}}
-	if _, err := f.WriteAt(putLogHeader(), 0); err != nil {
+	if _, err := f.WriteAt(putLogHeader(version), 0); err != nil {
 		return nil, fmt.Errorf("write %s: %w", name, noSpace(err))
 	}
 	for _, at := range []int64{logSlotB, logSlotA} {

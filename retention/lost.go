@@ -30,7 +30,7 @@ func (c *catalog) lostFile(s *sealed) Finding {
 // mayNeed is what points may need of a part of a file's index that can't be read: that of the disks from first up to last.
 func (c *catalog) mayNeed(s *sealed, first, last fence) (ns []Need) {
 	since := c.class(s.low())
-	if since == 0 {
+	if since == NoPoint {
 		return nil
 	}
 	var points []replication.PointID
@@ -59,7 +59,7 @@ type needs struct {
 // add adds a span that can't be read.
 func (n *needs) add(sp span) {
 	since := n.c.class(sp.version)
-	if since == 0 {
+	if since == NoPoint {
 		return
 	}
 	var points []replication.PointID

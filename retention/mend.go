@@ -126,8 +126,11 @@ func (r *Repair) Append(b *block.Block, raw []byte) error {
 	if size < 0 {
 		return fmt.Errorf("%w: disk %d", ErrDisks, b.Disk)
 	}
-	if err := b.Check(size); err != nil || b.Kind != block.Data && b.Kind != block.Zero {
-		return fmt.Errorf("repair point %d: block of kind %d: %w", r.point, b.Kind, err)
+	if err := b.Check(size); err != nil {
+		return fmt.Errorf("repair point %d: %w", r.point, err)
+	}
+	if b.Kind != block.Data && b.Kind != block.Zero {
+		return fmt.Errorf("repair point %d: a block of kind %d has no content", r.point, b.Kind)
 	}
 	c := r.j.shelf.pin()
 	defer r.j.shelf.unpin(c)

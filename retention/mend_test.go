@@ -2,7 +2,9 @@ package retention
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -223,5 +225,47 @@ func TestMissingFileStaysAnError(t *testing.T) {
 			}
 			w.m.names[n] = i
 		}
+	}
+}
+
+// staleGone has a pack that says that the disks hold a version, of a higher rank than the save that a move made of it meanwhile; then the save is damaged.
+func staleGone(t *testing.T) error {
+	w := goldenWorld(t)
+	var names []string
+	for _, f := range w.j.now.Load().state.files {
+		if f.point == 2 {
+			names = append(names, filepath.ToSlash(f.path()))
+		}
+	}
+	ctx := context.Background()
+	if _, err := w.j.Rewrite(ctx, names, RewriteOptions{Spares: DropSpares}); err != nil {
+		return err
+	}
+	moved := false
+	pace := func(ctx context.Context, _ int) error {
+		if moved {
+			return nil
+		}
+		moved = true
+		return w.j.Move(ctx, w.m.targets(), 3, nil)
+	}
+	if _, err := w.j.Rewrite(ctx, []string{"pack/1.pack"}, RewriteOptions{Pace: pace}); err != nil {
+		return err
+	}
+	saves := slices.DeleteFunc(slices.Clone(w.j.now.Load().files), func(s *sealed) bool { return s.hdr.kind != saveFile })
+	if len(saves) == 0 || !moved {
+		return errors.New("nothing was saved")
+	}
+	w.m.names[saves[len(saves)-1].name].cur[fileHeaderSize+entryFixed+2*extentSize+9] ^= 1
+	if found, err := w.j.Scrub(ctx, ScrubOptions{}); err != nil || found.Quarantined == 0 {
+		return fmt.Errorf("scrub: %+v, %w", found, err)
+	}
+	w.harmed = allHarmed(w)
+	return w.check("damaged")
+}
+
+func TestLostIsNotTakenFromTheDisks(t *testing.T) {
+	if err := staleGone(t); err != nil {
+		t.Error(err)
 	}
 }

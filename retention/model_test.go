@@ -39,6 +39,10 @@ type world struct {
 	reach int64                                           // pages of the longest change
 	calm  int                                             // steps to one in which the power may fail
 
+	keeps    bool                // point 0
+	original [][]byte            // the disks as they were
+	first    replication.PointID // the first baseline's
+
 	cycle *replication.Cycle // begun, as far as we know
 	want  [][]byte           // content of the point that it makes
 	plan  []*replication.Set // what its lanes send
@@ -65,6 +69,7 @@ type world struct {
 type counts struct {
 	ops, crashes, moves, reads, late, lists, drops, rewrites, spares, packs, classes, refused, thinned, turned int
 	flips, denied, parts, mended, repaired, stopped                                                            int
+	originals, saves                                                                                           int
 }
 
 func (c *counts) add(o *counts) {
@@ -88,12 +93,14 @@ func (c *counts) add(o *counts) {
 	c.mended += o.mended
 	c.repaired += o.repaired
 	c.stopped += o.stopped
+	c.originals += o.originals
+	c.saves += o.saves
 }
 
 func (c *counts) String() string {
 	return fmt.Sprintf("%d operations: %d crashes, %d moves, %d of them turned, %d points, %d dropped, %d times many at once, %d drops refused, %d files rewritten, %d without spares, %d packs again, "+
-		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage",
-		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped)
+		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d points 0, saved %d times",
+		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.originals, c.saves)
 }
 
 // harmed is a page of a version that a damaged block held.
@@ -111,7 +118,8 @@ type heldRead struct {
 }
 
 var testTuning = tuning{
-	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, regionBytes: 12 * regionOwn, regionSpans: 6, regionTouches: 1, moveBlocks: 2, savesAhead: 1, disksAtOnce: 1, progressBytes: 24 << 10,
+	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, regionBytes: 12 * regionOwn, regionSpans: 6, regionTouches: 1, moveBlocks: 2, savesAhead: 1, disksAtOnce: 1, progressBytes: 24 << 10, originalBytes: 24 << 10,
+	batch: 20 << 10, batchTime: time.Hour,
 }
 
 const worldDir = "/group"
@@ -135,11 +143,15 @@ func newWorld(seed uint64) *world {
 		w.sizes, w.reach, w.t.disksAtOnce = []int64{60*replication.Page + 1536, 7 * replication.Page, 512, 30 * replication.Page}, 24, 1
 	}
 	w.m = newMachine(seed, w.sizes...)
+	w.keeps = seed%3 != 0
+	for _, d := range w.m.disks {
+		w.original = append(w.original, slices.Clone(d.cur))
+	}
 	return w
 }
 
 func (w *world) identity() Identity {
-	id := Identity{Group: "web", Created: time.Unix(1700000000, 0).UTC(), UUID: fmt.Sprintf("%032x", w.r.Uint64())}
+	id := Identity{Group: "web", Created: time.Unix(1700000000, 0).UTC(), UUID: fmt.Sprintf("%032x", w.r.Uint64()), KeepOriginal: w.keeps}
 	for d, n := range w.sizes {
 		id.Disks = append(id.Disks, replication.Disk{No: replication.DiskNo(d), ID: replication.DiskID(fmt.Sprintf("vm/%d", d)), Size: n})
 		id.Targets = append(id.Targets, fmt.Sprintf("/vmfs/%d.vmdk", d))
@@ -210,7 +222,7 @@ func (w *world) between() {
 // reopened compares what the journal tells after a start with what is known.
 func (w *world) reopened() error {
 	pts := w.j.Points()
-	if w.maybe != 0 && len(pts) == len(w.listed)+1 && pts[len(pts)-1].ID == w.maybe {
+	if w.maybe != 0 && len(pts) > len(w.listed) && pts[len(pts)-1].ID == w.maybe {
 		w.accept(pts[len(pts)-1])
 	}
 	w.maybe = 0
@@ -220,6 +232,9 @@ func (w *world) reopened() error {
 	w.gone = nil
 	if len(pts) != len(w.listed) {
 		return fmt.Errorf("%d points are listed, want %d", len(pts), len(w.listed))
+	}
+	if i := len(pts) - 1; i >= 0 && pts[i].ID == 0 {
+		return errors.New("point 0 is listed alone")
 	}
 	for i, p := range pts {
 		if p.ID != w.listed[i].ID || p.Chain != w.listed[i].Chain {
@@ -275,6 +290,9 @@ func (w *world) onlyNamed() error {
 	for _, s := range w.j.open.sealed {
 		known[s.name] = true
 	}
+	for _, s := range w.j.original.sealed {
+		known[s.name] = true
+	}
 	for n, i := range w.m.names {
 		if i != nil && !known[n] {
 			return fmt.Errorf("nothing names %s", n)
@@ -296,6 +314,10 @@ func (w *world) ack() {
 }
 
 func (w *world) accept(p replication.Point) {
+	var saved []*replication.Pages // what the first baseline has written over, where point 0 is kept
+	if len(w.listed) == 0 && w.keeps {
+		saved = w.acceptOriginal()
+	}
 	w.truth[p.ID] = w.want
 	v := make([][]replication.PointID, len(w.sizes))
 	for d, n := range w.sizes {
@@ -304,7 +326,7 @@ func (w *world) accept(p replication.Point) {
 			copy(v[d], w.vers[w.listed[len(w.listed)-1].ID][d])
 		}
 		for k := range v[d] {
-			if len(w.listed) == 0 || w.plan[d].Contains(w.pageOf(d, k)) {
+			if e := w.pageOf(d, k); saved != nil && saved[d].Contains(e) || saved == nil && (len(w.listed) == 0 || w.plan[d].Contains(e)) {
 				v[d][k] = p.ID
 			}
 		}
@@ -313,6 +335,29 @@ func (w *world) accept(p replication.Point) {
 	w.listed = append(w.listed, p)
 	w.cycle = nil
 	w.lists++
+}
+
+// acceptOriginal takes note of point 0, and returns what the journal has of it.
+func (w *world) acceptOriginal() []*replication.Pages {
+	saved := make([]*replication.Pages, len(w.sizes))
+	w.truth[0], w.vers[0] = w.original, make([][]replication.PointID, len(w.sizes))
+	for d, n := range w.sizes {
+		saved[d] = replication.NewPages(n)
+		w.vers[0][d] = make([]replication.PointID, (n+replication.Page-1)/replication.Page)
+	}
+	off, failAt := w.m.off, w.m.failAt
+	w.m.off, w.m.failAt = false, 0 // this is no work of the journal's
+	for _, s := range w.j.now.Load().files {
+		if s.low() == 0 {
+			if err := s.coverage(saved); err != nil {
+				w.wrong(err)
+			}
+		}
+	}
+	w.m.off, w.m.failAt = off, failAt
+	w.listed, w.pins[0] = append(w.listed, w.j.Points()[0]), true
+	w.originals++
+	return saved
 }
 
 func (w *world) forget(ids []replication.PointID) {
@@ -415,7 +460,7 @@ func (w *world) worth() error {
 	for d, n := range w.sizes {
 		disks += n
 		for k := range int((n + replication.Page - 1) / replication.Page) {
-			var last replication.PointID
+			last := NoPoint
 			for _, p := range w.listed { // versions rise
 				if v := w.vers[p.ID][d][k]; v != last {
 					need, last = need+w.pageOf(d, k).Len(), v
@@ -424,7 +469,7 @@ func (w *world) worth() error {
 		}
 	}
 	switch {
-	case w.j.Head() == 0:
+	case !w.j.AtPoint():
 	case w.j.Unfinished() != nil && (live < need-disks || live > need || spare != 0):
 		return fmt.Errorf("during a move %d bytes are live, %d of them spare; points need %d, disks hold %d", live, spare, need, disks)
 	case w.j.Unfinished() == nil && live-spare != need-disks:
@@ -542,7 +587,7 @@ func (w *world) check(where string) error {
 	if err := w.agree(); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	if head := w.j.Head(); head != 0 && w.j.Unfinished() == nil {
+	if head := w.j.Head(); w.j.AtPoint() && w.j.Unfinished() == nil {
 		for d := range w.sizes {
 			if !bytes.Equal(w.m.disks[d].cur, w.truth[head][d]) || !bytes.Equal(w.m.disks[d].dur, w.truth[head][d]) {
 				return fmt.Errorf("%s: disk %d is not at the head %d", where, d, head)
@@ -962,18 +1007,52 @@ func (w *world) totals() (ts []replication.Total) {
 	return ts
 }
 
-// through writes a part of the baseline to the disks.
+// through writes a part of the baseline to the disks, after saving what was there.
 func (w *world) through() error {
 	ds := w.m.targets()
 	add := map[replication.DiskNo][]replication.Extent{}
+	write, again := map[replication.DiskNo][]replication.Extent{}, map[replication.DiskNo][]replication.Extent{}
 	for d, n := range w.sizes {
-		for _, e := range w.j.Coverage(replication.DiskNo(d)).Missing(nil, replication.Extent{End: n}) {
+		no := replication.DiskNo(d)
+		for _, e := range w.j.Coverage(no).Missing(nil, replication.Extent{End: n}) {
 			e.End = min(e.End, e.Off+8*replication.Page)
-			if _, err := ds[d].WriteAt(w.want[d][e.Off:e.End], e.Off); err != nil {
+			add[no] = append(add[no], e)
+			for p := e.Off; p < e.End; p += replication.Page {
+				page := replication.Extent{Off: p, End: min(p+replication.Page, e.End)}
+				if i := w.m.disks[d]; bytes.Equal(i.cur[page.Off:page.End], w.want[d][page.Off:page.End]) && bytes.Equal(i.dur[page.Off:page.End], w.want[d][page.Off:page.End]) && w.r.IntN(3) > 0 {
+					continue // it was compared, and is equal
+				}
+				write[no] = append(write[no], page)
+				if w.r.IntN(3) == 0 {
+					again[no] = append(again[no], page)
+				}
+			}
+		}
+	}
+	for last := false; !last; { // what is sent again is not saved again
+		if w.keeps {
+			w.saves++
+			if err := w.j.SaveOriginal(ds, write); err != nil {
 				return err
 			}
-			add[replication.DiskNo(d)] = append(add[replication.DiskNo(d)], e)
 		}
+		for d := range w.sizes {
+			for _, e := range write[replication.DiskNo(d)] {
+				b := w.want[d][e.Off:e.End]
+				if slices.Contains(again[replication.DiskNo(d)], e) { // a round before, of a source that is still being written to
+					b = bytes.Repeat([]byte{0xee}, len(b))
+				}
+				if _, err := ds[d].WriteAt(b, e.Off); err != nil {
+					return err
+				}
+			}
+		}
+		if last = len(again) == 0; !last && w.r.IntN(4) == 0 { // it went away
+			return nil
+		}
+		write, again = again, nil
+	}
+	for d := range w.sizes {
 		if err := ds[d].Sync(); err != nil {
 			return err
 		}
@@ -1163,6 +1242,9 @@ func (w *world) move() error {
 	} else {
 		return nil // in the middle of one
 	}
+	if err := w.estimate(to); err != nil {
+		return err
+	}
 	was := w.deep
 	w.deep = true
 	var other error
@@ -1192,6 +1274,55 @@ func (w *world) move() error {
 		return nil
 	}
 	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// estimate holds what the journal reckons of a move against what is known of the versions at both ends.
+func (w *world) estimate(to replication.PointID) error {
+	between := func(a, b replication.PointID, done []int64) (n int64) {
+		for d := range w.sizes {
+			for k, v := range w.vers[a][d] {
+				if e := w.pageOf(d, k); v != w.vers[b][d][k] {
+					n += max(e.End-max(e.Off, done[d]), 0)
+				}
+			}
+		}
+		return n
+	}
+	from, want := w.j.Head(), int64(0)
+	none := make([]int64, len(w.sizes))
+	if u := w.j.Unfinished(); u != nil {
+		from = u.To
+		want = between(u.From, u.To, u.Done)
+		if to == u.From {
+			from, want = to, between(u.From, u.To, none)
+		}
+	}
+	want += between(from, to, none)
+	ctx := context.Background()
+	e, err := w.j.EstimateMove(ctx, to)
+	if err != nil {
+		return w.dead(err)
+	}
+	quick, err := w.j.EstimateWrite(ctx, to)
+	if err != nil {
+		return w.dead(err)
+	}
+	var spare int64
+	for _, n := range e.Spares {
+		spare += n
+	}
+	if bound := w.j.BoundMove(to); e.From != from || e.Write != want || quick != want || bound < want || e.Save+spare != between(from, to, none) {
+		return fmt.Errorf("move to %d: reckoned %+v, quickly %d, at most %d; want %d bytes from point %d", to, e, quick, bound, want, from)
+	}
+	return nil
+}
+
+// dead returns err unless it comes from a power failure.
+func (w *world) dead(err error) error {
+	if w.m.off {
 		return nil
 	}
 	return err

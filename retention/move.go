@@ -31,7 +31,8 @@ type Disk interface {
 type MoveProgress struct {
 	Phase string // save, write or sync
 	Done  int64  // bytes of the disks
-	Total int64
+	Total int64  // of the phase
+	Ahead int64  // bytes of the disks of later phases
 }
 
 // The phases of a move.
@@ -52,7 +53,7 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if err := j.usable(); err != nil {
 		return err
 	}
-	if c := j.now.Load(); c.head == 0 {
+	if c := j.now.Load(); !c.atPoint() {
 		return ErrNotAtPoint
 	} else if _, err := c.point(to); err != nil {
 		return err
@@ -134,40 +135,6 @@ func (j *Journal) checkDisks(disks []Disk) error {
 	return nil
 }
 
-// EstimateMove returns how many bytes of the disks a move from the head to a point would write.
-func (j *Journal) EstimateMove(to replication.PointID) (int64, error) {
-	c := j.shelf.pin()
-	defer j.shelf.unpin(c)
-	if _, err := c.point(to); err != nil {
-		return 0, err
-	}
-	if c.head == 0 {
-		return 0, ErrNotAtPoint
-	}
-	write, _, err := c.reckonMove(context.Background(), c.head, to)
-	return write, err
-}
-
-// reckonMove returns, from the indexes alone, how many bytes a move writes and how many of them only the disks hold.
-func (c *catalog) reckonMove(ctx context.Context, from, to replication.PointID) (write, save int64, err error) {
-	if from == to {
-		return 0, 0, nil
-	}
-	for d := range c.id.Disks {
-		err := c.differing(replication.DiskNo(d), from, to, from, 0, func(sp span) error {
-			write += sp.ext.Len()
-			if !sp.journaled() {
-				save += sp.ext.Len()
-			}
-			return ctx.Err()
-		})
-		if err != nil {
-			return 0, 0, err
-		}
-	}
-	return write, save, nil
-}
-
 // mover is one call of Move.
 type mover struct {
 	j     *Journal
@@ -177,11 +144,12 @@ type mover struct {
 	report func(MoveProgress)
 	phase  string
 	total  int64
+	ahead  int64
 	done   atomic.Int64
 }
 
-func (m *mover) start(phase string, total int64) {
-	m.phase, m.total = phase, total
+func (m *mover) start(phase string, total, ahead int64) {
+	m.phase, m.total, m.ahead = phase, total, ahead
 	m.done.Store(0)
 	m.advance(0)
 }
@@ -193,7 +161,7 @@ func (m *mover) advance(n int64) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.report(MoveProgress{m.phase, done, m.total})
+	m.report(MoveProgress{m.phase, done, m.total, m.ahead})
 }
 
 // syncing tells that all was written, once it was.
@@ -201,7 +169,7 @@ func (m *mover) syncing() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if done := m.done.Load(); m.report != nil && done == m.total {
-		m.report(MoveProgress{PhaseSync, done, m.total})
+		m.report(MoveProgress{PhaseSync, done, m.total, 0})
 	}
 }
 
@@ -227,14 +195,14 @@ func (m *mover) settle(ctx context.Context, to replication.PointID) error {
 func (m *mover) begin(ctx context.Context, to replication.PointID) error {
 	c := m.j.shelf.pin()
 	defer m.j.shelf.unpin(c)
-	_, need, err := c.reckonMove(ctx, c.head, to)
+	e, err := c.reckonMove(ctx, c.head, to)
 	if err != nil {
 		return err
 	}
 	r := moveRecord{From: c.head, To: to}
 	var with []*sealed
-	if need > 0 && !leftOut(ruleSave) {
-		s, err := m.save(ctx, c, to, need)
+	if e.Save > 0 && !leftOut(ruleSave) {
+		s, err := m.save(ctx, c, to, e)
 		if err != nil {
 			return m.j.note(err)
 		}
@@ -271,7 +239,7 @@ func (m *mover) finish(ctx context.Context) error {
 			return fmt.Errorf("move from point %d to %d: %w", u.From, u.To, err)
 		}
 	}
-	m.start(PhaseWrite, total)
+	m.start(PhaseWrite, total, 0)
 	blocks := newContents(&m.j.id, m.j.t.moveBlocks)
 	err := m.eachDisk(ctx, func(ctx context.Context, d replication.DiskNo) error {
 		w := &diskWriter{m: m, to: m.disks[d], no: d, blocks: blocks, buf: make([]byte, 0, max(m.j.t.writeBytes, block.MaxRaw)), recorded: u.Done[d]}
@@ -417,6 +385,11 @@ func (w *diskWriter) put(sp span) error {
 
 // flush writes what has gathered.
 func (w *diskWriter) flush() error {
+	if n := int64(len(w.buf)) + w.zero.Len(); n > 0 {
+		if err := w.m.j.guard.before(n); err != nil {
+			return err
+		}
+	}
 	if n := len(w.buf); n > 0 {
 		if _, err := w.to.WriteAt(w.buf, w.at); err != nil {
 			return fmt.Errorf("write %d bytes at %d of disk %d: %w", n, w.at, w.no, err)

@@ -19,7 +19,7 @@ type cursor struct {
 	in    *sealed // what the spans carry; nil for runs
 	disk  replication.DiskNo
 	whole bool                // all disks; else only disk
-	after replication.PointID // only versions in (after, to]
+	from  replication.PointID // only versions in [from, to]
 	to    replication.PointID
 
 	next_ int64 // next chunk
@@ -28,11 +28,11 @@ type cursor struct {
 	buf   []byte
 }
 
-// allVersions are after and to of a cursor that leaves none out.
+// allVersions is the to of a cursor that leaves no later version out.
 const allVersions = replication.PointID(math.MaxUint64)
 
-func newCursor(s *sealed, disk replication.DiskNo, after, to replication.PointID) *cursor {
-	return &cursor{src: s, in: s, disk: disk, after: after, to: to, next_: -1}
+func newCursor(s *sealed, disk replication.DiskNo, from, to replication.PointID) *cursor {
+	return &cursor{src: s, in: s, disk: disk, from: from, to: to, next_: -1}
 }
 
 // next returns the next span that ends behind off of the cursor's disk, false at the end. off must not fall.
@@ -46,7 +46,7 @@ func (c *cursor) next(off int64) (span, bool, error) {
 			if !c.whole && e.disk > c.disk {
 				return span{}, false, nil
 			}
-			if c.whole || e.version > c.after && e.version <= c.to {
+			if c.whole || e.version >= c.from && e.version <= c.to {
 				c.i++
 				return span{e, c.in}, true, nil
 			}

@@ -161,11 +161,11 @@ func (j *Journal) reachable(ctx context.Context, from, to, at replication.PointI
 		points = append(points, x.Points...)
 	}
 	slices.Sort(points)
-	return &Corruption{File: file, Off: off, Reason: reason + "; they are needed by the points " + listPoints(slices.Compact(points))}
+	return &Corruption{File: file, Off: off, Reason: reason + "; they are needed by the points " + ListPoints(slices.Compact(points))}
 }
 
-// listPoints tells points, runs of them as such.
-func listPoints(ids []replication.PointID) string {
+// ListPoints tells points, rising, for a person: runs of them as such.
+func ListPoints(ids []replication.PointID) string {
 	s := ""
 	for i := 0; i < len(ids); {
 		k := i

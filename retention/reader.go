@@ -108,6 +108,9 @@ func (r *Reader) once(b []byte, off int64) (again bool, err error) {
 			return false, fmt.Errorf("disk %d at %d: %w", r.disk, p.ext.Off, err)
 		}
 	}
+	if err := r.j.guard.afterRead(); err != nil {
+		return false, err
+	}
 	return r.j.moved(c), nil
 }
 

@@ -31,7 +31,8 @@ const (
 	kindCheckpoint     kind = 19 // checkpointRecord; only the second record
 	kindQuarantined    kind = 23 // quarantineRecord
 	kindScrubbed       kind = 24 // ScrubState
-	lastKind                = kindScrubbed
+	kindSettings       kind = 30 // Settings
+	lastKind                = kindSettings
 )
 
 // Identity says whose journal it is: its first record.
@@ -41,6 +42,8 @@ type Identity struct {
 	Targets []string            `json:"targets"` // by disk number: where the disks lie, for a person to read
 	Created time.Time           `json:"created"`
 	UUID    string              `json:"uuid"` // names this journal: 32 hexadecimal digits; Create makes one when it is empty
+	// KeepOriginal has what the first baseline writes over saved before, and listed as point 0.
+	KeepOriginal bool `json:"keep_original,omitempty"`
 }
 
 func (id *Identity) size(d replication.DiskNo) int64 {
@@ -52,6 +55,8 @@ func (id *Identity) size(d replication.DiskNo) int64 {
 
 type generationRecord struct {
 	Generation replication.Generation `json:"generation"`
+	Owner      *Owner                 `json:"owner,omitempty"`    // whose it is; absent: nobody's, or an earlier release did not say
+	Released   bool                   `json:"released,omitempty"` // its owner gave it up
 }
 
 type contentIDsRecord struct {
@@ -78,8 +83,21 @@ type fileRecord struct {
 	// Of saves and packs, whose blocks have versions of their own:
 	Low  replication.PointID `json:"low,omitempty"`  // the lowest version
 	High replication.PointID `json:"high,omitempty"` // the highest version; 0, in old saves: not known
+	Zero bool                `json:"zero,omitempty"` // the highest version is 0, and known
 	Gone int64               `json:"gone,omitempty"` // bytes of the disks, of Bytes, that it has no content of, lost ones included
 	Lost int64               `json:"lost,omitempty"` // of Gone: bytes whose content was quarantined before it was packed
+}
+
+// versions returns what a record tells of a file that the file itself does not.
+func (f *fileRecord) versions() fileRecord {
+	return fileRecord{Low: f.Low, High: f.High, Zero: f.Zero, Gone: f.Gone, Lost: f.Lost}
+}
+
+// originalRecord is point 0: the disks as they were before the first baseline.
+type originalRecord struct {
+	Time  time.Time    `json:"time"`
+	Saves []fileRecord `json:"saves,omitempty"` // content of version 0 that was written over
+	Over  *fileRecord  `json:"over,omitempty"`  // a pack: the same extents, gone, of the baseline's version
 }
 
 // diskRecord is what a cycle covered of one disk.
@@ -100,6 +118,8 @@ type pointRecord struct {
 	Snap   string              `json:"snapshot,omitempty"` // Cut.Snapshot
 	Disks  []diskRecord        `json:"disks"`
 	Files  []fileRecord        `json:"files"` // by rising generation, session, attempt and lane: a later one wins
+
+	Original *originalRecord `json:"original,omitempty"` // of the first baseline, where point 0 is kept
 }
 
 type moveRecord struct {

@@ -17,7 +17,7 @@ func (j *Journal) Retire() error {
 	if err := j.Close(); err != nil {
 		return fmt.Errorf("retire journal: %w", err)
 	}
-	return remove(j.vol, j.dir)
+	return remove(j.guard.vol, j.dir) // there is no log any more to look at
 }
 
 // Remove removes a journal's directory, or what an earlier attempt has left of it. It refuses one that is in use (ErrLocked) or is no journal (ErrNotJournal),

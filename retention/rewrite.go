@@ -117,25 +117,34 @@ func (j *Journal) replace(c *catalog, r replaceRecord, opt RewriteOptions, with 
 
 // pack writes what is needed of files to a new one, sealed and durable; nil when nothing is.
 func (j *Journal) pack(ctx context.Context, c *catalog, files []*sealed, opt RewriteOptions) (*sealed, error) {
-	name := j.path(packDir, fmt.Sprintf("%d%s", c.packed+1, packSuffix))
+	last, _ := c.last()
+	return j.packed(last.ID, func(w *writer) error {
+		p := &packer{w: w, blocks: newContents(&j.id, j.t.moveBlocks), id: &j.id, pace: opt.Pace, ctx: ctx}
+		for d := range c.id.Disks {
+			if err := c.needed(replication.DiskNo(d), files, opt.Spares, p.put); err != nil {
+				return err
+			}
+			if err := p.flush(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// packed makes the next pack, of versions up to last, of what fill writes: sealed and durable; nil when that is nothing.
+func (j *Journal) packed(last replication.PointID, fill func(*writer) error) (*sealed, error) {
+	st := j.now.Load()
+	name := j.path(packDir, fmt.Sprintf("%d%s", st.packed+1, packSuffix))
 	if err := removeIfThere(j.vol, name+newSuffix); err != nil {
 		return nil, err
 	}
-	last, _ := c.last()
-	w, err := createWriter(j.vol, name+newSuffix, fileHeader{kind: packFile, journal: j.journal, point: last.ID, generation: c.generation, group: j.id.Group}, &j.t)
+	w, err := createWriter(j.vol, name+newSuffix, fileHeader{kind: packFile, journal: j.journal, point: last, generation: st.generation, group: j.id.Group}, &j.t)
 	if err != nil {
 		return nil, err
 	}
 	w.synced = true // its name is made durable when it has the right one
-	p := &packer{w: w, blocks: newContents(&j.id, j.t.moveBlocks), id: &j.id, pace: opt.Pace, ctx: ctx}
-	for d := range c.id.Disks {
-		if err = c.needed(replication.DiskNo(d), files, opt.Spares, p.put); err != nil {
-			break
-		}
-		if err = p.flush(); err != nil {
-			break
-		}
-	}
+	err = fill(w)
 	var foot footer
 	var some bool
 	if err == nil {

@@ -14,12 +14,12 @@ import (
 const saveLevel = block.LevelLZ4
 
 // save copies what a move to a point will overwrite, and only the disks hold, to a save file, sealed and durable when it returns (I4). The disks are not touched.
-func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, need int64) (*sealed, error) {
+func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, e MoveEstimate) (*sealed, error) {
 	j := m.j
-	if err := j.roomFor(need); err != nil {
+	if err := j.roomFor(e.Save); err != nil {
 		return nil, err
 	}
-	m.start(PhaseSave, need)
+	m.start(PhaseSave, e.Save, e.Write)
 	name := j.path(saveDir, fmt.Sprintf("%d%s", c.saved+1, saveSuffix))
 	if err := removeIfThere(j.vol, name+newSuffix); err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, ne
 	w.synced = true // its name is made durable when it has the right one
 	s := &saver{w: w}
 	err = m.eachDisk(ctx, func(ctx context.Context, d replication.DiskNo) error {
-		x := &diskSaver{s: s, m: m, no: d, from: m.disks[d]}
+		x := &diskSaver{s: s, no: d, from: m.disks[d], advance: m.advance}
 		defer x.wait()
 		return x.run(ctx, c, to)
 	})
@@ -82,10 +82,10 @@ func (s *saver) append(b *block.Block, version replication.PointID) error {
 
 // diskSaver reads one disk. Scattered extents share blocks; zeros become ranges.
 type diskSaver struct {
-	s    *saver
-	m    *mover
-	no   replication.DiskNo
-	from Disk
+	s       *saver
+	no      replication.DiskNo
+	from    Disk
+	advance func(n int64) // called with what was read; nil: nobody counts
 
 	enc     block.Encoder
 	ahead   []*aheadRead       // under way, in the order of the disk
@@ -124,7 +124,7 @@ func (x *diskSaver) run(ctx context.Context, c *catalog, to replication.PointID)
 				x.version = c.head
 			}
 		}
-		if x.want.Len() >= int64(x.m.j.t.writeBytes) {
+		if x.want.Len() >= int64(x.s.w.t.writeBytes) {
 			return x.take()
 		}
 		return nil
@@ -163,7 +163,9 @@ func (x *diskSaver) take() error {
 			}
 		}
 		x.want.Off = e.End
-		x.m.advance(e.Len())
+		if x.advance != nil {
+			x.advance(e.Len())
+		}
 	}
 	return nil
 }
@@ -188,12 +190,12 @@ func (x *diskSaver) read(e replication.Extent) error {
 		r.buf = make([]byte, e.Len(), savePart)
 	}
 	x.ahead = append(x.ahead, r)
-	if x.m.j.t.savesAhead <= 1 {
+	if x.s.w.t.savesAhead <= 1 {
 		r.read(x.from)
 	} else {
 		go r.read(x.from)
 	}
-	if len(x.ahead) < x.m.j.t.savesAhead {
+	if len(x.ahead) < x.s.w.t.savesAhead {
 		return nil
 	}
 	return x.land()

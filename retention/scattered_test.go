@@ -294,7 +294,7 @@ func TestScattered(t *testing.T) {
 	read(1, stampBefore)
 	read(2, stampAfter)
 	step("read")
-	if write, err := j.EstimateMove(2); err != nil || write != n*replication.Page {
+	if write, err := j.EstimateWrite(t.Context(), 2); err != nil || write != n*replication.Page {
 		t.Fatalf("got %d bytes to write, %v want %d", write, err, n*replication.Page)
 	}
 	s.must(j.Move(t.Context(), []Disk{d}, 2, nil))

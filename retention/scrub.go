@@ -113,6 +113,7 @@ func (j *Journal) scrubFile(ctx context.Context, name string, opt ScrubOptions, 
 				return err
 			}
 		}
+		x.findings = slices.DeleteFunc(x.findings, func(f Finding) bool { return f.Off == s.foot.index && f.Len == 0 }) // that a pack tells of what was lost is no damage
 		parts, rest, err := j.judge(ctx, s, x.findings)
 		if err == nil {
 			err = j.quarantine(parts)
@@ -121,7 +122,11 @@ func (j *Journal) scrubFile(ctx context.Context, name string, opt ScrubOptions, 
 			return err
 		}
 		r.Quarantined += len(parts)
-		r.Findings = append(r.Findings, x.findings...)
+		for _, f := range x.findings {
+			if !s.known(f) {
+				r.Findings = append(r.Findings, f)
+			}
+		}
 		if again || !slices.ContainsFunc(rest, func(f Finding) bool { return f.Off < fileHeaderSize || f.Off >= s.foot.dataEnd }) {
 			r.Files++
 			r.Bytes = before + s.foot.size()
@@ -168,8 +173,8 @@ func (j *Journal) judge(ctx context.Context, s *sealed, found []Finding) (parts 
 			rest = append(rest, f)
 			continue
 		}
-		if slices.ContainsFunc(s.parts, func(p stretch) bool { return p.off <= f.Off && f.Off+f.Len <= p.end }) {
-			continue // known
+		if s.known(f) {
+			continue
 		}
 		_, again := s.entry(f.Off, &j.id, raw)
 		if again != nil && !errors.Is(again, ErrCorrupt) {
@@ -186,6 +191,11 @@ func (j *Journal) judge(ctx context.Context, s *sealed, found []Finding) (parts 
 		parts = append(parts, j.part(s, f.Off, f.Len, &Corruption{File: s.name, Off: f.Off, Reason: f.What}, held))
 	}
 	return parts, rest, nil
+}
+
+// known says whether all of what was found is quarantined.
+func (s *sealed) known(f Finding) bool {
+	return slices.ContainsFunc(s.parts, func(p stretch) bool { return p.off <= f.Off && f.Off+f.Len <= p.end })
 }
 
 // suspects are files in which somebody came upon damage. Safe for concurrent use.

@@ -95,7 +95,7 @@ func openSealed(h *handles, name string, id *Identity, journal uuid) (*sealed, e
 }
 
 func (s *sealed) record() fileRecord {
-	return fileRecord{Name: base(s.name), Size: s.foot.size(), Bytes: s.foot.bytes, Extents: s.foot.count, IndexCRC: s.foot.indexCRC, Low: s.rec.Low, High: s.rec.High, Gone: s.rec.Gone, Lost: s.rec.Lost}
+	return fileRecord{Name: base(s.name), Size: s.foot.size(), Bytes: s.foot.bytes, Extents: s.foot.count, IndexCRC: s.foot.indexCRC, Low: s.rec.Low, High: s.rec.High, Zero: s.rec.Zero, Gone: s.rec.Gone, Lost: s.rec.Lost}
 }
 
 // low returns the lowest version that the file may hold.
@@ -108,7 +108,7 @@ func (s *sealed) low() replication.PointID {
 
 // high returns the highest version that the file may hold.
 func (s *sealed) high() replication.PointID {
-	if s.hdr.kind == segmentFile || s.rec.High == 0 {
+	if s.hdr.kind == segmentFile || s.rec.High == 0 && !s.rec.Zero {
 		return s.hdr.point
 	}
 	return s.rec.High

@@ -10,23 +10,30 @@ import (
 	"failback/replication"
 )
 
+// NoPoint is the number of no point.
+const NoPoint = replication.NoPoint
+
 // state is what a log's records add up to: a value, made by replaying them. A published state never changes.
 type state struct {
 	id           Identity
 	generation   replication.Generation
+	owner        *Owner     // whose it is; nil: nobody's, or not known
+	released     bool       // its owner has given it up
+	settings     *Settings  // nil: none noted
 	contentIDs   [][]uint32 // the last two, newest first
 	fingerprints []string   // of a session that ended well, by disk; empty: none
 	cycle        *replication.Cycle
-	used         replication.PointID // the highest number that a cycle ever had
-	dropped      replication.PointID // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
-	points       []replication.Point // listed, rising
-	origin       replication.PointID // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
-	files        []namedFile         // that the journal holds, in the order in which they were named: among equal versions the later one stands above
-	saved        int                 // saves that were ever named
-	packed       int                 // packs likewise
-	head         replication.PointID // 0: the disks are at no point
-	move         *Move               // recorded and not committed
-	moves        uint64              // moves that were recorded or turned: what a disk held before may have been written over since
+	begun        replication.Generation // at which the open cycle was begun: files of an earlier one are none of it
+	used         replication.PointID    // the highest number that a cycle ever had
+	dropped      replication.PointID    // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
+	points       []replication.Point    // listed, rising
+	origin       replication.PointID    // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
+	files        []namedFile            // that the journal holds, in the order in which they were named: among equal versions the later one stands above
+	saved        int                    // saves that were ever named
+	packed       int                    // packs likewise
+	head         replication.PointID    // what the disks show, once a point is listed; before, they are at no point
+	move         *Move                  // recorded and not committed
+	moves        uint64                 // moves that were recorded or turned: what a disk held before may have been written over since
 	retired      bool
 	damage       []Part // of files that the journal holds, by file and offset
 	scrub        ScrubState
@@ -70,6 +77,9 @@ func (s *state) clone() *state {
 	return &c
 }
 
+// atPoint says whether the disks are at a point, or move between two: as soon as one is listed, one stays listed.
+func (s *state) atPoint() bool { return len(s.points) > 0 }
+
 func (s *state) last() (p replication.Point, ok bool) {
 	if len(s.points) == 0 {
 		return p, false
@@ -93,7 +103,7 @@ func (s *state) floor() replication.PointID {
 	return s.points[0].ID
 }
 
-// class returns the oldest listed point that may show a version: of the versions with one class, each byte's highest alone is needed. 0: no point is listed that is not older.
+// class returns the oldest listed point that may show a version: of the versions with one class, each byte's highest alone is needed. NoPoint: no point is listed that is not older.
 func (s *state) class(v replication.PointID) replication.PointID {
 	if leftOut(ruleClassOldest) {
 		return v
@@ -102,7 +112,7 @@ func (s *state) class(v replication.PointID) replication.PointID {
 	}
 	i, _ := slices.BinarySearchFunc(s.points, v, func(p replication.Point, v replication.PointID) int { return cmp.Compare(p.ID, v) })
 	if i == len(s.points) {
-		return 0
+		return NoPoint
 	}
 	return s.points[i].ID
 }
@@ -127,10 +137,7 @@ func (s *state) apply(r record) error {
 		if err := decode(r, &x); err != nil {
 			return err
 		}
-		if x.Generation <= s.generation {
-			return fmt.Errorf("generation %d after %d", x.Generation, s.generation)
-		}
-		s.generation = x.Generation
+		return s.own(x)
 	case kindContentIDs:
 		var x contentIDsRecord
 		if err := decode(r, &x); err != nil {
@@ -158,7 +165,7 @@ func (s *state) apply(r record) error {
 		if s.cycle != nil || !s.free(x.Point) {
 			return fmt.Errorf("cycle %d opened after %d", x.Point, s.used)
 		}
-		s.cycle, s.used, s.dropped = &x, max(s.used, x.Point), 0
+		s.cycle, s.begun, s.used, s.dropped = &x, s.generation, max(s.used, x.Point), 0
 	case kindCycleDropped:
 		var x cycleDroppedRecord
 		if err := decode(r, &x); err != nil {
@@ -203,6 +210,12 @@ func (s *state) apply(r record) error {
 		return s.quarantine(x.Parts)
 	case kindScrubbed:
 		return decode(r, &s.scrub)
+	case kindSettings:
+		var x Settings
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		s.settings = &x
 	case kindJournalRetired:
 		s.retired = true
 	default:
@@ -226,12 +239,50 @@ func (s *state) list(r record) error {
 	for _, f := range x.Files {
 		s.files = append(s.files, namedFile{f, segmentFile, x.Point})
 	}
+	if x.Original != nil {
+		if err := s.listOriginal(x); err != nil {
+			return err
+		}
+	} else if x.Route == replication.Through && s.id.KeepOriginal {
+		return fmt.Errorf("point %d listed without point 0, which the identity says is kept", x.Point)
+	}
 	s.points = append(s.points, replication.Point{
 		ID: x.Point, Time: x.Time, Kind: x.Kind, Chain: r.chain.hash(), Snapshot: x.Snap, Bytes: x.Bytes, Stored: x.Stored, Verified: x.Verify,
 	})
 	if x.Route == replication.Through {
 		s.head, s.origin = x.Point, x.Point
 	}
+	return nil
+}
+
+// logVersion is the version of a log that says all this: what an earlier release would misunderstand has a higher one.
+func (s *state) logVersion() uint32 {
+	if s.id.KeepOriginal {
+		return logVersion
+	}
+	return 1
+}
+
+// savesOriginal says whether what the disks hold is to be saved before the first baseline writes over it.
+func (s *state) savesOriginal() bool { return s.id.KeepOriginal && s.origin == 0 }
+
+// listOriginal lists point 0, pinned, beside the first baseline's: what the saves hold is of version 0, and what the pack tells of without content the baseline has written over.
+func (s *state) listOriginal(x pointRecord) error {
+	if x.Route != replication.Through || !s.id.KeepOriginal {
+		return fmt.Errorf("point 0 listed with point %d, which took the route %q", x.Point, x.Route)
+	}
+	o := x.Original
+	p := replication.Point{ID: replication.OriginalPoint, Time: o.Time, Kind: replication.Original, Pinned: true}
+	for _, f := range o.Saves {
+		s.files = append(s.files, namedFile{f, saveFile, 0})
+		p.Bytes, p.Stored = p.Bytes+f.Bytes, p.Stored+f.Size
+	}
+	if o.Over != nil {
+		s.files = append(s.files, namedFile{*o.Over, packFile, 0})
+		s.packed++
+		p.Stored += o.Over.Size
+	}
+	s.points = append(s.points, p)
 	return nil
 }
 

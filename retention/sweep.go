@@ -73,11 +73,11 @@ func insert(over []span, sp span) []span {
 // standing calls fn with what each class has of a byte, the newest class first: the span that stands highest, of which alone the class's content is. spare: the disks hold it too.
 // over is as sweep gives it.
 func (s *state) standing(over []span, fn func(i int, class replication.PointID, spare bool)) {
-	held := s.head != 0 && s.move == nil
-	var last replication.PointID
+	held := s.atPoint() && s.move == nil
+	last := NoPoint
 	for i := range over {
 		class := s.class(over[i].version)
-		if class == 0 || class == last {
+		if class == NoPoint || class == last {
 			continue
 		}
 		last = class

@@ -25,7 +25,7 @@ type FileUse struct {
 	Dead  int64               // no listed point needs it
 	Spare int64               // the disks hold it as well, as long as they stand at the head
 	Cold  int64               // of the spares: they are no newer than the oldest listed point, so that no move among the listed points writes over them
-	First replication.PointID // the oldest listed point that may need it
+	First replication.PointID // the oldest listed point that may need it; NoPoint: none does
 	Last  replication.PointID // the newest listed point that may be the oldest to need a part of it: First, but for saves
 }
 
@@ -67,7 +67,7 @@ func (j *Journal) Use(ctx context.Context, keep []replication.PointID) (Use, err
 	}
 	frees, yield := map[share]float64{}, map[*sealed]float64{}
 	merged := map[replication.PointID]replication.PointID{} // of a class: that of the kept points
-	for i, last := len(c.points)-1, replication.PointID(0); i >= 0; i-- {
+	for i, last := len(c.points)-1, NoPoint; i >= 0; i-- {
 		if p := c.points[i].ID; slices.Contains(keep, p) {
 			last = p
 		}
@@ -84,17 +84,16 @@ func (j *Journal) Use(ctx context.Context, keep []replication.PointID) (Use, err
 			for i := range over {
 				files[over[i].in].all += over[i].cost(n)
 			}
-			newer := replication.PointID(0) // the class that was seen before
-			kept := replication.PointID(0)  // likewise of the kept points
+			newer, kept := NoPoint, NoPoint // the class that was seen before; likewise of the kept points
 			c.standing(over, func(i int, class replication.PointID, spare bool) {
 				sp := &over[i]
 				w, cost := files[sp.in], sp.cost(n)
 				w.needed += cost
-				if newer != 0 && after[class] == newer { // dropped, its class would be the next point's, which has a newer one
+				if newer != NoPoint && after[class] == newer { // dropped, its class would be the next point's, which has a newer one
 					frees[share{sp.in, class}] += cost
 				}
 				newer = class
-				if m := merged[class]; m == 0 || m == kept {
+				if m := merged[class]; m == NoPoint || m == kept {
 					yield[sp.in] += cost
 				} else {
 					kept = m

@@ -14,11 +14,11 @@ type view struct {
 	all   *overlay
 }
 
-// layers lays the indexes of files over each other: their entries of versions in (after, to].
-func layers(files []*sealed, disk replication.DiskNo, after, to replication.PointID) (*overlay, error) {
+// layers lays the indexes of files over each other: their entries of versions in [from, to].
+func layers(files []*sealed, disk replication.DiskNo, from, to replication.PointID) (*overlay, error) {
 	fs := make([]feed, 0, len(files))
 	for _, s := range files {
-		fs = append(fs, newCursor(s, disk, after, to))
+		fs = append(fs, newCursor(s, disk, from, to))
 	}
 	return newOverlay(fs)
 }
@@ -66,7 +66,7 @@ func (sp span) resolve() span {
 // each with its version at one end, at, and the file that holds it; no file: the disk does.
 func (c *catalog) differing(disk replication.DiskNo, from, to, at replication.PointID, start int64, fn func(span) error) error {
 	lo, hi := min(from, to), max(from, to)
-	w, err := layers(c.within(lo, hi), disk, lo, hi)
+	w, err := layers(c.within(lo+1, hi), disk, lo+1, hi)
 	if err != nil {
 		return err
 	}

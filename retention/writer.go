@@ -26,6 +26,7 @@ type writer struct {
 	started int64               // what lies before is on its way to storage
 	buf     []byte              // what lies between
 	synced  bool                // the file's name is durable
+	some    bool                // something is in it
 	low     replication.PointID // the lowest version in it
 	high    replication.PointID // the highest
 	gone    int64               // bytes of the disks without content
@@ -81,10 +82,10 @@ func (w *writer) without(disk replication.DiskNo, e replication.Extent, version 
 
 // span takes note of a version.
 func (w *writer) span(version replication.PointID) {
-	if w.low == 0 || version < w.low {
+	if !w.some || version < w.low {
 		w.low = version
 	}
-	w.high = max(w.high, version)
+	w.some, w.high = true, max(w.high, version)
 }
 
 // sealed returns the file that was sealed, under the name that it has now.
@@ -92,7 +93,7 @@ func (w *writer) sealed(name string, h *handles, foot footer) *sealed {
 	h.forget(name)
 	s := &sealed{name: name, h: h, hdr: w.hdr, salt: w.hdr.salt(), foot: foot, life: &life{}}
 	if w.hdr.kind != segmentFile {
-		s.rec = fileRecord{Low: w.low, High: w.high, Gone: w.gone, Lost: w.lost}
+		s.rec = fileRecord{Low: w.low, High: w.high, Zero: w.some && w.high == 0, Gone: w.gone, Lost: w.lost}
 	}
 	s.prove()
 	return s
@@ -103,7 +104,6 @@ func (w *writer) append(b *block.Block, version replication.PointID) error {
 	if w.err != nil {
 		return w.err
 	}
-	w.span(version)
 	at, n := w.end, len(w.buf)
 	w.buf = appendEntry(w.buf, b, version, where{at, w.salt})
 	w.buf = append(w.buf, b.Payload...)
@@ -113,6 +113,7 @@ func (w *writer) append(b *block.Block, version replication.PointID) error {
 
 // indexed takes note of a block that lies at a file offset.
 func (w *writer) indexed(b *block.Block, version replication.PointID, at int64) error {
+	w.span(version)
 	raw := int64(0)
 	for _, e := range b.Extents {
 		w.es = append(w.es, entry{b.Disk, b.Kind, e, version, at, uint32(raw)})

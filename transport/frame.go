@@ -28,6 +28,10 @@ const (
 	fieldBlockRaw     = 5
 	fieldBlockCRC     = 6
 	fieldBlockSize    = 7
+
+	fieldBlockOriginDisk = 100
+	fieldBlockOrigin     = 101
+	fieldBlockHash       = 102
 )
 
 // maxMessage bounds every message of both services: a frame at its largest.
@@ -150,7 +154,14 @@ func appendBlock(h []byte, b *block.Block) []byte {
 		h = protowire.AppendVarint(h, uint64(e.Len()))
 		last = e.End
 	}
-	if b.Kind == block.Data {
+	switch b.Kind {
+	case block.Repeat:
+		varint(fieldBlockRaw, uint64(b.Raw))
+		varint(fieldBlockOriginDisk, uint64(b.Origin.Disk))
+		varint(fieldBlockOrigin, uint64(b.Origin.Off))
+		h = protowire.AppendTag(h, fieldBlockHash, protowire.BytesType)
+		h = protowire.AppendBytes(h, b.Origin.Hash[:])
+	case block.Data:
 		varint(fieldBlockCodec, uint64(b.Codec))
 		varint(fieldBlockRaw, uint64(b.Raw))
 		h = protowire.AppendTag(h, fieldBlockCRC, protowire.Fixed32Type)
@@ -264,6 +275,16 @@ func parseBlock(b []byte) (p parsedBlock, err error) {
 			}
 			b = b[m:]
 			continue
+		case num == fieldBlockHash && typ == protowire.BytesType:
+			x, m := protowire.ConsumeBytes(b)
+			if m < 0 {
+				return p, protowire.ParseError(m)
+			}
+			if len(x) != len(p.Origin.Hash) {
+				return p, fmt.Errorf("hash of %d bytes, want %d", len(x), len(p.Origin.Hash))
+			}
+			p.Origin.Hash, b = replication.Hash(x), b[m:]
+			continue
 		case typ == protowire.VarintType:
 			v, n = protowire.ConsumeVarint(b)
 		case typ == protowire.Fixed32Type:
@@ -299,6 +320,16 @@ func parseBlock(b []byte) (p parsedBlock, err error) {
 				return p, fmt.Errorf("payload of %d bytes, at most %d", v, block.MaxPayload)
 			}
 			p.size = int(v)
+		case fieldBlockOriginDisk:
+			if v >= replication.MaxDisks {
+				return p, fmt.Errorf("origin on disk %d, at most %d", v, replication.MaxDisks)
+			}
+			p.Origin.Disk = replication.DiskNo(v)
+		case fieldBlockOrigin:
+			if v > replication.MaxDiskSize {
+				return p, fmt.Errorf("origin at %d", v)
+			}
+			p.Origin.Off = int64(v)
 		}
 	}
 	return p, nil

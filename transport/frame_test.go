@@ -21,6 +21,8 @@ func sample() *block.Frame {
 	f.Add(&e, block.Block{Disk: 3, Extents: []replication.Extent{{Off: 1 << 40, End: 1<<40 + block.MaxRaw}}}, raw, block.LevelS2, nil)
 	f.Blocks = append(f.Blocks, block.Block{Disk: 3, Kind: block.Zero, Extents: []replication.Extent{{Off: 1 << 41, End: 1<<41 + 5<<30}}})
 	f.Add(&e, block.Block{Extents: []replication.Extent{{Off: 0, End: 4096}, {Off: 8192, End: 12288}}}, raw[:8192], block.Raw, nil)
+	f.Blocks = append(f.Blocks, block.Block{Disk: 2, Kind: block.Repeat, Raw: 8192, Extents: []replication.Extent{{Off: 1 << 30, End: 1<<30 + 8192}},
+		Origin: block.Origin{Disk: 5, Off: 1 << 33, Hash: replication.Hash{1, 15: 2}}})
 	return f
 }
 

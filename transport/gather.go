@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"net"
-	"sync"
 
 	"google.golang.org/grpc/credentials"
 )
@@ -57,20 +56,20 @@ type gatherConn struct {
 	net.Conn
 	in *bufio.Reader
 
-	mu        sync.Mutex
+	turn      chan struct{} // holds one while somebody writes, which takes as long as the socket does: no mutex, so that virtual time passes meanwhile
 	out       *bufio.Writer
 	gathering bool
 }
 
 func newGatherConn(c net.Conn) *gatherConn {
-	return &gatherConn{Conn: c, in: bufio.NewReaderSize(c, socketBuffer), out: bufio.NewWriterSize(c, socketBuffer)}
+	return &gatherConn{Conn: c, turn: make(chan struct{}, 1), in: bufio.NewReaderSize(c, socketBuffer), out: bufio.NewWriterSize(c, socketBuffer)}
 }
 
 func (c *gatherConn) Read(b []byte) (int, error) { return c.in.Read(b) }
 
 func (c *gatherConn) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
 	n, err := c.out.Write(b)
 	if err == nil && !c.gathering {
 		err = c.out.Flush()
@@ -80,8 +79,8 @@ func (c *gatherConn) Write(b []byte) (int, error) {
 
 // gather begins or ends the gathering; the end flushes.
 func (c *gatherConn) gather(on bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
 	c.gathering = on
 	if on {
 		return nil

@@ -111,16 +111,16 @@ func (l *lane) Send(f *block.Frame) error {
 }
 
 // Flush implements link.Lane.
-func (l *lane) Flush() error {
+func (l *lane) Flush() (byValue int64, err error) {
 	ack, err := l.stream.CloseAndRecv()
 	if err != nil {
-		return ProblemOf(err)
+		return 0, ProblemOf(err)
 	}
 	if ack.Frames != l.frames {
-		return fmt.Errorf("the master target has %d frames of a lane, %d were sent", ack.Frames, l.frames)
+		return 0, fmt.Errorf("the master target has %d frames of a lane, %d were sent", ack.Frames, l.frames)
 	}
 	l.leave(true)
-	return nil
+	return ack.ByValue, nil
 }
 
 // Close implements link.Lane.

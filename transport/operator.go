@@ -12,9 +12,11 @@ import (
 // operator can do something about it.
 type Operations interface {
 	// Check tells everything that would go wrong with a plan, before a byte moves. The error is for a plan that can't be read.
-	Check(ctx context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error)
+	Check(ctx context.Context, planYAML []byte, path replication.PathAsk) (replication.Checked, error)
 	// Reprotect starts protection of the plan's group, or carries on where it is protected by the same plan already.
 	Reprotect(ctx context.Context, planYAML []byte) (group replication.GroupID, carriedOn bool, err error)
+	// Adopt takes a group over from its journal and disks, or tells what that would find. What stands in the way is among the findings, and an error too unless it only tells.
+	Adopt(ctx context.Context, r replication.AdoptRequest) (replication.Adoption, error)
 	// Status tells of one group, or of all for "".
 	Status(ctx context.Context, group replication.GroupID) (replication.Status, error)
 	// Cut takes a point now. It returns when the point's number is given; the point is listed later.
@@ -22,9 +24,13 @@ type Operations interface {
 	// Points lists the group's points, rising.
 	Points(ctx context.Context, group replication.GroupID) (head replication.PointID, points []replication.Point, err error)
 	// Move moves the disks, and returns when they stand at the point. Without advance it is a rewind, which holds the head there. With advance,
-	// to may be 0 for the latest; at the latest the head is let go. The end of ctx ends the waiting, never the move. Progress is called by one
-	// goroutine at a time, and not after Move returned.
-	Move(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (head replication.PointID, err error)
+	// at the latest the head is let go. Where the move only fits when points are given up that the request does not allow, nothing is changed
+	// (replication.CodeMoveGivesUp). The end of ctx ends the waiting, never the move. Progress is called by one goroutine at a time, and not after Move returned.
+	Move(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (head replication.PointID, err error)
+	// PlanMove tells what a move would take, without moving anything.
+	PlanMove(ctx context.Context, group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error)
+	// CancelMove takes the move that is under way, or was interrupted, back; or finishes it. Context and progress as with Move.
+	CancelMove(ctx context.Context, group replication.GroupID, finish bool, progress func(replication.MoveStatus)) (head replication.PointID, err error)
 	// Verify compares a point (0: the last) with the source's snapshot, and tells which disks differ. Progress as with Move.
 	Verify(ctx context.Context, group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
 	// Export opens the content of one disk at a point. Disk is the disk's id, or machine/id. The caller closes the content.
@@ -39,12 +45,17 @@ type Operations interface {
 	Pin(ctx context.Context, group replication.GroupID, pin replication.Pin) (replication.Point, error)
 	// Unpin takes a pin back, and returns the point as it is then.
 	Unpin(ctx context.Context, group replication.GroupID, point replication.PointID) (replication.Point, error)
+	// Scrub begins to read the group's journal in whole, at a rate in bytes a second (0: as fast as arrivals allow), or takes part in the pass under way; damage is mended as far as it can be. It
+	// returns when the pass has begun, or, with wait, when it has ended. The end of ctx ends the waiting, never the pass. Progress as with Move.
+	Scrub(ctx context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error)
 	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty.
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
 	// Volumes tells of every volume that is mounted, and whether journals may lie on it.
 	Volumes(ctx context.Context) ([]replication.Volume, error)
 	// Token makes a token by which a process server may enrol, once, by the name. Life 0 is the default. With replace its key takes the place of one that has the name.
 	Token(ctx context.Context, name string, life time.Duration, replace bool) (t link.Token, until time.Time, err error)
+	// Throttle changes how much may go over the link, where c says so, and tells how that stands.
+	Throttle(ctx context.Context, c replication.ThrottleChange) (replication.ThrottleStatus, error)
 	// Rebind gives the name of a process server to another key, and returns the one that had it, or "".
 	Rebind(ctx context.Context, name, key string) (was string, err error)
 }

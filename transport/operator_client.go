@@ -192,17 +192,17 @@ func unreachable(address string, cause error, said string) *replication.Problem 
 	return p
 }
 
-// Check tells everything that would go wrong with a plan.
-func (c *OperatorClient) Check(ctx context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error) {
-	r, err := c.rpc.Check(ctx, &failbackpb.PlanRequest{Yaml: planYAML})
+// Check tells everything that would go wrong with a plan, and measures the path where that is asked for.
+func (c *OperatorClient) Check(ctx context.Context, planYAML []byte, path replication.PathAsk) (replication.Checked, error) {
+	r, err := c.rpc.Check(ctx, &failbackpb.PlanRequest{Yaml: planYAML, PathNanos: int64(path.Each), PathMaxBytes: path.MaxBytes, Churn: path.Churn})
 	if err != nil {
-		return "", nil, c.problem(err)
+		return replication.Checked{}, c.problem(err)
 	}
-	findings := []replication.Finding{}
+	found := replication.Checked{Group: replication.GroupID(r.Group), Findings: []replication.Finding{}, Path: pathFromWire(r.Path)}
 	for _, f := range r.Findings {
-		findings = append(findings, findingFromWire(f))
+		found.Findings = append(found.Findings, findingFromWire(f))
 	}
-	return replication.GroupID(r.Group), findings, nil
+	return found, nil
 }
 
 // Reprotect starts protection, or carries on.
@@ -241,28 +241,6 @@ func (c *OperatorClient) Points(ctx context.Context, group replication.GroupID) 
 	return replication.PointID(r.Head), points, nil
 }
 
-// Move moves the disks and returns when they stand at the point. Progress, if not nil, is called before it returns.
-func (c *OperatorClient) Move(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	in, err := c.rpc.Move(ctx, &failbackpb.MoveRequest{Group: string(group), Point: uint64(to), Advance: advance})
-	if err != nil {
-		return 0, c.problem(err)
-	}
-	for {
-		r, err := in.Recv()
-		if err != nil {
-			return 0, c.problem(endedEarly(err))
-		}
-		if r.Done {
-			return replication.PointID(r.Head), nil
-		}
-		if r.Progress != nil && progress != nil {
-			progress(moveFromWire(r.Progress))
-		}
-	}
-}
-
 // Verify compares a point with the source's snapshot, and tells which disks differ. Progress as with Move.
 func (c *OperatorClient) Verify(ctx context.Context, group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -289,6 +267,28 @@ func (c *OperatorClient) Verify(ctx context.Context, group replication.GroupID, 
 				l = append(l, ledgerFromWire(d))
 			}
 			progress(l)
+		}
+	}
+}
+
+// Scrub has the group's journal read in whole.
+func (c *OperatorClient) Scrub(ctx context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in, err := c.rpc.Scrub(ctx, &failbackpb.ScrubRequest{Group: string(group), Rate: rate, Wait: wait})
+	if err != nil {
+		return replication.ScrubStatus{}, c.problem(err)
+	}
+	for {
+		r, err := in.Recv()
+		if err != nil {
+			return replication.ScrubStatus{}, c.problem(endedEarly(err))
+		}
+		if r.Done {
+			return scrubFromWire(r.Scrub), nil
+		}
+		if progress != nil {
+			progress(scrubFromWire(r.Scrub))
 		}
 	}
 }
@@ -353,10 +353,13 @@ func (e *Exported) Close() error {
 	return nil
 }
 
-// Unprotect stops replication.
+// Unprotect stops replication. head is where the disks stand; replication.NoPoint: at no point.
 func (c *OperatorClient) Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error) {
 	r, err := c.rpc.Unprotect(ctx, &failbackpb.UnprotectRequest{Group: string(group), KeepJournal: keepJournal})
-	return replication.PointID(r.GetHead()), r.GetJournal(), c.problem(err)
+	if head = replication.PointID(r.GetHead()); !r.GetAtPoint() {
+		head = replication.NoPoint
+	}
+	return head, r.GetJournal(), c.problem(err)
 }
 
 // Volumes tells of every volume that is mounted on the master target's machine.
@@ -376,6 +379,12 @@ func (c *OperatorClient) Volumes(ctx context.Context) ([]replication.Volume, err
 func (c *OperatorClient) Token(ctx context.Context, name string, life time.Duration, replace bool) (text string, until time.Time, err error) {
 	r, err := c.rpc.Token(ctx, &failbackpb.TokenRequest{Name: name, Seconds: int64(life / time.Second), Replace: replace})
 	return r.GetToken(), time.Unix(0, r.GetUntilUnixNanos()), c.problem(err)
+}
+
+// Throttle changes how much may go over the link, and tells how that stands.
+func (c *OperatorClient) Throttle(ctx context.Context, change replication.ThrottleChange) (replication.ThrottleStatus, error) {
+	r, err := c.rpc.Throttle(ctx, throttleChangeToWire(change))
+	return throttleFromWire(r), c.problem(err)
 }
 
 // Rebind gives the name of a process server to another key.

@@ -40,6 +40,7 @@ func NewOperatorServer(ops Operations, id *pki.Identity, log *slog.Logger) *grpc
 	}
 	s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(MaxPlan+64<<10), grpc.WaitForHandlers(true))...)
 	RegisterOperator(s, ops)
+	registerGeneral(s)
 	return s
 }
 
@@ -52,12 +53,16 @@ func (s *operatorServer) Check(ctx context.Context, r *failbackpb.PlanRequest) (
 	if err := planFits(r); err != nil {
 		return nil, StatusOf(err)
 	}
-	group, findings, err := s.ops.Check(ctx, r.Yaml)
+	ask := replication.PathAsk{Each: time.Duration(r.PathNanos), MaxBytes: r.PathMaxBytes, Churn: r.Churn}
+	if err := ask.Check(); err != nil {
+		return nil, StatusOf(err)
+	}
+	found, err := s.ops.Check(ctx, r.Yaml, ask)
 	if err != nil {
 		return nil, StatusOf(err)
 	}
-	reply := &failbackpb.CheckReply{Group: string(group)}
-	for _, f := range findings {
+	reply := &failbackpb.CheckReply{Group: string(found.Group), Path: pathToWire(found.Path)}
+	for _, f := range found.Findings {
 		reply.Findings = append(reply.Findings, findingToWire(f))
 	}
 	return reply, nil
@@ -113,17 +118,6 @@ func (s *operatorServer) Points(ctx context.Context, r *failbackpb.PointsRequest
 	return reply, nil
 }
 
-func (s *operatorServer) Move(r *failbackpb.MoveRequest, out grpc.ServerStreamingServer[failbackpb.MoveReply]) error {
-	told := newTeller(out.Send)
-	head, err := s.ops.Move(out.Context(), replication.GroupID(r.Group), replication.PointID(r.Point), r.Advance, func(m replication.MoveStatus) {
-		told.tell(func() *failbackpb.MoveReply { return &failbackpb.MoveReply{Progress: moveToWire(m)} })
-	})
-	if err != nil {
-		return StatusOf(err)
-	}
-	return out.Send(&failbackpb.MoveReply{Head: uint64(head), Done: true})
-}
-
 func (s *operatorServer) Verify(r *failbackpb.VerifyRequest, out grpc.ServerStreamingServer[failbackpb.VerifyReply]) error {
 	told := newTeller(out.Send)
 	point, result, differing, err := s.ops.Verify(out.Context(), replication.GroupID(r.Group), replication.PointID(r.Point), func(l []replication.Ledger) {
@@ -143,6 +137,20 @@ func (s *operatorServer) Verify(r *failbackpb.VerifyRequest, out grpc.ServerStre
 		reply.Differing = append(reply.Differing, string(d))
 	}
 	return out.Send(reply)
+}
+
+func (s *operatorServer) Scrub(r *failbackpb.ScrubRequest, out grpc.ServerStreamingServer[failbackpb.ScrubReply]) error {
+	if r.Rate < 0 {
+		return StatusOf(&replication.Problem{Code: "rate", Message: fmt.Sprintf("a rate of %d bytes a second", r.Rate), Remedy: "give one that is not negative"})
+	}
+	told := newTeller(out.Send)
+	st, err := s.ops.Scrub(out.Context(), replication.GroupID(r.Group), r.Rate, r.Wait, func(x replication.ScrubStatus) {
+		told.tell(func() *failbackpb.ScrubReply { return &failbackpb.ScrubReply{Scrub: scrubToWire(x)} })
+	})
+	if err != nil {
+		return StatusOf(err)
+	}
+	return out.Send(&failbackpb.ScrubReply{Scrub: scrubToWire(st), Done: true})
 }
 
 // teller sends progress, but not more often than anyone can read it.
@@ -236,7 +244,11 @@ func (s *operatorServer) Unprotect(ctx context.Context, r *failbackpb.UnprotectR
 	if err != nil {
 		return nil, StatusOf(err)
 	}
-	return &failbackpb.UnprotectReply{Head: uint64(head), Journal: journal}, nil
+	at := head != replication.NoPoint
+	if !at {
+		head = 0
+	}
+	return &failbackpb.UnprotectReply{Head: uint64(head), AtPoint: at, Journal: journal}, nil
 }
 
 func (s *operatorServer) Volumes(ctx context.Context, _ *failbackpb.VolumesRequest) (*failbackpb.VolumesReply, error) {
@@ -260,6 +272,14 @@ func (s *operatorServer) Token(ctx context.Context, r *failbackpb.TokenRequest) 
 		return nil, StatusOf(err)
 	}
 	return &failbackpb.TokenReply{Token: t.Text(), UntilUnixNanos: until.UnixNano()}, nil
+}
+
+func (s *operatorServer) Throttle(ctx context.Context, r *failbackpb.ThrottleRequest) (*failbackpb.ThrottleReply, error) {
+	st, err := s.ops.Throttle(ctx, throttleChangeFromWire(r))
+	if err != nil {
+		return nil, StatusOf(err)
+	}
+	return throttleToWire(st), nil
 }
 
 func (s *operatorServer) Rebind(ctx context.Context, r *failbackpb.RebindRequest) (*failbackpb.RebindReply, error) {

@@ -68,16 +68,19 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Group: "erp", State: replication.StateHeld, Since: noon, WaitsFor: "ps1", Problem: &replication.Problem{Code: "c", Message: "m", Remedy: "r"},
 			Head: 3, Last: 7, LastTime: noon.Add(time.Minute), Held: true, Open: 8, Mode: replication.Changes, ProcessServer: "ps1",
 			Disks: []replication.DiskStatus{{
-				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3, Kept: 10, Again: 11, Wire: 12, Codecs: replication.Codecs{
+				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3, Repeated: 2, Kept: 10, Again: 11, Wire: 12, Codecs: replication.Codecs{
 					None: replication.Sent{Raw: 1, Payload: 2}, LZ4: replication.Sent{Raw: 3, Payload: 4}, S2: replication.Sent{Raw: 5, Payload: 6}, Zstd: replication.Sent{Raw: 7, Payload: 8}}},
 				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink",
 			}},
-			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2}, Notices: []string{"one", "two"},
-			LagSeconds: 1.5, Generation: 4, NextCut: noon.Add(time.Hour),
+			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2, Rate: 2.5, Left: time.Second}, Notices: []string{"one", "two"},
+			LagSeconds: 1.5, Behind: 4, CatchUp: time.Second, Generation: 4, NextCut: noon.Add(time.Hour),
 			Space:  &replication.SpaceStatus{Used: 1, Dead: 2, Spare: 3, Limit: 4, Free: 5, Total: 6, Points: 7, Covers: time.Hour, Full: time.Unix(9, 0).UTC(), Runway: "covers 31 h", Doing: "rewriting"},
+			Scrub:  &replication.ScrubStatus{Whole: noon, Next: noon, Running: true, Done: 1, Total: 2, Parts: 3, Lost: 4, Points: []replication.PointID{5}, Found: []string{"a flip"}},
 			Drills: []replication.DrillStatus{drilling()},
 			Pins:   []replication.Pin{{Point: 3, Until: noon, Note: "why"}},
 			Link:   &replication.LinkStatus{Lanes: 4, Most: 8, Mix: []replication.LevelShare{{Level: "s2", Share: .25}}, Rate: 1e6, Takes: 2e6, Binds: "link", Limit: 3e6},
+
+			Original: &replication.OriginalStatus{Saving: true, Stored: 10},
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},
 	}
@@ -235,7 +238,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	plan := []byte("group: erp")
 	findings := []replication.Finding{{Severity: replication.Warning, Code: "c", Subject: "s", Message: "m", Remedy: "r"}}
 	points := []replication.Point{
-		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, PinnedUntil: noon.Add(time.Hour), PinNote: "why", Suspect: true, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
+		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, PinnedUntil: noon.Add(time.Hour), PinNote: "why", Suspect: true, Damaged: 8, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
 			Drill: &replication.Drilled{Outcome: replication.DrillPassed, Time: noon, Note: "n"}},
 		{ID: 2, Time: noon.Add(1), Kind: replication.Crash},
 	}
@@ -245,14 +248,22 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 		{Path: "/odd\xff", Findings: []replication.Finding{}},
 	}
 	everyFieldSet(t, reflect.ValueOf(volumes[0]), "volume")
-	moving := replication.MoveStatus{From: 9, To: 2, Phase: "save", Done: 1, Total: 4}
+	pathAsk := replication.PathAsk{Each: time.Second, MaxBytes: 5, Churn: 7.5}
+	path := &replication.Path{Connections: 1, Connect: 2, Handshake: 3, RTT: 4, Loaded: 5, Skew: -6, SkewWithin: 7, Up: replication.PathRate{Rate: 1.5, Bytes: 8, Lasted: 9, Again: 0.25},
+		Down: replication.PathRate{Rate: 2.5, Bytes: 10, Lasted: 11, Again: 0.5}, Segment: 12, Vanished: 13, Passes: 14, VanishedDown: true}
+	everyFieldSet(t, reflect.ValueOf(*path), "path")
+	moving := replication.MoveStatus{From: 9, To: 2, Phase: "save", Done: 1, Total: 4, Rate: 2.5, Left: time.Second}
+	planned := replication.MovePlan{From: 9, To: 2, Write: 1, Save: 2, Need: 3, Free: 4, Fits: true, Compact: true, Spares: true, GiveUp: []replication.PointID{5}, Lacks: 6,
+		Pinned: []replication.PointID{7}, InUse: []replication.PointID{8}, Why: "why", Takes: time.Minute}
+	everyFieldSet(t, reflect.ValueOf(planned), "planned")
 	ledgers := []replication.Ledger{{Disk: 1, Total: 10, Done: 5}}
 	var asked []string
 	note := func(format string, args ...any) { asked = append(asked, fmt.Sprintf(format, args...)) }
 	c := dial(t, operatortest.Serve(t, &operatortest.Fake{
-		OnCheck: func(y []byte) (replication.GroupID, []replication.Finding, error) {
+		OnCheck: func(y []byte, ask replication.PathAsk) (replication.Checked, error) {
 			note("check %s", y)
-			return "erp", findings, nil
+			same(t, "path ask", ask, pathAsk)
+			return replication.Checked{Group: "erp", Findings: findings, Path: path}, nil
 		},
 		OnReprotect: func(y []byte) (replication.GroupID, bool, error) { note("reprotect %s", y); return "erp", true, nil },
 		OnCut:       func(g replication.GroupID) (replication.PointID, error) { note("cut %s", g); return 9, nil },
@@ -260,10 +271,19 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 			note("points %s", g)
 			return 2, points, nil
 		},
-		OnMove: func(_ context.Context, g replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
-			note("move %s %d %v", g, to, advance)
+		OnMove: func(_ context.Context, g replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error) {
+			note("move %s %+v", g, r)
 			progress(moving)
-			return to, nil
+			return r.To, nil
+		},
+		OnPlanMove: func(g replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error) {
+			note("plan move %s %+v", g, r)
+			return planned, nil
+		},
+		OnCancelMove: func(g replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+			note("cancel move %s %v", g, finish)
+			progress(moving)
+			return 9, nil
 		},
 		OnVerify: func(g replication.GroupID, p replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
 			note("verify %s %d", g, p)
@@ -278,9 +298,10 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	}), nil)
 	ctx := t.Context()
 
-	group, gotFindings, err := c.Check(ctx, plan)
-	same(t, "check", fmt.Sprintf("%v %v", group, err), "erp <nil>")
-	same(t, "findings", gotFindings, findings)
+	found, err := c.Check(ctx, plan, pathAsk)
+	same(t, "check", fmt.Sprintf("%v %v", found.Group, err), "erp <nil>")
+	same(t, "findings", found.Findings, findings)
+	same(t, "path", found.Path, path)
 	group, carriedOn, err := c.Reprotect(ctx, plan)
 	same(t, "reprotect", fmt.Sprintf("%v %v %v", group, carriedOn, err), "erp true <nil>")
 	point, err := c.Cut(ctx, "erp")
@@ -289,7 +310,13 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	same(t, "points", fmt.Sprintf("%v %v", head, err), "2 <nil>")
 	same(t, "points", gotPoints, points)
 	var gotMoving []replication.MoveStatus
-	head, err = c.Move(ctx, "erp", 2, true, func(m replication.MoveStatus) { gotMoving = append(gotMoving, m) })
+	request := replication.MoveRequest{To: 2, Advance: true, GiveUp: []replication.PointID{4, 5}, GiveUpAny: true}
+	gotPlan, err := c.PlanMove(ctx, "erp", request)
+	same(t, "plan of a move", err, nil)
+	same(t, "plan of a move", gotPlan, planned)
+	head, err = c.CancelMove(ctx, "erp", true, nil)
+	same(t, "cancel", fmt.Sprintf("%v %v", head, err), "9 <nil>")
+	head, err = c.Move(ctx, "erp", request, func(m replication.MoveStatus) { gotMoving = append(gotMoving, m) })
 	same(t, "move", fmt.Sprintf("%v %v", head, err), "2 <nil>")
 	same(t, "progress of move", gotMoving, []replication.MoveStatus{moving})
 	var gotLedgers []replication.Ledger
@@ -303,14 +330,15 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	same(t, "volumes", err, nil)
 	volumes[1].Path = "/odd\uFFFD" // a path may be any bytes
 	same(t, "volumes", gotVolumes, volumes)
-	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp", "points erp", "move erp 2 true", "verify erp 0", "unprotect erp true", "volumes"})
+	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp", "points erp", "plan move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "cancel move erp true",
+		"move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "verify erp 0", "unprotect erp true", "volumes"})
 }
 
 func TestOperatorProblemsArriveAsTold(t *testing.T) {
 	told := &replication.Problem{Code: "no-such-point", Message: "group erp has no point 9", Remedy: "see failback points erp"}
 	c := dial(t, operatortest.Serve(t, &operatortest.Fake{
 		OnCut: func(replication.GroupID) (replication.PointID, error) { return 0, fmt.Errorf("cut: %w", told) },
-		OnMove: func(context.Context, replication.GroupID, replication.PointID, bool, func(replication.MoveStatus)) (replication.PointID, error) {
+		OnMove: func(context.Context, replication.GroupID, replication.MoveRequest, func(replication.MoveStatus)) (replication.PointID, error) {
 			return 0, told
 		},
 		OnPoints: func(replication.GroupID) (replication.PointID, []replication.Point, error) {
@@ -319,11 +347,11 @@ func TestOperatorProblemsArriveAsTold(t *testing.T) {
 	}), nil)
 	_, err := c.Cut(t.Context(), "erp")
 	wantProblem(t, err, "no-such-point", "cut: group erp has no point 9", told.Remedy)
-	_, err = c.Move(t.Context(), "erp", 9, false, nil)
+	_, err = c.Move(t.Context(), "erp", replication.MoveRequest{To: 9}, nil)
 	wantProblem(t, err, "no-such-point", told.Message, told.Remedy)
 	_, _, err = c.Points(t.Context(), "erp")
 	wantProblem(t, err, "internal", "unexpected EOF")
-	_, _, err = c.Check(t.Context(), make([]byte, transport.MaxPlan+1))
+	_, err = c.Check(t.Context(), make([]byte, transport.MaxPlan+1), replication.PathAsk{})
 	wantProblem(t, err, "plan", "at most 1048576")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -513,7 +541,7 @@ func TestOperatorOverTLS(t *testing.T) {
 	c := dial(t, address, identity(t, dir, pki.ProcessServer))
 	_, err := c.Status(t.Context(), "")
 	wantProblem(t, err, transport.CodeWrongRole, "process-server", "operator")
-	_, err = c.Move(t.Context(), "g", 1, false, nil)
+	_, err = c.Move(t.Context(), "g", replication.MoveRequest{To: 1}, nil)
 	wantProblem(t, err, transport.CodeWrongRole, "process-server", "operator")
 
 	_, err = dial(t, address, identity(t, newPKI(t), pki.Operator)).Status(t.Context(), "")

@@ -65,6 +65,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 		Group: string(g.Group), State: string(g.State), SinceUnixNanos: nanos(g.Since), WaitsFor: g.WaitsFor, Problem: problemToWire(g.Problem),
 		Head: uint64(g.Head), Last: uint64(g.Last), LastUnixNanos: nanos(g.LastTime), Held: g.Held, Open: uint64(g.Open), Mode: string(g.Mode),
 		ProcessServer: g.ProcessServer, Notices: g.Notices, LagSeconds: g.LagSeconds, Generation: uint64(g.Generation), NextCutUnixNanos: nanos(g.NextCut),
+		Behind: int64(g.Behind), CatchUpNanos: int64(g.CatchUp),
 	}
 	for _, d := range g.Disks {
 		r.Disks = append(r.Disks, &failbackpb.DiskStatus{
@@ -79,8 +80,14 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	for _, p := range g.Pins {
 		r.Pins = append(r.Pins, pinToWire(p))
 	}
+	if o := g.Original; o != nil {
+		r.Original = &failbackpb.OriginalStatus{Saving: o.Saving, Stored: o.Stored}
+	}
 	if g.Move != nil {
 		r.Move = moveToWire(*g.Move)
+	}
+	if g.Scrub != nil {
+		r.Scrub = scrubToWire(*g.Scrub)
 	}
 	if s := g.Space; s != nil {
 		r.Space = &failbackpb.SpaceStatus{
@@ -98,6 +105,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 		Held: r.Held, Open: replication.PointID(r.Open), Mode: replication.Mode(r.Mode), ProcessServer: r.ProcessServer,
 		Disks: []replication.DiskStatus{}, Notices: append([]string{}, r.Notices...), LagSeconds: r.LagSeconds,
 		Generation: replication.Generation(r.Generation), NextCut: timeOf(r.NextCutUnixNanos),
+		Behind: int(r.Behind), CatchUp: time.Duration(r.CatchUpNanos),
 	}
 	for _, d := range r.Disks {
 		g.Disks = append(g.Disks, replication.DiskStatus{
@@ -114,9 +122,16 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	for _, p := range r.Pins {
 		g.Pins = append(g.Pins, pinFromWire(p))
 	}
+	if o := r.Original; o != nil {
+		g.Original = &replication.OriginalStatus{Saving: o.Saving, Stored: o.Stored}
+	}
 	if r.Move != nil {
 		m := moveFromWire(r.Move)
 		g.Move = &m
+	}
+	if r.Scrub != nil {
+		s := scrubFromWire(r.Scrub)
+		g.Scrub = &s
 	}
 	if s := r.Space; s != nil {
 		g.Space = &replication.SpaceStatus{
@@ -127,35 +142,47 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	return g
 }
 
+func scrubToWire(s replication.ScrubStatus) *failbackpb.ScrubStatus {
+	r := &failbackpb.ScrubStatus{
+		WholeUnixNanos: nanos(s.Whole), NextUnixNanos: nanos(s.Next), Running: s.Running, Done: s.Done, Total: s.Total, Parts: int64(s.Parts), Lost: s.Lost, Found: s.Found,
+	}
+	for _, p := range s.Points {
+		r.Points = append(r.Points, uint64(p))
+	}
+	return r
+}
+
+func scrubFromWire(r *failbackpb.ScrubStatus) replication.ScrubStatus {
+	s := replication.ScrubStatus{
+		Whole: timeOf(r.GetWholeUnixNanos()), Next: timeOf(r.GetNextUnixNanos()), Running: r.GetRunning(), Done: r.GetDone(), Total: r.GetTotal(), Parts: int(r.GetParts()), Lost: r.GetLost(),
+		Points: []replication.PointID{}, Found: append([]string{}, r.GetFound()...),
+	}
+	for _, p := range r.GetPoints() {
+		s.Points = append(s.Points, replication.PointID(p))
+	}
+	return s
+}
+
 func ledgerToWire(l replication.Ledger) *failbackpb.DiskLedger {
 	return &failbackpb.DiskLedger{
 		No: uint32(l.Disk), Total: l.Total, Done: l.Done, Read: l.Read, Zero: l.Zero, Equal: l.Equal, Raw: l.Raw, Payload: l.Payload,
-		Kept: l.Kept, Again: l.Again, Wire: l.Wire, Codecs: codecsToWire(l.Codecs),
+		Kept: l.Kept, Again: l.Again, Wire: l.Wire, Repeated: l.Repeated, Codecs: codecsToWire(l.Codecs),
 	}
 }
 
 func ledgerFromWire(l *failbackpb.DiskLedger) replication.Ledger {
 	return replication.Ledger{
-		Disk: replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
+		Repeated: l.GetRepeated(),
+		Disk:     replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
 		Raw: l.GetRaw(), Payload: l.GetPayload(),
 		Kept: l.GetKept(), Again: l.GetAgain(), Wire: l.GetWire(), Codecs: codecsFromWire(l.GetCodecs()),
-	}
-}
-
-func moveToWire(m replication.MoveStatus) *failbackpb.MoveStatus {
-	return &failbackpb.MoveStatus{From: uint64(m.From), To: uint64(m.To), Phase: m.Phase, Done: m.Done, Total: m.Total}
-}
-
-func moveFromWire(m *failbackpb.MoveStatus) replication.MoveStatus {
-	return replication.MoveStatus{
-		From: replication.PointID(m.From), To: replication.PointID(m.To), Phase: m.Phase, Done: m.Done, Total: m.Total,
 	}
 }
 
 func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Point {
 	r := &failbackpb.Point{
 		Point: uint64(p.ID), UnixNanos: nanos(p.Time), Kind: string(p.Kind), Head: p.ID == head, Pinned: p.Pinned,
-		Bytes: p.Bytes, Stored: p.Stored, Suspect: p.Suspect, PinnedUntilUnixNanos: nanos(p.PinnedUntil), PinNote: p.PinNote,
+		Bytes: p.Bytes, Stored: p.Stored, Suspect: p.Suspect, PinnedUntilUnixNanos: nanos(p.PinnedUntil), PinNote: p.PinNote, Damaged: p.Damaged,
 	}
 	if p.Verified != nil {
 		r.Verified = verifyToWire(*p.Verified)
@@ -169,7 +196,7 @@ func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Poin
 func pointFromWire(r *failbackpb.Point) replication.Point {
 	p := replication.Point{
 		ID: replication.PointID(r.GetPoint()), Time: timeOf(r.GetUnixNanos()), Kind: replication.Kind(r.GetKind()), Pinned: r.GetPinned(),
-		Bytes: r.GetBytes(), Stored: r.GetStored(), Suspect: r.GetSuspect(), PinnedUntil: timeOf(r.GetPinnedUntilUnixNanos()), PinNote: r.GetPinNote(),
+		Bytes: r.GetBytes(), Stored: r.GetStored(), Suspect: r.GetSuspect(), PinnedUntil: timeOf(r.GetPinnedUntilUnixNanos()), PinNote: r.GetPinNote(), Damaged: r.GetDamaged(),
 	}
 	if r.GetVerified() != nil {
 		v := verifyFromWire(r.Verified)

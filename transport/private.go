@@ -88,16 +88,18 @@ func (l *privateListener) Accept() (net.Conn, error) {
 	}
 }
 
-// dialerOf returns a dialer that connects to private addresses only, unless public ones are allowed. It looks at what the name resolved to, each time.
-func dialerOf(allowPublic bool, note func(error)) func(context.Context, string) (net.Conn, error) {
+// dialerOf returns a dialer that connects to private addresses only, unless public ones are allowed. It looks at what the name resolved to, each time. Prepare, where
+// there is one, is given each socket before it connects.
+func dialerOf(allowPublic bool, note func(error), prepare func(syscall.RawConn) error) func(context.Context, string) (net.Conn, error) {
 	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: false}} // HTTP/2 pings do that
-	if !allowPublic {
-		d.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
-			if p := publicPeer(address); p != nil {
-				return p
-			}
+	d.ControlContext = func(_ context.Context, _, address string, c syscall.RawConn) error {
+		if p := publicPeer(address); p != nil && !allowPublic {
+			return p
+		}
+		if prepare == nil {
 			return nil
 		}
+		return prepare(c)
 	}
 	return func(ctx context.Context, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout+time.Second) // resolving included

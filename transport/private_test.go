@@ -129,7 +129,7 @@ func TestDialPrivateOnly(t *testing.T) {
 	var noted error // with leave, it is dialled
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := dialerOf(true, func(err error) { noted = err })(ctx, "192.0.2.1:9443"); err == nil || noted == nil || errors.As(err, new(*replication.Problem)) {
+	if _, err := dialerOf(true, func(err error) { noted = err }, nil)(ctx, "192.0.2.1:9443"); err == nil || noted == nil || errors.As(err, new(*replication.Problem)) {
 		t.Errorf("with leave: got %v", err)
 	}
 }

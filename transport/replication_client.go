@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type ReplicationClient struct {
 	address     string
 	id          *pki.Identity
 	allowPublic bool
+	through     func(context.Context, string) (net.Conn, error) // what dials; nil: this machine's network
 
 	control *grpc.ClientConn
 	client  failbackpb.ReplicationClient
@@ -38,7 +40,11 @@ type ReplicationClient struct {
 
 // DialReplication prepares connections to the master target at HOST:PORT, which must be a private address unless public ones are allowed. Nothing is sent before the first call.
 func DialReplication(address string, id *pki.Identity, allowPublic bool) (*ReplicationClient, error) {
-	c := &ReplicationClient{address: address, id: id, allowPublic: allowPublic, lanes: map[*laneConn]bool{}}
+	return newReplicationClient(address, id, allowPublic, nil)
+}
+
+func newReplicationClient(address string, id *pki.Identity, allowPublic bool, through func(context.Context, string) (net.Conn, error)) (*ReplicationClient, error) {
+	c := &ReplicationClient{address: address, id: id, allowPublic: allowPublic, through: through, lanes: map[*laneConn]bool{}}
 	conn, err := c.dial(&c.orders)
 	if err != nil {
 		return nil, err
@@ -48,10 +54,18 @@ func DialReplication(address string, id *pki.Identity, allowPublic bool) (*Repli
 }
 
 func (c *ReplicationClient) dial(m *meter, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	dial := c.through
+	if dial == nil {
+		dial = dialerOf(c.allowPublic, c.note, nil)
+	}
+	return c.dialBy(m.dialer(dial), more...)
+}
+
+func (c *ReplicationClient) dialBy(dialer func(context.Context, string) (net.Conn, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+c.address, append(more,
 		grpc.WithTransportCredentials(gatherCredentials{listeningCredentials{newClientCredentials(c.id), c}}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithContextDialer(m.dialer(dialerOf(c.allowPublic, c.note))), grpc.WithNoProxy(),
+		grpc.WithContextDialer(dialer), grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveWait, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: dialTimeout + shakeWithin}),
 		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(0), // gatherCredentials buffer what is read
@@ -69,15 +83,20 @@ func (c *ReplicationClient) note(err error) {
 	c.shakeErr = err
 }
 
+// shaken returns how the last attempt to connect ended.
+func (c *ReplicationClient) shaken() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shakeErr
+}
+
 // problem makes of a call's error what an operator should see. A connection that failed at the certificates says which side did not trust which.
 func (c *ReplicationClient) problem(err error) error {
 	p := ProblemOf(err)
 	if p.Code != CodeUnreachable {
 		return p
 	}
-	c.mu.Lock()
-	cause := c.shakeErr
-	c.mu.Unlock()
+	cause := c.shaken()
 	var told *replication.Problem
 	switch { // an earlier attempt is not the cause of what has happened since
 	case errors.As(cause, &told) && told.Code == CodePublic:
@@ -127,7 +146,7 @@ func (c *ReplicationClient) Work(ctx context.Context, name, home, version string
 	}
 	welcomed(w.Version, time.Duration(w.UnixNanos-time.Now().UnixNano()))
 
-	d := &desk{stream: stream, worker: worker, cancels: map[uint64]context.CancelFunc{}}
+	d := &desk{stream: stream, worker: worker, client: c, cancels: map[uint64]context.CancelFunc{}}
 	defer d.wait()
 	defer cancel()
 	for {
@@ -145,6 +164,7 @@ func (c *ReplicationClient) Work(ctx context.Context, name, home, version string
 // desk is where orders come in and reports go out.
 type desk struct {
 	worker  link.Worker
+	client  *ReplicationClient
 	stream  failbackpb.Replication_WorkClient
 	sendMu  sync.Mutex
 	mu      sync.Mutex
@@ -160,6 +180,12 @@ func (d *desk) take(ctx context.Context, o *failbackpb.Order) {
 		defer d.mu.Unlock()
 		if cancel := d.cancels[c.Order]; cancel != nil {
 			cancel()
+		}
+		return
+	}
+	if l := o.GetLimits(); l != nil {
+		if w, ok := d.worker.(link.Limited); ok {
+			w.Limit(limitsFromWire(l))
 		}
 		return
 	}
@@ -222,7 +248,7 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 			return nil, err
 		}
 		err = d.worker.Ship(ctx, spec, link.Shipment{
-			Point: replication.PointID(v.Ship.Point), Base: replication.PointID(v.Ship.Base), Mode: replication.Mode(v.Ship.Mode), Snapshot: v.Ship.Snapshot,
+			Point: replication.PointID(v.Ship.Point), Base: replication.PointID(v.Ship.Base), Mode: replication.Mode(v.Ship.Mode), Snapshot: v.Ship.Snapshot, Repeats: v.Ship.Repeats,
 		}, progress)
 		return &failbackpb.Report{What: &failbackpb.Report_Ship{Ship: &failbackpb.ShipDone{Point: v.Ship.Point}}}, err
 	case *failbackpb.Order_Release:
@@ -243,6 +269,19 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 			r.Disks = append(r.Disks, uint32(n))
 		}
 		return &failbackpb.Report{What: &failbackpb.Report_Verify{Verify: r}}, err
+	case *failbackpb.Order_Path:
+		p, err := d.client.measure(ctx, v.Path)
+		return &failbackpb.Report{What: &failbackpb.Report_Path{Path: pathToWire(p)}}, err
+	case *failbackpb.Order_Repair:
+		spec, err := specFromWire(v.Repair.Group)
+		if err != nil {
+			return nil, err
+		}
+		order, err := repairFromWire(v.Repair)
+		if err != nil {
+			return nil, err
+		}
+		return &failbackpb.Report{What: &failbackpb.Report_Repair{Repair: &failbackpb.RepairDone{}}}, d.worker.Repair(ctx, spec, order)
 	case *failbackpb.Order_Forget:
 		spec, err := specFromWire(v.Forget.Group)
 		if err != nil {

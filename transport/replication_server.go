@@ -17,6 +17,7 @@ import (
 	failbackpb "failback/proto"
 	"failback/replication"
 	"failback/replication/link"
+	"failback/replication/throttle"
 	"failback/transport/pki"
 )
 
@@ -45,6 +46,7 @@ func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log 
 	)
 	s := grpc.NewServer(options...)
 	RegisterReplication(s, m, version, log)
+	registerGeneral(s)
 	return s
 }
 
@@ -61,11 +63,12 @@ type replicationServer struct {
 	master  MasterTarget
 	version string
 	log     *slog.Logger
+	paths   paths
 }
 
 // Work is one process server's session: hello, welcome, then orders and reports until one side goes.
 func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error {
-	first, err := stream.Recv()
+	first, err := firstOf(stream.Recv)
 	if err != nil {
 		return err
 	}
@@ -78,7 +81,7 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		s.log.Warn("process server refused", "name", hello.GetName(), "code", replication.AsProblem(err).Code, "err", err)
 		return StatusOf(err)
 	}
-	w := &remoteWorker{stream: stream, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
+	w := &remoteWorker{stream: stream, key: who.Key, paths: &s.paths, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
 	peer := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: hello.Version, Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano())}
 	if err := stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
 		Major: ProtocolMajor, Minor: ProtocolMinor, Version: s.version, UnixNanos: time.Now().UnixNano(),
@@ -104,6 +107,34 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return nil
 	}
 	return err
+}
+
+// firstWithin is how long a stream may be open without its first message: who opens streams and says nothing does not keep them.
+const firstWithin = 10 * time.Second
+
+// CodeSilent is the code of streams that said nothing.
+const CodeSilent = "silent"
+
+// firstOf returns the first message of a stream. One that comes too late is lost with the stream, which the caller ends.
+func firstOf[M any](receive func() (M, error)) (M, error) {
+	type message struct {
+		m   M
+		err error
+	}
+	came := make(chan message, 1)
+	go func() { // ends with the stream
+		m, err := receive()
+		came <- message{m, err}
+	}()
+	late := time.NewTimer(firstWithin)
+	defer late.Stop()
+	select {
+	case m := <-came:
+		return m.m, m.err
+	case <-late.C:
+		var none M
+		return none, StatusOf(&replication.Problem{Code: CodeSilent, Message: fmt.Sprintf("the stream was open for %v without a message", firstWithin), Remedy: "a process server speaks at once: see what calls here"})
+	}
 }
 
 // checkHello judges a process server's first words. Named is the name that its certificate gives it, "" for none.
@@ -215,8 +246,11 @@ func (s *replicationServer) Pages(ctx context.Context, req *failbackpb.PagesRequ
 
 // Ship receives one lane. The frames' memory goes to the engine, which frees it.
 func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error {
-	var first wireFrame
-	if err := stream.RecvMsg(&first); err != nil {
+	first, err := firstOf(func() (*wireFrame, error) {
+		f := &wireFrame{}
+		return f, stream.RecvMsg(f)
+	})
+	if err != nil {
 		return err
 	}
 	first.frame.Free()
@@ -239,15 +273,20 @@ func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error
 		if err != nil {
 			return err
 		}
+		if f.open != nil {
+			f.frame.Free()
+			return StatusOf(errors.New("a frame in the middle of a lane opens it again"))
+		}
 		if err := lane.Send(f.frame); err != nil {
 			return StatusOf(err)
 		}
 		frames++
 	}
-	if err := lane.Flush(); err != nil {
+	byValue, err := lane.Flush()
+	if err != nil {
 		return StatusOf(err)
 	}
-	return stream.SendMsg(&failbackpb.LaneAck{Frames: frames})
+	return stream.SendMsg(&failbackpb.LaneAck{Frames: frames, ByValue: byValue})
 }
 
 func (s *replicationServer) Finish(ctx context.Context, req *failbackpb.FinishRequest) (*failbackpb.FinishReply, error) {
@@ -268,6 +307,8 @@ func (s *replicationServer) Finish(ctx context.Context, req *failbackpb.FinishRe
 // remoteWorker is a process server at the other end of a work stream.
 type remoteWorker struct {
 	stream failbackpb.Replication_WorkServer
+	key    string // of its certificate
+	paths  *paths
 	sendMu sync.Mutex
 
 	mu    sync.Mutex
@@ -356,6 +397,11 @@ func (w *remoteWorker) send(o *failbackpb.Order) error {
 	return w.stream.Send(o)
 }
 
+// Limit implements link.Limited. A stream that can't be written ends, and limits are told on the next one.
+func (w *remoteWorker) Limit(l throttle.Limits) {
+	_ = w.send(&failbackpb.Order{What: &failbackpb.Order_Limits{Limits: limitsToWire(l)}})
+}
+
 func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) ([]link.Probed, error) {
 	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Probe{Probe: &failbackpb.ProbeOrder{Group: specToWire(s)}}}, nil)
 	if err != nil {
@@ -384,7 +430,7 @@ func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point replication.P
 
 func (w *remoteWorker) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func(replication.Progress)) error {
 	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Ship{Ship: &failbackpb.ShipOrder{
-		Group: specToWire(s), Point: uint64(sh.Point), Base: uint64(sh.Base), Mode: string(sh.Mode), Snapshot: sh.Snapshot,
+		Group: specToWire(s), Point: uint64(sh.Point), Base: uint64(sh.Base), Mode: string(sh.Mode), Snapshot: sh.Snapshot, Repeats: sh.Repeats,
 	}}}, progress)
 	return err
 }
@@ -404,6 +450,11 @@ func (w *remoteWorker) Verify(ctx context.Context, s link.Spec, point replicatio
 		v.Disks = append(v.Disks, replication.DiskNo(d))
 	}
 	return v, nil
+}
+
+func (w *remoteWorker) Repair(ctx context.Context, s link.Spec, r link.Repair) error {
+	_, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Repair{Repair: repairToWire(s, r)}}, nil)
+	return err
 }
 
 func (w *remoteWorker) Forget(ctx context.Context, s link.Spec) error {

@@ -88,8 +88,8 @@ func (a *authority) Send(f *block.Frame) error {
 	a.frames = append(a.frames, kept)
 	return nil
 }
-func (a *authority) Flush() error { return nil }
-func (a *authority) Close()       {}
+func (a *authority) Flush() (int64, error) { return 7, nil }
+func (a *authority) Close()                {}
 
 func (a *authority) Finish(_ context.Context, f link.Fence, t []replication.Total) (replication.PointID, error) {
 	a.totals = t
@@ -215,8 +215,8 @@ func TestLaneCarriesFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := lane.Flush(); err != nil {
-		t.Fatal(err)
+	if byValue, err := lane.Flush(); err != nil || byValue != 7 {
+		t.Fatal(byValue, err)
 	}
 	if len(a.frames) != len(want) {
 		t.Fatalf("%d frames came, want %d", len(a.frames), len(want))
@@ -246,7 +246,7 @@ func TestLaneTellsWhyItWasEnded(t *testing.T) {
 		}
 	}
 	if err == nil {
-		err = lane.Flush()
+		_, err = lane.Flush()
 	}
 	var p *replication.Problem
 	if !errors.As(err, &p) || p.Code != "retention-full" || p.Remedy != "make some" {

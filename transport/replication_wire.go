@@ -2,6 +2,8 @@ package transport
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/backoff"
@@ -103,6 +105,30 @@ func specFromWire(g *failbackpb.GroupSpec) (link.Spec, error) {
 		})
 	}
 	return s, nil
+}
+
+func repairToWire(s link.Spec, r link.Repair) *failbackpb.RepairOrder {
+	o := &failbackpb.RepairOrder{Group: specToWire(s), Point: uint64(r.Point), Snapshot: r.Snapshot}
+	for _, d := range slices.Sorted(maps.Keys(r.Extents)) {
+		o.Disks = append(o.Disks, &failbackpb.RepairDisk{No: uint32(d), Extents: extentsToWire(r.Extents[d])})
+	}
+	return o
+}
+
+func repairFromWire(o *failbackpb.RepairOrder) (link.Repair, error) {
+	r := link.Repair{Point: replication.PointID(o.Point), Snapshot: o.Snapshot, Extents: map[replication.DiskNo][]replication.Extent{}}
+	n := 0
+	for _, d := range o.Disks {
+		x, err := extentsFromWire(d.Extents)
+		if err != nil {
+			return r, fmt.Errorf("repair disk %d: %w", d.No, err)
+		}
+		if n += len(x); n > link.MaxRepair {
+			return r, fmt.Errorf("repair of %d extents, at most %d", n, link.MaxRepair)
+		}
+		r.Extents[replication.DiskNo(d.No)] = x
+	}
+	return r, nil
 }
 
 func hashesToWire(h []replication.Hash) []byte {

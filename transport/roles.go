@@ -13,7 +13,7 @@ import (
 	"failback/transport/pki"
 )
 
-// callers says of each call which role may make it. A call that is not here is refused to everyone.
+// callers says of each call which role may make it. A call that is not here, nor in general, is refused to everyone.
 var callers = map[string]pki.Role{
 	failbackpb.Replication_Work_FullMethodName:     pki.ProcessServer,
 	failbackpb.Replication_Coverage_FullMethodName: pki.ProcessServer,
@@ -21,13 +21,17 @@ var callers = map[string]pki.Role{
 	failbackpb.Replication_Pages_FullMethodName:    pki.ProcessServer,
 	failbackpb.Replication_Ship_FullMethodName:     pki.ProcessServer,
 	failbackpb.Replication_Finish_FullMethodName:   pki.ProcessServer,
+	failbackpb.Replication_Path_FullMethodName:     pki.ProcessServer,
 
 	failbackpb.Operator_Check_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Reprotect_FullMethodName:   pki.Operator,
+	failbackpb.Operator_Adopt_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Status_FullMethodName:      pki.Operator,
 	failbackpb.Operator_Cut_FullMethodName:         pki.Operator,
 	failbackpb.Operator_Points_FullMethodName:      pki.Operator,
 	failbackpb.Operator_Move_FullMethodName:        pki.Operator,
+	failbackpb.Operator_PlanMove_FullMethodName:    pki.Operator,
+	failbackpb.Operator_CancelMove_FullMethodName:  pki.Operator,
 	failbackpb.Operator_Verify_FullMethodName:      pki.Operator,
 	failbackpb.Operator_Export_FullMethodName:      pki.Operator,
 	failbackpb.Operator_Drill_FullMethodName:       pki.Operator,
@@ -35,10 +39,12 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_RecordDrill_FullMethodName: pki.Operator,
 	failbackpb.Operator_Pin_FullMethodName:         pki.Operator,
 	failbackpb.Operator_Unpin_FullMethodName:       pki.Operator,
+	failbackpb.Operator_Scrub_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Unprotect_FullMethodName:   pki.Operator,
 	failbackpb.Operator_Volumes_FullMethodName:     pki.Operator,
 	failbackpb.Operator_Token_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Rebind_FullMethodName:      pki.Operator,
+	failbackpb.Operator_Throttle_FullMethodName:    pki.Operator,
 }
 
 // RequireRoles returns what makes a server answer each call only to callers with a certificate of the role that may make it. Others get a status that names both roles, as do those
@@ -46,13 +52,13 @@ var callers = map[string]pki.Role{
 func RequireRoles(here pki.Role) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, i *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			if err := checkRole(ctx, i.FullMethod); err != nil {
+			if err := checkRole(ctx, i.FullMethod, here); err != nil {
 				return nil, err
 			}
 			return next(ctx, req)
 		}),
 		grpc.ChainStreamInterceptor(func(srv any, s grpc.ServerStream, i *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			if err := checkRole(s.Context(), i.FullMethod); err != nil {
+			if err := checkRole(s.Context(), i.FullMethod, here); err != nil {
 				return err
 			}
 			return next(srv, s)
@@ -68,8 +74,11 @@ func RequireRoles(here pki.Role) []grpc.ServerOption {
 	}
 }
 
-func checkRole(ctx context.Context, method string) error {
+func checkRole(ctx context.Context, method string, here pki.Role) error {
 	want, ok := callers[method]
+	if general[method] {
+		want, ok = here, true
+	}
 	if !ok {
 		return status.Errorf(codes.Unimplemented, "unknown call %s", method)
 	}
@@ -78,6 +87,9 @@ func checkRole(ctx context.Context, method string) error {
 		return StatusOf(&replication.Problem{
 			Code: CodeWrongRole, Message: fmt.Sprintf("only a %s may call %s: %v", want, method, err), Remedy: fmt.Sprintf("use the certificate of the role %s", want),
 		})
+	}
+	if general[method] && mayAskGeneral(p.Role, here) {
+		return nil
 	}
 	if p.Role != want {
 		return StatusOf(&replication.Problem{

@@ -219,7 +219,7 @@ func (s *Stand) WaitConnected(ctx context.Context) error {
 	}
 }
 
-// Plan is a group's plan. What is empty is left out, but for a policy under which only failback cut makes points.
+// Plan is a group's plan. What is empty is left out, but for a policy under which only failback cut makes points, and the disks follow at once.
 type Plan struct {
 	Group    string
 	OS       string // "" = linux
@@ -252,7 +252,7 @@ func (s *Stand) WritePlan(p Plan) (string, error) {
 func (s *Stand) PlanText(p Plan) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "group: %s\nos: %s\nprocess_server: %s\npolicy: %s\nmachines:\n", p.Group, or(p.OS, "linux"), or(p.Server, s.Name),
-		or(p.Policy, "{crash_interval: 24h, app_interval: 24h, retention: 48h, rpo_alert: 48h}"))
+		or(p.Policy, "{crash_interval: 24h, app_interval: 24h, retention: 48h, rpo_alert: 48h, head_lag: 0s}"))
 	for _, m := range p.Machines {
 		fmt.Fprintf(&b, "  - name: %s\n    disks:\n", m.Name)
 		for _, d := range m.Disks {

@@ -25,13 +25,27 @@ func Image(ctx context.Context, dir string, size int64) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	if err := makeImage(ctx, path, size); err != nil {
+	if err := makeImage(ctx, path, size, 0); err != nil {
 		return "", fmt.Errorf("make image %s: %w", path, err)
 	}
 	return path, nil
 }
 
-func makeImage(ctx context.Context, path string, size int64) error {
+// Sibling returns the path of an image like that of Image, made where it is not there yet: of another machine of the same template, which lacks every third file, so that the others
+// lie at other offsets.
+func Sibling(ctx context.Context, dir string, size int64) (string, error) {
+	path := filepath.Join(dir, fmt.Sprintf("usr-sibling-%d.ext4", size))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := makeImage(ctx, path, size, 3); err != nil {
+		return "", fmt.Errorf("make image %s: %w", path, err)
+	}
+	return path, nil
+}
+
+// makeImage leaves out every so manieth file; 0: none.
+func makeImage(ctx context.Context, path string, size int64, without int) error {
 	files, made, unfinished := path+".files", path+".made", path+".unfinished"
 	defer os.RemoveAll(files)
 	defer os.Remove(made)
@@ -39,7 +53,7 @@ func makeImage(ctx context.Context, path string, size int64) error {
 	if err := errors.Join(os.RemoveAll(files), os.RemoveAll(made)); err != nil {
 		return err
 	}
-	if err := gather(ctx, "/usr", files, size/filled*(filled-1)); err != nil {
+	if err := gather(ctx, "/usr", files, size/filled*(filled-1), without); err != nil {
 		return err
 	}
 	f, err := os.Create(made)
@@ -61,9 +75,9 @@ func makeImage(ctx context.Context, path string, size int64) error {
 }
 
 // gather puts files from the tree at from into a new tree at to, in the order of their names, until they would take budget bytes. Files that cannot be read, and what
-// is not a regular file, are left out.
-func gather(ctx context.Context, from, to string, budget int64) error {
-	inodes := budget / bytesOfInode
+// is not a regular file, are left out; so is every so manieth file, where without is not 0.
+func gather(ctx context.Context, from, to string, budget int64, without int) error {
+	inodes, seen := budget/bytesOfInode, 0
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -78,6 +92,9 @@ func gather(ctx context.Context, from, to string, budget int64) error {
 		}
 		info, err := d.Info()
 		if err != nil || !info.Mode().IsRegular() {
+			return nil
+		}
+		if seen++; without > 0 && seen%without == 0 {
 			return nil
 		}
 		takes := (info.Size() + block - 1) &^ (block - 1)

@@ -35,24 +35,25 @@ what is known of them, the open cycle, and the files with what they are worth. I
 
 // journalJSON is a journal as list --json tells it.
 type journalJSON struct {
-	Directory  string                 `json:"directory"`
-	Group      replication.GroupID    `json:"group"`
-	Journal    string                 `json:"journal"`
-	Created    time.Time              `json:"created"`
-	Generation replication.Generation `json:"generation"`
-	Records    uint64                 `json:"records"`
-	Running    bool                   `json:"running"` // a master target has it open: this is as of the end mark of its log
-	Retired    bool                   `json:"retired"`
-	Whole      bool                   `json:"whole"` // the log could be read up to its end
-	Head       replication.PointID    `json:"head"`  // 0: the disks are at no point
-	Unfinished *moveJSON              `json:"unfinished"`
-	Disks      []journalDiskJSON      `json:"disks"`
-	Points     []replication.Point    `json:"points"`
-	Cycle      *cycleJSON             `json:"cycle"`
-	Files      []journalFileJSON      `json:"files"`
-	UseKnown   bool                   `json:"use_known"` // false: an index is damaged, so that needed, spare and dead are not known
-	Total      int64                  `json:"total"`     // bytes of all files in the directory
-	Findings   []findingJSON          `json:"findings"`
+	Directory   string                 `json:"directory"`
+	Group       replication.GroupID    `json:"group"`
+	Journal     string                 `json:"journal"`
+	Created     time.Time              `json:"created"`
+	Generation  replication.Generation `json:"generation"`
+	Records     uint64                 `json:"records"`
+	Running     bool                   `json:"running"` // a master target has it open: this is as of the end mark of its log
+	Retired     bool                   `json:"retired"`
+	Whole       bool                   `json:"whole"` // the log could be read up to its end
+	Head        replication.PointID    `json:"head"`  // means nothing while there are no points
+	Unfinished  *moveJSON              `json:"unfinished"`
+	Disks       []journalDiskJSON      `json:"disks"`
+	Points      []replication.Point    `json:"points"`
+	Cycle       *cycleJSON             `json:"cycle"`
+	Files       []journalFileJSON      `json:"files"`
+	UseKnown    bool                   `json:"use_known"` // false: an index is damaged, so that needed, spare and dead are not known
+	Total       int64                  `json:"total"`     // bytes of all files in the directory
+	Findings    []findingJSON          `json:"findings"`
+	Quarantined []retention.Part       `json:"quarantined"` // parts of files that are damaged, and never served
 }
 
 type moveJSON struct {
@@ -83,13 +84,13 @@ type cycleFileJSON struct {
 }
 
 type journalFileJSON struct {
-	File   string              `json:"file"`
-	Size   int64               `json:"size"`
-	Needed int64               `json:"needed"`
-	Spare  int64               `json:"spare"`
-	Dead   int64               `json:"dead"`
-	First  replication.PointID `json:"first"`
-	Last   replication.PointID `json:"last"`
+	File   string               `json:"file"`
+	Size   int64                `json:"size"`
+	Needed int64                `json:"needed"`
+	Spare  int64                `json:"spare"`
+	Dead   int64                `json:"dead"`
+	First  *replication.PointID `json:"first"` // null: no point needs it
+	Last   *replication.PointID `json:"last"`  // null: nor is it known
 }
 
 func (t *tool) journalList(ctx context.Context, dir string) error {
@@ -134,12 +135,24 @@ func describeJournal(ctx context.Context, dir string, i *retention.Inspection) (
 			j.Cycle.Files = append(j.Cycle.Files, cycleFileJSON{f.Name, f.Size, f.Sealed})
 		}
 	}
+	damage, err := i.Damage(ctx)
+	if err != nil && !errors.Is(err, retention.ErrCorrupt) {
+		return j, err
+	}
+	j.Quarantined = append([]retention.Part{}, damage.Parts...)
+	for k := range j.Points {
+		for _, p := range damage.Points {
+			if p.Point == j.Points[k].ID {
+				j.Points[k].Damaged = p.Bytes()
+			}
+		}
+	}
 	use, err := i.Use(ctx)
 	if j.UseKnown = err == nil; err != nil && !errors.Is(err, retention.ErrCorrupt) {
 		return j, err
 	}
 	for _, f := range use.Files {
-		one := journalFileJSON{File: f.Name, Size: f.Size, First: f.First, Last: f.Last}
+		one := journalFileJSON{File: f.Name, Size: f.Size, First: someone(f.First), Last: someone(f.Last)}
 		if j.UseKnown {
 			one.Needed, one.Spare, one.Dead = f.Size-f.Dead-f.Spare, f.Spare, f.Dead
 		}
@@ -200,10 +213,26 @@ func printJournal(w io.Writer, j journalJSON) {
 		fmt.Fprintln(w)
 		printFiles(w, j)
 	}
+	if len(j.Quarantined) > 0 {
+		rows = [][]string{{"QUARANTINED", "OFFSET", "LENGTH", "FOUND", "WHAT"}}
+		for _, p := range j.Quarantined {
+			rows = append(rows, []string{p.File, fmt.Sprint(p.Off), size(p.Len), clock(p.Found), p.What})
+		}
+		fmt.Fprintln(w)
+		table(w, rows)
+	}
 	if len(j.Findings) > 0 {
 		fmt.Fprintln(w)
 		printDamages(w, j.Findings)
 	}
+}
+
+// someone returns nil for no point.
+func someone(p replication.PointID) *replication.PointID {
+	if p == replication.NoPoint {
+		return nil
+	}
+	return &p
 }
 
 func printFiles(w io.Writer, j journalJSON) {
@@ -214,11 +243,11 @@ func printFiles(w io.Writer, j journalJSON) {
 			row[2], row[3], row[4] = "?", "?", "?"
 		}
 		switch {
-		case f.First == 0:
-		case f.Last == f.First || f.Last == 0:
-			row[5] = fmt.Sprint(f.First)
+		case f.First == nil:
+		case f.Last == nil || *f.Last == *f.First:
+			row[5] = fmt.Sprint(*f.First)
 		default:
-			row[5] = fmt.Sprintf("%d-%d", f.First, f.Last)
+			row[5] = fmt.Sprintf("%d-%d", *f.First, *f.Last)
 		}
 		rows = append(rows, row)
 	}
@@ -241,7 +270,7 @@ func whereDisksStand(j journalJSON) string {
 	switch {
 	case j.Unfinished != nil:
 		return fmt.Sprintf("within a move from point %d to %d that is not finished; every point can be read nevertheless", j.Unfinished.From, j.Unfinished.To)
-	case j.Head == 0:
+	case len(j.Points) == 0:
 		return "at no point: the first baseline is not complete"
 	}
 	return fmt.Sprintf("at point %d", j.Head)

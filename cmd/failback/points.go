@@ -20,10 +20,12 @@ func (t *tool) pointsCommand() *cobra.Command {
 		Short: "List the points that there are to go back to",
 		Long: `Lists the group's recovery points, the oldest first. A point is one instant of all disks of the group.
 
-  KIND      crash: what a power failure would have left; app: applications had flushed; final: the last of a planned failback
-  CHANGED   bytes of the disks that changed since the point before
+  KIND      crash: what a power failure would have left; app: applications had flushed; final: the last of a planned failback;
+            original: the disks as they were before the first cycle, kept by keep_original in the plan
+  CHANGED   bytes of the disks that changed since the point before; of point 0, those that the first cycle has written over
   STORED    what the point takes on the retention volume
   NOTES     head: the disks show this point; pinned: not dropped by policy (failback pin); equal / DIFFERS: what failback verify found;
+            DAMAGED: a part of it is lost, never served, and it can't be moved to (see failback scrub --help);
             suspect: do not trust it before failback verify found it equal; drill: what failback drill --record told`,
 		Example: "  failback points erp",
 		Args:    cobra.ExactArgs(1),
@@ -43,6 +45,7 @@ type pointJSON struct {
 	Verified *replication.Verify  `json:"verified"` // null: never verified
 	Drill    *replication.Drilled `json:"drill"`    // null: none was recorded
 	Suspect  bool                 `json:"suspect"`
+	Damaged  int64                `json:"damaged"` // bytes that it needs and that are lost
 	Bytes    int64                `json:"bytes"`
 	Stored   int64                `json:"stored"`
 }
@@ -63,7 +66,7 @@ func (t *tool) points(ctx context.Context, name string) error {
 			Points []pointJSON         `json:"points"`
 		}{group, head, []pointJSON{}}
 		for _, p := range points {
-			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.PinnedUntil, p.PinNote, p.Verified, p.Drill, p.Suspect, p.Bytes, p.Stored})
+			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.PinnedUntil, p.PinNote, p.Verified, p.Drill, p.Suspect, p.Damaged, p.Bytes, p.Stored})
 		}
 		return t.print(result, func(w io.Writer) { printPoints(w, group, head, points) })
 	})
@@ -88,6 +91,9 @@ func notesOf(p replication.Point, head replication.PointID) string {
 	}
 	if p.Pinned {
 		notes = append(notes, pinnedText(p.PinnedUntil, p.PinNote))
+	}
+	if p.Damaged > 0 {
+		notes = append(notes, "DAMAGED ("+size(p.Damaged)+" lost)")
 	}
 	if p.Suspect {
 		notes = append(notes, "suspect")

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -15,6 +16,8 @@ import (
 type gauge struct {
 	name        string
 	done, total int64
+	rate        float64       // bytes a second, where the master target tells; 0: it does not
+	left        time.Duration // until all is done, likewise
 }
 
 // progress shows how far things are. Only one goroutine uses it.
@@ -46,7 +49,11 @@ func (l *lines) show(gauges []gauge) {
 	}
 	var parts []string
 	for _, g := range gauges {
-		parts = append(parts, fmt.Sprintf("%s %s of %s", g.name, percent(g.done, g.total), size(g.total)))
+		text := fmt.Sprintf("%s %s of %s", g.name, percent(g.done, g.total), size(g.total))
+		if g.left > 0 {
+			text += fmt.Sprintf(" (%s left)", age(g.left))
+		}
+		parts = append(parts, text)
 	}
 	if text := strings.Join(parts, ", "); text != l.said {
 		l.last, l.said = now, text
@@ -69,6 +76,7 @@ type bar struct {
 	bar   *mpb.Bar
 	first int64
 	since time.Time
+	told  atomic.Pointer[gauge] // as it was shown last
 }
 
 func newBars(w io.Writer) *bars { return &bars{shown: mpb.New(mpb.WithOutput(w), mpb.WithWidth(100))} }
@@ -80,6 +88,7 @@ func (b *bars) show(gauges []gauge) {
 			i = len(b.by)
 			b.by = append(b.by, b.add(g))
 		}
+		b.by[i].told.Store(&g)
 		b.by[i].bar.SetTotal(max(g.total, 1), false)
 		b.by[i].bar.SetCurrent(g.done)
 	}
@@ -94,6 +103,9 @@ func (b *bars) add(g gauge) *bar {
 		mpb.AppendDecorators(
 			decor.Any(func(s decor.Statistics) string { return percent(s.Current, s.Total) }, decor.WC{W: 6}),
 			decor.Any(func(s decor.Statistics) string {
+				if g := one.told.Load(); g != nil && g.rate > 0 {
+					return fmt.Sprintf("%s/s, %s left", size(int64(g.rate)), age(g.left))
+				}
 				return rateOf(s.Current-one.first, s.Total-s.Current, time.Since(one.since))
 			}, decor.WCSyncSpace)))
 	return one

@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"failback/cmd/internal/settings"
 	"failback/replication"
 	"failback/transport"
 )
@@ -20,9 +22,11 @@ const planHelp = `A plan is a YAML file, one for each group of machines that sha
   os: linux                       # linux or windows; one for the whole group
   process_server: ps1             # the name by which the process server in Azure was started
   policy: failback                # a point every 5m, kept for 24h; or a mapping of your own:
-                                  #   policy: {crash_interval: 5m, app_interval: 60m, retention: 24h, rpo_alert: 15m}
+                                  #   policy: {crash_interval: 5m, app_interval: 60m, retention: 24h, rpo_alert: 15m, head_lag: 30s}
                                   #   retention: how far back (7d), or steps: all for 2h, every 1h for 22h, every 4h for 6d
+                                  #   head_lag: how long it may come to take to bring the disks to the last point; 0s: at once
   retention: {soft: 70%, hard: 90%, reserve: 2%} # optional: what the journal may take of the retention volume, or sizes: 500GiB
+  priority: 10                    # optional: 1 to 100, the group's part where groups share a limit (failback throttle)
   machines:
     - name: erp-db
       disks:
@@ -38,35 +42,62 @@ const planHelp = `A plan is a YAML file, one for each group of machines that sha
           changes: COMMAND        # These three may stand with a machine or the group, as default for the disks below.`
 
 func (t *tool) checkCommand() *cobra.Command {
-	return &cobra.Command{
+	var ask replication.PathAsk
+	var churn string
+	most := byteCount(256 << 20)
+	c := &cobra.Command{
 		Use:   "check PLAN",
 		Short: "Tell everything that would go wrong with a plan, before a byte moves",
-		Long: `Looks at the plan, the sources and the targets, and tells everything that would go wrong. Nothing is changed.
+		Long: `Looks at the plan, the sources, the targets and the path between the two sides, and tells everything that would go wrong. Nothing is changed.
 Exit code 1 if the plan would not work; warnings alone leave it at 0. PLAN may be - for standard input.
 
+The path is measured by the process server, which connects as it does for replication: TCP, TLS, round-trip time, clocks, whether large packets
+vanish where small ones pass (a wrong MTU behind a filter), and the rate each way, by filling it with padding over four connections for --path-time
+or --path-bytes, whichever is over first. What replicates meanwhile shares the link. From the rate follow the time of the first point at most, and whether
+the RPO of the plan holds at a --churn; compression comes on top.
+
 ` + planHelp,
-		Example: "  failback check erp.yaml",
+		Example: "  failback check erp.yaml\n  failback check erp.yaml --churn 20MB/s --path-time 10s\n  failback check erp.yaml --path-time 0   # without measuring",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return t.check(c.Context(), args[0]) },
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if churn != "" {
+				if ask.Churn, err = parseRate(churn); err != nil {
+					return settings.Usage(fmt.Errorf("--churn: %w", err))
+				}
+			}
+			if ask.MaxBytes = int64(most); most <= 0 {
+				return settings.Usage(errors.New("--path-bytes: give more than zero; --path-time 0 measures no path"))
+			}
+			if err := ask.Check(); err != nil {
+				return settings.Usage(err)
+			}
+			return t.check(c.Context(), args[0], ask)
+		},
 	}
+	c.Flags().DurationVar(&ask.Each, "path-time", 3*time.Second, "fill the path for so long each way, at most 1m; 0: don't measure it")
+	c.Flags().Var(&most, "path-bytes", "send at most so much each way, up to 1G")
+	c.Flags().StringVar(&churn, "churn", "", "what is expected to change, such as 20MB/s (MB: a million bytes; MiB, Mbit): tells whether the RPO holds")
+	return c
 }
 
-func (t *tool) check(ctx context.Context, path string) error {
+func (t *tool) check(ctx context.Context, path string, ask replication.PathAsk) error {
 	text, err := t.readPlan(path)
 	if err != nil {
 		return err
 	}
 	return t.with(func(c *transport.OperatorClient) error {
-		group, findings, err := c.Check(ctx, text)
+		found, err := c.Check(ctx, text, ask)
 		if err != nil {
 			return err
 		}
+		group, findings := found.Group, found.Findings
 		ok := !slices.ContainsFunc(findings, func(f replication.Finding) bool { return f.Severity == replication.Error })
 		result := struct {
 			Group    replication.GroupID   `json:"group"`
 			Findings []replication.Finding `json:"findings"`
 			OK       bool                  `json:"ok"`
-		}{group, findings, ok}
+			Path     *replication.Path     `json:"path,omitempty"` // where it was measured
+		}{group, findings, ok, found.Path}
 		if err := t.print(result, func(w io.Writer) { printFindings(w, group, findings) }); err != nil {
 			return err
 		}
@@ -263,9 +294,13 @@ func (t *tool) unprotect(ctx context.Context, name string, keep bool) error {
 		}
 		result := struct {
 			Group   replication.GroupID `json:"group"`
-			Head    replication.PointID `json:"head"`
+			AtPoint bool                `json:"at_point"`
+			Head    replication.PointID `json:"head"` // means nothing unless AtPoint
 			Journal string              `json:"journal"`
-		}{group, head, journal}
+		}{group, head != replication.NoPoint, head, journal}
+		if !result.AtPoint {
+			result.Head = 0
+		}
 		return t.print(result, func(w io.Writer) {
 			fmt.Fprintf(w, "group %s is not replicated any more; %s\n", group, standAt(head))
 			if journal != "" {
@@ -278,7 +313,7 @@ func (t *tool) unprotect(ctx context.Context, name string, keep bool) error {
 }
 
 func standAt(head replication.PointID) string {
-	if head == 0 {
+	if head == replication.NoPoint {
 		return "its disks are at no point that is known"
 	}
 	return fmt.Sprintf("its disks stand at point %d", head)

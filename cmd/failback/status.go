@@ -23,6 +23,9 @@ func (t *tool) statusCommand() *cobra.Command {
 		Long: `Tells how one group stands, or all: its state and since when, the point that its disks show (head), the last point and how old
 it is (lag: what you would lose if Azure were gone now), and for each disk its state, progress, rate and what it waits for.
 
+The disks may be a few points behind the last one, as far as the plan's head_lag lets them: they catch up when it is quiet, before
+unprotect, and at once by failback advance. Nothing is lost by it: the points are in the journal.
+
 States of a group:
   checking     sources and targets are being looked at; no byte has moved
   baseline     the first point is being made by comparing both sides
@@ -164,9 +167,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 		fmt.Fprintf(w, " for %s", age(max(0, now.Sub(g.Since))))
 	}
 	switch {
-	case g.Head > 0 && g.Held:
+	case g.Last > 0 && g.Held:
 		fmt.Fprintf(w, ", disks held at point %d", g.Head)
-	case g.Head > 0:
+	case g.Last > 0:
 		fmt.Fprintf(w, ", disks at point %d", g.Head)
 	case g.State == replication.StateError && !opened(g):
 		fmt.Fprint(w, ", points and disks out of reach")
@@ -176,6 +179,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	if g.Last > 0 {
 		fmt.Fprintf(w, ", last point %d of %s", g.Last, clock(g.LastTime))
 	}
+	if g.Behind > 0 {
+		fmt.Fprintf(w, " (%s ahead of the disks, about %s to move)", plural(g.Behind, "point"), age(g.CatchUp))
+	}
 	if g.Open > 0 {
 		fmt.Fprintf(w, ", making point %d", g.Open)
 	}
@@ -184,7 +190,14 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	}
 	fmt.Fprintln(w)
 	if m := g.Move; m != nil {
-		fmt.Fprintf(w, "  moving from point %d to point %d: %s %s of %s\n", m.From, m.To, m.Phase, percent(m.Done, m.Total), size(m.Total))
+		fmt.Fprintf(w, "  moving from point %d to point %d: %s %s of %s", m.From, m.To, m.Phase, percent(m.Done, m.Total), size(m.Total))
+		if m.Rate > 0 {
+			fmt.Fprintf(w, ", %s/s", size(int64(m.Rate)))
+		}
+		if m.Left > 0 {
+			fmt.Fprintf(w, ", about %s left", age(m.Left))
+		}
+		fmt.Fprintln(w)
 	}
 	if p := g.Problem; p != nil {
 		fmt.Fprintf(w, "  Problem: %s\n", p.Message)
@@ -194,7 +207,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	}
 	printLink(w, g)
 	printSpace(w, g.Space)
+	printScrub(w, g.Scrub, now)
 	printPins(w, g)
+	printOriginal(w, g.Original)
 	printDrills(w, g, now)
 	for _, n := range g.Notices {
 		fmt.Fprintf(w, "  Note: %s\n", n)
@@ -263,6 +278,17 @@ func printSpace(w io.Writer, s *replication.SpaceStatus) {
 	}
 }
 
+// printOriginal tells what point 0 takes.
+func printOriginal(w io.Writer, o *replication.OriginalStatus) {
+	switch {
+	case o == nil:
+	case o.Saving:
+		fmt.Fprintf(w, "  Point 0: what the first cycle writes over is being saved, %s so far\n", size(o.Stored))
+	default:
+		fmt.Fprintf(w, "  Point 0: the disks as they were before the first cycle are kept, in %s\n", size(o.Stored))
+	}
+}
+
 func printDisks(w io.Writer, g replication.GroupStatus) {
 	if len(g.Disks) == 0 {
 		return
@@ -271,7 +297,7 @@ func printDisks(w io.Writer, g replication.GroupStatus) {
 	if g.Last > 0 {
 		lag = age(time.Duration(g.LagSeconds * float64(time.Second)))
 	}
-	rows := [][]string{{"DISK", "SIZE", "STATE", "PROGRESS", "RATE", "SENT", "LAG", "WAITS FOR"}}
+	rows := [][]string{{"DISK", "SIZE", "STATE", "PROGRESS", "RATE", "SENT", "REPEATED", "LAG", "WAITS FOR"}}
 	for _, d := range g.Disks {
 		progress, rate := "-", "-"
 		if g.Open > 0 {
@@ -280,7 +306,7 @@ func printDisks(w io.Writer, g replication.GroupStatus) {
 		if d.Rate >= 1 {
 			rate = size(int64(d.Rate)) + "/s"
 		}
-		rows = append(rows, []string{string(d.Disk), size(d.Size), d.State, progress, rate, size(d.Ledger.Payload), lag, g.WaitsFor})
+		rows = append(rows, []string{string(d.Disk), size(d.Size), d.State, progress, rate, size(d.Ledger.Payload), size(d.Ledger.Repeated), lag, g.WaitsFor})
 	}
 	table(w, rows)
 }

@@ -40,6 +40,7 @@ type pace struct {
 	watch    time.Duration // between two pictures of status --watch
 	lines    time.Duration // between two lines of progress where there is no terminal
 	patience time.Duration // how long a master target may be away while a command waits
+	asks     bool          // somebody is there to be asked, though there is no terminal: for tests
 }
 
 var defaults = pace{poll: 500 * time.Millisecond, watch: 2 * time.Second, lines: 10 * time.Second, patience: 2 * time.Minute}
@@ -114,9 +115,9 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 			root.AddCommand(c)
 		}
 	}
-	add("protect", t.checkCommand(), t.reprotectCommand(), t.statusCommand(), t.unprotectCommand())
-	add("points", t.pointsCommand(), t.cutCommand(), t.pinCommand(), t.unpinCommand(), t.rewindCommand(), t.advanceCommand(), t.verifyCommand(), t.drillCommand(), t.exportCommand())
-	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.versionCommand())
+	add("protect", t.checkCommand(), t.reprotectCommand(), t.statusCommand(), t.unprotectCommand(), t.adoptCommand())
+	add("points", t.pointsCommand(), t.cutCommand(), t.pinCommand(), t.unpinCommand(), t.rewindCommand(), t.advanceCommand(), t.moveCommand(), t.verifyCommand(), t.scrubCommand(), t.drillCommand(), t.exportCommand())
+	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.throttleCommand(), t.versionCommand())
 	root.SetHelpCommandGroupID("tool")
 	root.SetCompletionCommandGroupID("tool")
 	return root

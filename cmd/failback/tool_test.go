@@ -88,12 +88,15 @@ func staged() *operatortest.Fake {
 		return nil
 	}
 	f := &operatortest.Fake{}
-	f.OnCheck = func(plan []byte) (replication.GroupID, []replication.Finding, error) {
+	f.OnCheck = func(plan []byte, ask replication.PathAsk) (replication.Checked, error) {
+		if ask.Churn > 0 {
+			return replication.Checked{Group: "erp", Findings: []replication.Finding{}, Path: &replication.Path{Connections: 4, Up: replication.PathRate{Rate: ask.Churn, Bytes: ask.MaxBytes, Lasted: ask.Each}}}, nil
+		}
 		findings := []replication.Finding{{Severity: replication.Warning, Code: "78093", Subject: "db/os", Message: "it is slow", Remedy: "wait"}}
 		if bytes.Contains(plan, []byte("bad")) {
 			findings = append(findings, replication.Finding{Severity: replication.Error, Code: "95226", Subject: "db/data", Message: "it is mounted", Remedy: "unmount it"})
 		}
-		return "erp", findings, nil
+		return replication.Checked{Group: "erp", Findings: findings}, nil
 	}
 	f.OnReprotect = func(plan []byte) (replication.GroupID, bool, error) {
 		return "erp", bytes.Contains(plan, []byte("again")), nil
@@ -108,15 +111,36 @@ func staged() *operatortest.Fake {
 			{ID: 3, Time: noon.Add(2 * time.Minute), Kind: replication.Final},
 		}, know(g)
 	}
-	f.OnMove = func(_ context.Context, g replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+	f.OnMove = func(_ context.Context, g replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error) {
+		to := r.To
+		if costs := []replication.PointID{1, 2}; to == 3 && !r.Allows(costs) {
+			return 0, &replication.Problem{Code: replication.CodeMoveGivesUp, Message: "the move costs history", Remedy: "`failback rewind erp 3 --give-up-history`"}
+		}
 		if to > 3 {
 			return 0, &replication.Problem{Code: "no-such-point", Message: fmt.Sprintf("group erp has no point %d", to), Remedy: "failback points erp lists them"}
 		}
 		progress(replication.MoveStatus{From: 2, To: to, Phase: "write", Done: 1 << 20, Total: 4 << 20})
-		if advance && to == 0 {
+		if r.Advance && to == 0 {
 			to = 3
 		}
 		return to, know(g)
+	}
+	f.OnPlanMove = func(g replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error) {
+		p := replication.MovePlan{From: 2, To: r.To, Write: 3 << 30, Save: 1 << 30, Need: 2 << 30, Free: 4 << 30, Fits: true, Why: "4 GiB are free", Takes: 48 * time.Second}
+		switch r.To {
+		case 3:
+			p.GiveUp, p.Why = []replication.PointID{1, 2}, "it fits after dropping points 1, 2"
+		case 1:
+			p.Fits, p.Lacks, p.Pinned, p.Why = false, 1<<30, []replication.PointID{2}, "1 GiB are lacking"
+		}
+		return p, know(g)
+	}
+	f.OnCancelMove = func(g replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+		progress(replication.MoveStatus{From: 2, To: 3, Phase: "write", Done: 1 << 20, Total: 4 << 20})
+		if finish {
+			return 3, know(g)
+		}
+		return 2, know(g)
 	}
 	f.OnVerify = func(g replication.GroupID, p replication.PointID, _ func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error) {
 		if p == 2 {
@@ -205,19 +229,26 @@ func TestJSON(t *testing.T) {
 		want string
 	}{
 		{"check " + good, 0, `{"group":"erp","findings":[` + warning + `],"ok":true}`},
+		{"check --path-time 2s --path-bytes 1M --churn 20MB/s " + good, 0, `{"group":"erp","findings":[],"ok":true,"path":{"connections":4,"connect_ns":0,"handshake_ns":0,"rtt_ns":0,"rtt_loaded_ns":0,"clock_skew_ns":0,"clock_skew_within_ns":0,` +
+			`"up":{"rate":20000000,"bytes":1048576,"lasted_ns":2000000000,"again":0},"down":{"rate":0,"bytes":0,"lasted_ns":0,"again":0},"segment":0,"vanished_segment":0,"passing_segment":0,"vanished_down":false}}`},
 		{"check " + bad, 1, `{"group":"erp","findings":[` + warning + `,{"severity":"error","code":"95226","subject":"db/data","message":"it is mounted","remedy":"unmount it"}],"ok":false}`},
 		{"reprotect " + good, 0, `{"group":"erp","carried_on":false}`},
 		{"reprotect --wait " + good, 0, `{"group":"erp","carried_on":false,"point":3}`},
 		{"cut erp", 0, `{"point":3}`},
 		{"cut erp --wait", 0, `{"point":3}`},
 		{"points erp", 0, `{"group":"erp","head":2,"points":[` +
-			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"bytes":4096,"stored":100},` +
-			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"bytes":1073741824,"stored":0},` +
-			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"bytes":0,"stored":0}]}`},
+			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"damaged":0,"bytes":4096,"stored":100},` +
+			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"damaged":0,"bytes":1073741824,"stored":0},` +
+			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"damaged":0,"bytes":0,"stored":0}]}`},
 		{"rewind erp 1", 0, `{"group":"erp","head":1}`},
 		{"rewind erp 0", 0, `{"group":"erp","head":0}`},
 		{"advance erp", 0, `{"group":"erp","head":3}`},
 		{"advance erp 2", 0, `{"group":"erp","head":2}`},
+		{"rewind erp 3 --give-up-history", 0, `{"group":"erp","head":3}`},
+		{"rewind erp 2 --dry-run", 0, `{"group":"erp","from":2,"to":2,"write":3221225472,"save":1073741824,"need":2147483648,"free":4294967296,"fits":true,"compact":false,"spares":false,"give_up":[],"lacks":0,"pinned":[],"in_use":[],"why":"4 GiB are free","takes_nanos":48000000000}`},
+		{"rewind erp 3 --dry-run", 1, `{"group":"erp","from":2,"to":3,"write":3221225472,"save":1073741824,"need":2147483648,"free":4294967296,"fits":true,"compact":false,"spares":false,"give_up":[1,2],"lacks":0,"pinned":[],"in_use":[],"why":"it fits after dropping points 1, 2","takes_nanos":48000000000}`},
+		{"move cancel erp", 0, `{"group":"erp","head":2}`},
+		{"move cancel erp --finish", 0, `{"group":"erp","head":3}`},
 		{"verify erp", 0, `{"group":"erp","point":3,"time":"2026-03-01T12:00:00Z","equal":true,"differs":0,"disks":[]}`},
 		{"verify erp 2", 1, `{"group":"erp","point":2,"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192,"disks":["db/os"]}`},
 		{"export erp 2 db/os " + file, 0, `{"group":"erp","point":2,"disk":"db/os","file":"` + file + `","size":1049088,"data":4608}`},
@@ -235,8 +266,8 @@ func TestJSON(t *testing.T) {
 		{"pin erp 2", 0, `{"group":"erp","point":2,"pinned":true,"pin_note":""}`},
 		{"pin erp 2 --until 2199-12-24T18:00:00Z --note why", 0, `{"group":"erp","point":2,"pinned":true,"pinned_until":"2199-12-24T18:00:00Z","pin_note":"why"}`},
 		{"unpin erp 2", 0, `{"group":"erp","point":2,"pinned":false,"pin_note":""}`},
-		{"unprotect erp", 0, `{"group":"erp","head":2,"journal":""}`},
-		{"unprotect erp --keep-journal", 0, `{"group":"erp","head":2,"journal":"/retention/erp"}`},
+		{"unprotect erp", 0, `{"group":"erp","at_point":true,"head":2,"journal":""}`},
+		{"unprotect erp --keep-journal", 0, `{"group":"erp","at_point":true,"head":2,"journal":"/retention/erp"}`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			got := failback(t.Context(), "", append(strings.Fields(c.args), "--json", "--operator", address)...)
@@ -324,7 +355,7 @@ func TestErrorsAreOneDocumentOnStandardError(t *testing.T) {
 		"points":                               {2, "usage"},
 		"points erp more":                      {2, "usage"},
 		"drill erp 2":                          {2, "usage"},
-		"drill erp 0 /mnt/d":                   {2, "usage"},
+		"drill erp -1 /mnt/d":                  {2, "usage"},
 		"drill other 2 /mnt/d":                 {1, "no-such-group"},
 		"drill --end /busy":                    {1, "drill-in-use"},
 		"drill --end /a erp":                   {2, "usage"},
@@ -445,9 +476,9 @@ func TestPrintStatus(t *testing.T) {
   Problem: the journal is full
   What to do: give it space
   Note: db/os: no stable view
-DISK     SIZE      STATE     PROGRESS  RATE         SENT     LAG    WAITS FOR
-db/os    40.0 GiB  shipping  25 %      120.0 MiB/s  3.0 MiB  1m15s  ps1
-db/data  1.0 TiB   waiting   -         -            0 B      1m15s  ps1
+DISK     SIZE      STATE     PROGRESS  RATE         SENT     REPEATED  LAG    WAITS FOR
+db/os    40.0 GiB  shipping  25 %      120.0 MiB/s  3.0 MiB  0 B       1m15s  ps1
+db/data  1.0 TiB   waiting   -         -            0 B      0 B       1m15s  ps1
 
 PROCESS SERVER  STATE  SINCE                VERSION  CLOCK
 ps1             away   2026-03-01 12:00:00  v1       1m30s ahead

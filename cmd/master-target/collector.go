@@ -18,6 +18,7 @@ type collector struct {
 	link   map[string]*prometheus.Desc
 	codec  *prometheus.Desc
 	worker *prometheus.Desc
+	damage *prometheus.Desc
 }
 
 func newCollector(e *mastertarget.Engine) *collector {
@@ -29,22 +30,24 @@ func newCollector(e *mastertarget.Engine) *collector {
 		"held":            "1 while a rewind holds the head.",
 		"problem":         "1 while something stands in the way; status says what.",
 		"generation":      "The group's generation.",
+		"scrub_timestamp": "When the group's journal was last read in whole, in seconds since 1970; 0: never.",
 		"state_timestamp": "When the group came into its state, in seconds since 1970.",
 	} {
 		c.group[name] = prometheus.NewDesc("failback_mastertarget_group_"+name, help, []string{"group", "state"}, nil)
 	}
 	for name, help := range map[string]string{
-		"total_bytes":   "To look at in the open or last cycle.",
-		"done_bytes":    "Looked at in the open or last cycle.",
-		"read_bytes":    "Read from the source in the open or last cycle.",
-		"zero_bytes":    "Zero in the open or last cycle.",
-		"equal_bytes":   "Not sent because of equal hashes in the open or last cycle.",
-		"raw_bytes":     "Sent in the open or last cycle, before compression.",
-		"payload_bytes": "Sent in the open or last cycle, after compression.",
-		"kept_bytes":    "Not sent in the open or last cycle because it was durable already.",
-		"again_bytes":   "Sent again in the open or last cycle, after a lane was lost; before compression.",
-		"wire_bytes":    "On the wire in the open or last cycle, headers and TLS included.",
-		"durable_bytes": "Durable on the master target of the open cycle.",
+		"total_bytes":    "To look at in the open or last cycle.",
+		"done_bytes":     "Looked at in the open or last cycle.",
+		"read_bytes":     "Read from the source in the open or last cycle.",
+		"zero_bytes":     "Zero in the open or last cycle.",
+		"equal_bytes":    "Not sent because of equal hashes in the open or last cycle.",
+		"raw_bytes":      "Sent in the open or last cycle, before compression.",
+		"payload_bytes":  "Sent in the open or last cycle, after compression.",
+		"kept_bytes":     "Not sent in the open or last cycle because it was durable already.",
+		"again_bytes":    "Sent again in the open or last cycle, after a lane was lost; before compression.",
+		"wire_bytes":     "On the wire in the open or last cycle, headers and TLS included.",
+		"repeated_bytes": "Not sent in the open or last cycle because the target holds it elsewhere.",
+		"durable_bytes":  "Durable on the master target of the open cycle.",
 	} {
 		c.disk[name] = prometheus.NewDesc("failback_mastertarget_disk_"+name, help, []string{"group", "disk"}, nil)
 	}
@@ -57,6 +60,7 @@ func newCollector(e *mastertarget.Engine) *collector {
 		c.link[name] = prometheus.NewDesc("failback_mastertarget_link_"+name, help, []string{"group"}, nil)
 	}
 	c.worker = prometheus.NewDesc("failback_mastertarget_process_server_connected", "1 while the process server is connected.", []string{"name"}, nil)
+	c.damage = prometheus.NewDesc("failback_retention_damaged_bytes", "Of the disks: what points need, and is lost of the group's journal.", []string{"group"}, nil)
 	return c
 }
 
@@ -74,9 +78,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.worker, truth(w.Connected), w.Name)
 	}
 	for _, g := range s.Groups {
+		scrubbed := 0.0
+		if g.Scrub != nil {
+			gauge(c.damage, float64(g.Scrub.Lost), string(g.Group))
+			if !g.Scrub.Whole.IsZero() {
+				scrubbed = float64(g.Scrub.Whole.UnixNano()) / float64(time.Second)
+			}
+		}
 		for name, v := range map[string]float64{
 			"lag_seconds": g.LagSeconds, "head_point": float64(g.Head), "last_point": float64(g.Last), "held": truth(g.Held),
-			"problem": truth(g.Problem != nil), "generation": float64(g.Generation), "state_timestamp": float64(g.Since.UnixNano()) / float64(time.Second),
+			"scrub_timestamp": scrubbed, "problem": truth(g.Problem != nil), "generation": float64(g.Generation), "state_timestamp": float64(g.Since.UnixNano()) / float64(time.Second),
 		} {
 			gauge(c.group[name], v, string(g.Group), string(g.State))
 		}
@@ -101,7 +112,7 @@ func diskValues(d replication.DiskStatus) map[string]int64 {
 	return map[string]int64{
 		"total_bytes": d.Ledger.Total, "done_bytes": d.Ledger.Done, "read_bytes": d.Ledger.Read, "zero_bytes": d.Ledger.Zero,
 		"equal_bytes": d.Ledger.Equal, "raw_bytes": d.Ledger.Raw, "payload_bytes": d.Ledger.Payload, "durable_bytes": d.Durable,
-		"kept_bytes": d.Ledger.Kept, "again_bytes": d.Ledger.Again, "wire_bytes": d.Ledger.Wire,
+		"kept_bytes": d.Ledger.Kept, "again_bytes": d.Ledger.Again, "wire_bytes": d.Ledger.Wire, "repeated_bytes": d.Ledger.Repeated,
 	}
 }
 

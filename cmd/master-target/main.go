@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
@@ -15,6 +16,7 @@ import (
 	"failback/cmd/internal/metrics"
 	"failback/cmd/internal/settings"
 	"failback/replication/mastertarget"
+	"failback/retention/policy"
 	"failback/retention/volume"
 	"failback/transport"
 	"failback/transport/pki"
@@ -22,6 +24,8 @@ import (
 
 type config struct {
 	state, retention, listen, operator, pki, metrics string
+	scrubRate                                        string
+	scrubEvery                                       time.Duration
 	allowPublic, allowShared                         bool
 }
 
@@ -53,6 +57,8 @@ Peers are expected within a VPN: connections from public addresses are closed, u
 	f.StringVar(&c.listen, "listen", "", "HOST:PORT where process servers dial")
 	f.StringVar(&c.operator, "operator", "", "unix:PATH (or HOST:PORT, with operators' certificates) where the failback command dials")
 	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, master-target.crt and master-target.key")
+	f.StringVar(&c.scrubRate, "scrub-rate", "20MiB", "bytes a second of each journal that are read in the background, to find damage; 0: none")
+	f.DurationVar(&c.scrubEvery, "scrub-every", mastertarget.DefaultScrubEvery, "time from one reading of a whole journal to the next; 0: none by itself")
 	f.BoolVar(&c.allowPublic, "allow-public", false, "serve peers at public addresses too")
 	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
 	for _, name := range []string{"state", "listen", "operator", "pki"} {
@@ -67,7 +73,11 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	engine, err := mastertarget.Open(mastertarget.Config{State: c.state, Retention: c.retention, AllowSharedVolume: c.allowShared, Version: settings.Version().Version, Log: log, Pin: id.Pin})
+	rate, err := rateOf(c.scrubRate)
+	if err != nil {
+		return err
+	}
+	engine, err := mastertarget.Open(mastertarget.Config{State: c.state, Retention: c.retention, AllowSharedVolume: c.allowShared, ScrubRate: rate, ScrubEvery: c.scrubEvery, Version: settings.Version().Version, Log: log, Pin: id.Pin})
 	if err != nil {
 		return err
 	}
@@ -83,6 +93,18 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	log.Info("ended")
 	return err
+}
+
+// rateOf reads how many bytes a second are scrubbed.
+func rateOf(s string) (int64, error) {
+	if s == "0" {
+		return 0, nil
+	}
+	l, err := policy.ParseLimit(s)
+	if err != nil || l.IsPercent() {
+		return 0, fmt.Errorf("--scrub-rate: %q is not bytes a second such as 20MiB, or 0", s)
+	}
+	return l.Of(0), nil
 }
 
 func serve(ctx context.Context, c config, engine *mastertarget.Engine, replication, operator *grpc.Server, log *slog.Logger) error {
@@ -104,6 +126,7 @@ func serve(ctx context.Context, c config, engine *mastertarget.Engine, replicati
 	if !c.allowPublic {
 		inbound, operators = transport.PrivateListener(inbound, log), transport.PrivateListener(operators, log)
 	}
+	inbound, operators = transport.BoundedListener(inbound, log), transport.BoundedListener(operators, log)
 	log.Info("listening", "process_servers", inbound.Addr(), "operators", c.operator)
 	ended := make(chan error, 2)
 	go func() { ended <- replication.Serve(inbound) }()

@@ -27,7 +27,8 @@ import (
 
 type config struct {
 	name, state, masterTarget, pki, metrics, compression string
-	lanes, workers, disks                                int
+	lanes, workers, disks, repeatsMemory                 int
+	repeats                                              bool
 	allowPublic                                          bool
 }
 
@@ -41,6 +42,10 @@ name, and works on its orders: cut a point, find what changed, compress and ship
 
 It decides nothing and may be stopped or killed at any moment: it dials again, is told what is durable, and ships the rest. In --state it keeps snapshots, and tables of
 hashes by which it finds changes: 0.4 % of the disks' size, twice that during a cycle. Snapshots made by reflink are kept there where that is the disks' file system.
+
+Content that repeats (disks of one template, files that are copied or moved) is sent once: the master target is told where it holds it, and checks that by a cryptographic
+hash. Where it does not, it asks for the bytes. --repeats-memory 64 remembers every page of 16 GiB, or every 64th of a TiB, by which whole files are still found; it never takes more than
+16 bytes for each 4 KiB of the disks.
 
 The master target is expected within a VPN: at a public address it is not dialled, unless --allow-public is given. Certificates are looked at every few seconds: a renewed one
 is used from the next connection on.
@@ -60,6 +65,8 @@ Plans may name commands (snapshot, release, changes): they are run here, as the 
 	f.IntVar(&c.lanes, "lanes", 8, "connections that a cycle uses at most; how many it uses follows what helps")
 	f.IntVar(&c.workers, "workers", 0, "goroutines that read, hash and compress (default: twice the cores)")
 	f.IntVar(&c.disks, "disks", 3, "disks of a group that are read at a time")
+	f.BoolVar(&c.repeats, "repeats", true, "send content that the master target holds elsewhere by reference")
+	f.IntVar(&c.repeatsMemory, "repeats-memory", processserver.DefaultRepeats>>20, "MiB of memory to remember where disks hold what, for all groups together")
 	for _, name := range []string{"name", "state", "master-target", "pki"} {
 		cmd.MarkFlagRequired(name)
 	}
@@ -73,6 +80,14 @@ const (
 	redialMax = 15 * time.Second
 )
 
+// memory returns what processserver.Config.Repeats wants.
+func (c config) memory() int64 {
+	if !c.repeats {
+		return -1
+	}
+	return int64(c.repeatsMemory) << 20
+}
+
 func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err := replication.ValidName(c.name); err != nil {
 		return settings.Usage(fmt.Errorf("--name: %w", err))
@@ -84,6 +99,9 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 			return settings.Usage(fmt.Errorf("--compression: %w, or auto", err))
 		}
 		pin = &l
+	}
+	if c.repeatsMemory < 1 || c.repeatsMemory > 1<<20 {
+		return settings.Usage(fmt.Errorf("--repeats-memory %d is not 1 to %d MiB; --repeats=false sends nothing by reference", c.repeatsMemory, 1<<20))
 	}
 	id, err := pki.Open(c.pki, pki.ProcessServer, log)
 	if err != nil {
@@ -99,7 +117,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	defer client.Close()
-	engine, err := processserver.New(processserver.Config{Dir: c.state, Lanes: c.lanes, Workers: c.workers, Disks: c.disks, Level: pin, Log: log}, client)
+	engine, err := processserver.New(processserver.Config{Dir: c.state, Lanes: c.lanes, Workers: c.workers, Disks: c.disks, Level: pin, Repeats: c.memory(), Log: log}, client)
 	if err != nil {
 		return settings.Usage(err)
 	}

@@ -24,6 +24,8 @@ const (
 	Data  Kind = 1 // the payload is their content
 	Zero  Kind = 2 // they read as zeros; of any length
 	Equal Kind = 3 // the target already holds their content; only in compare mode, never in a journal
+
+	Repeat Kind = 4 // the target holds their content elsewhere; never in a journal, which gets the content
 )
 
 // Codec says how a payload is compressed. The numbers are part of the wire and journal formats.
@@ -70,9 +72,18 @@ type Block struct {
 	Kind    Kind
 	Extents []replication.Extent // rising, disjoint; for Data their lengths add up to Raw
 	Codec   Codec                // Data only
-	Raw     int                  // bytes after decoding; Data only
+	Raw     int                  // bytes after decoding; Data, and Repeat, which has one extent of so many bytes
 	CRC     uint32               // CRC-32C of the raw bytes; Data only
 	Payload []byte               // encoded content; Data only. Whose it is, the user of the block says.
+
+	Origin Origin // Repeat only
+}
+
+// Origin is where the target holds the content of a Repeat, as far as its sender knows, and what that content is.
+type Origin struct {
+	Disk replication.DiskNo // of the same group
+	Off  int64              // a whole page's
+	Hash replication.Hash   // HashRegion of the pages
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -115,12 +126,25 @@ func (b *Block) Check(size int64) error {
 		if b.Codec < None || b.Codec > Zstd {
 			return fmt.Errorf("%w: %v", ErrCorrupt, b.Codec)
 		}
+	case Repeat:
+		if n := b.Bytes(); len(b.Extents) != 1 || n > MaxRaw || n != int64(b.Raw) {
+			return fmt.Errorf("%w: a repeat of %d bytes for %d extents of %d, want one of at most %d", ErrCorrupt, b.Raw, len(b.Extents), n, MaxRaw)
+		}
+		if (b.Extents[0].Off|b.Origin.Off|int64(b.Raw))%replication.Page != 0 || b.Origin.Off < 0 || b.Origin.Hash == (replication.Hash{}) {
+			return fmt.Errorf("%w: a repeat of %v from %d is not of whole pages, or has no hash", ErrCorrupt, b.Extents[0], b.Origin.Off)
+		}
+		if len(b.Payload) != 0 || b.Codec != 0 || b.CRC != 0 {
+			return fmt.Errorf("%w: kind %d with a payload", ErrCorrupt, b.Kind)
+		}
 	case Zero, Equal:
 		if b.Raw != 0 || len(b.Payload) != 0 || b.Codec != 0 || b.CRC != 0 {
 			return fmt.Errorf("%w: kind %d with a payload", ErrCorrupt, b.Kind)
 		}
 	default:
 		return fmt.Errorf("%w: kind %d", ErrCorrupt, b.Kind)
+	}
+	if b.Kind != Repeat && b.Origin != (Origin{}) {
+		return fmt.Errorf("%w: kind %d with an origin", ErrCorrupt, b.Kind)
 	}
 	return nil
 }

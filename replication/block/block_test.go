@@ -92,6 +92,14 @@ func TestCheckRefuses(t *testing.T) {
 		"RawTooLong":      {Kind: Data, Codec: None, Raw: MaxRaw + 1, Extents: x(0, MaxRaw+1), Payload: []byte{1}},
 		"RawNotExtents":   {Kind: Data, Codec: None, Raw: 5, Extents: x(0, 4), Payload: []byte{1}},
 		"NoPayload":       {Kind: Data, Codec: None, Raw: 4, Extents: x(0, 4)},
+		"RepeatOfTwo":     {Kind: Repeat, Raw: 8192, Extents: x(0, 4096, 8192, 12288), Origin: Origin{Hash: replication.Hash{1}}},
+		"RepeatOffPages":  {Kind: Repeat, Raw: 4096, Extents: x(512, 4608), Origin: Origin{Hash: replication.Hash{1}}},
+		"RepeatTooLong":   {Kind: Repeat, Raw: MaxRaw + 4096, Extents: x(0, MaxRaw+4096), Origin: Origin{Hash: replication.Hash{1}}},
+		"RepeatNotRaw":    {Kind: Repeat, Raw: 4096, Extents: x(0, 8192), Origin: Origin{Hash: replication.Hash{1}}},
+		"RepeatOfZeros":   {Kind: Repeat, Raw: 4096, Extents: x(0, 4096)},
+		"RepeatFromNone":  {Kind: Repeat, Raw: 4096, Extents: x(0, 4096), Origin: Origin{Off: -4096, Hash: replication.Hash{1}}},
+		"RepeatAndData":   {Kind: Repeat, Raw: 4096, Extents: x(0, 4096), Origin: Origin{Hash: replication.Hash{1}}, Payload: []byte{1}},
+		"DataFromAfar":    {Kind: Data, Codec: None, Raw: 4, Extents: x(0, 4), Payload: []byte{1}, Origin: Origin{Off: 4096}},
 		"UnknownCodec":    {Kind: Data, Codec: 9, Raw: 4, Extents: x(0, 4), Payload: []byte{1}},
 	} {
 		if err := b.Check(1 << 20); !errors.Is(err, ErrCorrupt) {

@@ -5,6 +5,9 @@
 // bytes travel in a frame and rest in a segment or save file. Each reader (arrival, move, export) checks it by decoding (I9): the checksum is CRC-32C over
 // the raw bytes, extents in rising order one after another.
 //
+// A repeat is the exception: it travels instead of content that the target holds elsewhere, and is resolved on arrival. The content that is found there is believed by a
+// cryptographic hash of 128 bits (I9), and enters the journal as an ordinary data block.
+//
 // Codecs: none (raw bytes), LZ4 block format, S2 block format, one Zstandard frame without dictionary. Each decoder is told the exact raw length beforehand and never
 // writes more than that, so a payload that lies cannot make it allocate.
 package block

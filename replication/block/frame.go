@@ -40,7 +40,7 @@ func (f *Frame) Free() {
 	}
 }
 
-// Raw returns the raw bytes of the frame's data blocks.
+// Raw returns the raw bytes of the frame's data blocks, and those that its repeats stand for: what taking the frame costs.
 func (f *Frame) Raw() (n int64) {
 	for i := range f.Blocks {
 		n += int64(f.Blocks[i].Raw)

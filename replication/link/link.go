@@ -8,6 +8,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/block"
+	"failback/replication/throttle"
 )
 
 // Source is one disk of a group as the process server sees it.
@@ -49,7 +50,18 @@ type Shipment struct {
 	Point, Base replication.PointID
 	Mode        replication.Mode
 	Snapshot    string // Cut.Snapshot
+	Repeats     bool   // the master target resolves references (block.Repeat)
 }
+
+// Repair is the order to send parts of a cut again.
+type Repair struct {
+	Point    replication.PointID
+	Snapshot string                                      // Cut.Snapshot: this very cut
+	Extents  map[replication.DiskNo][]replication.Extent // rising; at most MaxRepair in all
+}
+
+// MaxRepair bounds the extents of a repair order.
+const MaxRepair = 4096
 
 // Verified is the outcome of a verify order.
 type Verified struct {
@@ -75,6 +87,7 @@ const (
 	CodeIncomplete   = "incomplete"    // what is durable of a cycle is not what was sent
 	CodeStale        = "stale"         // a call of an earlier session or generation (I7)
 	CodeUnreachable  = "unreachable"   // the connection ended
+	CodeSnapshotGone = "snapshot-gone" // the source has another cut now
 )
 
 // Worker is a process server as its master target sees it.
@@ -90,8 +103,16 @@ type Worker interface {
 	Release(ctx context.Context, s Spec, keep replication.PointID) error
 	// Verify compares a held cut with the master target's content of that point, by hashes.
 	Verify(ctx context.Context, s Spec, point replication.PointID, progress func([]replication.Ledger)) (Verified, error)
+	// Repair sends parts of a held cut again, over a lane, and returns when they are durable. A cut that is not held, or may have changed since it was made, is refused (I10).
+	Repair(ctx context.Context, s Spec, r Repair) error
 	// Forget lets go of everything.
 	Forget(ctx context.Context, s Spec) error
+}
+
+// Limited is a worker that can be told how much it may send.
+type Limited interface {
+	// Limit sets what all of its groups may send from now on. It does not wait.
+	Limit(throttle.Limits)
 }
 
 // Fence names the session, and the point, that a call belongs to.
@@ -128,10 +149,11 @@ type Comparison interface {
 	Close()
 }
 
-// Lane carries frames in order. Send takes the frame over; Flush half-closes and returns when all that was sent is durable (I5). One goroutine at a time.
+// Lane carries frames in order. Send takes the frame over; Flush half-closes and returns when all that was sent is durable (I5), but for repeats of so many bytes that could not be
+// resolved: they are needed by value. One goroutine at a time.
 type Lane interface {
 	Send(f *block.Frame) error
-	Flush() error
+	Flush() (byValue int64, err error)
 	Close() // gives up; harmless after Flush
 }
 

@@ -21,6 +21,7 @@ func (g *group) grant(c replication.Cycle) (uint64, error) {
 	g.session++
 	g.active = true
 	g.reading = c.Base
+	g.mending = c.Mode == replication.Compare && c.Base != 0
 	g.through = nil
 	if c.Route == replication.Through {
 		g.through = newThroughCycle(g.journal, g.targets)
@@ -33,7 +34,7 @@ func (g *group) grant(c replication.Cycle) (uint64, error) {
 func (g *group) revoke() {
 	g.gate.Lock()
 	defer g.gate.Unlock()
-	g.active = false
+	g.active, g.mending = false, false
 	g.mu.Lock()
 	lanes := g.lanes
 	g.lanes = nil
@@ -162,6 +163,9 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 		return nil, err
 	}
 	defer g.gate.RUnlock()
+	if r := g.repairing; r != nil {
+		return &repairLane{group: g, lane: l, to: r, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}, nil
+	}
 	c := g.journal.OpenCycle()
 	if c == nil || c.Point != l.Point {
 		return nil, fmt.Errorf("lane %v: its point is not open", l)
@@ -169,7 +173,10 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	if err := g.supersede(l); err != nil {
 		return nil, err
 	}
-	a := &arrival{group: g, lane: l, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
+	if n := g.laneCount(); n >= maxLanes {
+		return nil, &replication.Problem{Code: CodeLanes, Message: fmt.Sprintf("lane %v: %d lanes are open, at most %d", l, n, maxLanes), Remedy: "give the process server fewer by --lanes"}
+	}
+	a := &arrival{group: g, lane: l, base: g.reading, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
 	if g.through != nil {
 		a.through = g.through
 	} else if a.journal, err = g.journal.Lane(l); err != nil {
@@ -182,6 +189,19 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	g.lanes[a] = true
 	g.mu.Unlock()
 	return a, nil
+}
+
+// maxLanes bounds a session's lanes. Each may hold what its connection's window does, and one decoded block: twice what a process server opens (processserver.MaxLanes), since those of broken
+// connections end a little later.
+const maxLanes = 64
+
+// CodeLanes is the code of a session that opens too many lanes.
+const CodeLanes = "too-many-lanes"
+
+func (g *group) laneCount() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.lanes)
 }
 
 // supersede ends earlier attempts of a lane: their connections may be gone without a word. What arrived of them is kept; nothing more is taken.
@@ -212,6 +232,7 @@ func (g *group) supersede(l replication.Lane) error {
 type arrival struct {
 	group   *group
 	lane    replication.Lane
+	base    replication.PointID // where the content of repeats is looked for; 0: on the disks as they stand
 	compare bool
 	disks   []replication.Disk
 	raw     []byte // one decoded block
@@ -222,6 +243,11 @@ type arrival struct {
 	ended   sync.Once
 	stale   atomic.Bool // a newer attempt of the lane is there
 	taking  sync.Mutex  // held while a frame is taken
+
+	byValue int64 // bytes of repeats that were not resolved
+	warned  bool
+	enc     block.Encoder
+	encoded []byte // one encoded block
 }
 
 // syncEvery bounds how much of a lane would have to be sent again after a power failure: payload and extents, as ten million zeros are no payload.
@@ -243,6 +269,9 @@ func (a *arrival) Send(f *block.Frame) (err error) {
 	defer a.taking.Unlock()
 	if a.stale.Load() {
 		return a.superseded()
+	}
+	if n := f.Raw(); n > block.MaxFrameRaw {
+		return fmt.Errorf("lane %v: a frame of %d raw bytes, at most %d", a.lane, n, block.MaxFrameRaw)
 	}
 	for i := range f.Blocks {
 		if err := a.block(&f.Blocks[i]); err != nil {
@@ -272,7 +301,14 @@ func (a *arrival) block(b *block.Block) error {
 		return fmt.Errorf("lane %v: an equal block in a cycle that does not compare", a.lane)
 	}
 	var raw []byte
-	if b.Kind == block.Data {
+	switch b.Kind {
+	case block.Repeat:
+		var ok bool
+		var err error
+		if b, raw, ok, err = a.resolve(b); err != nil || !ok {
+			return err
+		}
+	case block.Data:
 		var err error
 		if raw, err = b.Decode(a.raw); err != nil {
 			return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
@@ -300,24 +336,24 @@ func (a *arrival) syncJournal() error {
 }
 
 // Flush implements link.Lane.
-func (a *arrival) Flush() (err error) {
+func (a *arrival) Flush() (byValue int64, err error) {
 	defer func() { a.group.mend(err) }()
 	a.group.gate.RLock()
 	defer a.group.gate.RUnlock()
 	if err := a.group.checkFence(a.lane.Session); err != nil {
-		return err
+		return 0, err
 	}
 	if a.stale.Load() { // what is not there, the newer attempt is not asked for
-		return a.superseded()
+		return 0, a.superseded()
 	}
 	if a.through != nil {
-		return a.through.sync()
+		return a.byValue, a.through.sync()
 	}
 	a.ended.Do(func() { err = a.journal.Close() })
 	if err != nil {
-		return journalProblem(a.group.id, err)
+		return 0, journalProblem(a.group.id, err)
 	}
-	return nil
+	return a.byValue, nil
 }
 
 // Close implements link.Lane: what arrived is kept. The lane stays known until then: the next session, which asks at once what is durable, waits for it.
@@ -351,6 +387,8 @@ type throughCycle struct {
 	extents int                                       // and in how many it came
 	failed  error                                     // a sync that failed: what it was to make durable is in no later one
 	syncing sync.Mutex                                // held by the one that syncs
+
+	keeping *keeping // saves what is written over, where the group keeps point 0; else nil
 }
 
 // How much is written through before it is made durable and noted: what is sent again, at most, after a power failure.
@@ -361,12 +399,29 @@ const (
 )
 
 func newThroughCycle(j *retention.Journal, targets []blockio.Target) *throughCycle {
-	return &throughCycle{journal: j, targets: targets, written: map[replication.DiskNo]*replication.Pages{}}
+	t := &throughCycle{journal: j, targets: targets, written: map[replication.DiskNo]*replication.Pages{}}
+	if j.Identity().KeepOriginal {
+		t.keeping = &keeping{journal: j, targets: targets, put: t.put}
+	}
+	return t
 }
 
-// write puts a block on its disk. What an equal block tells is noted too: the bytes are on the disk, but perhaps not durable yet.
+// write puts a block on its disk, at once; or, where what it holds is saved first, some time up to the next sync.
 func (t *throughCycle) write(b *block.Block, raw []byte) error {
+	if t.keeping != nil {
+		return t.keeping.add(b, raw)
+	}
+	return t.put(b, raw)
+}
+
+// put puts a block on its disk. What an equal block tells is noted too: the bytes are on the disk, but perhaps not durable yet.
+func (t *throughCycle) put(b *block.Block, raw []byte) error {
 	disk := t.targets[b.Disk]
+	if b.Kind != block.Equal {
+		if err := t.journal.MayWrite(int64(b.Raw)); err != nil {
+			return journalProblem(t.journal.Identity().Group, err)
+		}
+	}
 	for _, e := range b.Extents {
 		var err error
 		switch b.Kind {
@@ -402,9 +457,16 @@ func (t *throughCycle) write(b *block.Block, raw []byte) error {
 
 // sync makes durable, and notes as durable, all that was written before the call.
 func (t *throughCycle) sync() error {
+	var unsaved error
+	if t.keeping != nil {
+		unsaved = t.keeping.flush()
+	}
 	t.syncing.Lock()
 	defer t.syncing.Unlock()
-	return t.syncLocked()
+	if err := t.syncLocked(); err != nil {
+		return err
+	}
+	return unsaved
 }
 
 func (t *throughCycle) syncLocked() error {

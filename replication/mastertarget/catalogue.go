@@ -25,7 +25,11 @@ type catalogue struct{ db *bbolt.DB }
 type groupRecord struct {
 	Plan    json.RawMessage `json:"plan"` // canonical
 	Created time.Time       `json:"created"`
-	Held    bool            `json:"held"` // a rewind holds the head
+	Held    bool            `json:"held"`           // a rewind holds the head
+	Move    *moveIntent     `json:"move,omitempty"` // the last move that an operator asked for, until another one; nil: none
+
+	Priority int       `json:"priority,omitzero"` // set by command, in the place of the plan's; 0: the plan's
+	Pass     time.Time `json:"pass,omitzero"`     // until when no limit counts for it
 }
 
 // farewell is an order to forget a group that its process server has not been given yet.
@@ -42,6 +46,7 @@ var (
 	bucketTokens    = []byte("tokens")
 	bucketMeta      = []byte("meta")
 	keyVersion      = []byte("version")
+	keyThrottle     = []byte("throttle") // the schedule's text
 )
 
 // openCatalogue opens the catalogue in dir, and makes it where there is none.

@@ -1,7 +1,6 @@
 package mastertarget
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +34,7 @@ type preflight struct {
 	sizes    []int64  // of the sources, by disk number; 0: not known
 	places   []string // of the sources, by disk number; "": not known
 	exists   []bool   // the target does
+	holds    int64    // bytes that the targets may hold other than zeros
 	adopt    bool     // a journal of this very group is there, from an earlier protection
 }
 
@@ -52,14 +52,19 @@ func (f *preflight) failed() bool {
 }
 
 // Check implements transport.Operations.
-func (e *Engine) Check(ctx context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error) {
+func (e *Engine) Check(ctx context.Context, planYAML []byte, ask replication.PathAsk) (replication.Checked, error) {
 	p, err := plan.Parse(planYAML)
 	if err != nil {
-		return "", nil, err
+		return replication.Checked{}, err
 	}
 	f := e.preflight(ctx, p)
 	f.standing()
-	return p.Group, f.findings, nil
+	found := replication.Checked{Group: p.Group}
+	if ask.Each > 0 {
+		found.Path = f.path(ctx, ask)
+	}
+	found.Findings = f.findings
+	return found, nil
 }
 
 // standing looks at a group that is protected already: what holds it up now, and what will hold up its next cut.
@@ -90,7 +95,7 @@ func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
 	f.findings = append(f.findings, p.Findings()...)
 	if g, err := e.group(p.Group); err == nil {
 		f.known = g
-		if !bytes.Equal(g.plan.Canonical(), p.Canonical()) {
+		if !samePlan(g.plan, p) {
 			f.find(replication.Error, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected already, by another plan", p.Group),
 				"use the plan it was protected with, or give this one another name; to protect it by this plan, unprotect it with --keep-journal first: its points stay where the disks are the same")
 			return f
@@ -107,7 +112,7 @@ func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
 	f.sources(ctx)
 	if f.known == nil {
 		f.journal()
-		f.targets()
+		f.targets(ctx)
 	}
 	return f
 }
@@ -127,7 +132,7 @@ func (f *preflight) sources(ctx context.Context) {
 			"upgrade the process server first: a master target must not be newer than its process servers")
 	}
 	if skew := w.Skew.Abs(); skew > maxSkew {
-		f.find(replication.Warning, "clock-skew", w.Name, fmt.Sprintf("the clock of process server %s is %s away from this master target's", w.Name, skew.Round(time.Second)),
+		f.find(replication.Warning, codeSkew, w.Name, fmt.Sprintf("the clock of process server %s is %s away from this master target's", w.Name, skew.Round(time.Second)),
 			"synchronise both with NTP: points are named by the process server's time")
 	}
 	probed, err := w.Probe(ctx, specOf(f.plan, nil, replication.Session{Group: f.plan.Group}))
@@ -164,7 +169,11 @@ func (f *preflight) journal() {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
 		return
 	}
-	j, err := retention.Open(dir, f.plan.Group)
+	j, err := retention.OpenAs(dir, f.plan.Group, f.engine.self.ID)
+	if errors.Is(err, retention.ErrOwned) {
+		f.find(replication.Error, codeTaken, dir, replication.AsProblem(journalProblem(f.plan.Group, err)).Error(), "when that one is off or gone, take the group over with failback adopt "+dir)
+		return
+	}
 	if err != nil {
 		f.problem(dir, journalProblem(f.plan.Group, err))
 		return
@@ -180,12 +189,19 @@ func (f *preflight) journal() {
 			"move the directory away if its points are not needed any more, or use the plan that it was made with")
 		return
 	}
+	if keeps := id.KeepOriginal; f.plan.KeepOriginal && !keeps {
+		f.find(replication.Error, "keep-original", dir, fmt.Sprintf("the journal at %s was begun without keep_original: what the disks held before is not there any more", dir),
+			"leave keep_original out; or move the directory away, and begin anew with the disks as they are")
+		return
+	} else if keeps && !f.plan.KeepOriginal {
+		f.find(replication.Info, "keep-original", dir, fmt.Sprintf("the journal at %s was begun with keep_original: its point 0 stays", dir), "none needed; to give it up, unpin point 0: policy drops it then")
+	}
 	f.adopt = true
 	f.find(replication.Info, "journal", dir, fmt.Sprintf("%s holds this group's journal with %d points: they stay", dir, len(j.Points())), "none needed")
 }
 
 // targets looks at the disks to be written.
-func (f *preflight) targets() {
+func (f *preflight) targets(ctx context.Context) {
 	var ours []blockio.Description
 	var names []string
 	for _, d := range f.plan.Disks() {
@@ -232,6 +248,11 @@ func (f *preflight) targets() {
 		if t, err := blockio.OpenTarget(d.Target, blockio.TargetOptions{}); err != nil && !f.adopt {
 			f.problem(name, targetProblem(d.Target, err))
 		} else if err == nil {
+			if n, err := dataIn(ctx, t); err != nil {
+				f.problem(name, targetProblem(d.Target, err))
+			} else {
+				f.holds += n
+			}
 			t.Close()
 		}
 		for _, n := range desc.Notices {
@@ -239,6 +260,7 @@ func (f *preflight) targets() {
 		}
 	}
 	f.space()
+	f.original()
 	for _, t := range blockio.FindTwins(append(ours, f.engine.held()...)) {
 		if t.First < len(ours) { // or it is no business of this plan
 			f.find(replication.Error, "target-twice", names[t.First], fmt.Sprintf("disk %s: %s", names[t.First], t.Reason), "give each disk a target of its own")
@@ -268,6 +290,44 @@ func (f *preflight) space() {
 			f.find(replication.Warning, "target-space", where[fs], fmt.Sprintf("targets of %d bytes in all are to be created at %s, where %d are free", n, where[fs], free[fs]),
 				"they are thin and take what the sources' data takes; make sure that there is room for it, or give another datastore")
 		}
+	}
+}
+
+// dataIn returns how many bytes a disk may hold other than zeros.
+func dataIn(ctx context.Context, disk blockio.Target) (n int64, err error) {
+	for at := int64(0); at < disk.Size(); {
+		start, end, err := disk.NextData(at)
+		if err != nil || start >= end {
+			return n, err
+		}
+		n, at = n+end-start, end
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+	}
+	return n, nil
+}
+
+// original tells what point 0 may take.
+func (f *preflight) original() {
+	if !f.plan.KeepOriginal || f.adopt {
+		return
+	}
+	most := f.holds + f.holds/32
+	f.find(replication.Info, "keep-original", string(f.plan.Group), fmt.Sprintf("point 0, the disks as they are now, takes at most %d bytes of the retention volume: what of the targets' %d bytes of data differs from the sources, compressed",
+		most, f.holds), "none needed; failback status tells what it takes. Targets that are created take nothing")
+	v, err := f.engine.volume()
+	if err != nil {
+		f.problem(f.engine.cfg.Retention, err)
+		return
+	}
+	room := v.Free - max(f.plan.Retention.Reserve.Of(v.Total), v.Limits.Reserve.Of(v.Total))
+	if hard := f.plan.Retention.Hard.Of(v.Total); hard > 0 {
+		room = min(room, hard)
+	}
+	if most > room {
+		f.find(replication.Warning, "keep-original-space", string(f.plan.Group), fmt.Sprintf("point 0 may take up to %d bytes, and %d of the retention volume may be used", most, max(room, 0)),
+			"give the retention volume more space, or leave keep_original out; if it does not fit, the first cycle is held back: nothing is written over that is not saved")
 	}
 }
 

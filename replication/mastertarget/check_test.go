@@ -15,27 +15,27 @@ func TestCheckFindsTheSourceAsTarget(t *testing.T) {
 	p := newPair(t, 8)
 	defer p.close()
 	plan := fmt.Sprintf("group: g\nos: linux\nprocess_server: ps\nmachines: [{name: m, disks: [{id: a, source: 'image:%s', target: %s}]}]\n", p.src(0), filepath.Join(p.dir, "src", ".", "0"))
-	_, findings, err := p.master.Check(context.Background(), []byte(plan))
+	checked, err := p.master.Check(context.Background(), []byte(plan), replication.PathAsk{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(findings, func(f replication.Finding) bool {
+	if !slices.ContainsFunc(checked.Findings, func(f replication.Finding) bool {
 		return f.Code == "target-is-source" && f.Severity == replication.Error
 	}) {
-		t.Errorf("not found: %+v", findings)
+		t.Errorf("not found: %+v", checked.Findings)
 	}
 }
 
 // TestCheckWarnsOfSpace wants targets that are larger than what is free.
 func TestCheckWarnsOfSpace(t *testing.T) {
 	e, p := stage(t)
-	p.size = replication.MaxDiskSize
+	p.size.Store(replication.MaxDiskSize)
 	plan := fmt.Sprintf("group: other\nos: linux\nprocess_server: ps\nmachines: [{name: m, disks: [{id: a, source: 'image:/a', target: %s/large.raw}]}]\n", filepath.Join(e.cfg.Retention, "..", "ds"))
-	_, findings, err := e.Check(context.Background(), []byte(plan))
+	checked, err := e.Check(context.Background(), []byte(plan), replication.PathAsk{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(findings, func(f replication.Finding) bool { return f.Code == "target-space" }) {
-		t.Errorf("not found: %+v", findings)
+	if !slices.ContainsFunc(checked.Findings, func(f replication.Finding) bool { return f.Code == "target-space" }) {
+		t.Errorf("not found: %+v", checked.Findings)
 	}
 }

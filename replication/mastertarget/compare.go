@@ -1,7 +1,9 @@
 package mastertarget
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -19,7 +21,7 @@ func (e *Engine) Compare(ctx context.Context, f link.Fence, disk replication.Dis
 		return nil, err
 	}
 	defer g.gate.RUnlock()
-	content, err := g.content(g.reading, disk)
+	content, err := g.base(g.reading, disk)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +37,8 @@ func (e *Engine) Compare(ctx context.Context, f link.Fence, disk replication.Dis
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	c := &comparison{cancel: cancel, sides: make(chan (<-chan told), compareAhead)}
-	go c.run(ctx, content, extents, func() error { return g.still(f) })
+	mending := g.mending
+	go c.run(ctx, content, extents, mending, func() error { return g.still(f) })
 	return c, nil
 }
 
@@ -53,7 +56,7 @@ func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskN
 		return nil, err
 	}
 	defer g.gate.RUnlock()
-	content, err := g.content(g.reading, disk)
+	content, err := g.base(g.reading, disk)
 	if err != nil {
 		return nil, err
 	}
@@ -63,16 +66,24 @@ func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskN
 	}
 	b := regionBuffers.Get().(*[]byte)
 	defer regionBuffers.Put(b)
-	return hashRegion(content, off, *b)
+	return hashRegion(content, off, *b, g.mending)
 }
 
-// content opens a disk at a point; 0: as it stands.
+// base opens a disk at a cycle's base; 0: as it stands, before a first baseline. No cycle starts from point 0, nor is that verified.
+func (g *group) base(p replication.PointID, disk replication.DiskNo) (link.Content, error) {
+	if p == 0 {
+		if int(disk) >= len(g.targets) {
+			return nil, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("group %s has no disk %d", g.id, disk)}
+		}
+		return standing{g.targets[disk]}, nil
+	}
+	return g.content(p, disk)
+}
+
+// content opens a disk at a point.
 func (g *group) content(p replication.PointID, disk replication.DiskNo) (link.Content, error) {
 	if int(disk) >= len(g.targets) {
 		return nil, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("group %s has no disk %d", g.id, disk)}
-	}
-	if p == 0 {
-		return standing{g.targets[disk]}, nil
 	}
 	r, err := g.journal.Reader(p, disk, g.targets[disk])
 	if err != nil {
@@ -138,7 +149,7 @@ func (c *comparison) Next() (link.Side, error) {
 }
 
 // run makes the sides, rising, until ctx ends. It closes the content when nothing reads it any more.
-func (c *comparison) run(ctx context.Context, content link.Content, extents []replication.Extent, still func() error) {
+func (c *comparison) run(ctx context.Context, content link.Content, extents []replication.Extent, mending bool, still func() error) {
 	places := make(chan struct{}, compareWorkers)
 	defer content.Close()
 	defer func() { // wait for all hashing to end
@@ -192,7 +203,7 @@ func (c *comparison) run(ctx context.Context, content link.Content, extents []re
 				defer func() { <-places }()
 				b := regionBuffers.Get().(*[]byte)
 				defer regionBuffers.Put(b)
-				pages, err := hashRegion(content, region.Off, *b)
+				pages, err := hashRegion(content, region.Off, *b, mending)
 				if err != nil {
 					ch <- told{err: err}
 					return
@@ -207,11 +218,31 @@ func (c *comparison) run(ctx context.Context, content link.Content, extents []re
 	}
 }
 
-// hashRegion returns the hashes of the pages of the region at off, read into b.
-func hashRegion(content link.Content, off int64, b []byte) ([]replication.Hash, error) {
+// noContent is the hash of a page that is damaged: no content has it, so that the source sends the page.
+var noContent = replication.Hash(bytes.Repeat([]byte{0xff}, len(replication.Hash{})))
+
+// hashRegion returns the hashes of the pages of the region at off, read into b. mending: what is damaged differs from whatever the source has; else it is an error.
+func hashRegion(content link.Content, off int64, b []byte, mending bool) ([]replication.Hash, error) {
 	b = b[:min(replication.Region, content.Size()-off)]
-	if n, err := content.ReadAt(b, off); n < len(b) {
+	pages := make([]replication.Hash, 0, replication.Region/replication.Page)
+	n, err := content.ReadAt(b, off)
+	switch {
+	case n == len(b):
+		return replication.HashPages(pages, b), nil
+	case !mending || !errors.Is(err, retention.ErrCorrupt):
 		return nil, fmt.Errorf("read region at %d: %w", off, err)
 	}
-	return replication.HashPages(make([]replication.Hash, 0, replication.Region/replication.Page), b), nil
+	for at := int64(0); at < int64(len(b)); at += replication.Page {
+		page := b[at:min(at+replication.Page, int64(len(b)))]
+		n, err := content.ReadAt(page, off+at)
+		switch {
+		case n == len(page):
+			pages = replication.HashPages(pages, page)
+		case errors.Is(err, retention.ErrCorrupt):
+			pages = append(pages, noContent)
+		default:
+			return nil, fmt.Errorf("read page at %d: %w", off+at, err)
+		}
+	}
+	return pages, nil
 }

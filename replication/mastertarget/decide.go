@@ -28,6 +28,7 @@ type situation struct {
 	cuts       int           // requests to cut
 	verifies   int           // requests to verify
 	unreleased bool          // the source was not yet told to release what came before the last point
+	damaged    bool          // the last point lacks something that its source may still have
 	full       bool          // replication is held back: there is no space for more
 }
 
@@ -36,6 +37,7 @@ type step string
 
 const (
 	stepCycle   step = "cycle"   // go on with the open cycle, or begin one
+	stepRepair  step = "repair"  // have the source send again what is damaged
 	stepRelease step = "release" // let the source release earlier points
 	stepVerify  step = "verify"
 	stepWait    step = "wait" // until something is asked for, or the time given
@@ -53,6 +55,8 @@ func decide(s situation) (step, time.Time) {
 		return stepWait, s.now.Add(fullWait)
 	case s.open, s.points == 0:
 		return stepCycle, time.Time{}
+	case s.damaged: // while the source has the point for certain
+		return stepRepair, time.Time{}
 	case s.unreleased:
 		return stepRelease, time.Time{}
 	case s.verifies > 0: // before a new cut: the source still has the point

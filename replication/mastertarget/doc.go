@@ -14,11 +14,24 @@
 //	                                └──► unprotected ◄──────┘  from any state, at the operator's word: the group is forgotten
 //
 // A cycle: cut at the source → record the open cycle durably (Begin) → ship → list the point → let the source release the earlier one (I6) → move the
-// disks forward, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
+// disks forward when it is time, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
 // listing by the totals, the move by its record.
+//
+// A reference (repeats.go) is resolved as it arrives, from the base's point or, in a first baseline, from the disk as it stands, and believed by its hash only. The
+// bytes enter the journal as an ordinary block, compressed again by s2: the journal stands for itself. What can't be resolved is passed over and counted, and the lane's end says so.
+//
+// The disks follow by themselves (follow.go): decideFollow, a pure function, lets them fall behind while cycles come one after another, as long as catching up would not take too long, so that
+// several cycles are applied in one move. Before a move saves, its space is reckoned and made (room.go): by what nobody needs, then by spares, and by points only at the operator's word. A move
+// is taken back or finished at his word too (cancel.go), as long as it is not done: what was before an operator's move is in the catalogue until then.
+//
+// Damage of the journal (damage.go) is found by scrubbing (scrub.go), by moves before they begin, or by whoever reads it. It is mended from the disks, where they show the same; else the loop orders the source to send it again from
+// the snapshot of the last point: that very cut, or not at all (I10). Where that can't be, the next cycle compares: pages that are lost differ from whatever the source has, so that its point is whole. The points in between stay damaged.
 //
 // The catalogue (bbolt, in the state directory) says which groups there are, by which plan, whether a rewind holds the head, and which drills are
 // under way, so that what a kill leaves of them is cleaned up. All else is in the group's journal, which outranks it.
+//
+// Another master target may take a group over (adopt.go), with its journal and disks alone: the journal keeps the plan and names its owner. One that is not the owner any more stops before its next write,
+// and says who has the group.
 //
 // A drill (drills.go) shows the disks of a point as files, by package drill. What it reads is lent by the group (shown.go), which takes it back before its journal closes and lends it
 // again when it has been opened anew.

@@ -290,7 +290,7 @@ func TestDrillMeetsDamage(t *testing.T) {
 	}
 	p.keep(id)
 	p.listed(id)
-	if _, err := p.master.Move(t.Context(), "g", 1, false, func(replication.MoveStatus) {}); err != nil { // else the disks have it too
+	if _, err := p.master.Move(t.Context(), "g", replication.MoveRequest{To: 1}, func(replication.MoveStatus) {}); err != nil { // else the disks have it too
 		t.Fatal(err)
 	}
 	segments, _ := filepath.Glob(filepath.Join(p.dir, "ret", "g", "seg", fmt.Sprintf("%d-*.seg", id)))

@@ -8,11 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
+	"failback/blockio"
 	"failback/replication"
 	"failback/replication/link"
 	"failback/replication/plan"
+	"failback/replication/throttle"
+	"failback/retention"
 	"failback/retention/volume"
 )
 
@@ -23,10 +27,17 @@ type Config struct {
 	// AllowSharedVolume lets journals lie on a volume that is used for other things too, or does not last. It is there for trials.
 	AllowSharedVolume bool
 	Version           string // release of this program
-	Log               *slog.Logger
+	// ScrubRate is how many bytes a second of each journal are read in the background, to find damage; ScrubEvery how long after one pass the next begins. Zero: never.
+	ScrubRate  int64
+	ScrubEvery time.Duration
+	Log        *slog.Logger
 
 	// Pin returns the hash of the CA that tokens name, or why process servers can't enrol here. nil: they can't.
 	Pin func() ([32]byte, error)
+
+	// For tests: what opened targets are wrapped in, and another quietFor.
+	wrap  func(path string, t blockio.Target) blockio.Target
+	quiet time.Duration
 }
 
 // Engine is a master target. It implements what transport serves: transport.MasterTarget and transport.Operations.
@@ -34,6 +45,7 @@ type Engine struct {
 	cfg     Config
 	cat     *catalogue
 	volumes *volume.Looker
+	self    retention.Owner // this master target
 	ctx     context.Context // ends when the engine closes
 	end     context.CancelFunc
 	wg      sync.WaitGroup
@@ -42,11 +54,12 @@ type Engine struct {
 	accessing sync.Mutex // held while names and tokens change
 	drills    drills
 
-	mu      sync.Mutex
-	groups  map[replication.GroupID]*group
-	workers map[string]*worker
-	names   map[string]binding // of process servers, as the catalogue has them
-	news    chan struct{}      // closed, and made anew, when something changed that somebody may wait for
+	mu       sync.Mutex
+	schedule throttle.Schedule
+	groups   map[replication.GroupID]*group
+	workers  map[string]*worker
+	names    map[string]binding // of process servers, as the catalogue has them
+	news     chan struct{}      // closed, and made anew, when something changed that somebody may wait for
 }
 
 // worker is a process server that has connected at least once.
@@ -71,7 +84,9 @@ func Open(cfg Config) (*Engine, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	if err := checkRetention(cfg.Retention); err != nil {
+	if err := checkRetention(cfg.Retention); errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) { // what is on it can be read, and given up: see upkeep
+		cfg.Log.Warn("retention volume is full", "err", err)
+	} else if err != nil {
 		return nil, err
 	}
 	cat, err := openCatalogue(cfg.State)
@@ -79,7 +94,10 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, names: map[string]binding{}, news: make(chan struct{})}
-	if err := e.lockVolume(); err != nil {
+	if e.self, err = cat.self(); err == nil {
+		err = e.lockVolume()
+	}
+	if err != nil {
 		cat.close()
 		return nil, err
 	}
@@ -99,6 +117,9 @@ func Open(cfg Config) (*Engine, error) {
 		return nil
 	})
 	if err == nil {
+		e.schedule, err = cat.schedule()
+	}
+	if err == nil {
 		err = each(cat, bucketNames, func(name replication.GroupID, b binding) error {
 			e.names[string(name)] = b
 			return nil
@@ -112,6 +133,7 @@ func Open(cfg Config) (*Engine, error) {
 	for _, g := range e.groups {
 		g.start()
 	}
+	e.wg.Go(e.handOut)
 	return e, nil
 }
 

@@ -284,13 +284,13 @@ func TestCheckFindsAMasterTargetThatIsNewer(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := fmt.Appendf(nil, plan, "other", "ps"+version)
-		_, findings, err := e.Check(context.Background(), text)
+		checked, err := e.Check(context.Background(), text, replication.PathAsk{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		i := slices.IndexFunc(findings, func(f replication.Finding) bool { return f.Code == codeNewer })
-		if (i >= 0) != want || want && (findings[i].Severity != replication.Error || !strings.Contains(findings[i].Message, "v9.5.0") || !strings.Contains(findings[i].Message, version)) {
-			t.Errorf("process server %s: got %+v", version, findings)
+		i := slices.IndexFunc(checked.Findings, func(f replication.Finding) bool { return f.Code == codeNewer })
+		if (i >= 0) != want || want && (checked.Findings[i].Severity != replication.Error || !strings.Contains(checked.Findings[i].Message, "v9.5.0") || !strings.Contains(checked.Findings[i].Message, version)) {
+			t.Errorf("process server %s: got %+v", version, checked.Findings)
 		}
 		if want {
 			if _, _, err := e.Reprotect(context.Background(), text); err == nil {

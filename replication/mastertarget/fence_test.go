@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // puppet is a process server that does in Ship what the test says.
 type puppet struct {
 	link.Worker
-	size     int64
+	size     atomic.Int64
 	snapshot string
 	ships    chan ship
 }
@@ -29,16 +30,22 @@ type ship struct {
 	done chan error
 }
 
+func newPuppet() *puppet {
+	p := &puppet{ships: make(chan ship)}
+	p.size.Store(puppetSize)
+	return p
+}
+
 func (p *puppet) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
 	var all []link.Probed
 	for _, d := range s.Disks {
-		all = append(all, link.Probed{Disk: d.Disk.No, Size: p.size, View: "reflink"})
+		all = append(all, link.Probed{Disk: d.Disk.No, Size: p.size.Load(), View: "reflink"})
 	}
 	return all, nil
 }
 
 func (p *puppet) Cut(_ context.Context, s link.Spec, point replication.PointID, base link.Base) (link.Cut, error) {
-	return link.Cut{Cut: replication.Cut{Time: time.Now(), Snapshot: fmt.Sprint(p.snapshot, point), Stable: true, Tracked: base.Point != 0, Sizes: []int64{p.size}}}, nil
+	return link.Cut{Cut: replication.Cut{Time: time.Now(), Snapshot: fmt.Sprint(p.snapshot, point), Stable: true, Tracked: base.Point != 0, Sizes: []int64{p.size.Load()}}}, nil
 }
 
 func (p *puppet) Ship(ctx context.Context, s link.Spec, sh link.Shipment, _ func(replication.Progress)) error {
@@ -73,7 +80,7 @@ func stage(t *testing.T) (*Engine, *puppet) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &puppet{size: puppetSize, ships: make(chan ship)}
+	p := newPuppet()
 	bye, err := e.Connected(link.Peer{Name: "ps"}, p)
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +130,7 @@ func baseline(t *testing.T, e *Engine, p *puppet) {
 	if err := lane.Send(note(block.Equal, 0, puppetSize)); err != nil {
 		t.Fatal(err)
 	}
-	if err := lane.Flush(); err != nil {
+	if _, err := lane.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := e.Finish(context.Background(), link.Fence{Session: s.Session, Point: s.Point}, totalOf(replication.Extent{End: puppetSize})); err != nil {
@@ -195,7 +202,7 @@ func TestFinishRefusesWhatIsNotDurable(t *testing.T) {
 	if err := lane.Send(data(0, 8192, bytes.Repeat([]byte{9}, replication.Page))); err != nil {
 		t.Fatal(err)
 	}
-	if err := lane.Flush(); err != nil {
+	if _, err := lane.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	var problem *replication.Problem
@@ -236,7 +243,8 @@ func TestCallsOfEarlierSessionsAreRefused(t *testing.T) {
 	}
 	page := bytes.Repeat([]byte{7}, replication.Page)
 	stale("frame", old.Send(data(0, 0, page)))
-	stale("flush", old.Flush())
+	_, err = old.Flush()
+	stale("flush", err)
 	fence := link.Fence{Session: s.Session, Point: s.Point}
 	err = e.Coverage(context.Background(), fence, nil)
 	stale("coverage", err)

@@ -36,11 +36,13 @@ type group struct {
 
 	// gate is held for reading by every call of a process server that touches the open cycle, and for writing when a session begins or ends:
 	// when the lock is held for writing, no call of an earlier session is under way and none can begin (I7).
-	gate    sync.RWMutex
-	session uint64              // the newest granted
-	active  bool                // the session may call
-	reading replication.PointID // what Compare shows in an active session: a point; 0: the disks themselves
-	through *throughCycle       // the open cycle, where it is written through
+	gate      sync.RWMutex
+	session   uint64              // the newest granted
+	active    bool                // the session may call
+	reading   replication.PointID // what Compare shows in an active session: a point; 0: the disks themselves
+	through   *throughCycle       // the open cycle, where it is written through
+	mending   bool                // Compare shows what is damaged as different: the cycle brings it anew
+	repairing *repairing          // what the session repairs; nil: it ships a cycle, or verifies
 
 	moving sync.Mutex // held while the disks move
 	lent   lent
@@ -58,16 +60,23 @@ type group struct {
 	rates    []rate
 	views    []string // by disk, as probed
 	move     *replication.MoveStatus
-	stopMove context.CancelFunc // of a move that the engine itself began
-	asked    bool               // the operator moves the disks
+	under    *moveRun // the move that is under way
+	claims   int      // operators who have the disks: no move of our own begins
+	lag      lag
+	quiet    time.Time // when the last cycle ended
 	requests requests
 	lanes    map[*arrival]bool // of the active session, that are open
 
+	care      care                     // keeps the journal whole
+	scrubWake chan struct{}            // holds one: a pass is asked for
 	upkeep    *upkeep                  // keeps the journal in order
 	occupants map[occupied]int         // who needs a point now
 	space     *replication.SpaceStatus // as upkeep saw it last
 	full      string                   // why replication is held back; "": it is not
 	stopShip  context.CancelFunc       // of the cycle under way
+
+	cancelling bool // an operator takes a move back, or finishes it
+	moveRate   moveRate
 
 	journalSize atomic.Int64 // bytes, as upkeep saw it last
 }
@@ -86,6 +95,7 @@ func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
 		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())), occupants: map[occupied]int{},
 	}
 	g.upkeep = &upkeep{g: g}
+	g.care.wake, g.scrubWake = make(chan struct{}, 1), make(chan struct{}, 1)
 	g.ctx, g.end = context.WithCancel(e.ctx)
 	g.requests.wake = make(chan struct{}, 1)
 	return g
@@ -111,6 +121,8 @@ func (g *group) run() {
 	parts.Go(g.follow)
 	parts.Go(g.loop)
 	parts.Go(g.keepUp)
+	parts.Go(g.tend)
+	parts.Go(g.scrub)
 	parts.Wait()
 }
 
@@ -122,8 +134,13 @@ func (g *group) opened() bool {
 			return true
 		}
 		p := replication.AsProblem(err)
+		most := openRetryMax
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, retention.ErrNoSpace) { // the points are out of reach as long as it takes
+			most = openRetryFull
+		}
+		wait = min(wait, most)
 		g.log.Error("group can't be opened", "err", err, "again_in", wait)
-		g.become(replication.StateError, p, "trying again every "+openRetryMax.String())
+		g.become(replication.StateError, p, "trying again every "+most.String())
 		select {
 		case <-time.After(wait):
 		case <-g.ctx.Done():
@@ -133,8 +150,9 @@ func (g *group) opened() bool {
 }
 
 const (
-	openRetry    = 2 * time.Second
-	openRetryMax = time.Minute
+	openRetry     = 2 * time.Second
+	openRetryMax  = time.Minute
+	openRetryFull = 4 * time.Second // where it is space that is missing
 )
 
 // open takes up journal and targets. What fails half way is closed again.
@@ -142,7 +160,7 @@ func (g *group) open() (err error) {
 	if err := g.engine.volumeProblem(g.ctx); err != nil {
 		return err
 	}
-	j, err := retention.Open(g.engine.journalDir(g.id), g.id)
+	j, err := retention.OpenAs(g.engine.journalDir(g.id), g.id, g.engine.self.ID)
 	if err != nil {
 		return journalProblem(g.id, err)
 	}
@@ -153,7 +171,10 @@ func (g *group) open() (err error) {
 			g.targets = nil
 		}
 	}()
-	if _, err := j.Adopt(0); err != nil {
+	if _, err := j.TakeOver(g.engine.self, 0); err != nil {
+		return journalProblem(g.id, err)
+	}
+	if err := j.RecordSettings(settingsOf(g.plan, g.held())); err != nil {
 		return journalProblem(g.id, err)
 	}
 	disks := g.plan.Disks()
@@ -166,6 +187,9 @@ func (g *group) open() (err error) {
 		t, err := openTarget(d.Target, j.Identity().Disks[i], ours)
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		if wrap := g.engine.cfg.wrap; wrap != nil {
+			t = wrap(d.Target, t)
 		}
 		g.targets = append(g.targets, t)
 	}
@@ -204,23 +228,34 @@ func openTarget(path string, d replication.Disk, ours []uint32) (blockio.Target,
 // there is nothing to hold them against.
 func checkFingerprints(ctx context.Context, j *retention.Journal, targets []blockio.Target) error {
 	for i, was := range j.Fingerprints() {
-		if was == "" || i >= len(targets) {
+		if i >= len(targets) {
 			continue
 		}
-		now, err := targets[i].Fingerprint(ctx)
-		if err == nil {
-			err = blockio.Fingerprint(was).Check(now)
-		}
-		switch path := targets[i].Description().Path; {
-		case errors.Is(err, blockio.ErrChanged):
-			return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", path), Err: err,
-				Remedy: "find out who wrote it (was the machine powered on? is it the right disk? was it copied, and not with its times, as cp --preserve does?); to give its content up and compare anew, unprotect the group and protect it again"}
-		case err != nil && !errors.Is(err, blockio.ErrUnsupported): // taken by another version: it can't be compared
-			return targetProblem(path, err)
+		if err := sameFingerprint(ctx, was, targets[i]); err != nil {
+			return err
 		}
 	}
 	if err := j.RecordFingerprints(nil); err != nil {
 		return journalProblem(j.Identity().Group, err)
+	}
+	return nil
+}
+
+// sameFingerprint holds a disk against what it looked like; "": there is nothing to hold it against.
+func sameFingerprint(ctx context.Context, was string, t blockio.Target) error {
+	if was == "" {
+		return nil
+	}
+	now, err := t.Fingerprint(ctx)
+	if err == nil {
+		err = blockio.Fingerprint(was).Check(now)
+	}
+	switch path := t.Description().Path; {
+	case errors.Is(err, blockio.ErrChanged):
+		return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", path), Err: err,
+			Remedy: "find out who wrote it (was the machine powered on? is it the right disk? was it copied, and not with its times, as cp --preserve does?); to give its content up and compare anew, unprotect the group and protect it again"}
+	case err != nil && !errors.Is(err, blockio.ErrUnsupported): // taken by another version: it can't be compared
+		return targetProblem(path, err)
 	}
 	return nil
 }
@@ -331,29 +366,43 @@ func (g *group) notice(about, text string) {
 	}
 }
 
-// held says whether a rewind holds the head; hold changes that, durably.
+// held says whether a rewind holds the head; hold changes that, durably, with the operator's move that it is for.
 func (g *group) held() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.record.Held
 }
 
-func (g *group) hold(on bool) error {
+func (g *group) hold(on bool, move *moveIntent) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.record.Held == on {
+	if g.record.Held == on && (move == nil && g.record.Move == nil || move != nil && g.record.Move != nil && *move == *g.record.Move) {
 		return nil
 	}
 	if g.ctx.Err() != nil { // unprotected meanwhile: its record must not come back
 		return errClosing
 	}
 	r := g.record
-	r.Held = on
+	r.Held, r.Move = on, move
 	if err := g.engine.cat.put(bucketGroups, g.id, r); err != nil {
 		return err
 	}
 	g.record = r
+	if g.isOpen() { // else it is noted when the journal is opened
+		if err := g.journal.RecordSettings(settingsOf(g.plan, on)); err != nil {
+			return journalProblem(g.id, err)
+		}
+	}
 	return nil
+}
+
+func (g *group) isOpen() bool {
+	select {
+	case <-g.ready:
+		return true
+	default:
+		return false
+	}
 }
 
 // spec names the group in an order to its process server.
@@ -409,10 +458,15 @@ func (g *group) waitReady(ctx context.Context) error {
 // codeStarting is the code of the problem that goes away by itself.
 const codeStarting = "starting"
 
+// codeTaken is the code of a group that another master target has taken over.
+const codeTaken = "taken-over"
+
 // journalProblem tells an error of the journal in the operator's words.
 func journalProblem(id replication.GroupID, err error) error {
 	p := &replication.Problem{Code: "journal", Message: fmt.Sprintf("journal of group %s", id), Err: err}
 	switch {
+	case errors.Is(err, retention.ErrOwned):
+		p.Code, p.Remedy = codeTaken, fmt.Sprintf("nothing is written here any more. Go on at the other one; or, when that one is off, take the group back with failback adopt. To forget the group here: failback unprotect %s", id)
 	case errors.Is(err, retention.ErrLocked):
 		p.Remedy = "another master target has it open: only one may write a group"
 	case errors.Is(err, retention.ErrOtherGroup):

@@ -63,9 +63,9 @@ func (l *halfOpenLane) Send(f *block.Frame) error {
 	return l.Lane.Send(f)
 }
 
-func (l *halfOpenLane) Flush() error {
+func (l *halfOpenLane) Flush() (int64, error) {
 	if l.dead {
-		return errCut
+		return 0, errCut
 	}
 	return l.Lane.Flush()
 }
@@ -199,7 +199,7 @@ func TestAnEarlierAttemptOfALaneIsFenced(t *testing.T) {
 		if err := first.Send(frame()); replication.AsProblem(err).Code != link.CodeStale {
 			t.Errorf("through %v: an earlier attempt was let in: %v", through, err)
 		}
-		if err := first.Flush(); replication.AsProblem(err).Code != link.CodeStale {
+		if _, err := first.Flush(); replication.AsProblem(err).Code != link.CodeStale {
 			t.Errorf("through %v: an earlier attempt was flushed: %v", through, err)
 		}
 		if _, err := p.master.Lane(ctx, replication.Lane{Session: s, Point: 2, Lane: 1, Attempt: 9}); replication.AsProblem(err).Code != link.CodeStale {
@@ -216,7 +216,7 @@ func TestAnEarlierAttemptOfALaneIsFenced(t *testing.T) {
 			}
 			continue
 		}
-		if err := second.Flush(); err != nil {
+		if _, err := second.Flush(); err != nil {
 			t.Error(err)
 		}
 		if g.journal.Durable(0) != 4096 {

@@ -55,6 +55,8 @@ func (g *group) loop() {
 				}
 				err = nil
 			}
+		case stepRepair:
+			err = g.repair(w, last)
 		case stepVerify:
 			g.verify(w)
 		case stepWait:
@@ -92,11 +94,12 @@ func gone(w *worker, err error) bool {
 }
 
 func (g *group) situation(last replication.Point, released replication.PointID) situation {
+	damaged := g.repairDue(last.ID)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return situation{
 		now: time.Now(), open: g.journal.OpenCycle() != nil, points: len(g.journal.Points()), last: last.Time,
-		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID, full: g.full != "",
+		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID, damaged: damaged, full: g.full != "",
 	}
 }
 
@@ -168,7 +171,7 @@ func (g *group) cycle(w *worker) error {
 	if err != nil {
 		return err
 	}
-	err = w.Ship(ctx, g.spec(session), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot}, g.note)
+	err = w.Ship(ctx, g.spec(session), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true}, g.note)
 	g.revoke()
 	g.shipped()
 	if last, _ := g.journal.Last(); last.ID == c.Point { // the answer may have been lost
@@ -207,10 +210,17 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	if last.Suspect { // what is wrong in it, no later change mends
 		why = fmt.Sprintf("point %d differs from the source", last.ID)
 	}
-	if !cut.Tracked || c.Base == 0 || last.Suspect {
+	lacks := ""
+	if open == nil { // one that is open is not given up for it: what it leaves damaged, the next one brings
+		lacks = g.unrepairable(last.ID)
+	}
+	if lacks != "" {
+		why = lacks
+	}
+	if !cut.Tracked || c.Base == 0 || last.Suspect || lacks != "" {
 		c.Mode = replication.Compare
 		if c.Base != 0 && open == nil {
-			g.log.Warn("tracking lost: comparing", "point", c.Point, "why", why)
+			g.log.Warn("comparing", "point", c.Point, "why", why)
 		}
 	}
 	g.notice("tracking", "")
@@ -291,6 +301,9 @@ func (g *group) failed(c replication.Cycle, err error) error {
 // listed tells all who wait that a point is listed, and sets the disks moving.
 func (g *group) listed(p replication.Point) {
 	g.log.Info("point listed", "point", p.ID, "bytes", p.Bytes, "stored", p.Stored)
+	g.mu.Lock()
+	g.quiet = time.Now()
+	g.mu.Unlock()
 	g.become(g.settled(), nil, "")
 }
 

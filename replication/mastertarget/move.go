@@ -10,67 +10,53 @@ import (
 	"failback/retention"
 )
 
-// follow moves the disks to the last point whenever it can: unless a rewind holds the head, or the operator moves. It first finishes a move that was interrupted.
-func (g *group) follow() {
-	retry := retryMin
-	for {
-		var to replication.PointID
-		err := g.engine.wait(g.ctx, func() bool { to = g.due(); return to != 0 })
-		if err != nil {
-			return
-		}
-		ctx, stop := context.WithCancel(g.ctx)
-		g.mu.Lock()
-		asked := g.asked
-		if !asked { // from here on, claim ends it
-			g.stopMove = stop
-		}
-		g.mu.Unlock()
-		if asked { // since due was asked: what it said holds no more
-			stop()
-			continue
-		}
-		err = g.moveTo(ctx, to)
-		interrupted := ctx.Err() != nil
-		stop()
-		switch {
-		case g.ctx.Err() != nil:
-			return
-		case err == nil, interrupted: // the operator wanted the disks
-			g.notice("move", "")
-			retry = retryMin
-		default:
-			g.log.Warn("move failed", "to", to, "err", err, "again_in", retry)
-			g.notice("move", fmt.Sprintf("disks can't move to point %d: %v", to, err))
-			select {
-			case <-time.After(retry):
-			case <-g.ctx.Done():
-				return
-			}
-			retry = min(2*retry, retryMax)
-		}
-	}
+// moveIntent is what an operator's move was to come to, and what was before: so that it can be taken back after a restart too.
+type moveIntent struct {
+	From replication.PointID `json:"from"`
+	To   replication.PointID `json:"to"`
+	Held bool                `json:"held"` // the head was held before
 }
 
-// due returns the point that the disks should move to by themselves, or 0.
-func (g *group) due() replication.PointID {
+// moveRun is a move that is under way.
+type moveRun struct {
+	stop     context.CancelCauseFunc
+	operator bool                // an operator asked for it
+	from, to replication.PointID // as it began
+	done     chan struct{}       // closed when it has ended
+	err      error               // then
+}
+
+// phaseRoom is the phase of a move before retention's: space is made for what it saves.
+const phaseRoom = "room"
+
+// errTakenBack is the cause of the end of a move that an operator takes back.
+var errTakenBack = errors.New("taken back")
+
+// begun notes that a move begins; its end has to be told to ended. For moves of our own it refuses when an operator wants the disks.
+func (g *group) begun(ctx context.Context, to replication.PointID, operator bool) (context.Context, *moveRun) {
+	ctx, stop := context.WithCancelCause(ctx)
+	r := &moveRun{stop: stop, operator: operator, from: g.journal.Head(), to: to, done: make(chan struct{})}
 	g.mu.Lock()
-	asked, held := g.asked, g.record.Held
+	defer g.mu.Unlock()
+	if !operator && g.claims > 0 {
+		stop(nil)
+		return nil, nil
+	}
+	g.under = r
+	return ctx, r
+}
+
+// ended notes that a move has ended.
+func (g *group) ended(r *moveRun, err error) {
+	r.stop(nil)
+	r.err = err
+	g.mu.Lock()
+	if g.under == r {
+		g.under = nil
+	}
 	g.mu.Unlock()
-	if asked {
-		return 0
-	}
-	if m := g.journal.Unfinished(); m != nil {
-		if last, _ := g.journal.Last(); !held {
-			return last.ID
-		}
-		return m.To
-	}
-	last, ok := g.journal.Last()
-	if head := g.journal.Head(); !ok || held || head == 0 || head == last.ID {
-		return 0
-	}
-	return last.ID
+	close(r.done)
+	g.engine.changed()
 }
 
 // moveTo moves the disks. The end of ctx stops it at a safe place: the next move goes on from there.
@@ -82,105 +68,170 @@ func (g *group) moveTo(ctx context.Context, to replication.PointID) error {
 		disks[i] = t
 	}
 	from := g.journal.Head()
+	m := &meter{assumed: g.moveRate.bytes()}
 	start := time.Now()
-	var done int64
 	err := g.journal.Move(ctx, disks, to, func(p retention.MoveProgress) {
-		g.mu.Lock()
-		g.move = &replication.MoveStatus{From: from, To: to, Phase: p.Phase, Done: p.Done, Total: p.Total}
-		g.mu.Unlock()
-		done = p.Done
+		rate, left := m.read(p, time.Now())
+		g.tellMove(&replication.MoveStatus{From: from, To: to, Phase: p.Phase, Done: p.Done, Total: p.Total, Rate: rate, Left: left})
 	})
-	g.mu.Lock()
-	g.move = nil
-	g.mu.Unlock()
+	took := time.Since(start)
+	g.tellMove(nil)
 	if err == nil {
-		g.log.Info("disks moved", "from", from, "to", to, "bytes", done, "seconds", time.Since(start).Seconds())
+		g.moveRate.learn(m.written, took)
+		g.log.Info("disks moved", "from", from, "to", to, "bytes", m.written, "seconds", took.Seconds())
 	}
 	g.engine.changed()
 	if err != nil {
 		g.mend(err)
+		if errors.Is(err, retention.ErrCorrupt) {
+			g.journal.Suspect(err)
+			g.rouse()
+		}
 		return journalProblem(g.id, err)
 	}
 	return nil
+}
+
+// tellMove puts a move into status; nil: none is under way.
+func (g *group) tellMove(m *replication.MoveStatus) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.move = m
 }
 
 // claim takes the disks for an operator: moves of our own are stopped and none begin until the returned function is called.
 func (g *group) claim() (release func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.asked {
-		return nil, &replication.Problem{Code: "busy", Message: fmt.Sprintf("the disks of group %s are being moved already", g.id), Remedy: "wait until that is done; `failback status` shows how far it is"}
+	if g.claims > 0 {
+		return nil, &replication.Problem{Code: "busy", Message: fmt.Sprintf("the disks of group %s are being moved already", g.id),
+			Remedy: fmt.Sprintf("wait until that is done; `failback status %s` shows how far it is, `failback move cancel %s` takes it back", g.id, g.id)}
 	}
-	g.asked = true
-	if g.stopMove != nil {
-		g.stopMove()
+	if g.under != nil {
+		g.under.stop(nil)
 	}
-	return func() {
-		g.mu.Lock()
-		g.asked = false
-		g.mu.Unlock()
-		g.engine.changed()
-	}, nil
+	return g.claimLocked(), nil
 }
 
-// Move implements transport.Operations.
-func (e *Engine) Move(ctx context.Context, id replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+func (g *group) claimLocked() (release func()) {
+	g.claims++
+	return func() {
+		g.mu.Lock()
+		g.claims--
+		g.mu.Unlock()
+		g.engine.changed()
+	}
+}
+
+// movable returns the group if its disks can be moved to a point of the request, which it fills in.
+func (e *Engine) movable(ctx context.Context, id replication.GroupID, r *replication.MoveRequest) (*group, error) {
 	g, err := e.group(id)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if err := g.waitReady(ctx); err != nil {
-		return 0, err
+		return nil, err
 	}
 	last, ok := g.journal.Last()
 	if !ok {
-		return 0, noPointYet(id)
+		return nil, noPointYet(id)
 	}
-	if advance && to == 0 {
-		to = last.ID
+	if r.Advance && r.To == 0 {
+		r.To = last.ID
 	}
-	if _, err := g.journal.Point(to); err != nil {
-		return 0, noSuchPoint(id, to)
+	if _, err := g.journal.Point(r.To); err != nil {
+		return nil, noSuchPoint(id, r.To)
 	}
 	if head := g.journal.Head(); g.journal.Unfinished() == nil {
 		switch {
-		case !advance && to > head:
-			return 0, &replication.Problem{Code: "wrong-direction", Message: fmt.Sprintf("point %d lies ahead of the head, which is %d", to, head), Remedy: fmt.Sprintf("use `failback advance %s %d`", id, to)}
-		case advance && to < head:
-			return 0, &replication.Problem{Code: "wrong-direction", Message: fmt.Sprintf("point %d lies behind the head, which is %d", to, head), Remedy: fmt.Sprintf("use `failback rewind %s %d`", id, to)}
+		case !r.Advance && r.To > head && g.held(): // else the disks follow, and may be a little behind: a rewind to where they are going is meant
+			return nil, &replication.Problem{Code: "wrong-direction", Message: fmt.Sprintf("point %d lies ahead of the head, which is %d", r.To, head), Remedy: fmt.Sprintf("use `failback advance %s %d`", id, r.To)}
+		case r.Advance && r.To < head:
+			return nil, &replication.Problem{Code: "wrong-direction", Message: fmt.Sprintf("point %d lies behind the head, which is %d", r.To, head), Remedy: fmt.Sprintf("use `failback rewind %s %d`", id, r.To)}
 		}
+	}
+	return g, nil
+}
+
+// PlanMove implements transport.Operations.
+func (e *Engine) PlanMove(ctx context.Context, id replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error) {
+	g, err := e.movable(ctx, id, &r)
+	if err != nil {
+		return replication.MovePlan{}, err
+	}
+	room, err := g.reckon(ctx, r.To, 0)
+	if err != nil {
+		return replication.MovePlan{}, journalProblem(id, err)
+	}
+	return room.plan, nil
+}
+
+// Move implements transport.Operations.
+func (e *Engine) Move(ctx context.Context, id replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error) {
+	g, err := e.movable(ctx, id, &r)
+	if err != nil {
+		return 0, err
 	}
 	release, err := g.claim()
 	if err != nil {
 		return 0, err
 	}
-	// The head is held before the disks move, and let go of before they go to the latest: a move that is cut off is finished in the same sense.
-	held, from := g.held(), g.journal.Head()
-	if err := g.hold(!advance || to != last.ID); err != nil {
-		release()
-		return 0, err
-	}
-	done := make(chan error, 1)
+	run, under := g.begun(g.ctx, r.To, true)
 	g.wg.Add(1)
 	e.wg.Go(func() {
 		defer g.wg.Done()
-		err := g.moveTo(g.ctx, to)
-		if err != nil && g.journal.Unfinished() == nil && g.journal.Head() == from { // it never began
-			err = errors.Join(err, g.hold(held))
-		}
+		err := g.operatorMove(run, r)
 		release()
 		g.wake()
-		done <- err
+		g.ended(under, err)
 	})
+	return g.await(ctx, under, progress)
+}
+
+// operatorMove does what an operator asked for.
+func (g *group) operatorMove(ctx context.Context, r replication.MoveRequest) error {
+	if m := g.journal.Unfinished(); m != nil && r.To != m.From && r.To != m.To { // what it will need is known when it is done
+		if err := g.moveTo(ctx, m.To); err != nil {
+			return g.movedBack(ctx, m.From, m.To, err)
+		}
+	}
+	from := g.journal.Head()
+	if err := g.makeRoom(ctx, &r, 0); err != nil {
+		return g.movedBack(ctx, from, r.To, err)
+	}
+	// The head is held before the disks move, and let go of before they go to the latest: a move that is cut off is finished in the same sense.
+	last, _ := g.journal.Last()
+	held := g.held()
+	if err := g.hold(!r.Advance || r.To != last.ID, &moveIntent{from, r.To, held}); err != nil {
+		return err
+	}
+	err := g.moveTo(ctx, r.To)
+	if err != nil && g.journal.Unfinished() == nil && g.journal.Head() == from { // it never began
+		err = errors.Join(err, g.hold(held, nil))
+	}
+	return g.movedBack(ctx, from, r.To, err)
+}
+
+// movedBack says of a move that an operator ended that it was no failure.
+func (g *group) movedBack(ctx context.Context, from, to replication.PointID, err error) error {
+	if err == nil || !errors.Is(context.Cause(ctx), errTakenBack) {
+		return err
+	}
+	return &replication.Problem{Code: replication.CodeMoveCancelled, Message: fmt.Sprintf("the move of group %s from point %d to point %d was taken back by failback move cancel", g.id, from, to),
+		Remedy: fmt.Sprintf("`failback status %s` tells where the disks stand", g.id)}
+}
+
+// await waits for a move's end, and tells how far it is. The end of ctx ends only the waiting.
+func (g *group) await(ctx context.Context, r *moveRun, progress func(replication.MoveStatus)) (replication.PointID, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-done:
-			if err == nil {
+		case <-r.done:
+			if r.err == nil {
 				g.become(g.settled(), nil, "")
 			}
-			return g.journal.Head(), err
+			return g.journal.Head(), r.err
 		case <-tick.C:
 			g.mu.Lock()
 			m := g.move

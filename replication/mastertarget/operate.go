@@ -74,7 +74,11 @@ func (e *Engine) Points(ctx context.Context, id replication.GroupID) (replicatio
 	if err := g.waitReady(ctx); err != nil {
 		return 0, nil, err
 	}
-	return g.journal.Head(), g.journal.Points(), nil
+	points := g.journal.Points()
+	for i := range points {
+		points[i].Damaged = g.damagedBytes(points[i].ID)
+	}
+	return g.journal.Head(), points, nil
 }
 
 // Export implements transport.Operations.
@@ -128,7 +132,10 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	if err := e.drillsRunning(id); err != nil {
 		return 0, "", err
 	}
-	head := replication.PointID(0)
+	if e.takenFromUs(g) {
+		return e.forgetTaken(g)
+	}
+	head := replication.NoPoint
 	var disks []replication.Disk
 	ready := g.isReady() == nil
 	if ready {
@@ -142,8 +149,14 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 				return 0, "", fmt.Errorf("finish the move to point %d: %w", m.To, err)
 			}
 		}
+		if err := g.catchUp(); err != nil {
+			return 0, "", err
+		}
 		g.moving.Lock() // a move that has just been stopped
-		head, disks = g.journal.Head(), g.journal.Identity().Disks
+		disks = g.journal.Identity().Disks
+		if g.journal.AtPoint() {
+			head = g.journal.Head()
+		}
 		g.moving.Unlock()
 	}
 	g.end()
@@ -170,11 +183,14 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	}
 	dir := e.journalDir(id)
 	if keepJournal {
+		if err := e.giveUp(dir, id); err != nil {
+			e.cfg.Log.Warn("journal not given up: another master target has to adopt it", "group", id, "err", err)
+		}
 		return head, dir, nil
 	}
 	if !ready { // the disks could not be brought to a point: without the journal they never can
 		if m := unfinished(dir, id); m != nil {
-			return 0, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal stays at %s: the disks stand between points %d and %d, and only it brings them to either", id, dir, m.From, m.To),
+			return head, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal stays at %s: the disks stand between points %d and %d, and only it brings them to either", id, dir, m.From, m.To),
 				Remedy: "see that the targets are there, protect the group again by the same plan, and unprotect it when it is open; or remove the directory, and give the disks' content up"}
 		}
 	}
@@ -184,9 +200,66 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	return head, "", nil
 }
 
+// giveUp makes a journal that stays nobody's.
+func (e *Engine) giveUp(dir string, id replication.GroupID) error {
+	j, err := retention.OpenAs(dir, id, e.self.ID)
+	if err != nil {
+		return err
+	}
+	return errors.Join(j.GiveUp(), j.Close())
+}
+
+// takenFromUs says whether another master target has taken the group over.
+func (e *Engine) takenFromUs(g *group) bool {
+	if g.isReady() == nil {
+		return errors.Is(g.journal.StillOurs(), retention.ErrOwned)
+	}
+	i, err := retention.Inspect(e.journalDir(g.id))
+	if err != nil {
+		return false
+	}
+	defer i.Close()
+	o, known, _ := i.Owner()
+	return known && o.ID != e.self.ID
+}
+
+// forgetTaken forgets a group that is another master target's. Its journal, its disks and its process server are that one's.
+func (e *Engine) forgetTaken(g *group) (replication.PointID, string, error) {
+	g.end()
+	g.wg.Wait()
+	if err := e.cat.remove(bucketGroups, g.id); err != nil {
+		return 0, "", err
+	}
+	e.mu.Lock()
+	delete(e.groups, g.id)
+	e.mu.Unlock()
+	e.changed()
+	e.cfg.Log.Info("forgotten: another master target has it", "group", g.id)
+	return replication.NoPoint, e.journalDir(g.id), nil
+}
+
+// catchUp brings disks that follow, and may be a little behind, to the last point.
+func (g *group) catchUp() error {
+	last, ok := g.journal.Last()
+	head := g.journal.Head()
+	if !ok || g.held() || head == last.ID {
+		return nil
+	}
+	err := g.makeRoom(g.ctx, nil, followShare)
+	if err == nil {
+		err = g.moveTo(g.ctx, last.ID)
+	}
+	if err != nil {
+		p := replication.AsProblem(err)
+		p.Remedy += fmt.Sprintf("; to leave the disks at point %d, where they are, `failback rewind %s %d` before", head, g.id, head)
+		return p
+	}
+	return nil
+}
+
 // unfinished returns the move that a journal which nobody has open says is not finished, or nil.
 func unfinished(dir string, id replication.GroupID) *retention.Move {
-	j, err := retention.Open(dir, id)
+	j, err := retention.Open(dir, id) // whose it is, was looked at
 	if err != nil {
 		return nil
 	}

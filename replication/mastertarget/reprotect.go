@@ -24,14 +24,14 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	f := e.preflight(ctx, p)
 	if f.known != nil && f.onlyAbsent() {
 		f.known.wake()
-		return p.Group, true, nil
+		return p.Group, true, f.known.prioritise(p)
 	}
 	if f.failed() {
 		return p.Group, false, refusal(f.findings)
 	}
 	if f.known != nil {
 		f.known.wake()
-		return p.Group, true, nil
+		return p.Group, true, f.known.prioritise(p)
 	}
 	if err := e.create(f); err != nil {
 		return p.Group, false, err
@@ -92,7 +92,7 @@ func refusal(findings []replication.Finding) error {
 
 // create makes the targets that do not exist, and the journal. A target that was made stays when something after it fails: the next try uses it.
 func (e *Engine) create(f *preflight) error {
-	id := retention.Identity{Group: f.plan.Group, Created: time.Now().UTC()}
+	id := retention.Identity{Group: f.plan.Group, Created: time.Now().UTC(), KeepOriginal: f.plan.KeepOriginal}
 	for _, d := range f.plan.Disks() {
 		id.Disks = append(id.Disks, replication.Disk{No: d.No, ID: d.Name, Size: f.sizes[d.No]})
 		id.Targets = append(id.Targets, d.Target)

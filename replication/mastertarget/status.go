@@ -62,11 +62,20 @@ func (g *group) status() replication.GroupStatus {
 	if open != nil {
 		s.Open, s.Mode = open.Point, open.Mode
 	}
+	g.mu.Lock()
+	s.Behind, s.CatchUp = g.lag.points, g.lag.takes
+	g.mu.Unlock()
 	if m := g.journal.Unfinished(); m != nil && s.Move == nil { // it was interrupted, and has not been taken up yet: the disks are between the two
 		s.Move = &replication.MoveStatus{From: m.From, To: m.To, Phase: "waiting"}
 	}
+	s.Scrub = g.scrubStatus()
 	s.Head, s.Generation = g.journal.Head(), g.journal.Generation()
 	s.Pins = pinsOf(g.journal.Points(), time.Now())
+	if bytes, saving := g.journal.OriginalStored(); saving {
+		s.Original = &replication.OriginalStatus{Saving: true, Stored: bytes}
+	} else if p, err := g.journal.Point(replication.OriginalPoint); err == nil {
+		s.Original = &replication.OriginalStatus{Stored: p.Stored}
+	}
 	if last, ok := g.journal.Last(); ok {
 		s.Last, s.LastTime, s.LagSeconds = last.ID, last.Time, time.Since(last.Time).Seconds()
 		if open == nil {

@@ -26,6 +26,9 @@ type flaky struct {
 	mu   sync.Mutex
 	r    *rand.Rand
 	rate int // one call in so many fails; 0: none
+
+	astray   int // one reference in so many points at a wrong place; 0: none
+	repeated int // bytes of references that passed
 }
 
 var errCut = &replication.Problem{Code: link.CodeUnreachable, Message: "the link was cut"}
@@ -85,17 +88,25 @@ func (l *flakyLane) Send(fr *block.Frame) error {
 		fr.Free()
 		return errCut
 	}
+	l.f.mu.Lock()
+	for i := range fr.Blocks {
+		if b := &fr.Blocks[i]; b.Kind == block.Repeat {
+			l.f.repeated += b.Raw
+			if l.f.astray > 0 && l.f.r.IntN(l.f.astray) == 0 {
+				b.Origin.Off, b.Origin.Disk = b.Origin.Off/2&^(replication.Page-1), 0
+			}
+		}
+	}
+	l.f.mu.Unlock()
 	return l.Lane.Send(fr)
 }
 
-func (l *flakyLane) Flush() error {
-	if err := l.Lane.Flush(); err != nil {
-		return err
+func (l *flakyLane) Flush() (int64, error) {
+	byValue, err := l.Lane.Flush()
+	if err == nil && l.f.fails() {
+		err = errCut
 	}
-	if l.f.fails() {
-		return errCut
-	}
-	return nil
+	return byValue, err
 }
 
 // pair is both ends in one process, and a history of the sources to judge them by.
@@ -108,13 +119,17 @@ type pair struct {
 	live   [][]byte
 	kept   map[replication.PointID][][]byte
 	master *Engine
+	level  *block.Level // compression, where it is pinned
 	worker *processserver.Engine
 	link   *flaky
 	bye    func()
+	config Config // what is set beside the directories
 }
 
-func newPair(t *testing.T, seed uint64) *pair {
-	p := &pair{t: t, dir: t.TempDir(), r: rand.New(rand.NewPCG(seed, 77)), kept: map[replication.PointID][][]byte{}}
+func newPair(t *testing.T, seed uint64) *pair { return newPairWith(t, seed, Config{}) }
+
+func newPairWith(t *testing.T, seed uint64, c Config) *pair {
+	p := &pair{t: t, config: c, dir: t.TempDir(), r: rand.New(rand.NewPCG(seed, 77)), kept: map[replication.PointID][][]byte{}}
 	p.sizes = []int64{3<<20 + 512*7, 2 << 20, 1<<20 + 4096}
 	for _, d := range []string{"ds", "src", "ret", "mt", "ps", "views"} {
 		if err := os.Mkdir(filepath.Join(p.dir, d), 0o700); err != nil {
@@ -185,14 +200,16 @@ func (p *pair) keep(id replication.PointID) {
 func (p *pair) open() {
 	p.t.Helper()
 	var err error
-	if p.master, err = Open(Config{State: filepath.Join(p.dir, "mt"), Retention: filepath.Join(p.dir, "ret"), AllowSharedVolume: true}); err != nil {
+	cfg := p.config
+	cfg.State, cfg.Retention, cfg.AllowSharedVolume = filepath.Join(p.dir, "mt"), filepath.Join(p.dir, "ret"), true
+	if p.master, err = Open(cfg); err != nil {
 		p.t.Fatal(err)
 	}
-	rate := 0
+	rate, astray := 0, 0
 	if p.link != nil {
-		rate = p.link.rate
+		rate, astray = p.link.rate, p.link.astray
 	}
-	p.link = &flaky{Authority: p.master, r: rand.New(rand.NewPCG(p.r.Uint64(), 3)), rate: rate}
+	p.link = &flaky{Authority: p.master, r: rand.New(rand.NewPCG(p.r.Uint64(), 3)), rate: rate, astray: astray}
 	p.connect()
 }
 
@@ -204,7 +221,7 @@ func (p *pair) connect() {
 		p.worker.Close()
 	}
 	var err error
-	if p.worker, err = processserver.New(processserver.Config{Dir: filepath.Join(p.dir, "ps"), Lanes: 3, Workers: 3}, p.link); err != nil {
+	if p.worker, err = processserver.New(processserver.Config{Dir: filepath.Join(p.dir, "ps"), Lanes: 3, Workers: 3, Level: p.level}, p.link); err != nil {
 		p.t.Fatal(err)
 	}
 	if p.bye, err = p.master.Connected(link.Peer{Name: "ps"}, p.worker); err != nil {
@@ -327,7 +344,7 @@ func (p *pair) move() {
 		p.t.Fatal(err)
 	}
 	to := points[p.r.IntN(len(points))].ID
-	if _, err := p.master.Move(ctx, "g", to, to > head, func(replication.MoveStatus) {}); err != nil {
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: to, Advance: to > head}, func(replication.MoveStatus) {}); err != nil {
 		var problem *replication.Problem
 		if errors.As(err, &problem) && problem.Code == "wrong-direction" { // the head moved on by itself meanwhile
 			return

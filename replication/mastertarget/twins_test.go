@@ -31,18 +31,18 @@ func TestCheckFindsOneDiskUnderTwoNames(t *testing.T) {
 	}
 	for name, targets := range map[string][2]string{"TwoNames": {raw, linked}, "SameUUID": {vmdk, copied}} {
 		plan := fmt.Sprintf("group: other\nos: linux\nprocess_server: ps\nmachines: [{name: m, disks: [{id: a, source: 'image:/a', target: %s}, {id: b, source: 'image:/b', target: %s}]}]\n", targets[0], targets[1])
-		_, findings, err := e.Check(context.Background(), []byte(plan))
+		checked, err := e.Check(context.Background(), []byte(plan), replication.PathAsk{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		found := 0
-		for _, f := range findings {
+		for _, f := range checked.Findings {
 			if f.Code == "target-twice" && f.Severity == replication.Error {
 				found++
 			}
 		}
 		if found != 1 {
-			t.Errorf("%s: found %d times: %+v", name, found, findings)
+			t.Errorf("%s: found %d times: %+v", name, found, checked.Findings)
 		}
 	}
 }

@@ -81,13 +81,13 @@ func (l *hookedLane) Send(f *block.Frame) error {
 	return l.Lane.Send(f)
 }
 
-func (l *hookedLane) Flush() error {
+func (l *hookedLane) Flush() (int64, error) {
 	l.h.mu.Lock()
 	flush := l.h.flush
 	l.h.mu.Unlock()
 	if flush != nil {
 		if err := flush(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	return l.Lane.Flush()

@@ -53,6 +53,7 @@ func (g *group) keepUp() {
 			case errors.Is(err, retention.ErrInUse): // the disks moved meanwhile, or a point came into use: another look will tell
 			case err != nil:
 				g.mend(err)
+				g.journal.Suspect(err)
 				if text := err.Error(); text != told {
 					g.log.Warn("upkeep of the journal failed", "err", err)
 					told = text
@@ -79,6 +80,9 @@ func (k *upkeep) once(ctx context.Context) (more bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now, g := time.Now(), k.g
+	if err := g.journal.StillOurs(); err != nil { // a group at rest is to find out, too
+		return false, err
+	}
 	grid := g.plan.Policy.Grid()
 	if ended, err := g.journal.LetGo(now); err != nil {
 		return false, err
@@ -178,7 +182,7 @@ func (k *upkeep) space(points []policy.Point) (policy.Space, error) {
 	if err != nil {
 		return policy.Space{}, err
 	}
-	s := policy.Space{Limits: g.plan.Retention, Points: points, Grid: g.plan.Policy.Grid(), Yield: k.use.Yield}
+	s := policy.Space{Points: points, Grid: g.plan.Policy.Grid(), Yield: k.use.Yield}
 	for i := range points {
 		points[i].Frees = -1
 		if n, ok := k.use.Frees[points[i].ID]; ok {
@@ -197,11 +201,17 @@ func (k *upkeep) space(points []policy.Point) (policy.Space, error) {
 	s.Other = max(all-named, 0)
 	g.journalSize.Store(all)
 	volume.Journals, volume.Groups = g.engine.journals()
-	s.Volume = volume
-	if volume.Limits.Reserve != policy.DefaultLimits().Reserve && s.Limits.Reserve == policy.DefaultLimits().Reserve { // a shared volume's is bounded
-		s.Limits.Reserve = volume.Limits.Reserve
-	}
+	s.Volume, s.Limits = volume, g.limitsOn(volume)
 	return s, nil
+}
+
+// limitsOn returns the group's limits on the retention volume.
+func (g *group) limitsOn(v policy.Volume) policy.Limits {
+	l := g.plan.Retention
+	if v.Limits.Reserve != policy.DefaultLimits().Reserve && l.Reserve == policy.DefaultLimits().Reserve { // a shared volume's is bounded
+		l.Reserve = v.Limits.Reserve
+	}
+	return l
 }
 
 // tell puts into status what the space is like.
@@ -268,12 +278,14 @@ func (g *group) policyPoints(frees map[replication.PointID]int64) []policy.Point
 	if m := g.journal.Unfinished(); m != nil {
 		used[m.From], used[m.To] = policy.Move, policy.Move
 	}
-	used[g.journal.Head()] = policy.Head
+	if g.journal.AtPoint() {
+		used[g.journal.Head()] = policy.Head
+	}
 	var out []policy.Point
 	for _, p := range g.journal.Points() {
 		x := policy.Point{
 			ID: p.ID, Time: p.Time, Kind: p.Kind, Stored: p.Stored, Frees: -1, Pinned: p.Pinned, Until: p.PinnedUntil, Use: used[p.ID],
-			Verified: p.Verified != nil && p.Verified.Equal, Suspect: p.Suspect,
+			Verified: p.Verified != nil && p.Verified.Equal, Suspect: p.Suspect, Damaged: g.damagedBytes(p.ID) > 0,
 		}
 		if p.Drill != nil {
 			x.Drill = p.Drill.Outcome

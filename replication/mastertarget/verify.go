@@ -135,7 +135,7 @@ func (g *group) verify(w *worker) {
 	g.gate.Lock()
 	g.session++
 	session := g.session
-	g.active, g.reading, g.through = true, req.point, nil
+	g.active, g.reading, g.through, g.mending = true, req.point, nil, false
 	g.gate.Unlock()
 	v, err := w.Verify(ctx, g.spec(session), req.point, req.tell)
 	g.revoke()

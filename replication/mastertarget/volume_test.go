@@ -39,7 +39,7 @@ func TestSharedVolumeIsRefused(t *testing.T) {
 		if e, err = Open(Config{State: filepath.Join(dir, "mt"), Retention: filepath.Join(dir, "ret"), AllowSharedVolume: allow}); err != nil {
 			t.Fatal(err)
 		}
-		bye, err := e.Connected(link.Peer{Name: "ps"}, &puppet{size: puppetSize, ships: make(chan ship)})
+		bye, err := e.Connected(link.Peer{Name: "ps"}, newPuppet())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,9 +50,9 @@ func TestSharedVolumeIsRefused(t *testing.T) {
 		}
 	}
 	with(false, func() {
-		_, findings, err := e.Check(context.Background(), plan)
-		if err != nil || !slices.ContainsFunc(findings, shared(replication.Error)) {
-			t.Errorf("check: got %v, %+v", err, findings)
+		checked, err := e.Check(context.Background(), plan, replication.PathAsk{})
+		if err != nil || !slices.ContainsFunc(checked.Findings, shared(replication.Error)) {
+			t.Errorf("check: got %v, %+v", err, checked.Findings)
 		}
 		var p *replication.Problem
 		if _, _, err := e.Reprotect(context.Background(), plan); !errors.As(err, &p) || !strings.Contains(p.Message, "retention volume "+filepath.Join(dir, "ret")) {
@@ -63,9 +63,9 @@ func TestSharedVolumeIsRefused(t *testing.T) {
 		}
 	})
 	with(true, func() {
-		_, findings, err := e.Check(context.Background(), plan)
-		if err != nil || !slices.ContainsFunc(findings, shared(replication.Warning)) || slices.ContainsFunc(findings, shared(replication.Error)) {
-			t.Errorf("check on trial: got %v, %+v", err, findings)
+		checked, err := e.Check(context.Background(), plan, replication.PathAsk{})
+		if err != nil || !slices.ContainsFunc(checked.Findings, shared(replication.Warning)) || slices.ContainsFunc(checked.Findings, shared(replication.Error)) {
+			t.Errorf("check on trial: got %v, %+v", err, checked.Findings)
 		}
 		if _, _, err := e.Reprotect(context.Background(), plan); err != nil {
 			t.Errorf("reprotect on trial: got %v", err)
@@ -154,7 +154,7 @@ func TestVolumeMountedLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bye, err := e.Connected(link.Peer{Name: "ps"}, &puppet{size: puppetSize, ships: make(chan ship)})
+	bye, err := e.Connected(link.Peer{Name: "ps"}, newPuppet())
 	if err != nil {
 		t.Fatal(err)
 	}

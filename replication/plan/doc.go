@@ -7,6 +7,7 @@
 //	process_server: ps1
 //	policy: failback                # or a mapping, see below
 //	retention: {soft: 70%, hard: 90%, reserve: 2%}   # optional
+//	priority: 10                    # optional, 1 to 100: its part where groups share a limit of the link
 //	keep_original: true             # optional
 //	machines:
 //	  - name: erp-db
@@ -16,7 +17,8 @@
 //	        target: /vmfs/volumes/ds1/erp-db/erp-db.vmdk
 //	        format: vmfs            # optional; see package blockio
 //
-// The policy failback is the mapping {crash_interval: 5m, app_interval: 60m, retention: 24h, rpo_alert: 15m}. Its retention says which points are kept, in one of these forms (see package
+// The policy failback is the mapping {crash_interval: 5m, app_interval: 60m, retention: 24h, rpo_alert: 15m, head_lag: 30s}. While cycles come one after another, the disks may be so far behind the
+// last point that catching up would take head_lag, by estimate; 0s has them follow each point at once. Its retention says which points are kept, in one of these forms (see package
 // retention/policy for what they mean):
 //
 //	retention: failback             # the same as 24h
@@ -30,8 +32,8 @@
 // The group's retention says how much of the retention volume its journal may take, as shares of the volume or as sizes (500GiB): above soft, copies that only save reading go; above hard, history is
 // thinned; reserve is left free on the volume, and replication is held back before it is taken.
 //
-// keep_original will keep the disks as they were before the first cycle, as point 0, pinned: what the first cycle overwrites is saved on the retention volume before. It is refused as long as that is
-// not there.
+// keep_original keeps the disks as they were before the first cycle, as point 0, pinned: what the first cycle overwrites is saved on the retention volume before. It has to be said when a group is
+// protected for the first time.
 //
 // snapshot, release and changes are commands of the operator's that make a stable view of a source, let go of it, and print what changed. They
 // stand with a disk, or with a machine or the group as the default for the disks below; an empty string at a disk takes the default away.

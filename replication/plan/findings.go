@@ -37,10 +37,6 @@ var formats = []string{"raw", "device", "vmfs", "monolithicFlat", "twoGbMaxExten
 func (p *Plan) Findings() []replication.Finding {
 	var j judge
 	j.names(p)
-	if p.KeepOriginal { // better refused than believed in
-		j.refuse(CodePolicy, "keep_original", "keep_original is not there yet: this release can't go back to the disks as they were before the first cycle",
-			"leave it out; to keep them, copy the disks, or take a snapshot of their datastore, before the group is protected")
-	}
 	j.policy(p.Policy)
 	j.limits(p.Retention)
 	j.machines(p)
@@ -85,6 +81,10 @@ func (j *judge) policy(p Policy) {
 			sane = false
 			j.refuse(CodePolicy, "policy."+v.key, fmt.Sprintf("%s is %s; the least is %s", v.key, v.d, minInterval), "write a longer time, such as 5m")
 		}
+	}
+	if p.HeadLag > replication.Duration(replication.MaxHeadLag) {
+		j.refuse(CodePolicy, "policy.head_lag", fmt.Sprintf("head_lag is %s; the most is %s", p.HeadLag, replication.Duration(replication.MaxHeadLag)),
+			"write a shorter time, such as 30s: it is a part of the downtime of a failback; 0s has the disks follow each point at once")
 	}
 	if !sane {
 		return

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,13 +27,14 @@ func Parse(text []byte) (*Plan, error) {
 	if !root.Present() {
 		return nil, unreadable("it is empty", "write group, os, process_server and machines; failback reprotect --help shows a plan")
 	}
-	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "keep_original", "machines"}, commands...)...)
+	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "priority", "keep_original", "machines"}, commands...)...)
 	p := &Plan{
 		Group:         replication.GroupID(top["group"].Text()),
 		OS:            strings.ToLower(top["os"].Text()),
 		ProcessServer: top["process_server"].Text(),
 		Policy:        parsePolicy(top["policy"]),
 		Retention:     parseLimits(top["retention"]),
+		Priority:      parsePriority(top["priority"]),
 		KeepOriginal:  parseFlag(top["keep_original"]),
 		Machines:      []Machine{},
 	}
@@ -87,13 +89,13 @@ func parsePolicy(n strictyaml.Node) Policy {
 	}
 	if !n.IsMapping() {
 		if name := n.Text(); name != "failback" {
-			n.Fail("%q is not a policy: write failback, or a mapping of crash_interval, app_interval, retention and rpo_alert", name)
+			n.Fail("%q is not a policy: write failback, or a mapping of crash_interval, app_interval, retention, rpo_alert and head_lag", name)
 		}
 		return failback
 	}
-	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert")
+	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert", "head_lag")
 	p := Policy{Retention: parseGrid(keys["retention"])}
-	for key, to := range map[string]*replication.Duration{"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "rpo_alert": &p.RPOAlert} {
+	for key, to := range map[string]*replication.Duration{"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "rpo_alert": &p.RPOAlert, "head_lag": &p.HeadLag} {
 		if !keys[key].Present() {
 			*to = -1
 			continue
@@ -152,6 +154,21 @@ func parseLimits(n strictyaml.Node) policy.Limits {
 	return l.Complete()
 }
 
+// parsePriority reads a group's weight. The default is none: both make the same plan.
+func parsePriority(n strictyaml.Node) int {
+	if !n.Present() {
+		return 0
+	}
+	v, err := strconv.Atoi(n.Text())
+	if err != nil || v < 1 || v > replication.MaxPriority {
+		n.Fail("%q is not a priority: write a number from 1 to %d; %d is the default", n.Text(), replication.MaxPriority, replication.DefaultPriority)
+	}
+	if v == replication.DefaultPriority {
+		return 0
+	}
+	return v
+}
+
 func parseFlag(n strictyaml.Node) bool {
 	text := n.Text()
 	if n.Present() && text != "true" && text != "false" {
@@ -176,6 +193,9 @@ func (p Policy) complete() Policy {
 	}
 	if p.Retention == nil {
 		p.Retention = policy.Reaching(max(failback.Retention.Reach(), time.Duration(p.CrashInterval)))
+	}
+	if p.HeadLag < 0 {
+		p.HeadLag = failback.HeadLag
 	}
 	if p.RPOAlert < 0 {
 		p.RPOAlert = max(failback.RPOAlert, 3*p.CrashInterval)

@@ -15,8 +15,9 @@ type Plan struct {
 	OS            string              `json:"os"` // linux or windows
 	ProcessServer string              `json:"process_server"`
 	Policy        Policy              `json:"policy"`
-	Retention     policy.Limits       `json:"retention"`     // what the group's journal may take of the retention volume
-	KeepOriginal  bool                `json:"keep_original"` // keep point 0, the disks as they were before the first cycle
+	Retention     policy.Limits       `json:"retention"`         // what the group's journal may take of the retention volume
+	Priority      int                 `json:"priority,omitzero"` // its weight where groups share a limit; 0: the default
+	KeepOriginal  bool                `json:"keep_original"`     // keep point 0, the disks as they were before the first cycle
 	Machines      []Machine           `json:"machines"`
 }
 
@@ -72,12 +73,24 @@ func (p *Plan) Disks() []GroupDisk {
 	return all
 }
 
+// SetTarget says that the target of a disk lies elsewhere.
+func (p *Plan) SetTarget(disk replication.DiskID, path string) {
+	for m := range p.Machines {
+		for d := range p.Machines[m].Disks {
+			if replication.DiskID(p.Machines[m].Name+"/"+p.Machines[m].Disks[d].ID) == disk {
+				p.Machines[m].Disks[d].Target = path
+			}
+		}
+	}
+}
+
 // Policy says how often a point is made and how long it is kept.
 type Policy struct {
 	CrashInterval replication.Duration `json:"crash_interval"` // between crash-consistent points
 	AppInterval   replication.Duration `json:"app_interval"`   // between application-consistent points
 	Retention     policy.Grid          `json:"retention"`      // which points are kept
 	RPOAlert      replication.Duration `json:"rpo_alert"`      // the last point older than this is an alert
+	HeadLag       replication.Duration `json:"head_lag"`       // how long bringing the disks to the last point may come to take; 0: they follow each point at once
 }
 
 // Grid returns the grid by which points are dropped: that of the plan, for points that are made every CrashInterval.
@@ -89,6 +102,7 @@ var failback = Policy{
 	AppInterval:   replication.Duration(60 * time.Minute),
 	Retention:     policy.Failback(),
 	RPOAlert:      replication.Duration(15 * time.Minute),
+	HeadLag:       replication.Duration(30 * time.Second),
 }
 
 // Canonical returns the plan in one fixed form: two plans mean the same exactly when their canonical forms are equal. The form is itself a plan

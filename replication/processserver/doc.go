@@ -17,6 +17,16 @@
 // leaves while frames wait, what the link takes. The mix of levels follows that has the highest rate; where several have, the one that sends least. The encoders themselves give up early on what
 // does not compress.
 //
+// Content that the master target holds elsewhere is sent as a reference (repeats.go; block.Repeat): found by the hashes that are made anyway, through an index that forgets
+// (contents.go), and checked against the base's tables, or what this cycle has sent, before it is believed. The unit is a page and runs of two or more of them: files of one template lie at other
+// offsets, so that hardly anything of it repeats in aligned 64 KiB (4 % of two ext4 images with half their files in common, where pages find 47 %). In a cycle of changes references are to the
+// base's point, which stays as it is; in a comparison, to what was found equal; in a first baseline also to what this cycle sends by value, after that has arrived. A disk whose changes are told has no
+// table: nothing refers to it after the baseline, and it is hashed only where another disk of its group has one, and in a baseline only while the link binds. What is not
+// as was thought comes back as "by value": the master target's coverage tells what, and it is sent again as data, before the cycle is finished. That is why nothing that is durable already is sent by reference.
+//
+// Memory for it is bounded: the index by Config.Repeats, 16 bytes for each page of the disks at most, with every 2^n-th page in it where that is not enough; runs that wait, 64 Ki of 48 bytes a
+// shipment; and in a comparison one more replication.Pages.
+//
 // What is found grows with the cycle, not with what is under way: as replication.Pages, once for what is durable and once for what the cycle covers.
 //
 // What is already durable on the master target is asked for first and not sent again. When all lanes have been flushed, the totals of what the cycle

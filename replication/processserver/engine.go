@@ -15,6 +15,7 @@ import (
 	"failback/replication"
 	"failback/replication/block"
 	"failback/replication/link"
+	"failback/replication/throttle"
 	"failback/source"
 )
 
@@ -25,6 +26,7 @@ type Config struct {
 	Workers int          // goroutines that read, hash and compress; default twice the cores, 1 to MaxWorkers
 	Disks   int          // disks scanned at a time; default 3, as the product we replace
 	Level   *block.Level // compression, where it is pinned; nil: adaptive
+	Repeats int64        // bytes of memory for finding what a master target holds elsewhere, for all groups; default DefaultRepeats, below 0: nothing is sent by reference
 	Log     *slog.Logger
 }
 
@@ -34,7 +36,13 @@ const (
 	MaxWorkers = 64
 )
 
+// DefaultRepeats is the memory for finding repeats: pages of 16 GiB, or every 64th page of a TiB.
+const DefaultRepeats = 64 << 20
+
 func (c *Config) validate() error {
+	if c.Repeats == 0 {
+		c.Repeats = DefaultRepeats
+	}
 	if c.Lanes == 0 {
 		c.Lanes = 8
 	}
@@ -64,6 +72,8 @@ type Engine struct {
 	cfg       Config
 	authority link.Authority
 	shipping  atomic.Int32 // shipments under way
+	contents  *contents    // nil: nothing is sent by reference
+	valve     *throttle.Valve
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group
@@ -75,6 +85,8 @@ type group struct {
 	mu     sync.Mutex // held while an order runs
 	images *source.Images
 	specs  []source.Spec
+
+	indexed map[replication.DiskNo]bool // disks whose last point is in the engine's contents, as far as it remembers
 }
 
 // New returns an engine that ships to the given master target.
@@ -82,8 +94,11 @@ func New(cfg Config, authority link.Authority) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg, authority: authority, groups: map[replication.GroupID]*group{}}, nil
+	return &Engine{cfg: cfg, authority: authority, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve()}, nil
 }
+
+// Limit implements link.Limited.
+func (e *Engine) Limit(l throttle.Limits) { e.valve.Set(l) }
 
 // Close waits for orders under way, whose contexts the caller has ended, and closes what is open. Later orders are refused.
 func (e *Engine) Close() error {
@@ -152,7 +167,7 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 		g.mu.Unlock()
 		return nil, fmt.Errorf("open sources of group %s: %w", s.Session.Group, err)
 	}
-	g.images, g.specs = images, specs
+	g.images, g.specs, g.indexed = images, specs, map[replication.DiskNo]bool{}
 	return g, nil
 }
 
@@ -224,6 +239,9 @@ func (e *Engine) Forget(ctx context.Context, s link.Spec) error {
 		return sourceProblem(fmt.Sprintf("forget group %s", s.Session.Group), err)
 	}
 	g.images, g.specs = nil, nil
+	if e.contents != nil {
+		e.contents.hold(s.Session.Group, 0)
+	}
 	e.cfg.Log.Info("forgot", "group", s.Session.Group)
 	return e.setInstance(s.Session.Group, "")
 }

@@ -10,10 +10,12 @@ type estimate struct {
 	samples float64 // weight of the samples so far, in bytes
 	costs   [levels]cost
 	fixed   float64 // as plant has them
+	wire    float64
 	link    float64
 	source  float64
-	seen    bool // a window with samples
-	now     mix  // chosen last
+	line    line
+	windows int // taken
+	now     mix // chosen last
 	binds   string
 }
 
@@ -27,6 +29,34 @@ const (
 	coresLeft = 0.06
 	idleAbove = 0.15
 )
+
+// wireCost is what a payload byte is thought to cost, in CPU seconds, as long as windows do not tell: at this end, half a second a GiB. Where both ends, or a tunnel's, are on one machine it is a
+// multiple of that.
+const wireCost = 0.5 / (1 << 30)
+
+// line fits what a window's raw byte cost, compression not counted, to the ratio at which it was sent: what is fixed, and what is paid for each byte sent. Older windows count less.
+type line struct{ n, x, y, xx, xy float64 }
+
+// Older windows count for so much less with each new one; and without a spread of ratios of about the root of lineTrust, the slope is the one that is thought.
+const (
+	lineMemory = 0.9
+	lineTrust  = 0.002
+)
+
+func (l *line) add(x, y float64) {
+	*l = line{l.n*lineMemory + 1, l.x*lineMemory + x, l.y*lineMemory + y, l.xx*lineMemory + x*x, l.xy*lineMemory + x*y}
+}
+
+// fit returns both, none below 0.
+func (l *line) fit(slope float64) (fixed, each float64) {
+	x, y := l.x/l.n, l.y/l.n
+	each = (l.xy/l.n - x*y + lineTrust*slope) / (l.xx/l.n - x*x + lineTrust)
+	each = min(max(each, slope/2), 32*slope)
+	if fixed = y - each*x; fixed < 0 {
+		return 0, y / x
+	}
+	return fixed, each
+}
 
 // linkGrowth is by how much the link is thought to take more than it was seen to, after a window in which it did not bind.
 const linkGrowth = 1.15
@@ -58,15 +88,18 @@ func (e *estimate) take(w window) (mix, bool) {
 		idle = coresLeft
 	}
 	e.other(w, idle)
-	full, empty := 2*w.full > w.frames, 2*w.empty > w.frames
+	e.windows++
+	full, empty := w.fills(), 2*w.empty > w.frames
 	sent := w.payload / w.seconds
 	switch {
+	case full && math.IsInf(e.link, 1) && e.windows == 1: // what fills buffers says nothing
+		e.now = only(firstLevel)
+		return e.now, true
 	case full && idle >= busyBelow:
-		if math.IsInf(e.link, 1) {
+		if math.IsInf(e.link, 1) || sent < .8*e.link || sent > 1.25*e.link {
 			e.link = sent
-		} else {
-			e.link += (sent - e.link) / 2
 		}
+		e.link += (sent - e.link) / 2
 	case !math.IsInf(e.link, 1): // it took this much at least
 		if e.link = max(e.link, sent) * linkGrowth; e.link > 16*sent {
 			e.link = math.Inf(1)
@@ -76,21 +109,16 @@ func (e *estimate) take(w window) (mix, bool) {
 	if empty && known && idle >= idleAbove { // nothing of ours binds: the source can't be read faster
 		e.source = linkGrowth * w.raw / w.seconds
 	}
-	e.now = plant{costs: e.costs, cores: w.cores * (1 - coresLeft), fixed: e.fixed, link: e.link, source: e.source}.best()
+	e.now = plant{costs: e.costs, cores: w.cores * (1 - coresLeft), fixed: e.fixed, wire: e.wire, link: e.link, source: e.source}.best()
 	return e.now, true
 }
 
-// other finds what everything else costs.
+// other finds what everything but compression costs.
 func (e *estimate) other(w window, idle float64) {
-	ratio := w.payload / w.raw
 	if e.now == (mix{}) {
 		e.now = only(firstLevel)
 	}
 	ours := e.now.of(e.costs).cpu // what compression took, by the mix that was
-	fixed := max((1-idle)*w.cores*w.seconds/w.raw-ours-wireCost*ratio, 0)
-	if !e.seen {
-		e.fixed, e.seen = fixed, true
-		return
-	}
-	e.fixed += (fixed - e.fixed) / 2
+	e.line.add(w.payload/w.raw, max((1-idle)*w.cores*w.seconds/w.raw-ours, 0))
+	e.fixed, e.wire = e.line.fit(wireCost)
 }

@@ -34,6 +34,7 @@ type window struct {
 	seconds      float64
 	frames       int
 	full, empty  int     // frames that found the lanes' queue full, or empty
+	run          int     // of the last ones, found it full
 	raw, payload float64 // bytes of these frames
 	idle         float64 // share of the machine's cores, 0 to 1; below 0: not known
 	cores        float64
@@ -44,6 +45,7 @@ const (
 	ladderFrames = 4
 	ladderEvery  = 250 * time.Millisecond
 	ladderSlow   = time.Second
+	ladderBegin  = 100 * time.Millisecond // the first one
 )
 
 // Samples take at most sampleShare of the workers' time, after the first few, and are of blocks of at least sampleLeast.
@@ -53,8 +55,8 @@ const (
 	sampleLeast = 4 << 10
 )
 
-// firstLevel is that of all, until something is known.
-const firstLevel = block.LevelS2
+// firstLevel is that of all, until something is known: on a fast link that costs a tenth of a second, a light one would fill the buffers before a slow link for long.
+const firstLevel = block.LevelZstd2
 
 // newLadder returns the ladder of a shipment with so many workers. Pin, if there is one, is the level of all.
 func newLadder(pin *block.Level, workers int) *ladder {
@@ -70,21 +72,27 @@ func newLadder(pin *block.Level, workers int) *ladder {
 
 // note tells that a frame met a queue of the given length and capacity.
 func (l *ladder) note(f *block.Frame, length, capacity int) {
-	if f.Raw() == 0 {
-		return
-	}
-	payload := 0
+	raw, payload := 0, 0
 	for i := range f.Blocks {
-		payload += len(f.Blocks[i].Payload)
+		if b := &f.Blocks[i]; b.Kind == block.Data {
+			raw, payload = raw+b.Raw, payload+len(b.Payload)
+		}
+	}
+	if raw == 0 {
+		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &l.seen
 	w.frames++
-	w.raw += float64(f.Raw())
+	w.raw += float64(raw)
 	w.payload += float64(payload)
 	l.total.frames++
 	l.total.payload += float64(payload)
+	w.run++
+	if length < capacity {
+		w.run = 0
+	}
 	if length == capacity {
 		w.full++
 		l.total.full++
@@ -93,7 +101,7 @@ func (l *ladder) note(f *block.Frame, length, capacity int) {
 	}
 	now := time.Now()
 	passed := now.Sub(l.begin)
-	if passed < ladderEvery || w.frames < ladderFrames && passed < ladderSlow {
+	if passed < ladderEvery && (l.est.windows > 0 || passed < ladderBegin) || w.frames < ladderFrames && passed < ladderSlow {
 		return
 	}
 	cpu := readCPU()
@@ -137,15 +145,28 @@ func (l *ladder) totals() totals {
 	return l.total
 }
 
+// fills says whether frames wait for the lanes: most of them did, or the last ones all.
+func (w window) fills() bool { return 2*w.full > w.frames || w.run >= 3 }
+
 // binds says, in one word, what a window's rate was bound by.
 func (w window) binds() string {
 	switch {
-	case 2*w.full > w.frames && (w.idle < 0 || w.idle >= busyBelow):
+	case w.fills() && (w.idle < 0 || w.idle >= busyBelow):
 		return "link"
-	case w.idle >= idleAbove && 2*w.full <= w.frames:
+	case w.idle >= idleAbove && !w.fills():
 		return "source"
 	}
 	return "cores"
+}
+
+// linkBinds says whether work that spares the link is worth the cores' time, as far as is known. A pinned level is taken for the operator's word on it.
+func (l *ladder) linkBinds() bool {
+	if l.pinned {
+		return l.now.Load()[block.Raw] == 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !math.IsInf(l.est.link, 1)
 }
 
 // due says whether a block of so many bytes should be compressed at all levels.

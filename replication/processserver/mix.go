@@ -36,15 +36,13 @@ type plant struct {
 	fixed  float64 // CPU seconds a raw byte of everything but compression and what is paid for each byte sent
 	link   float64 // payload bytes a second
 	source float64 // raw bytes a second
+	wire   float64 // CPU seconds a payload byte: TLS, the socket, and whatever this machine does further on
 }
-
-// wireCost is what a payload byte costs at this end, in CPU seconds: TLS and the socket. Measured: half a second a GiB.
-const wireCost = 0.5 / (1 << 30)
 
 // rate returns how many raw bytes a second pass with a mix.
 func (p plant) rate(m mix) float64 {
 	c := m.of(p.costs)
-	cpu := p.cores / (p.fixed + c.cpu + wireCost*c.ratio)
+	cpu := p.cores / (p.fixed + c.cpu + p.wire*c.ratio)
 	return min(cpu, p.link/c.ratio, p.source)
 }
 
@@ -80,7 +78,7 @@ func (p plant) best() mix {
 func (p plant) meet(a, b int) (share float64, ok bool) {
 	x, y := p.costs[a], p.costs[b]
 	want := func(c cost) float64 { // 0 where both are busy
-		used := p.fixed + c.cpu + wireCost*c.ratio
+		used := p.fixed + c.cpu + p.wire*c.ratio
 		if !math.IsInf(p.source, 1) {
 			return p.cores - p.source*used
 		}

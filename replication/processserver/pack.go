@@ -11,6 +11,8 @@ type packer struct {
 	out   func(*block.Frame) error // takes the frame over
 	level func(raw []byte) block.Level
 
+	most func() int64 // raw bytes that a frame holds at most; nil: as many as fit
+
 	region *block.Buffer // what the worker reads into: frames may point at it
 
 	enc     block.Encoder
@@ -141,7 +143,11 @@ func (p *packer) add(b block.Block, raw []byte, owner *block.Buffer) error {
 		p.frame.Add(&p.enc, b, raw, p.level(raw), owner)
 	}
 	p.extents += len(b.Extents)
-	if p.frame.Raw()+block.MaxRaw <= block.MaxFrameRaw && len(p.frame.Blocks) < block.MaxFrameBlocks && p.extents+noteExtents <= block.MaxFrameExtents {
+	most := int64(block.MaxFrameRaw)
+	if p.most != nil {
+		most = p.most()
+	}
+	if p.frame.Raw()+block.MaxRaw <= most && len(p.frame.Blocks) < block.MaxFrameBlocks && p.extents+noteExtents <= block.MaxFrameExtents {
 		return nil
 	}
 	return p.send()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 
 	"failback/replication"
 	"failback/replication/link"
@@ -16,6 +17,8 @@ type job struct {
 	side    *link.Side           // compare mode: the master target's side of it; nil: covered already, only the table wants it
 	hole    bool                 // the source has a hole here: it reads as zeros without being read
 	extents []replication.Extent // changes that the source knows: what to send, at most a frame's worth
+	again   bool                 // extents were sent by reference, and are needed by value
+	repeat  *run                 // what was found elsewhere, and has arrived there
 }
 
 // scan finds what may differ on one disk and makes jobs of it.
@@ -165,20 +168,25 @@ func (s *shipment) regions(ctx context.Context, d *diskShip, run replication.Ext
 
 // scanKnown makes jobs of the changes that the source told, less what is durable.
 func (s *shipment) scanKnown(ctx context.Context, d *diskShip) error {
+	d.ledger.look(&d.ledger.done, d.durable.Bytes())
+	d.ledger.look(&d.ledger.kept, d.durable.Bytes())
+	return s.scanExtents(ctx, d, s.covered(d), false)
+}
+
+// scanExtents makes jobs of extents that rise, less what is durable.
+func (s *shipment) scanExtents(ctx context.Context, d *diskShip, extents iter.Seq[replication.Extent], again bool) error {
 	var batch []replication.Extent
 	room := int64(jobBytes)
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
-		j := job{disk: d, extents: batch}
+		j := job{disk: d, extents: batch, again: again}
 		batch, room = nil, jobBytes
 		return s.give(ctx, j)
 	}
 	var missing []replication.Extent
-	d.ledger.look(&d.ledger.done, d.durable.Bytes())
-	d.ledger.look(&d.ledger.kept, d.durable.Bytes())
-	for _, x := range d.known.Extents() {
+	for x := range extents {
 		if err := x.Check(d.Disk.Size); err != nil {
 			return fmt.Errorf("changes: %w", err)
 		}
@@ -186,6 +194,9 @@ func (s *shipment) scanKnown(ctx context.Context, d *diskShip) error {
 		for _, e := range missing {
 			for !e.Empty() {
 				part := replication.Extent{Off: e.Off, End: min(e.End, e.Off+room)}
+				if again && !d.ledger.later.Load() {
+					d.ledger.repeated.Add(-part.Len())
+				}
 				batch = append(batch, part)
 				room -= part.Len()
 				e.Off = part.End

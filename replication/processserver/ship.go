@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +33,9 @@ type shipment struct {
 	// A shipment that begins while others are under way has fewer of both, so that memory does not grow with the groups (I12).
 	workers, lanes int
 
+	repeats *repeats     // nil: nothing is sent by reference
+	byValue atomic.Int64 // bytes of references that the master target could not resolve
+
 	jobs   chan job
 	frames chan *block.Frame
 	level  *ladder
@@ -44,11 +50,14 @@ type diskShip struct {
 	table   *source.Table      // of this point; nil where none is kept
 	base    *source.Table      // of the base; changes mode with a table only
 	known   *replication.Set   // changes mode: what the source says changed; nil: found by table
-	durable *replication.Pages // what the master target had when this order began
+	durable *replication.Pages // what the master target had when this order began, or when lanes broke
+	told    *replication.Pages // the same, believed or not
 	ledger  ledger
 
 	mu    sync.Mutex
 	total *replication.Pages // what the cycle covers, as found; changes mode by table only
+
+	firm *replication.Pages // repeats may refer to it; comparing only; guarded by repeats.mu
 }
 
 // Ship implements link.Worker.
@@ -75,9 +84,12 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	if err := ship.open(ctx, s.Disks); err != nil {
 		return err
 	}
+	ship.repeats = ship.newRepeats(g)
 	tell := func() { progress(ship.progress()) }
 	stop := ship.report(tell)
-	err = ship.all(ctx)
+	if err = ship.repeats.learn(ctx); err == nil {
+		err = ship.all(ctx)
+	}
 	stop()
 	if errors.Is(err, errMoved) { // no attempt at this cut can come to its end
 		err = errors.Join(err, g.images.Disown(sh.Point))
@@ -87,6 +99,9 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	}
 	if _, err := e.authority.Finish(ctx, ship.fence, ship.totals()); err != nil {
 		return fmt.Errorf("finish point %d of group %s: %w", sh.Point, s.Session.Group, err)
+	}
+	for _, d := range ship.disks {
+		g.indexed[d.Disk.No] = ship.repeats != nil
 	}
 	tell()
 	return nil
@@ -126,6 +141,7 @@ func (s *shipment) open(ctx context.Context, disks []link.Source) error {
 	}
 	for _, ds := range s.disks {
 		d := ds.Source
+		ds.told = ds.durable
 		if ds.view, err = s.images.View(s.order.Point, d.Disk.No); err != nil {
 			return sourceProblem(fmt.Sprintf("open disk %s at point %d", d.Disk.ID, s.order.Point), err)
 		}
@@ -201,9 +217,50 @@ func (s *shipment) close() {
 	}
 }
 
-// run moves everything through the stages, and returns when all lanes are flushed and the tables of the point are sealed. Lanes that broke are in s.used.
+// run sends everything, and returns when all of it is durable and the tables of the point are sealed; but for what was on lanes that broke, which are in s.used.
 func (s *shipment) run(ctx context.Context) error {
-	s.jobs, s.frames = make(chan job), make(chan *block.Frame, s.lanes)
+	s.byValue.Store(0)
+	s.repeats.begin(s.stable)
+	if err := s.pass(ctx, s.scanDisks); err != nil {
+		return err
+	}
+	if s.repeats.waits() && !s.used.isBroken() {
+		if err := s.pass(ctx, s.scanWaiting); err != nil {
+			return err
+		}
+	}
+	if s.byValue.Load() > 0 && !s.used.isBroken() {
+		if err := s.sendByValue(ctx); err != nil {
+			return err
+		}
+	}
+	for _, d := range s.disks {
+		if d.table == nil {
+			continue
+		}
+		if err := d.table.Seal(); err != nil && !errors.Is(err, source.ErrSealed) {
+			return sourceProblem(fmt.Sprintf("seal table of disk %s", d.Disk.ID), err)
+		}
+	}
+	return nil
+}
+
+// scanDisks makes jobs of what may differ on all disks.
+func (s *shipment) scanDisks(ctx context.Context) error {
+	scans, ctx := errgroup.WithContext(ctx)
+	scans.SetLimit(s.engine.cfg.Disks)
+	for _, d := range s.disks {
+		scans.Go(func() error { return s.scan(ctx, d) })
+	}
+	return scans.Wait()
+}
+
+// framesAhead is how many frames wait for lanes at most: enough that none waits for them, and no more, as the link may have changed when they go.
+const framesAhead = 2
+
+// pass moves the jobs that scan makes through the stages, and returns when all lanes are flushed. Lanes that broke are in s.used.
+func (s *shipment) pass(ctx context.Context, scan func(context.Context) error) error {
+	s.jobs, s.frames = make(chan job), make(chan *block.Frame, framesAhead)
 	stages, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	for i := range s.lanes {
@@ -218,27 +275,23 @@ func (s *shipment) run(ctx context.Context) error {
 		}
 		workers.Go(func() error {
 			defer close(s.jobs)
-			scans, ctx := errgroup.WithContext(ctx)
-			scans.SetLimit(s.engine.cfg.Disks)
-			for _, d := range s.disks {
-				scans.Go(func() error { return s.scan(ctx, d) })
-			}
-			return scans.Wait()
+			return scan(ctx)
 		})
 		return workers.Wait()
 	})
-	if err := stages.Wait(); err != nil {
-		return err
+	return stages.Wait()
+}
+
+// covered gives what the cycle covers of a disk, as extents that rise.
+func (s *shipment) covered(d *diskShip) iter.Seq[replication.Extent] {
+	switch {
+	case s.order.Mode == replication.Compare:
+		return slices.Values([]replication.Extent{{End: d.Disk.Size}})
+	case d.known != nil:
+		return slices.Values(d.known.Extents())
+	default:
+		return d.total.All()
 	}
-	for _, d := range s.disks {
-		if d.table == nil {
-			continue
-		}
-		if err := d.table.Seal(); err != nil && !errors.Is(err, source.ErrSealed) {
-			return sourceProblem(fmt.Sprintf("seal table of disk %s", d.Disk.ID), err)
-		}
-	}
-	return nil
 }
 
 // totals says what the cycle covers, disk by disk.
@@ -246,15 +299,8 @@ func (s *shipment) totals() []replication.Total {
 	var out []replication.Total
 	for _, d := range s.disks {
 		var t replication.Tally
-		switch {
-		case s.order.Mode == replication.Compare:
-			t.Add(replication.Extent{End: d.Disk.Size})
-		case d.known != nil:
-			for _, e := range d.known.Extents() {
-				t.Add(e)
-			}
-		default:
-			t = d.total.Total()
+		for e := range s.covered(d) {
+			t.Add(e)
 		}
 		out = append(out, replication.Total{Disk: d.Disk.No, Bytes: t.Bytes(), Digest: t.Digest()})
 	}
@@ -296,6 +342,9 @@ func (s *shipment) progress() replication.Progress {
 		wire += d.Wire
 	}
 	p.Link.Lanes, p.Link.Most = s.used.active(), s.lanes
+	if p.Link.Limit = int64(s.limit()); p.Link.Limit > 0 && p.Link.Binds == "link" {
+		p.Link.Binds = "limit"
+	}
 	p.Link.Rate = s.rate.note(wire, time.Now())
 	return p
 }

@@ -32,7 +32,7 @@ type worker struct {
 func (s *shipment) work(ctx context.Context) error {
 	w := &worker{shipment: s, pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
 	levels := &pick{ladder: s.level}
-	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level}
+	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level, most: s.frameMost}
 	w.fresh()
 	defer func() { w.region.Release() }()
 	for {
@@ -43,6 +43,11 @@ func (s *shipment) work(ctx context.Context) error {
 			}
 			if err := w.do(ctx, j); err != nil {
 				return fmt.Errorf("disk %s at %d: %w", j.disk.Disk.ID, j.region.Off, err)
+			}
+			for x, late := w.repeats.overdue(); late; x, late = w.repeats.overdue() {
+				if err := w.sendRun(x); err != nil {
+					return err
+				}
 			}
 		case <-ctx.Done():
 			w.pack.drop()
@@ -77,10 +82,15 @@ func (s *shipment) emit(ctx context.Context, f *block.Frame) error {
 
 func (w *worker) do(ctx context.Context, j job) error {
 	switch {
+	case j.repeat != nil:
+		return w.sendRun(*j.repeat)
 	case j.extents != nil:
 		return w.sendKnown(j)
 	case w.order.Mode == replication.Compare && j.side == nil:
 		_, err := w.hash(j, false) // for the table; counted as done already
+		if err == nil && !j.hole && w.repeats != nil && w.repeats.through {
+			w.repeats.holds(j.disk, j.region, w.pages)
+		}
 		return err
 	}
 	err := error(nil)
@@ -106,7 +116,20 @@ func (w *worker) sendKnown(j job) error {
 		if err := w.read(j.disk, b, e.Off); err != nil {
 			return err
 		}
-		if err := w.pack.pages(j.disk, e, b); err != nil {
+		if j.again {
+			if err := w.asHashed(j.disk, e, b); err != nil {
+				return err
+			}
+			if err := w.pack.pages(j.disk, e, b); err != nil {
+				return err
+			}
+			continue
+		}
+		var pages []replication.Hash
+		if w.repeats != nil {
+			pages = replication.HashPages(w.pages[:0], b)
+		}
+		if err := w.send(j.disk, e, b, pages); err != nil {
 			return err
 		}
 		j.disk.ledger.look(&j.disk.ledger.done, e.Len())
@@ -142,7 +165,7 @@ func (w *worker) diffBase(j job) error {
 					}
 					read = true
 				}
-				if err := w.pack.pages(d, m, w.buf[m.Off-off:m.End-off]); err != nil {
+				if err := w.send(d, m, w.buf[m.Off-off:m.End-off], w.pages[(m.Off-off)/replication.Page:]); err != nil {
 					return err
 				}
 			}
@@ -164,7 +187,7 @@ func (w *worker) diffZero(j job) error {
 		return w.pack.equal(d, j.region)
 	}
 	w.pages = w.pages[:0]
-	if d.table == nil { // nobody wants the hashes
+	if d.table == nil && (w.repeats == nil || !w.level.linkBinds()) { // nobody wants the hashes, or they cost more than the link
 		if err := w.fill(j); err != nil {
 			return err
 		}
@@ -183,7 +206,13 @@ func (w *worker) diffZero(j job) error {
 			if err := w.pack.equal(d, e); err != nil {
 				return err
 			}
-		} else if err := w.pack.data(d, e, w.buf[e.Off-j.region.Off:e.End-j.region.Off]); err != nil {
+			continue
+		}
+		var pages []replication.Hash
+		if len(w.pages) > 0 {
+			pages = w.pages[(e.Off-j.region.Off)/replication.Page:]
+		}
+		if err := w.send(d, e, w.buf[e.Off-j.region.Off:e.End-j.region.Off], pages); err != nil {
 			return err
 		}
 	}
@@ -207,6 +236,7 @@ func (w *worker) diffHash(ctx context.Context, j job) error {
 	}
 	if replication.HashRegion(w.pages) == j.side.Hash {
 		d.ledger.look(&d.ledger.equal, j.region.Len())
+		w.repeats.holds(d, j.region, w.pages)
 		return w.pack.equal(d, j.region)
 	}
 	theirs, err := w.engine.authority.Pages(ctx, w.fence, d.Disk.No, j.region.Off)
@@ -220,6 +250,7 @@ func (w *worker) diffHash(ctx context.Context, j job) error {
 	for _, e := range append(differing(j.region, w.pages, theirs), replication.Extent{Off: j.region.End, End: j.region.End}) {
 		if same := (replication.Extent{Off: at, End: e.Off}); !same.Empty() {
 			d.ledger.look(&d.ledger.equal, same.Len())
+			w.repeats.holds(d, same, w.pages[(same.Off-j.region.Off)/replication.Page:(same.End-j.region.Off+replication.Page-1)/replication.Page])
 			if err := w.pack.equal(d, same); err != nil {
 				return err
 			}
@@ -234,7 +265,7 @@ func (w *worker) diffHash(ctx context.Context, j job) error {
 			}
 			read = true
 		}
-		if err := w.pack.pages(d, e, w.buf[e.Off-j.region.Off:e.End-j.region.Off]); err != nil {
+		if err := w.send(d, e, w.buf[e.Off-j.region.Off:e.End-j.region.Off], w.pages[(e.Off-j.region.Off)/replication.Page:]); err != nil {
 			return err
 		}
 	}
@@ -305,6 +336,11 @@ func (w *worker) hash(j job, mustRead bool) (read bool, err error) {
 // errMoved says that a disk without snapshots is not what it was when an earlier attempt at the same cut read it.
 var errMoved = errors.New("the disk was written to while it was read")
 
+func moved(d *diskShip, off int64) error {
+	return &replication.Problem{Code: "snapshot-gone", Message: fmt.Sprintf("disk %s at %d", d.Disk.ID, off), Err: errMoved,
+		Remedy: "none needed: it is cut again; to have it go on instead, keep the disk still while it is read, or give it snapshots"}
+}
+
 // put puts w.pages into the table. A sealed table is of an earlier attempt at this cut that got as far as that: it must say the same.
 func (w *worker) put(d *diskShip, off int64) error {
 	if d.table == nil {
@@ -317,8 +353,7 @@ func (w *worker) put(d *diskShip, off int64) error {
 		}
 		var was []replication.Hash
 		if was, _, err = d.table.Get(off/replication.Region, w.base[:0]); err == nil && !slices.Equal(was, w.pages) {
-			return &replication.Problem{Code: "snapshot-gone", Message: fmt.Sprintf("disk %s at %d", d.Disk.ID, off), Err: errMoved,
-				Remedy: "none needed: it is cut again; to have it go on instead, keep the disk still while it is read, or give it snapshots"}
+			return moved(d, off)
 		}
 	}
 	if err != nil {

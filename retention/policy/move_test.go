@@ -26,7 +26,7 @@ func TestMoveSpace(t *testing.T) {
 		r         Reclaimable
 		want      Verdict
 	}{
-		"Nothing": {0, 0, Reclaimable{}, Verdict{Fits: true, Need: g, Why: "the move saves at most 0 B; 0 B are free"}},
+		"Nothing": {0, 0, Reclaimable{}, Verdict{Fits: true, Why: "the move saves nothing"}},
 		"Fits":    {32 * g, 34 * g, Reclaimable{}, Verdict{Fits: true, Need: 34 * g, Why: "the move saves at most 33 GiB; 34 GiB are free"}},
 		"Compact": {32 * g, 30 * g, Reclaimable{Dead: 4 * g, Spare: g}, Verdict{Fits: true, Need: 34 * g, Compact: true,
 			Why: "the move saves up to 33 GiB and 1.0 GiB stay in reserve, but 30 GiB are free: it fits after rewriting files"}},
@@ -42,6 +42,13 @@ func TestMoveSpace(t *testing.T) {
 		"PinnedAndTooLittle": {96 * g, 0, Reclaimable{Points: points(func(p []Point) { p[0].Pinned = true })}, Verdict{Need: 100 * g, Points: []replication.PointID{2, 5, 6, 7}, Lacks: 60 * g,
 			Forbids: []replication.PointID{1},
 			Why:     "the move saves up to 99 GiB and 1.0 GiB stay in reserve, but 0 B are free: 60 GiB are lacking even after dropping points 2, 5, 6, 7; make the volume larger: even pinned point 1 would give only 10 GiB"}},
+		"Limit": {32 * g, 34 * g, Reclaimable{Bound: "the journal's hard limit of 90 GiB"}, Verdict{Fits: true, Need: 34 * g, Why: "the move saves at most 33 GiB; 34 GiB are left below the journal's hard limit of 90 GiB"}},
+		"BeyondTheLimit": {32 * g, -g, Reclaimable{Bound: "its hard limit", Dead: 40 * g}, Verdict{Fits: true, Need: 34 * g, Compact: true,
+			Why: "the move saves up to 33 GiB and 1.0 GiB stay in reserve, but the journal takes 1.0 GiB more than its hard limit: it fits after rewriting files"}},
+		"Drilled": {32 * g, 0, Reclaimable{Points: points(func(p []Point) { p[0].Use, p[1].Use, p[4].Use, p[4].Pinned = Drill, Reader, Drill, true })}, Verdict{Need: 34 * g, Points: []replication.PointID{6, 7}, Lacks: 14 * g,
+			Forbids: []replication.PointID{5}, InUse: []replication.PointID{1, 2},
+			Why: "the move saves up to 33 GiB and 1.0 GiB stay in reserve, but 0 B are free: 14 GiB are lacking even after dropping points 6, 7; make the volume larger: even pinned point 5 would give only 10 GiB" +
+				"; points 1, 2, used by drills or readers, would give 20 GiB when these end"}},
 		"Two": {32 * g, 0, Reclaimable{Points: points(nil)[6:]}, Verdict{Need: 34 * g, Lacks: 34 * g,
 			Why: "the move saves up to 33 GiB and 1.0 GiB stay in reserve, but 0 B are free: 34 GiB are lacking; make the volume larger"}},
 	} {

@@ -17,13 +17,17 @@ import (
 
 // Fake answers each call with the function of its name; a call whose function is nil is a problem of code "not-staged".
 type Fake struct {
-	OnCheck       func(planYAML []byte) (replication.GroupID, []replication.Finding, error)
+	OnCheck       func(planYAML []byte, path replication.PathAsk) (replication.Checked, error)
 	OnReprotect   func(planYAML []byte) (replication.GroupID, bool, error)
+	OnAdopt       func(r replication.AdoptRequest) (replication.Adoption, error)
 	OnStatus      func(group replication.GroupID) (replication.Status, error)
 	OnCut         func(group replication.GroupID) (replication.PointID, error)
 	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
-	OnMove        func(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error)
+	OnMove        func(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error)
+	OnPlanMove    func(group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error)
+	OnCancelMove  func(group replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error)
 	OnVerify      func(group replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
+	OnScrub       func(group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error)
 	OnExport      func(group replication.GroupID, point replication.PointID, disk string) (link.Content, error)
 	OnDrill       func(ctx context.Context, group replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error)
 	OnEndDrill    func(mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error)
@@ -33,17 +37,18 @@ type Fake struct {
 	OnUnprotect   func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
 	OnVolumes     func() ([]replication.Volume, error)
 	OnToken       func(name string, life time.Duration, replace bool) (link.Token, time.Time, error)
+	OnThrottle    func(replication.ThrottleChange) (replication.ThrottleStatus, error)
 	OnRebind      func(name, key string) (string, error)
 }
 
 var errNotStaged = &replication.Problem{Code: "not-staged", Message: "the test does not expect this call", Remedy: "stage it"}
 
 // Check implements transport.Operations, as do the methods below.
-func (f *Fake) Check(_ context.Context, planYAML []byte) (replication.GroupID, []replication.Finding, error) {
+func (f *Fake) Check(_ context.Context, planYAML []byte, path replication.PathAsk) (replication.Checked, error) {
 	if f.OnCheck == nil {
-		return "", nil, errNotStaged
+		return replication.Checked{}, errNotStaged
 	}
-	return f.OnCheck(planYAML)
+	return f.OnCheck(planYAML, path)
 }
 
 // Reprotect calls OnReprotect.
@@ -52,6 +57,14 @@ func (f *Fake) Reprotect(_ context.Context, planYAML []byte) (replication.GroupI
 		return "", false, errNotStaged
 	}
 	return f.OnReprotect(planYAML)
+}
+
+// Adopt calls OnAdopt.
+func (f *Fake) Adopt(_ context.Context, r replication.AdoptRequest) (replication.Adoption, error) {
+	if f.OnAdopt == nil {
+		return replication.Adoption{}, errNotStaged
+	}
+	return f.OnAdopt(r)
 }
 
 // Status calls OnStatus.
@@ -79,11 +92,27 @@ func (f *Fake) Points(_ context.Context, group replication.GroupID) (replication
 }
 
 // Move calls OnMove.
-func (f *Fake) Move(ctx context.Context, group replication.GroupID, to replication.PointID, advance bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+func (f *Fake) Move(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error) {
 	if f.OnMove == nil {
 		return 0, errNotStaged
 	}
-	return f.OnMove(ctx, group, to, advance, progress)
+	return f.OnMove(ctx, group, r, progress)
+}
+
+// PlanMove calls OnPlanMove.
+func (f *Fake) PlanMove(_ context.Context, group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error) {
+	if f.OnPlanMove == nil {
+		return replication.MovePlan{}, errNotStaged
+	}
+	return f.OnPlanMove(group, r)
+}
+
+// CancelMove calls OnCancelMove.
+func (f *Fake) CancelMove(_ context.Context, group replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error) {
+	if f.OnCancelMove == nil {
+		return 0, errNotStaged
+	}
+	return f.OnCancelMove(group, finish, progress)
 }
 
 // Verify calls OnVerify.
@@ -92,6 +121,14 @@ func (f *Fake) Verify(_ context.Context, group replication.GroupID, point replic
 		return 0, replication.Verify{}, nil, errNotStaged
 	}
 	return f.OnVerify(group, point, progress)
+}
+
+// Scrub calls OnScrub.
+func (f *Fake) Scrub(_ context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error) {
+	if f.OnScrub == nil {
+		return replication.ScrubStatus{}, errNotStaged
+	}
+	return f.OnScrub(group, rate, wait, progress)
 }
 
 // Export calls OnExport.
@@ -227,6 +264,14 @@ func (f *Fake) Token(_ context.Context, name string, life time.Duration, replace
 		return link.Token{}, time.Time{}, errNotStaged
 	}
 	return f.OnToken(name, life, replace)
+}
+
+// Throttle calls OnThrottle.
+func (f *Fake) Throttle(_ context.Context, c replication.ThrottleChange) (replication.ThrottleStatus, error) {
+	if f.OnThrottle == nil {
+		return replication.ThrottleStatus{}, errNotStaged
+	}
+	return f.OnThrottle(c)
 }
 
 // Rebind calls OnRebind.

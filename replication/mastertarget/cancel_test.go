@@ -1,0 +1,291 @@
+package mastertarget
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"failback/blockio"
+	"failback/replication"
+)
+
+// moveGate stops the reads or the writes of a move, until it is opened.
+type moveGate struct {
+	mu     sync.Mutex
+	reads  chan struct{} // closed to let go of those that wait; nil: open
+	writes chan struct{}
+	inside chan struct{} // gets one when somebody waits
+}
+
+type gatedTarget struct {
+	blockio.Target
+	g *moveGate
+}
+
+func (t gatedTarget) ReadAt(b []byte, off int64) (int, error) {
+	t.g.pass(&t.g.reads)
+	return t.Target.ReadAt(b, off)
+}
+
+func (t gatedTarget) WriteAt(b []byte, off int64) (int, error) {
+	t.g.pass(&t.g.writes)
+	return t.Target.WriteAt(b, off)
+}
+
+func (t gatedTarget) Zero(off, n int64) error {
+	t.g.pass(&t.g.writes)
+	return t.Target.Zero(off, n)
+}
+
+func (g *moveGate) pass(which *chan struct{}) {
+	g.mu.Lock()
+	c := *which
+	g.mu.Unlock()
+	if c == nil {
+		return
+	}
+	select {
+	case g.inside <- struct{}{}:
+	default:
+	}
+	<-c
+}
+
+func (g *moveGate) shut(which *chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	*which = make(chan struct{})
+	select {
+	case <-g.inside:
+	default:
+	}
+}
+
+func (g *moveGate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range []*chan struct{}{&g.reads, &g.writes} {
+		if *c != nil {
+			close(*c)
+			*c = nil
+		}
+	}
+}
+
+// answer is what a call came to.
+type answer struct {
+	head replication.PointID
+	err  error
+}
+
+func called(call func() (replication.PointID, error)) chan answer {
+	c := make(chan answer, 1)
+	go func() {
+		head, err := call()
+		c <- answer{head, err}
+	}()
+	return c
+}
+
+// disksShow compares the disks with what was kept of a point.
+func (p *pair) disksShow(id replication.PointID) {
+	p.t.Helper()
+	g, err := p.master.group("g")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := g.waitReady(context.Background()); err != nil {
+		p.t.Fatal(err)
+	}
+	for i, want := range p.kept[id] {
+		got := make([]byte, len(want))
+		if _, err := g.targets[i].ReadAt(got, 0); err != nil && err != io.EOF {
+			p.t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			p.t.Fatalf("disk %d does not show point %d", i, id)
+		}
+	}
+}
+
+// TestMovesAreCancelled takes moves back, and has them finished, while they save, while they write, and after the master target was started anew in the middle.
+func TestMovesAreCancelled(t *testing.T) {
+	x := &moveGate{inside: make(chan struct{}, 1)}
+	defer x.open()
+	p := newPairWith(t, 8, Config{wrap: func(_ string, t blockio.Target) blockio.Target { return gatedTarget{t, x} }})
+	ctx := context.Background()
+	none := func(replication.MoveStatus) {}
+	group := func() *group {
+		t.Helper()
+		g, err := p.master.group("g")
+		if err == nil {
+			err = g.waitReady(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	move := func(to replication.PointID, advance bool) chan answer {
+		m := p.master
+		return called(func() (replication.PointID, error) {
+			return m.Move(ctx, "g", replication.MoveRequest{To: to, Advance: advance}, none)
+		})
+	}
+	cancel := func(finish bool) chan answer {
+		m := p.master
+		return called(func() (replication.PointID, error) { return m.CancelMove(ctx, "g", finish, none) })
+	}
+	// finished asks for the end of the move that waits at the gate, and opens that when the call waits for it.
+	finished := func() chan answer {
+		m := p.master
+		return called(func() (replication.PointID, error) {
+			return m.CancelMove(ctx, "g", true, func(replication.MoveStatus) { x.open() })
+		})
+	}
+	// stopped waits until a cancel has come to the move that waits at the gate, and opens it.
+	stopped := func() {
+		t.Helper()
+		g := group()
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			g.mu.Lock()
+			there := g.cancelling
+			g.mu.Unlock()
+			if there {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("no cancel")
+			}
+		}
+		x.open()
+	}
+	want := func(what string, c chan answer, head replication.PointID, held bool, code string) {
+		t.Helper()
+		a := <-c
+		if code != "" {
+			if problemCode(a.err) != code {
+				t.Errorf("%s: got %+v, want a problem of code %s", what, a, code)
+			}
+			return
+		}
+		if g := group(); a.err != nil || a.head != head || g.held() != held {
+			t.Errorf("%s: got %+v, held %v; want head %d, held %v", what, a, g.held(), head, held)
+		}
+		p.disksShow(head)
+	}
+
+	if _, _, err := p.master.Reprotect(ctx, p.plan); err != nil {
+		t.Fatal(err)
+	}
+	p.listed(1)
+	p.keep(1)
+	want("nothing moves", cancel(false), 0, false, replication.CodeNoMove)
+	want("hold", move(1, false), 1, true, "")
+	for i := range p.live { // first touches: they have to be saved
+		for k := range p.live[i] {
+			p.live[i][k] = byte(k%251 + 1)
+		}
+		p.write(i)
+	}
+	id, err := p.master.Cut(ctx, "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.keep(id)
+	p.listed(id)
+
+	// While it saves: nothing has happened.
+	x.shut(&x.reads)
+	m := move(0, true)
+	<-x.inside
+	if s := group().status(); s.Move == nil || s.Move.Phase != "save" || s.Move.From != 1 || s.Move.To != 2 || s.Move.Left <= 0 {
+		t.Errorf("status while it saves: %+v", s.Move)
+	}
+	want("another move", move(1, false), 0, false, "busy")
+	c := cancel(false)
+	stopped()
+	want("move that is taken back", m, 0, false, replication.CodeMoveCancelled)
+	want("taken back while it saved", c, 1, true, "")
+
+	// While it writes: finished, though nobody waits for it but the one who asked for that.
+	x.shut(&x.writes)
+	m = move(0, true)
+	<-x.inside
+	if s := group().status(); s.Move == nil || s.Move.Phase != "write" {
+		t.Errorf("status while it writes: %+v", s.Move)
+	}
+	c = finished()
+	want("move that is finished", m, 2, false, "")
+	want("finished", c, 2, false, "")
+	want("too late", cancel(false), 0, false, replication.CodeNoMove)
+
+	// While it writes: back, and following as before.
+	x.shut(&x.writes)
+	m = move(1, false)
+	<-x.inside
+	c = cancel(false)
+	want("cancel while cancelling", func() chan answer {
+		stoppedBefore := cancel
+		for g := group(); ; time.Sleep(time.Millisecond) {
+			g.mu.Lock()
+			there := g.cancelling
+			g.mu.Unlock()
+			if there {
+				return stoppedBefore(true)
+			}
+		}
+	}(), 0, false, "busy")
+	stopped()
+	want("rewind that is taken back", m, 0, false, replication.CodeMoveCancelled)
+	want("taken back while it wrote", c, 2, false, "")
+
+	// After a restart in the middle: taken back, and following as before; then once more, and finished.
+	for _, finish := range []bool{false, true} {
+		x.shut(&x.writes)
+		m = move(1, false)
+		<-x.inside
+		closing := make(chan struct{})
+		go func() {
+			defer close(closing)
+			p.close()
+		}()
+		time.AfterFunc(50*time.Millisecond, x.open) // the write that is under way ends; whether others come after it does not matter
+		<-closing
+		<-m
+		x.shut(&x.writes)
+		p.open()
+		g := group()
+		if g.journal.Unfinished() == nil {
+			t.Fatal("the move was not cut off")
+		}
+		<-x.inside // it is finished by itself
+		if finish {
+			want("finished after a restart", finished(), 1, true, "")
+		} else {
+			c = cancel(false)
+			stopped()
+			want("taken back after a restart", c, 2, false, "")
+		}
+	}
+	p.contents("at the end")
+
+	// Disks that follow are held where they were.
+	x.shut(&x.writes)
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: 1}, none); err != nil { // let go, without moving
+		t.Fatal(err)
+	}
+	g := group()
+	if err := g.hold(false, nil); err != nil {
+		t.Fatal(err)
+	}
+	p.master.changed()
+	<-x.inside
+	c = cancel(false)
+	stopped()
+	want("they followed", c, 1, true, "")
+	p.close()
+}

@@ -1,0 +1,184 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"failback/replication"
+	"failback/retention"
+)
+
+// flip damages a byte in the middle of the content of a segment of a point.
+func (p *pair) flip(point string) (file string) {
+	p.t.Helper()
+	names, err := filepath.Glob(filepath.Join(p.dir, "ret", "g", "seg", point+"-*.seg"))
+	if err != nil || len(names) == 0 {
+		p.t.Fatalf("segments of point %s: %v %v", point, names, err)
+	}
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if len(b) < 20000 {
+			continue
+		}
+		b[len(b)/3] ^= 0x20
+		if err := os.WriteFile(n, b, 0o600); err != nil {
+			p.t.Fatal(err)
+		}
+		return n
+	}
+	p.t.Fatal("no segment is large enough")
+	return ""
+}
+
+// begunPair makes a pair that is held at its first point.
+func begunPair(t *testing.T, seed uint64) *pair {
+	p := newPair(t, seed)
+	ctx := t.Context()
+	if _, _, err := p.master.Reprotect(ctx, p.plan); err != nil {
+		t.Fatal(err)
+	}
+	p.listed(1)
+	p.keep(1)
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: 1}, func(replication.MoveStatus) {}); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// cut changes all disks and makes a point.
+func (p *pair) cut() replication.PointID {
+	p.t.Helper()
+	for i, b := range p.live {
+		off := p.r.Int64N(int64(len(b)) - 200<<10)
+		for k := range b[off : off+200<<10] {
+			b[off:][k] = byte(p.r.Uint32())
+		}
+		p.write(i)
+	}
+	id, err := p.master.Cut(context.Background(), "g")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.keep(id)
+	p.listed(id)
+	return id
+}
+
+// TestDamageIsMendedOrTold damages a segment: scrubbing finds it, the disks stay, what is lost is sent again from the snapshot where there is one; where there is none, the next point is made by comparing and is whole.
+func TestDamageIsMendedOrTold(t *testing.T) {
+	p := begunPair(t, 3)
+	defer p.close()
+	ctx := t.Context()
+	two := p.cut()
+	file := p.flip("2")
+	st, err := p.master.Scrub(ctx, "g", 0, true, func(replication.ScrubStatus) {})
+	if err != nil || len(st.Found) == 0 || st.Parts == 0 || st.Whole.IsZero() {
+		t.Fatalf("scrub of %s: %+v, %v", file, st, err)
+	}
+	if st.Lost > 0 { // a disk without a snapshot: its source can't say what it was
+		if len(st.Points) != 1 || st.Points[0] != two {
+			t.Errorf("damaged points %v, want %d", st.Points, two)
+		}
+		if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: two, Advance: true}, func(replication.MoveStatus) {}); !errors.Is(err, retention.ErrCorrupt) {
+			t.Errorf("move to the damaged point: %v", err)
+		}
+		if head, points, err := p.master.Points(ctx, "g"); err != nil || head != 1 || points[1].Damaged == 0 {
+			t.Errorf("head %d, %+v, %v", head, points, err)
+		}
+		damaged := p.kept[two]
+		delete(p.kept, two)
+		p.contents("beside the damaged one")
+		p.deniedOrRight(two, damaged)
+	}
+	three := p.cut()
+	p.contents("the next point")
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: three, Advance: true}, func(replication.MoveStatus) {}); err != nil {
+		t.Error(err)
+	}
+	s, err := p.master.Status(ctx, "g")
+	if err != nil || s.Groups[0].Scrub == nil || s.Groups[0].Scrub.Parts == 0 {
+		t.Errorf("status: %+v, %v", s.Groups[0].Scrub, err)
+	}
+}
+
+// deniedOrRight reads a damaged point page by page: an error, or what it was.
+func (p *pair) deniedOrRight(id replication.PointID, want [][]byte) {
+	p.t.Helper()
+	denied := 0
+	for i, name := range []string{"a/one", "two", "b/one"} {
+		c, err := p.master.Export(context.Background(), "g", id, name)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		defer c.Close()
+		got := make([]byte, replication.Page)
+		for off := int64(0); off < c.Size(); off += replication.Page {
+			n, err := c.ReadAt(got, off)
+			if errors.Is(err, retention.ErrCorrupt) {
+				denied++
+			} else if err != nil && err != io.EOF || differs(got[:n], want[i][off:off+int64(n)]) >= 0 {
+				p.t.Fatalf("damaged point %d of %s at %d: wrong bytes, or %v", id, name, off, err)
+			}
+		}
+	}
+	if denied == 0 {
+		p.t.Error("nothing of the damaged point is denied")
+	}
+}
+
+// TestDamageIsRepairedFromTheSnapshot has a source with snapshots only: what was damaged comes back to the byte, while the disks stand elsewhere.
+func TestDamageIsRepairedFromTheSnapshot(t *testing.T) {
+	d := newDamagedDevice(t)
+	st, err := d.master.Scrub(t.Context(), "g", 0, true, func(replication.ScrubStatus) {})
+	if err != nil || len(st.Found) == 0 {
+		t.Fatalf("scrub: %+v, %v", st, err)
+	}
+	if st.Parts == 0 || st.Lost != 0 || len(st.Points) != 0 {
+		t.Fatalf("not repaired: %+v", st)
+	}
+	d.contents("repaired")
+	if _, err := d.master.Move(t.Context(), "g", replication.MoveRequest{To: 2, Advance: true}, func(replication.MoveStatus) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+// newDamagedDevice is a pair whose disks all have snapshots by command, at its first point, with the segment of its second damaged.
+func newDamagedDevice(t *testing.T) *pair {
+	p := newPair(t, 4)
+	p.plan = snapshotPlan(p)
+	if _, _, err := p.master.Reprotect(t.Context(), p.plan); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	p.listed(1)
+	p.keep(1)
+	if _, err := p.master.Move(t.Context(), "g", replication.MoveRequest{To: 1}, func(replication.MoveStatus) {}); err != nil {
+		t.Fatal(err)
+	}
+	p.cut()
+	p.flip("2")
+	return p
+}
+
+// snapshotPlan is the pair's plan with snapshots of all disks.
+func snapshotPlan(p *pair) []byte {
+	var y strings.Builder
+	fmt.Fprintf(&y, "group: g\nos: linux\nprocess_server: ps\npolicy: {crash_interval: 1h, app_interval: 1h, rpo_alert: 2h}\nmachines:\n")
+	for i, d := range []string{"a/one", "a/two", "b/one"} {
+		machine, id, _ := strings.Cut(d, "/")
+		if id == "one" {
+			fmt.Fprintf(&y, "  - name: %s\n    disks:\n", machine)
+		}
+		fmt.Fprintf(&y, "      - {id: %s, source: 'image:%s', target: %s, snapshot: 'cp $FAILBACK_SOURCE %s/views/$1.%d && echo %s/views/$1.%d', release: 'rm -f $2'}\n", id, p.src(i), p.dst(i), p.dir, i, p.dir, i)
+	}
+	return []byte(y.String())
+}

@@ -1,0 +1,62 @@
+package transport
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const canSetSegments = true
+
+// segmentsOf returns what makes a socket, before it connects, send and ask for segments of at most so many bytes; nil for 0.
+func segmentsOf(n int) func(syscall.RawConn) error {
+	if n == 0 {
+		return nil
+	}
+	return func(c syscall.RawConn) error {
+		var err error
+		failed := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, n) })
+		if failed != nil {
+			return failed
+		}
+		return err
+	}
+}
+
+// tcpInfo returns what the kernel knows of a connection; nil where it tells nothing.
+func tcpInfo(c net.Conn) (info *unix.TCPInfo) {
+	t, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := t.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	_ = raw.Control(func(fd uintptr) { info, _ = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	return info
+}
+
+// segmentOf returns how many bytes the connection sends in one packet; 0: not known.
+func segmentOf(c net.Conn) int {
+	if info := tcpInfo(c); info != nil {
+		return int(info.Snd_mss)
+	}
+	return 0
+}
+
+// againOf returns the share of the segments of all connections that were sent again.
+func againOf(all []*probe) float64 {
+	var out, again float64
+	for _, p := range all {
+		if info := tcpInfo(p.raw); info != nil {
+			out += float64(info.Segs_out)
+			again += float64(info.Total_retrans)
+		}
+	}
+	if out == 0 {
+		return 0
+	}
+	return min(1, again/out)
+}
