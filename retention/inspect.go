@@ -137,7 +137,7 @@ func (i *Inspection) look(vol volume, dir string, t tuning) (again bool, err err
 	j := &Journal{vol: vol, dir: dir, t: t, files: newHandles(vol, t.openFiles), id: st.id, sealed: map[string]*sealed{}}
 	j.shelf.vol, j.shelf.files = vol, j.files
 	j.journal, _ = parseUUID(j.id.UUID) // readLog has looked at it
-	j.read, j.chunks = newContents(&j.id, t.readerBlocks), newChunkCache(t.readerChunks)
+	j.read, j.chunks, j.regions = newContents(&j.id, t.readerBlocks), newChunkCache(t.readerChunks), newRegions(&j.t)
 	i.j, i.cycle, i.strays = j, nil, nil
 	for _, n := range st.files {
 		s, err := j.openNamed(n)

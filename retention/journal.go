@@ -47,7 +47,11 @@ type tuning struct {
 	openFiles     int           // sealed files kept open beside those in use
 	readerChunks  int           // index chunks kept for readers, of 5 KiB each
 	readerBlocks  int           // decoded blocks kept for readers, of 64 KiB each
+	regionBytes   int           // memory that regions take, for readers
+	regionSpans   int           // spans of a region, about
+	regionTouches int           // lookups in a region before it is made
 	moveBlocks    int           // decoded blocks kept by a move
+	savesAhead    int           // reads of a disk under way when it is saved, of 256 KiB each
 	disksAtOnce   int           // disks that a move works on at a time
 	progressBytes int64         // written to a disk before the progress is recorded
 	reserve       int64         // bytes left free on the volume when a move is reckoned
@@ -61,7 +65,7 @@ type tuning struct {
 }
 
 var defaultTuning = tuning{
-	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, moveBlocks: 512, disksAtOnce: 8,
+	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, regionBytes: 48 << 20, regionSpans: 4096, regionTouches: 8, moveBlocks: 512, savesAhead: 8, disksAtOnce: 8,
 	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, originalBytes: originalBytes, logBytes: 4 << 20, trust: 24 * time.Hour,
 	batch: 32 << 20, batchTime: 500 * time.Millisecond,
 }
@@ -81,6 +85,7 @@ type Journal struct {
 	files   *handles
 	read    *contents   // for readers
 	chunks  *chunkCache // likewise
+	regions *regions    // likewise
 
 	shelf shelf // the catalogs in use
 
@@ -294,7 +299,7 @@ func (j *Journal) replay(name string, group replication.GroupID) (err error) {
 	if j.journal, err = parseUUID(j.id.UUID); err != nil {
 		return corrupt(name, logStart, err)
 	}
-	j.read, j.chunks = newContents(&j.id, j.t.readerBlocks), newChunkCache(j.t.readerChunks)
+	j.read, j.chunks, j.regions = newContents(&j.id, j.t.readerBlocks), newChunkCache(j.t.readerChunks), newRegions(&j.t)
 	// A crash may have left the directories undone, never one that a record stands on.
 	if err := makeDirs(j.vol, j.dir); err != nil {
 		return err

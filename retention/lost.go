@@ -94,19 +94,24 @@ func (n *needs) add(sp span) {
 	x.Points = slices.Compact(x.Points)
 }
 
-// shown returns how many bytes of a span a point shows; all, where other damage keeps it from being known.
+// shown returns how many bytes of a span a point shows; of a page all, where other damage keeps it from being known.
 func (n *needs) shown(sp span, p replication.PointID) (bytes int64) {
-	for e := sp.ext; e.Off < e.End; e.Off = min(e.Off+holesPart, e.End) {
+	for e := sp.ext; e.Off < e.End; {
 		part := replication.Extent{Off: e.Off, End: min(e.Off+holesPart, e.End)}
 		ps, err := n.c.lookup(n.cache, sp.disk, p, part)
+		if err != nil { // a reader may be luckier with less of it
+			part.End = min(e.Off&^(replication.Page-1)+replication.Page, e.End)
+			ps, err = n.c.lookup(n.cache, sp.disk, p, part)
+		}
 		if err != nil {
-			return sp.ext.Len()
+			bytes += part.Len()
 		}
 		for _, x := range ps {
 			if x.in == sp.in && x.at == sp.at && x.version == sp.version {
 				bytes += x.ext.Len()
 			}
 		}
+		e.Off = part.End
 	}
 	return bytes
 }

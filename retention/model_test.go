@@ -118,7 +118,7 @@ type heldRead struct {
 }
 
 var testTuning = tuning{
-	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, moveBlocks: 2, disksAtOnce: 1, progressBytes: 24 << 10, originalBytes: 24 << 10,
+	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, regionBytes: 12 * regionOwn, regionSpans: 6, regionTouches: 1, moveBlocks: 2, savesAhead: 1, disksAtOnce: 1, progressBytes: 24 << 10, originalBytes: 24 << 10,
 	batch: 20 << 10, batchTime: time.Hour,
 }
 
@@ -584,11 +584,64 @@ func (w *world) check(where string) error {
 	if err := w.worth(); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
+	if err := w.agree(); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
 	if head := w.j.Head(); w.j.AtPoint() && w.j.Unfinished() == nil {
 		for d := range w.sizes {
 			if !bytes.Equal(w.m.disks[d].cur, w.truth[head][d]) || !bytes.Equal(w.m.disks[d].dur, w.truth[head][d]) {
 				return fmt.Errorf("%s: disk %d is not at the head %d", where, d, head)
 			}
+		}
+	}
+	return nil
+}
+
+// agree compares the two ways to find out where bytes lie: moves walk all indexes beside each other, readers search one after the other.
+func (w *world) agree() error {
+	for range min(len(w.listed), 4) {
+		p, d := w.listed[w.r.IntN(len(w.listed))].ID, w.r.IntN(len(w.sizes))
+		e := replication.Extent{Off: w.r.Int64N(w.sizes[d])}
+		e.End = e.Off + 1 + w.r.Int64N(w.sizes[d]-e.Off)
+		if err := w.agreeOn(p, replication.DiskNo(d), e); err != nil {
+			return fmt.Errorf("point %d disk %d %v: %w", p, d, e, err)
+		}
+	}
+	return nil
+}
+
+func (w *world) agreeOn(p replication.PointID, d replication.DiskNo, e replication.Extent) error {
+	c := w.j.shelf.pin()
+	defer w.j.shelf.unpin(c)
+	v, err := newView(c, d, p)
+	if err != nil {
+		return err
+	}
+	walked, err := v.pieces(nil, e)
+	if err != nil {
+		return err
+	}
+	searched, err := c.lookup(w.j.chunks, d, p, e)
+	if err != nil {
+		return err
+	}
+	for at := e.Off; at < e.End; {
+		a, b := walked[0], searched[0]
+		if a.ext.Off > at || b.ext.Off > at || a.in != b.in || a.in != nil && (a.at != b.at || a.version != b.version || a.kind != b.kind) {
+			name := func(sp span) string {
+				if sp.in == nil {
+					return "the disk"
+				}
+				return fmt.Sprintf("%s (rank %d)", base(sp.in.name), sp.in.rank)
+			}
+			return fmt.Errorf("at %d walking finds %+v in %s, searching %+v in %s", at, a.entry, name(a), b.entry, name(b))
+		}
+		at = min(a.ext.End, b.ext.End)
+		if a.ext.End == at {
+			walked = walked[1:]
+		}
+		if b.ext.End == at {
+			searched = searched[1:]
 		}
 	}
 	return nil

@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"failback/replication"
-	"failback/replication/block"
 )
 
 // Point 0: what the disks hold is saved before the first baseline writes over it, once. The files have names of their own, and no record names them until the first point is listed: then
@@ -184,7 +183,8 @@ func (j *Journal) appendOriginal(disks []Disk, missing map[replication.DiskNo][]
 	}()
 	s := &saver{w: o.w}
 	read := func(d replication.DiskNo) error {
-		x := &diskSaver{s: s, no: d, from: disks[d], version: replication.OriginalPoint, buf: make([]byte, max(j.t.writeBytes, block.MaxRaw))}
+		x := &diskSaver{s: s, no: d, from: disks[d], version: replication.OriginalPoint}
+		defer x.wait()
 		for _, e := range missing[d] {
 			x.want = e
 			if err := x.take(); err != nil {

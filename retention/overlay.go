@@ -105,9 +105,10 @@ type head struct {
 	feed feed
 }
 
-// allBelow says whether everything that follows in the feed stands below a span that the head stands below, as all of it is of one version and file, and none of it is lost.
+// allBelow says whether everything that follows in the feed stands below a span that the head stands below, as all of it is of one version and file, and none of it is lost: what is lost stands below
+// the content of a file that was named earlier, what follows it may stand above.
 func (h *head) allBelow() bool {
-	return h.in != nil && h.in.hdr.kind == segmentFile && len(h.in.parts) == 0
+	return h.in != nil && h.in.hdr.kind == segmentFile && (len(h.in.parts) == 0 || leftOut(ruleCutLost))
 }
 
 // standing ranks what tells of one version: content; that it is lost; that a disk holds it, or held it once. That a disk holds what was lost is believed of nothing but the content.

@@ -23,6 +23,7 @@ type Reader struct {
 	target Disk
 	size   int64
 	closed atomic.Bool
+	layout atomic.Pointer[layout] // as of the catalog that was looked into last
 }
 
 // Reader opens a listed point for reading. target is the disk itself, of which only ReadAt and NextData are used.
@@ -122,7 +123,12 @@ func (r *Reader) look(e replication.Extent) (*catalog, []span, error) {
 	if _, err := c.point(r.point); err != nil {
 		return c, nil, err
 	}
-	ps, err := c.lookup(r.j.chunks, r.disk, r.point, e)
+	l := r.layout.Load()
+	if l == nil || l.c != c {
+		l = r.j.regions.layout(c, r.point, r.size)
+		r.layout.Store(l)
+	}
+	ps, err := r.j.regions.lookup(l, r.j.chunks, r.disk, r.point, r.size, e)
 	return c, ps, err
 }
 

@@ -32,7 +32,8 @@ func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, e 
 	w.synced = true // its name is made durable when it has the right one
 	s := &saver{w: w}
 	err = m.eachDisk(ctx, func(ctx context.Context, d replication.DiskNo) error {
-		x := &diskSaver{s: s, no: d, from: m.disks[d], advance: m.advance, buf: make([]byte, max(j.t.writeBytes, block.MaxRaw))}
+		x := &diskSaver{s: s, no: d, from: m.disks[d], advance: m.advance}
+		defer x.wait()
 		return x.run(ctx, c, to)
 	})
 	var foot footer
@@ -87,7 +88,8 @@ type diskSaver struct {
 	advance func(n int64) // called with what was read; nil: nobody counts
 
 	enc     block.Encoder
-	buf     []byte             // for reading
+	ahead   []*aheadRead       // under way, in the order of the disk
+	unused  [][]byte           // of savePart
 	want    replication.Extent // to be saved, not read yet
 	version replication.PointID
 
@@ -122,7 +124,7 @@ func (x *diskSaver) run(ctx context.Context, c *catalog, to replication.PointID)
 				x.version = c.head
 			}
 		}
-		if x.want.Len() >= int64(len(x.buf)) {
+		if x.want.Len() >= int64(x.s.w.t.writeBytes) {
 			return x.take()
 		}
 		return nil
@@ -155,8 +157,8 @@ func (x *diskSaver) take() error {
 				return err
 			}
 		} else {
-			e.End = min(x.want.End, x.data.End, e.Off+int64(len(x.buf)))
-			if err := x.copy(e); err != nil {
+			e.End = min(x.want.End, x.data.End, e.Off+savePart)
+			if err := x.read(e); err != nil {
 				return err
 			}
 		}
@@ -168,12 +170,65 @@ func (x *diskSaver) take() error {
 	return nil
 }
 
-// copy reads an extent and tells its pages of zeros from the rest.
-func (x *diskSaver) copy(e replication.Extent) error {
-	b := x.buf[:e.Len()]
-	if err := readFull(x.from, b, e.Off); err != nil {
-		return fmt.Errorf("read %d bytes at %d of disk %d: %w", len(b), e.Off, x.no, err)
+// savePart is the most that is read of a disk at a time to save it, in bytes.
+const savePart = 256 << 10
+
+// aheadRead is a read of a disk that is under way.
+type aheadRead struct {
+	ext  replication.Extent
+	buf  []byte
+	err  error
+	done chan struct{}
+}
+
+// read reads an extent, while those before it may still be read: storage is slow to answer one read after the other.
+func (x *diskSaver) read(e replication.Extent) error {
+	r := &aheadRead{ext: e, done: make(chan struct{})}
+	if n := len(x.unused); n > 0 {
+		r.buf, x.unused = x.unused[n-1][:e.Len()], x.unused[:n-1]
+	} else {
+		r.buf = make([]byte, e.Len(), savePart)
 	}
+	x.ahead = append(x.ahead, r)
+	if x.s.w.t.savesAhead <= 1 {
+		r.read(x.from)
+	} else {
+		go r.read(x.from)
+	}
+	if len(x.ahead) < x.s.w.t.savesAhead {
+		return nil
+	}
+	return x.land()
+}
+
+func (r *aheadRead) read(from Disk) {
+	r.err = readFull(from, r.buf, r.ext.Off)
+	close(r.done)
+}
+
+// land takes what the first of the reads under way brings.
+func (x *diskSaver) land() error {
+	r := x.ahead[0]
+	<-r.done
+	x.ahead = x.ahead[1:]
+	if r.err != nil {
+		return fmt.Errorf("read %d bytes at %d of disk %d: %w", len(r.buf), r.ext.Off, x.no, r.err)
+	}
+	err := x.copy(r.ext, r.buf)
+	x.unused = append(x.unused, r.buf[:savePart])
+	return err
+}
+
+// wait returns when nothing reads the disk any more.
+func (x *diskSaver) wait() {
+	for _, r := range x.ahead {
+		<-r.done
+	}
+	x.ahead = nil
+}
+
+// copy tells an extent's pages of zeros from the rest.
+func (x *diskSaver) copy(e replication.Extent, b []byte) error {
 	for len(b) > 0 {
 		zero := replication.IsZero(b[:min(len(b), replication.Page)])
 		n := min(len(b), replication.Page)
@@ -230,6 +285,11 @@ func (x *diskSaver) add(e replication.Extent, b []byte) error {
 
 // flush writes out what has gathered of one version.
 func (x *diskSaver) flush() error {
+	for len(x.ahead) > 0 {
+		if err := x.land(); err != nil {
+			return err
+		}
+	}
 	return errors.Join(x.flushData(), x.flushZeros())
 }
 

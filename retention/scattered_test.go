@@ -169,7 +169,7 @@ func resetPeak() {
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
 }
 
-// TestScattered journals a cycle of very many scattered pages with two lanes, cut off and taken up in the middle, lists it, moves there and back and reads.
+// TestScattered journals a cycle of very many scattered pages with two lanes, cut off and taken up in the middle, lists it, moves there and back, reads, and rewrites its files.
 // SCATTERED=10000000 makes it ten million, in less than 256 MiB of memory in all (I12).
 func TestScattered(t *testing.T) {
 	n := int64(300_000 / slow)
@@ -305,6 +305,16 @@ func TestScattered(t *testing.T) {
 	d.check(t, stampBefore)
 	read(2, stampAfter)
 	step("moved back")
+	use, err := j.Use(t.Context(), nil)
+	s.must(err)
+	step("use told")
+	for _, f := range use.Files {
+		s.must(one(j.Rewrite(t.Context(), []string{f.Name}, RewriteOptions{})))
+		step("rewritten " + f.Name[:4])
+	}
+	read(1, stampBefore)
+	read(2, stampAfter)
+	step("read")
 	s.must(j.Close())
 	j, err = Open(filepath.Join(dir, "g"), "g")
 	s.must(err)

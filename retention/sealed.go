@@ -25,6 +25,7 @@ type sealed struct {
 	bad  error      // why nothing of it can be read: it stands in for a file that is damaged (Inspection)
 
 	rank  uint64    // rises in the order of naming; set before it is seen by others
+	seen  uint64    // rises in the order of being seen first, as this one; likewise
 	parts []stretch // quarantined, rising; never changes: a file that loses one is seen as another sealed from then on
 	life  *life     // of the file, whichever sealed it is seen as
 

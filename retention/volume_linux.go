@@ -73,7 +73,7 @@ func (l heldLock) Close() error {
 // forgetCached makes the kernel forget what it keeps of a journal's files in memory and need not write: after a failed sync that is what the volume does
 // not hold, and a later sync would not say so. It is asked for, not enforced.
 func forgetCached(dir string) {
-	for _, pattern := range []string{logName, coverageName, filepath.Join(segDir, "*"), filepath.Join(saveDir, "*")} {
+	for _, pattern := range []string{logName, coverageName, filepath.Join(segDir, "*"), filepath.Join(saveDir, "*"), filepath.Join(packDir, "*")} {
 		names, _ := filepath.Glob(filepath.Join(escapeGlob(dir), pattern)) // the pattern is a good one
 		for _, name := range names {
 			if f, err := os.Open(name); err == nil {
@@ -96,6 +96,11 @@ func dataSync(f *os.File) error {
 			return err
 		}
 	}
+}
+
+// startWriting has the kernel begin to write. What fails then, the next sync of the same open file says.
+func (f osFile) startWriting(off, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
 func (osVolume) Allocate(name string, size int64) error {

@@ -23,6 +23,7 @@ type writer struct {
 
 	end     int64               // where the next entry begins, buffered ones included
 	flushed int64               // what lies before was written to the file
+	started int64               // what lies before is on its way to storage
 	buf     []byte              // what lies between
 	synced  bool                // the file's name is durable
 	some    bool                // something is in it
@@ -148,7 +149,19 @@ func (w *writer) flush() error {
 	}
 	w.flushed += int64(len(w.buf))
 	w.buf = w.buf[:0]
+	if s, ok := w.f.(starter); ok && w.flushed-w.started >= startBytes {
+		s.startWriting(w.started, w.flushed-w.started)
+		w.started = w.flushed
+	}
 	return nil
+}
+
+// startBytes is what is written to a file before storage is told to begin with it, so that it has not all to do when the file is synced.
+const startBytes = 8 << 20
+
+// starter is a file that may be on its way to storage before it is synced. It promises nothing.
+type starter interface {
+	startWriting(off, n int64)
 }
 
 // sync makes the entries durable.
