@@ -28,7 +28,13 @@ func (x *examination) openCycle() error {
 func (x *examination) cycleFile(name string) error {
 	s, err := openSealed(x.i.j.files, name, &x.c.id, x.i.j.journal)
 	if err == nil {
-		return x.sealed(s)
+		if err = s.verifyIndex(&x.c.id); err == nil {
+			return x.sealed(s)
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+		// Its seal did not become durable in whole, as opening it would find: what is in it counts by its blocks.
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // dropped meanwhile
