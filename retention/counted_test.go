@@ -191,7 +191,7 @@ func TestBytesMoved(t *testing.T) {
 	size := int64(96 << 20)
 	log := 0.0
 	if slow > 1 { // the log weighs more then
-		size, log = size/3, 0.1
+		size, log = size/3, 0.3
 	}
 	all := size / unit
 	r := rand.New(rand.NewPCG(1, 2))
