@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -16,12 +17,18 @@ import (
 	"failback/blockio/blockiotest"
 )
 
+func TestMain(m *testing.M) {
+	blockiotest.ServeFaultyFile()
+	os.Exit(m.Run())
+}
+
 const faultySize = 4 << 20
 
 // faultyDisks are disks on a faulty file.
 var faultyDisks = map[string]func(t *testing.T) (path, data string){
 	"Raw": func(t *testing.T) (string, string) {
 		path := filepath.Join(t.TempDir(), "x.img")
+		writeFile(t, path, make([]byte, faultySize))
 		return path, path
 	},
 	"VMDK": func(t *testing.T) (string, string) {
@@ -31,16 +38,22 @@ var faultyDisks = map[string]func(t *testing.T) (path, data string){
 }
 
 // openFaulty opens a disk on a faulty file, with content.
-func openFaulty(t *testing.T, make func(t *testing.T) (path, data string)) (blockio.Target, *faultyFile, string) {
+func openFaulty(t *testing.T, make func(t *testing.T) (path, data string)) (blockio.Target, *blockiotest.FaultyFile, string) {
 	t.Helper()
 	path, data := make(t)
-	f := newFaultyFile(t, data, faultySize)
+	f := blockiotest.NewFaultyFile(t, data)
 	d := mustOpen(t, path)
 	t.Cleanup(func() { d.Close() })
 	if _, err := d.WriteAt(blockiotest.Pattern(1, faultySize), 0); err != nil {
 		t.Fatal(err)
 	}
 	return d, f, data
+}
+
+// requested counts what was asked of a file: reads, writes, syncs.
+func requested(f *blockiotest.FaultyFile) int {
+	n := f.Requests()
+	return n[blockiotest.Read] + n[blockiotest.Write] + n[blockiotest.Fsync]
 }
 
 // TestSystemErrors: every error of a system call comes back from the call that it belongs to, once, with file and offset; what follows is as if it had not been. ENXIO and ENODEV are those
@@ -52,17 +65,17 @@ func TestSystemErrors(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s", name, unix.ErrnoName(errno)), func(t *testing.T) {
 				d, f, data := openFaulty(t, disk)
 				p := blockiotest.Pattern(2, n)
-				for operation, call := range map[uint32]func() error{
-					fuseRead:  func() error { _, err := d.ReadAt(make([]byte, n), at); return err },
-					fuseWrite: func() error { _, err := d.WriteAt(p, at); return err },
+				for operation, call := range map[blockiotest.Operation]func() error{
+					blockiotest.Read:  func() error { _, err := d.ReadAt(make([]byte, n), at); return err },
+					blockiotest.Write: func() error { _, err := d.WriteAt(p, at); return err },
 				} {
-					f.fail(operation, errno)
+					f.Fail(operation, errno)
 					err := call()
 					if !errors.Is(err, errno) || errors.Is(err, blockio.ErrPoisoned) || !strings.Contains(err.Error(), fmt.Sprintf("offset %d", at)) ||
 						!strings.Contains(err.Error(), data) {
 						t.Errorf("operation %d: %v", operation, err)
 					}
-					f.fail(operation, 0)
+					f.Fail(operation, 0)
 					if err := call(); err != nil {
 						t.Errorf("operation %d, when it works again: %v", operation, err)
 					}
@@ -70,13 +83,13 @@ func TestSystemErrors(t *testing.T) {
 				if err := d.Sync(); err != nil {
 					t.Errorf("a write that failed has said so already: Sync: %v", err)
 				}
-				f.fail(fuseFsync, errno)
+				f.Fail(blockiotest.Fsync, errno)
 				first := d.Sync()
 				if !errors.Is(first, blockio.ErrPoisoned) || !errors.Is(first, errno) || !strings.Contains(first.Error(), data) {
 					t.Errorf("Sync: %v", first)
 				}
-				f.fail(fuseFsync, 0)
-				requests := f.count(fuseRead) + f.count(fuseWrite) + f.count(fuseFsync)
+				f.Fail(blockiotest.Fsync, 0)
+				requests := requested(f)
 				_, readErr := d.ReadAt(p, at)
 				_, writeErr := d.WriteAt(p, at)
 				for call, err := range map[string]error{"ReadAt": readErr, "WriteAt": writeErr, "Zero": d.Zero(0, 1), "Sync": d.Sync(), "Close": d.Close()} {
@@ -84,7 +97,7 @@ func TestSystemErrors(t *testing.T) {
 						t.Errorf("%s of a poisoned disk: %v", call, err)
 					}
 				}
-				if now := f.count(fuseRead) + f.count(fuseWrite) + f.count(fuseFsync); now != requests {
+				if now := requested(f); now != requests {
 					t.Errorf("a poisoned disk was used: %d requests", now-requests)
 				}
 			})
@@ -98,12 +111,12 @@ func TestShortWrites(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d, f, data := openFaulty(t, disk)
 			want := blockiotest.Pattern(2, 300_000)
-			f.set(func(f *faultyFile) { f.short = true })
-			before := f.count(fuseWrite)
+			f.Short(true)
+			before := f.Requests()[blockiotest.Write]
 			if n, err := d.WriteAt(want, 5000); n != len(want) || err != nil {
 				t.Errorf("WriteAt: %d, %v", n, err)
 			}
-			if n := f.count(fuseWrite) - before; n < 6 {
+			if n := f.Requests()[blockiotest.Write] - before; n < 6 {
 				t.Errorf("%d requests: they were not short", n)
 			}
 			got := make([]byte, len(want))
@@ -111,7 +124,7 @@ func TestShortWrites(t *testing.T) {
 				t.Errorf("ReadAt: %v, or something else than was written", err)
 			}
 			// The file ends before its disk does: those are no zeros.
-			f.set(func(f *faultyFile) { f.cut = 100_000 })
+			f.Cut(100_000)
 			if n, err := d.ReadAt(got, 5000); err == nil || n > 95_000 || !strings.Contains(err.Error(), data) {
 				t.Errorf("a file that ends early: %d, %v", n, err)
 			}
