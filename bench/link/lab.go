@@ -49,7 +49,7 @@ const offloadFrom = 400 // Mbit/s
 
 // link makes a link.
 func (l *lab) link(line vpn.Line) (*vpn.VPN, error) {
-	return vpn.Open("fblink", vpn.Options{Net: 90, Offload: line.Rate >= vpn.Mbit(offloadFrom), Line: line})
+	return vpn.Open(vpn.Options{Offload: line.Rate >= vpn.Mbit(offloadFrom), Line: line})
 }
 
 // scratch makes an empty directory for one run.

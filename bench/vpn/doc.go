@@ -1,7 +1,7 @@
 // Package vpn makes a link between this machine and a network namespace that is as a site-to-site VPN is: packets take time, wait for a rate, are lost, are too large for some
 // hop, or vanish for a while; connections are forgotten by what stands between.
 //
-//	v, err := vpn.Open("fb", vpn.Line{Rate: vpn.Mbit(100), RTT: 40 * time.Millisecond})
+//	v, err := vpn.Open(vpn.Options{Line: vpn.Line{Rate: vpn.Mbit(100), RTT: 40 * time.Millisecond}})
 //	defer v.Close()
 //	cmd := v.Command("process-server", …)  // runs in the namespace, and dials v.Near()
 //
@@ -10,5 +10,5 @@
 // happens, packet by packet; what it costs is this process's CPU time, about a tenth of a core for each 100 Mbit/s without Offload.
 //
 // What must hold: packets of one connection stay in order, as long as it is not stalled; what is lost is counted; nothing outlives Close, and what a killed process leaves is
-// a namespace without a link, which the next Open of that name removes. Linux, as root.
+// a namespace without a link, which the next to take its addresses removes (Network). Linux, as root.
 package vpn

@@ -17,8 +17,6 @@ import (
 
 // Options say how a link is made.
 type Options struct {
-	// Net is the third number of the link's addresses, 10.231.Net.1 and .2: one for each link that there is at a time.
-	Net byte
 	MTU int // 0: 1400, as within IPsec
 	// Offload lets the kernel hand over packets of up to 64 KiB, as network cards do: needed from some hundred Mbit/s on, where each packet's cost would be what is
 	// measured. Loss, queue and blackhole then see these packets.
@@ -29,6 +27,7 @@ type Options struct {
 // VPN is a link.
 type VPN struct {
 	Options
+	*Network
 	ns, dev string
 	header  int // bytes before each packet
 	began   time.Time
@@ -60,20 +59,29 @@ func Usable() error {
 	return nil
 }
 
-// Open makes a namespace of that name, which must be short, and a link to it.
-func Open(name string, o Options) (*VPN, error) {
+// Open makes a namespace and a link to it, in a network of its own.
+func Open(o Options) (_ *VPN, err error) {
 	if err := Usable(); err != nil {
 		return nil, err
 	}
+	network, err := Hold()
+	if err != nil {
+		return nil, err
+	}
+	name := network.Name()
+	defer func() {
+		if err != nil {
+			network.Release()
+		}
+	}()
 	if o.MTU == 0 {
 		o.MTU = defaultMTU
 	}
-	v := &VPN{Options: o, ns: name, dev: name, began: time.Now(), closed: make(chan struct{}), flows: map[ends]*flow{}}
+	v := &VPN{Options: o, Network: network, ns: name, dev: name, began: time.Now(), closed: make(chan struct{}), flows: map[ends]*flow{}}
 	v.line.Store(&o.Line)
 	if o.Offload {
 		v.header = virtioHeader
 	}
-	_ = exec.Command("ip", "netns", "del", name).Run() // left by one that was killed
 	if err := ip("netns", "add", name); err != nil {
 		return nil, err
 	}
@@ -116,12 +124,6 @@ func ip(args ...string) error {
 	return nil
 }
 
-// Near returns this machine's address on the link.
-func (v *VPN) Near() string { return fmt.Sprintf("10.231.%d.1", v.Net) }
-
-// Far returns the namespace's address on the link.
-func (v *VPN) Far() string { return fmt.Sprintf("10.231.%d.2", v.Net) }
-
 // Within returns what to put before a command that is to run in the namespace.
 func (v *VPN) Within() []string { return []string{"ip", "netns", "exec", v.ns} }
 
@@ -141,7 +143,7 @@ func (v *VPN) Close() error {
 	close(v.closed)
 	err := errors.Join(v.away.from.Close(), v.home.from.Close())
 	v.running.Wait()
-	return errors.Join(err, ip("netns", "del", v.ns))
+	return errors.Join(err, ip("netns", "del", v.ns), v.Release())
 }
 
 // virtioHeader is the length of struct virtio_net_hdr, which stands before each packet where packets are offloaded. Its content goes from one device to the other as it is.

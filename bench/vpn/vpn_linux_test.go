@@ -41,8 +41,7 @@ func world(t *testing.T, o Options) (*VPN, net.Listener, *exec.Cmd) {
 	if err := Usable(); err != nil {
 		t.Skip(err)
 	}
-	o.Net = 91
-	v, err := Open("fbvpntest", o)
+	v, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"failback/bench/stand"
+	"failback/bench/vpn"
 	"failback/replication"
 )
 
@@ -18,14 +19,12 @@ const foundWithin = 21 * time.Second
 
 // gap is a link between this machine and a network namespace, in which packets can be made to vanish: no reset, no ICMP, no word of the network's at all.
 type gap struct {
+	*vpn.Network
 	t        *testing.T
 	ns, veth string
 }
 
-const (
-	nearAddr, farAddr = "10.231.87.1", "10.231.87.2"
-	nobody            = "02:00:00:00:00:01" // a station that is not there
-)
+const nobody = "02:00:00:00:00:01" // a station that is not there
 
 func newGap(t *testing.T) *gap {
 	if os.Getuid() != 0 {
@@ -34,15 +33,20 @@ func newGap(t *testing.T) *gap {
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("ip is not there")
 	}
-	g := &gap{t: t, ns: fmt.Sprintf("failback-%d", os.Getpid()), veth: fmt.Sprintf("fb%d", os.Getpid())}
+	n, err := vpn.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Release() })
+	g := &gap{Network: n, t: t, ns: n.Name(), veth: n.Name()}
 	if out, err := exec.Command("ip", "netns", "add", g.ns).CombinedOutput(); err != nil {
 		t.Skipf("no network namespaces here: %s", out)
 	}
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", g.ns).Run() }) // its end of the link, and so the link, go with it
 	g.ip("link", "add", g.veth, "type", "veth", "peer", "name", "far", "netns", g.ns)
-	g.ip("addr", "add", nearAddr+"/30", "dev", g.veth)
+	g.ip("addr", "add", g.Near()+"/30", "dev", g.veth)
 	g.ip("link", "set", g.veth, "up")
-	g.ip("-n", g.ns, "addr", "add", farAddr+"/30", "dev", "far")
+	g.ip("-n", g.ns, "addr", "add", g.Far()+"/30", "dev", "far")
 	g.ip("-n", g.ns, "link", "set", "far", "up")
 	return g
 }
@@ -58,14 +62,14 @@ func (g *gap) ip(args ...string) string {
 
 // swallow makes all packets vanish, both ways: they are addressed to a station that is not there. It returns when it began.
 func (g *gap) swallow() time.Time {
-	g.ip("neigh", "replace", farAddr, "lladdr", nobody, "dev", g.veth, "nud", "permanent")
-	g.ip("-n", g.ns, "neigh", "replace", nearAddr, "lladdr", nobody, "dev", "far", "nud", "permanent")
+	g.ip("neigh", "replace", g.Far(), "lladdr", nobody, "dev", g.veth, "nud", "permanent")
+	g.ip("-n", g.ns, "neigh", "replace", g.Near(), "lladdr", nobody, "dev", "far", "nud", "permanent")
 	return time.Now()
 }
 
 func (g *gap) heal() {
-	g.ip("neigh", "del", farAddr, "dev", g.veth)
-	g.ip("-n", g.ns, "neigh", "del", nearAddr, "dev", "far")
+	g.ip("neigh", "del", g.Far(), "dev", g.veth)
+	g.ip("-n", g.ns, "neigh", "del", g.Near(), "dev", "far")
 }
 
 // wrapped returns programs of which the process server runs in the namespace.
@@ -116,8 +120,8 @@ func TestDeadPeerIsFound(t *testing.T) {
 	big := &disk{machine: "m", id: "d", format: "raw", size: 96 * mib}
 	w := newWorldAt(t, stand.Options{}, func(s *stand.Stand) {
 		s.Binaries = g.wrapped(binaries)
-		s.Listen = strings.Replace(s.Listen, "127.0.0.1", nearAddr, 1)
-		s.ProcessServer.Metrics = strings.Replace(s.ProcessServer.Metrics, "127.0.0.1", farAddr, 1)
+		s.Listen = strings.Replace(s.Listen, "127.0.0.1", g.Near(), 1)
+		s.ProcessServer.Metrics = strings.Replace(s.ProcessServer.Metrics, "127.0.0.1", g.Far(), 1)
 	}, big)
 	w.write(big, 0, big.size)
 

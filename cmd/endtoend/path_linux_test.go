@@ -19,8 +19,7 @@ func newWorldOver(t *testing.T, o vpn.Options, disks ...*disk) (*world, *vpn.VPN
 	}
 	line := o.Line
 	o.Line = vpn.Line{} // setting up is not what is tested
-	o.Net = 88
-	v, err := vpn.Open("fbend", o)
+	v, err := vpn.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
