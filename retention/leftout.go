@@ -35,7 +35,6 @@ const (
 	ruleEntriesFirst           // entries are durable before an index tells of them
 	ruleLeftovers              // files of a dropped cycle go before its number is used again
 	ruleSweep                  // a file that no record names goes when the journal is opened
-	ruleCutLost                // likewise of a segment of which a part is lost
 	ruleRegionFiles            // what was looked up in some files is not believed of others
 	ruleExact                  // a point is listed when exactly what was sent is durable (I1)
 	ruleLostAboveGone          // what is lost is not looked for on a disk that held it once

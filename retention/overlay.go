@@ -106,9 +106,9 @@ type head struct {
 }
 
 // allBelow says whether everything that follows in the feed stands below a span that the head stands below, as all of it is of one version and file, and none of it is lost: what is lost stands below
-// the content of a file that was named earlier, what follows it may stand above.
+// the content of a file that was named earlier, what follows it may stand above. (Files that tell of a segment's version are named with it, and then ranks decide, or later: so it can't be. It is not relied upon.)
 func (h *head) allBelow() bool {
-	return h.in != nil && h.in.hdr.kind == segmentFile && (len(h.in.parts) == 0 || leftOut(ruleCutLost))
+	return h.in != nil && h.in.hdr.kind == segmentFile && len(h.in.parts) == 0
 }
 
 // standing ranks what tells of one version: content; that it is lost; that a disk holds it, or held it once. That a disk holds what was lost is believed of nothing but the content.

@@ -18,8 +18,12 @@ func TestOverlayGivesTheHighest(t *testing.T) {
 		var at int64 = fileHeaderSize
 		top := map[int64]span{}
 		own := r.IntN(4) == 0 // a writer's: entries of one version, the later above
+		damaged := r.IntN(2) == 0
 		for k := range 1 + r.IntN(5) {
 			s := &sealed{rank: uint64(k + 1), hdr: fileHeader{kind: []fileKind{segmentFile, saveFile, packFile}[r.IntN(3)], point: replication.PointID(1 + r.IntN(6))}}
+			if s.hdr.kind != segmentFile { // what tells of a segment's version is named later than the segment
+				s.rank += 10
+			}
 			if own {
 				s = nil
 			}
@@ -32,6 +36,9 @@ func TestOverlayGivesTheHighest(t *testing.T) {
 					e.version = s.hdr.point
 				} else if s.hdr.kind == packFile && r.IntN(3) == 0 {
 					e.kind = gone
+				}
+				if s != nil && damaged && r.IntN(3) == 0 { // quarantined, or carried on as such
+					e.kind, s.parts = lost, []stretch{{e.at, e.at + 1}}
 				}
 				es = append(es, e)
 				off, at = e.ext.End, at+1
