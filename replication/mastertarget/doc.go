@@ -27,6 +27,9 @@
 // Damage of the journal (damage.go) is found by scrubbing (scrub.go), by moves before they begin, or by whoever reads it. It is mended from the disks, where they show the same; else the loop orders the source to send it again from
 // the snapshot of the last point: that very cut, or not at all (I10). Where that can't be, the next cycle compares: pages that are lost differ from whatever the source has, so that its point is whole. The points in between stay damaged.
 //
+// A group that can't be opened as something can't be written (a datastore or the retention volume is full, or read-only) is shown (standby.go): its journal is looked at, locked against others, and its disks are read, so that points
+// are listed, drilled and exported. It is tried again every few seconds; what tries have noted in the journal the next does not note again.
+//
 // The catalogue (bbolt, in the state directory) says which groups there are, by which plan, whether a rewind holds the head, and which drills are
 // under way, so that what a kill leaves of them is cleaned up. All else is in the group's journal, which outranks it.
 //

@@ -171,7 +171,7 @@ func (e *Engine) Drill(ctx context.Context, id replication.GroupID, r replicatio
 	if err != nil {
 		return "", err
 	}
-	if err := g.waitReady(ctx); err != nil {
+	if err := g.view(ctx, func(toldByJournal) error { return nil }); err != nil {
 		return "", err
 	}
 	d := &running{group: id, request: r, since: time.Now().UTC(), source: fmt.Sprintf("failback:%s@%d#%s", id, r.Point, rand.Text()), ended: make(chan struct{}), once: map[string]bool{}}
@@ -296,8 +296,13 @@ func (e *Engine) register(d *running) (replication.Point, error) {
 	e.admin.Lock()
 	defer e.admin.Unlock()
 	g, err := e.group(d.group)
+	var disks []replication.Disk
+	var points []replication.Point
 	if err == nil {
-		err = g.isReady()
+		err = g.view(e.drills.ctx, func(j toldByJournal) error {
+			disks, points = j.Identity().Disks, j.Points()
+			return nil
+		})
 	}
 	if err != nil {
 		return replication.Point{}, err
@@ -307,16 +312,20 @@ func (e *Engine) register(d *running) (replication.Point, error) {
 	if e.drills.ctx.Err() != nil {
 		return replication.Point{}, errClosing
 	}
-	point, err := g.journal.Point(d.request.Point)
-	if err != nil {
-		return point, noSuchPoint(d.group, d.request.Point)
+	if g.isReady() == nil {
+		points = g.journal.Points() // none of them goes while the lock is held
 	}
+	i := slices.IndexFunc(points, func(p replication.Point) bool { return p.ID == d.request.Point })
+	if i < 0 {
+		return replication.Point{}, noSuchPoint(d.group, d.request.Point)
+	}
+	point := points[i]
 	if other := e.drills.all[d.request.Mountpoint]; other != nil {
 		return point, &replication.Problem{Code: "mountpoint", Message: fmt.Sprintf("point %d of group %s is mounted at %s", other.request.Point, other.group, d.request.Mountpoint),
 			Remedy: "name another directory, or end that drill: failback drill --end " + d.request.Mountpoint}
 	}
 	taken := map[string]bool{}
-	for _, disk := range g.journal.Identity().Disks {
+	for _, disk := range disks {
 		name := fmt.Sprintf("%s-%s.raw", disk.ID.Machine(), disk.ID.Short())
 		if taken[name] { // a-b/c and a/b-c
 			name = fmt.Sprintf("%s-%s-%d.raw", disk.ID.Machine(), disk.ID.Short(), disk.No)

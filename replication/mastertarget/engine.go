@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"failback/blockio"
@@ -35,9 +34,10 @@ type Config struct {
 	// Pin returns the hash of the CA that tokens name, or why process servers can't enrol here. nil: they can't.
 	Pin func() ([32]byte, error)
 
-	// For tests: what opened targets are wrapped in, and another quietFor.
+	// For tests: what opened targets are wrapped in, another quietFor, and how soon it is tried again to open a group.
 	wrap  func(path string, t blockio.Target) blockio.Target
 	quiet time.Duration
+	retry time.Duration
 }
 
 // Engine is a master target. It implements what transport serves: transport.MasterTarget and transport.Operations.
@@ -84,8 +84,8 @@ func Open(cfg Config) (*Engine, error) {
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	if err := checkRetention(cfg.Retention); errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) { // what is on it can be read, and given up: see upkeep
-		cfg.Log.Warn("retention volume is full", "err", err)
+	if err := checkRetention(cfg.Retention); readOnly(err) { // what is on it can be read (standby), and given up where it is full (upkeep)
+		cfg.Log.Warn("retention volume is full or read-only", "err", err)
 	} else if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ type group struct {
 	moving sync.Mutex // held while the disks move
 	lent   lent
 	broken sync.Once // the handles can't be used any more: the group is opened anew
+	tried  trial     // what attempts to open the group have noted in its journal already
 
 	mu       sync.Mutex
 	record   groupRecord
@@ -126,24 +127,30 @@ func (g *group) run() {
 	parts.Wait()
 }
 
-// opened opens journal and targets, again and again until it works or the group's context ends.
+// opened opens journal and targets, again and again until it works or the group's context ends. Where only writing fails, its points can be read meanwhile.
 func (g *group) opened() bool {
 	for wait := openRetry; ; wait = min(2*wait, openRetryMax) {
+		g.endStandby(false)
 		err := g.open()
 		if err == nil {
+			g.notice("standby", "")
 			return true
 		}
 		p := replication.AsProblem(err)
 		most := openRetryMax
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, retention.ErrNoSpace) { // the points are out of reach as long as it takes
+		if cantWrite(err) { // nothing arrives as long as it takes
 			most = openRetryFull
 		}
-		wait = min(wait, most)
+		g.standBy(err)
+		if wait = min(wait, most); g.engine.cfg.retry > 0 {
+			wait = g.engine.cfg.retry
+		}
 		g.log.Error("group can't be opened", "err", err, "again_in", wait)
 		g.become(replication.StateError, p, "trying again every "+most.String())
 		select {
 		case <-time.After(wait):
 		case <-g.ctx.Done():
+			g.endStandby(true)
 			return false
 		}
 	}
@@ -152,7 +159,7 @@ func (g *group) opened() bool {
 const (
 	openRetry     = 2 * time.Second
 	openRetryMax  = time.Minute
-	openRetryFull = 4 * time.Second // where it is space that is missing
+	openRetryFull = 4 * time.Second // where it can't be written: to space or a mount that comes back
 )
 
 // open takes up journal and targets. What fails half way is closed again.
@@ -171,8 +178,10 @@ func (g *group) open() (err error) {
 			g.targets = nil
 		}
 	}()
-	if _, err := j.TakeOver(g.engine.self, 0); err != nil {
-		return journalProblem(g.id, err)
+	if t := &g.tried; t.generation == 0 || t.generation != j.Generation() {
+		if t.generation, err = j.TakeOver(g.engine.self, 0); err != nil {
+			return journalProblem(g.id, err)
+		}
 	}
 	if err := j.RecordSettings(settingsOf(g.plan, g.held())); err != nil {
 		return journalProblem(g.id, err)
@@ -196,11 +205,17 @@ func (g *group) open() (err error) {
 	if err := checkFingerprints(g.ctx, j, g.targets); err != nil {
 		return err
 	}
-	if err := beginSession(j, g.targets); err != nil {
+	if err := beginSession(j, g.targets, &g.tried); err != nil {
 		return err
 	}
 	g.journal = j
 	return nil
+}
+
+// trial is what the attempts to open a group have noted: the next one does not note it again, as they may go on for days (a datastore that is full).
+type trial struct {
+	generation replication.Generation // 0: none yet
+	ids        []uint32               // content ids that the targets are given; nil: none yet
 }
 
 // openTarget opens a target, and refuses one that is not the one agreed on (I8).
@@ -241,8 +256,14 @@ func checkFingerprints(ctx context.Context, j *retention.Journal, targets []bloc
 	return nil
 }
 
+// fingerprinted is a disk that can be looked at so.
+type fingerprinted interface {
+	Description() blockio.Description
+	Fingerprint(ctx context.Context) (blockio.Fingerprint, error)
+}
+
 // sameFingerprint holds a disk against what it looked like; "": there is nothing to hold it against.
-func sameFingerprint(ctx context.Context, was string, t blockio.Target) error {
+func sameFingerprint(ctx context.Context, was string, t fingerprinted) error {
 	if was == "" {
 		return nil
 	}
@@ -274,16 +295,27 @@ func fingerprints(targets []blockio.Target) ([]string, error) {
 }
 
 // beginSession gives the targets content ids of this session: first into the journal, then onto the disks (I8).
-func beginSession(j *retention.Journal, targets []blockio.Target) error {
-	found, fresh := make([]uint32, len(targets)), make([]uint32, len(targets))
-	for i, t := range targets {
-		found[i], fresh[i] = t.Description().ContentID, blockio.NewContentID()
-	}
-	for _, ids := range [][]uint32{found, fresh} {
-		if err := j.RecordContentIDs(ids); err != nil {
-			return journalProblem(j.Identity().Group, err)
+func beginSession(j *retention.Journal, targets []blockio.Target, tried *trial) error {
+	found, fresh := make([]uint32, len(targets)), tried.ids
+	if fresh == nil {
+		fresh = make([]uint32, len(targets))
+		for i := range fresh {
+			fresh[i] = blockio.NewContentID()
 		}
 	}
+	noted := true
+	for i, known := range j.ContentIDs() {
+		found[i] = targets[i].Description().ContentID
+		noted = noted && len(known) > 0 && known[0] == fresh[i] && slices.Contains(known, found[i])
+	}
+	if !noted {
+		for _, ids := range [][]uint32{found, fresh} {
+			if err := j.RecordContentIDs(ids); err != nil {
+				return journalProblem(j.Identity().Group, err)
+			}
+		}
+	}
+	tried.ids = fresh
 	for i, t := range targets {
 		if err := t.SetContentID(fresh[i]); err != nil {
 			return targetProblem(t.Description().Path, err)

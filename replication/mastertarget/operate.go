@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,14 +72,19 @@ func (e *Engine) Points(ctx context.Context, id replication.GroupID) (replicatio
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := g.waitReady(ctx); err != nil {
+	var head replication.PointID
+	var points []replication.Point
+	err = g.view(ctx, func(j toldByJournal) error {
+		head, points = j.Head(), j.Points()
+		return nil
+	})
+	if err != nil {
 		return 0, nil, err
 	}
-	points := g.journal.Points()
 	for i := range points {
 		points[i].Damaged = g.damagedBytes(points[i].ID)
 	}
-	return g.journal.Head(), points, nil
+	return head, points, nil
 }
 
 // Export implements transport.Operations.
@@ -87,15 +93,24 @@ func (e *Engine) Export(ctx context.Context, id replication.GroupID, point repli
 	if err != nil {
 		return nil, err
 	}
-	if err := g.waitReady(ctx); err != nil {
+	var no replication.DiskNo
+	var size int64
+	err = g.view(ctx, func(j toldByJournal) (err error) {
+		if !slices.ContainsFunc(j.Points(), func(p replication.Point) bool { return p.ID == point }) {
+			return noSuchPoint(id, point)
+		}
+		disks := j.Identity().Disks
+		if no, err = findDisk(disks, disk); err != nil {
+			return fmt.Errorf("group %s: %w", id, err)
+		}
+		size = disks[no].Size
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	if _, err := g.journal.Point(point); err != nil {
-		return nil, noSuchPoint(id, point)
-	}
-	no, err := findDisk(g.journal.Identity().Disks, disk)
-	if err != nil {
-		return nil, fmt.Errorf("group %s: %w", id, err)
+	if g.isReady() != nil {
+		return g.exported(ctx, point, no, size)
 	}
 	return g.content(point, no)
 }

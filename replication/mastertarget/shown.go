@@ -28,7 +28,13 @@ type lent struct {
 	mu     sync.Mutex
 	all    map[*shown]bool
 	closed bool
+
+	standby *standby // while the group is not open: what lends instead; nil: nothing does
+	stands  bool     // it does, but for the moment in which it is tried to open the group
 }
+
+// errBeingTried is for who asks while it is being tried to open the group: in a moment it is open, or looked at again.
+var errBeingTried = errors.New("the group is being opened")
 
 // lend opens a disk at a point for s, unless the group is closing.
 func (g *group) lend(s *shown) (link.Content, error) {
@@ -37,7 +43,16 @@ func (g *group) lend(s *shown) (link.Content, error) {
 	if g.lent.closed {
 		return nil, errClosing
 	}
-	c, err := g.content(s.point, s.disk)
+	var c link.Content
+	err := g.isReady()
+	switch b := g.lent.standby; {
+	case err == nil:
+		c, err = g.content(s.point, s.disk)
+	case b != nil:
+		c, err = b.reader(g.id, s.point, s.disk)
+	case g.lent.stands:
+		err = errBeingTried
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +108,7 @@ func (s *shown) open() error {
 		if err != nil {
 			return err
 		}
-		if s.engine.wait(ctx, func() bool { return g.isReady() == nil || g.ctx.Err() != nil }) != nil {
+		if s.engine.wait(ctx, func() bool { return g.isReady() == nil || g.isShown() || g.ctx.Err() != nil }) != nil {
 			if err := g.isReady(); err != nil {
 				return err
 			}
@@ -107,6 +122,9 @@ func (s *shown) open() error {
 			s.from = g
 		}
 		s.mu.Unlock()
+		if errors.Is(err, errBeingTried) {
+			continue
+		}
 		if !errors.Is(err, errClosing) {
 			return err
 		}

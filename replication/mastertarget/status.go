@@ -56,6 +56,7 @@ func (g *group) status() replication.GroupStatus {
 	}
 	g.mu.Unlock()
 	if g.isReady() != nil {
+		g.standbyStatus(&s)
 		return s
 	}
 	open := g.journal.OpenCycle()
