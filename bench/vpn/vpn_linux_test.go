@@ -97,7 +97,7 @@ func TestLinkCarriesAndCounts(t *testing.T) {
 			if got := home.Payload - home.Again; got != 4<<20 {
 				t.Errorf("counted %d bytes of payload, %d of them sent again", home.Payload, home.Again)
 			}
-			if away.Payload != 1 || home.Bytes <= home.Payload || !offload && home.Packets < 4<<20/1400 {
+			if away.Payload < 1 || home.Bytes <= home.Payload || !offload && home.Packets < 4<<20/1400 {
 				t.Errorf("counted %+v and %+v", away, home)
 			}
 		})
