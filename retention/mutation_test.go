@@ -54,7 +54,7 @@ var mutations = []struct {
 	{ruleSweep, "Sweep", 200},
 	{ruleRegionFiles, "RegionFiles", 200},
 	{ruleExact, "Exact", 200},
-		{ruleLostStays, "LostStays", 60},
+	{ruleLostStays, "LostStays", 60},
 	{ruleLostBuried, "LostBuried", 200},
 	{ruleMendShown, "MendShown", 60},
 	{ruleOriginal, "Original", 20},
