@@ -172,6 +172,13 @@ func (f guardedFile) Truncate(size int64) error {
 	return f.file.Truncate(size)
 }
 
+// startWriting changes nothing: what is on its way was written before.
+func (f guardedFile) startWriting(off, n int64) {
+	if s, ok := f.file.(starter); ok {
+		s.startWriting(off, n)
+	}
+}
+
 // MayWrite is asked before n bytes are written to a disk of the group by anyone but the journal: an error says that the disks are another's now.
 func (j *Journal) MayWrite(n int64) error { return j.guard.before(n) }
 
