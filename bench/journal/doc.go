@@ -1,6 +1,6 @@
 // Command journal measures package retention beside dd, fio and the disk itself, each pair in turn, in one run.
 //
-//	go run ./bench/journal [--quick] [--dir DIR] [--repeats N] [--json FILE] [--profile FILE] [arrival|advance|rewind|read …]
+//	go run ./bench/journal [--quick] [--dir DIR] [--repeats N] [--json FILE] [--profile FILE] [arrival|advance|rewind|proof|read …]
 //
 // arrival: a cycle in four lanes, from the first byte until its point is listed, beside dd conv=fsync of as many bytes, from memory both, to the same volume. What arrives does not compress.
 //
@@ -8,6 +8,9 @@
 // 2 GiB in extents of 64 KiB, and 512 MiB in extents of 4 KiB, of which every second or fourth is changed. Nothing of it is in the page cache before.
 //
 // rewind: back over 24 points, of which each changed eight parts of ten within a fifth of the disk, beside a rewind over one point that changed all of it. The journal's files must not grow.
+//
+// proof: what a move looks at before it is recorded, all that it writes and what the disks hold and the journal too, where the journal was just opened and nothing of it is taken for good; beside dd reading the
+// same files. Nothing of it is in the page cache before.
 //
 // read: 4 KiB at random at an old point, of whose disk a quarter lies scattered in 288 segments, beside the same reads of the disk itself: from storage (the disk is read directly, the journal is not in
 // the page cache at the start), and from the page cache; one reader, and four at a time. The rate and the 99th percentile are of whole reads; what the heap takes more than before is told.

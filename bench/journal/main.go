@@ -43,7 +43,7 @@ func main() {
 	jsonFile := flag.String("json", "", "write the results to this file too")
 	profile := flag.String("profile", "", "write a CPU profile of the whole run to this file")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: journal [flags] [arrival|advance|rewind|read …]\n\nMeasures the journal beside dd, fio and the disk itself; all scenarios when none is named. See doc.go for what each does.")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: journal [flags] [arrival|advance|rewind|proof|read …]\n\nMeasures the journal beside dd, fio and the disk itself; all scenarios when none is named. See doc.go for what each does.")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -63,7 +63,7 @@ func (l *lab) run(wanted []string, jsonFile, profile string) error {
 	scenarios := []struct {
 		name string
 		run  func() error
-	}{{"arrival", l.arrival}, {"advance", l.advance}, {"rewind", l.rewind}, {"read", l.read}}
+	}{{"arrival", l.arrival}, {"advance", l.advance}, {"rewind", l.rewind}, {"proof", l.proof}, {"read", l.read}}
 	for _, w := range wanted {
 		if !slices.ContainsFunc(scenarios, func(s struct {
 			name string
@@ -71,7 +71,7 @@ func (l *lab) run(wanted []string, jsonFile, profile string) error {
 		}) bool {
 			return s.name == w
 		}) {
-			return fmt.Errorf("no scenario %q: there are arrival, advance, rewind and read", w)
+			return fmt.Errorf("no scenario %q: there are arrival, advance, rewind, proof and read", w)
 		}
 	}
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
