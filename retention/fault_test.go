@@ -22,7 +22,7 @@ func (w *world) faults(steps int, full bool) (hits int, err error) {
 		}
 		err := w.step()
 		failed := w.m.failed
-		w.m.failAt, w.m.fullFrom, w.m.failed = 0, 0, ""
+		w.m.failAt, w.m.fullFrom, w.m.failed, w.m.badIn = 0, 0, "", nil
 		if failed != "" {
 			hits++
 		}

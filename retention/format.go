@@ -337,6 +337,7 @@ func parseEntry(h []byte, w where, size func(replication.DiskNo) int64) (b block
 		return b, 0, malformed("entry of another file, or from offset %d", got.at)
 	}
 	b = block.Block{Disk: replication.DiskNo(le.Uint32(h[8:])), Kind: block.Kind(h[12]), Codec: block.Codec(h[13]), Raw: int(le.Uint32(h[24:])), CRC: le.Uint32(h[28:])}
+	b.Extents = make([]replication.Extent, 0, (n-entryFixed)/extentSize)
 	for x := h[entryFixed:]; len(x) > 0; x = x[extentSize:] {
 		b.Extents = append(b.Extents, replication.Extent{Off: int64(le.Uint64(x)), End: int64(le.Uint64(x[8:]))})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 )
 
 // handles opens sealed files when they are read and keeps the last used ones open, at most max beside those in use (I12).
@@ -75,9 +76,20 @@ func (h *handles) readAt(name string, b []byte, off int64) error {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return corruptf(name, off, "the file ends before %d bytes that should be here", len(b))
 		}
-		return fmt.Errorf("read %s at %d: %w", name, off, err)
+		return fmt.Errorf("read %s at %d: %w", name, off, unreadable{err})
 	}
 	return nil
+}
+
+// unreadable is an error of reading a file that could be opened.
+type unreadable struct{ error }
+
+// Unwrap returns the cause.
+func (e unreadable) Unwrap() error { return e.error }
+
+// inPart says whether a read failed that may succeed for a part of what was asked for: some of it lies where storage can't be read.
+func inPart(err error) bool {
+	return errors.As(err, new(unreadable)) && errors.Is(err, syscall.EIO)
 }
 
 // forget closes the files that fit, or all for "".

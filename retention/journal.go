@@ -46,12 +46,13 @@ type tuning struct {
 	spillEntries  int           // index entries in memory before they are spilled as a run
 	openFiles     int           // sealed files kept open beside those in use
 	readerChunks  int           // index chunks kept for readers, of 5 KiB each
-	readerBlocks  int           // decoded blocks kept for readers, of 64 KiB each
+	readerBlocks  int           // decoded blocks kept for readers, of 67 KiB each
 	regionBytes   int           // memory that regions take, for readers
 	regionSpans   int           // spans of a region, about
 	regionTouches int           // lookups in a region before it is made
-	moveBlocks    int           // decoded blocks kept by a move
+	moveBlocks    int           // decoded blocks kept by a move, likewise
 	savesAhead    int           // reads of a disk under way when it is saved, of 256 KiB each
+	writesAhead   int           // batches of writeBytes that are loaded of what is written to a disk next
 	disksAtOnce   int           // disks that a move works on at a time
 	progressBytes int64         // written to a disk before the progress is recorded
 	reserve       int64         // bytes left free on the volume when a move is reckoned
@@ -65,7 +66,7 @@ type tuning struct {
 }
 
 var defaultTuning = tuning{
-	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, regionBytes: 48 << 20, regionSpans: 4096, regionTouches: 8, moveBlocks: 512, savesAhead: 8, disksAtOnce: 8,
+	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, regionBytes: 48 << 20, regionSpans: 4096, regionTouches: 8, moveBlocks: 512, savesAhead: 8, writesAhead: 4, disksAtOnce: 8,
 	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, originalBytes: originalBytes, logBytes: 4 << 20, trust: 24 * time.Hour,
 	batch: 32 << 20, batchTime: 500 * time.Millisecond,
 }

@@ -50,5 +50,6 @@ const (
 	ruleOriginalOver           // the first segment tells of all extents that were saved: the disks hold them
 	ruleSentBuried             // nor content above what an earlier attempt or round sent of the same point
 	ruleLostOfAttempts         // what is lost of a later attempt is not served from an earlier one
-	lastRule              = ruleLostOfAttempts
+	ruleProgressWritten        // progress is recorded when all that lies before it was written, too
+	lastRule              = ruleProgressWritten
 )

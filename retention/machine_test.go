@@ -40,6 +40,8 @@ type machine struct {
 	any      int // operations, reads too
 	failAt   int // the operation that fails with EIO; 0: none
 	failed   string
+	badIn    *inode // where the read that failed began: reads of that byte go on to fail
+	badAt    int64
 	fullFrom int // the operation from which the volume is full; 0: never
 	onOp     func()
 	busy     bool
@@ -226,7 +228,7 @@ func (m *machine) forgetCached() {
 func (m *machine) settle() {
 	clear(m.locks)
 	m.boot++
-	m.off, m.cutAt, m.failAt, m.fullFrom, m.failed, m.busy = false, 0, 0, 0, "", false
+	m.off, m.cutAt, m.failAt, m.fullFrom, m.failed, m.badIn, m.busy = false, 0, 0, 0, "", nil, false
 }
 
 // change applies a change of names now, and at the next sync of the directory, or perhaps at a power failure.
@@ -408,7 +410,13 @@ func (v simVolume) Free(string) (int64, error) { return 1 << 40, nil }
 func (f *simFile) ReadAt(b []byte, off int64) (int, error) {
 	f.v.m.mu.Lock()
 	defer f.v.m.mu.Unlock()
+	if m := f.v.m; m.badIn == f.i && off <= m.badAt && m.badAt < off+int64(len(b)) && !m.off && f.v.boot == m.boot {
+		return 0, fmt.Errorf("read %s again: %w", f.n, errInjected)
+	}
 	if err := f.v.m.op(f.v.boot, "read "+f.n, false); err != nil {
+		if errors.Is(err, errInjected) {
+			f.v.m.badIn, f.v.m.badAt = f.i, off
+		}
 		return 0, err
 	}
 	return readBytes(f.i.cur, b, off)

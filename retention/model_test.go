@@ -118,7 +118,7 @@ type heldRead struct {
 }
 
 var testTuning = tuning{
-	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, regionBytes: 12 * regionOwn, regionSpans: 6, regionTouches: 1, moveBlocks: 2, savesAhead: 1, disksAtOnce: 1, progressBytes: 24 << 10, originalBytes: 24 << 10,
+	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, regionBytes: 12 * regionOwn, regionSpans: 6, regionTouches: 1, moveBlocks: 2, savesAhead: 1, writesAhead: 1, disksAtOnce: 1, progressBytes: 24 << 10, originalBytes: 24 << 10,
 	batch: 20 << 10, batchTime: time.Hour,
 }
 
@@ -345,8 +345,8 @@ func (w *world) acceptOriginal() []*replication.Pages {
 		saved[d] = replication.NewPages(n)
 		w.vers[0][d] = make([]replication.PointID, (n+replication.Page-1)/replication.Page)
 	}
-	off, failAt := w.m.off, w.m.failAt
-	w.m.off, w.m.failAt = false, 0 // this is no work of the journal's
+	off, failAt, badIn := w.m.off, w.m.failAt, w.m.badIn
+	w.m.off, w.m.failAt, w.m.badIn = false, 0, nil // this is no work of the journal's
 	for _, s := range w.j.now.Load().files {
 		if s.low() == 0 {
 			if err := s.coverage(saved); err != nil {
@@ -354,7 +354,7 @@ func (w *world) acceptOriginal() []*replication.Pages {
 			}
 		}
 	}
-	w.m.off, w.m.failAt = off, failAt
+	w.m.off, w.m.failAt, w.m.badIn = off, failAt, badIn
 	w.listed, w.pins[0] = append(w.listed, w.j.Points()[0]), true
 	w.originals++
 	return saved

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"failback/replication"
-	"failback/replication/block"
 )
 
 // Disk is what a journal needs of a target. It belongs to the caller, who has checked that it is the one agreed on (I8), and who writes to it only within a
@@ -89,7 +88,7 @@ func (m *mover) finishOrBack(ctx context.Context) (back bool, err error) {
 	if qerr := m.j.quarantineAt(ctx, err); qerr != nil {
 		return false, errors.Join(err, qerr)
 	}
-	p := &proof{j: m.j}
+	p := newProof(m.j)
 	berr := m.proveEnd(ctx, p, u.From)
 	if berr == nil {
 		berr = m.turn(u)
@@ -108,7 +107,7 @@ func (m *mover) proveEnd(ctx context.Context, p *proof, at replication.PointID) 
 	c := m.j.shelf.pin()
 	defer m.j.shelf.unpin(c)
 	for d := range m.disks {
-		if err := c.differing(replication.DiskNo(d), c.move.From, c.move.To, at, 0, p.span); err != nil {
+		if err := p.differing(ctx, c, replication.DiskNo(d), c.move.From, c.move.To, at); err != nil {
 			return err
 		}
 	}
@@ -240,9 +239,10 @@ func (m *mover) finish(ctx context.Context) error {
 		}
 	}
 	m.start(PhaseWrite, total, 0)
-	blocks := newContents(&m.j.id, m.j.t.moveBlocks)
+	blocks, loaders := newContents(&m.j.id, m.j.t.moveBlocks), newLoaders(&m.j.id)
 	err := m.eachDisk(ctx, func(ctx context.Context, d replication.DiskNo) error {
-		w := &diskWriter{m: m, to: m.disks[d], no: d, blocks: blocks, buf: make([]byte, 0, max(m.j.t.writeBytes, block.MaxRaw)), recorded: u.Done[d]}
+		w := &diskWriter{m: m, to: m.disks[d], no: d, blocks: blocks, loaders: loaders, recorded: u.Done[d]}
+		defer w.wait()
 		return w.run(ctx, c, u)
 	})
 	if err == nil {
@@ -280,129 +280,4 @@ func (m *mover) eachDisk(ctx context.Context, fn func(context.Context, replicati
 	}
 	wg.Wait()
 	return context.Cause(ctx)
-}
-
-// diskWriter brings one disk to a point. Neighbours are written together, and zeros as ranges.
-type diskWriter struct {
-	m        *mover
-	to       Disk
-	no       replication.DiskNo
-	blocks   *contents
-	buf      []byte             // content of [at, at+len(buf))
-	at       int64              //
-	zero     replication.Extent // or zeros
-	since    int64              // bytes written since the progress was recorded
-	recorded int64              // the progress
-}
-
-func (w *diskWriter) run(ctx context.Context, c *catalog, u *Move) error {
-	err := c.differing(w.no, u.From, u.To, u.To, u.Done[w.no], func(sp span) error {
-		if sp.in == nil {
-			return missing(w.m.j.dir, sp.disk, sp.ext, sp.version)
-		} else if sp.kind == lost {
-			return sp.lostError()
-		}
-		if w.since >= w.m.j.t.progressBytes || ctx.Err() != nil {
-			if err := w.record(sp.ext.Off); err != nil {
-				return err
-			}
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return w.put(sp)
-	})
-	if err == nil {
-		err = w.flush()
-	}
-	if err != nil {
-		return err
-	}
-	w.m.syncing()
-	return w.sync(ruleMoveSynced)
-}
-
-// sync makes durable what was written to the disk.
-func (w *diskWriter) sync(r rule) error {
-	if leftOut(r) {
-		return nil
-	}
-	if err := w.to.Sync(); err != nil {
-		return fmt.Errorf("sync disk %d: %w", w.no, err)
-	}
-	return nil
-}
-
-// record makes durable what was written, and then that it is.
-func (w *diskWriter) record(done int64) error {
-	if err := w.flush(); err != nil {
-		return err
-	}
-	if done == w.recorded {
-		return nil
-	}
-	if err := w.sync(ruleProgressSynced); err != nil {
-		return err
-	}
-	err := w.m.j.commit(kindMoveProgress, func(*state) (any, error) { return progressRecord{w.no, done}, nil })
-	if err != nil {
-		return err
-	}
-	w.since, w.recorded = 0, done
-	return nil
-}
-
-func (w *diskWriter) put(sp span) error {
-	w.since += sp.ext.Len()
-	if sp.kind == block.Zero {
-		if w.zero.End != sp.ext.Off || w.zero.Empty() {
-			if err := w.flush(); err != nil {
-				return err
-			}
-			w.zero = sp.ext
-			return nil
-		}
-		w.zero.End = sp.ext.End
-		return nil
-	}
-	n := len(w.buf)
-	if !w.zero.Empty() || n > 0 && w.at+int64(n) != sp.ext.Off || n+int(sp.ext.Len()) > cap(w.buf) {
-		if err := w.flush(); err != nil {
-			return err
-		}
-		n = 0
-	}
-	if n == 0 {
-		w.at = sp.ext.Off
-	}
-	w.buf = w.buf[:n+int(sp.ext.Len())]
-	if err := w.blocks.read(w.buf[n:], sp); err != nil {
-		w.buf = w.buf[:n]
-		return err
-	}
-	return nil
-}
-
-// flush writes what has gathered.
-func (w *diskWriter) flush() error {
-	if n := int64(len(w.buf)) + w.zero.Len(); n > 0 {
-		if err := w.m.j.guard.before(n); err != nil {
-			return err
-		}
-	}
-	if n := len(w.buf); n > 0 {
-		if _, err := w.to.WriteAt(w.buf, w.at); err != nil {
-			return fmt.Errorf("write %d bytes at %d of disk %d: %w", n, w.at, w.no, err)
-		}
-		w.buf = w.buf[:0]
-		w.m.advance(int64(n))
-	}
-	if n := w.zero.Len(); n > 0 {
-		if err := w.to.Zero(w.zero.Off, n); err != nil {
-			return fmt.Errorf("zero %d bytes at %d of disk %d: %w", n, w.zero.Off, w.no, err)
-		}
-		w.zero = replication.Extent{}
-		w.m.advance(n)
-	}
-	return nil
 }

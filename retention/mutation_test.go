@@ -27,6 +27,7 @@ var mutations = []struct {
 	{ruleSave, "Save", 200},
 	{ruleRecord, "Record", 200},
 	{ruleProgressSynced, "ProgressSynced", 200},
+	{ruleProgressWritten, "ProgressWritten", 200},
 	{ruleMoveSynced, "MoveSynced", 200},
 	{ruleTurnFromStart, "TurnFromStart", 200},
 	{ruleSaveNameDurable, "SaveNameDurable", 200},

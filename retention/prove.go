@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,22 +16,62 @@ import (
 // maxProved bounds how many blocks a proof remembers to have seen, of 32 bytes each.
 const maxProved = 64 << 10
 
+// proofBatch is how many blocks a proof looks at together: by few reads where they lie near each other.
+const proofBatch = 256
+
 // proof looks at the blocks that something will need, before it begins: headers and payloads by their checksums, which were right when the content was. It reads them, and keeps none. Blocks of files that were read
 // whole, or written, by this process not longer ago than tuning.trust are taken for good. What is damaged is gathered.
 type proof struct {
-	j     *Journal
-	mu    sync.Mutex
-	seen  map[blockKey]bool
-	parts []Part
-	bytes int64 // read
+	j       *Journal
+	loaders *loaders
+	mu      sync.Mutex
+	seen    map[blockKey]bool
+	parts   []Part
+	bytes   int64 // read
 }
 
-func (p *proof) span(sp span) error {
-	if !sp.journaled() || sp.kind != block.Data || sp.in.proven(p.j.t.trust) {
+func newProof(j *Journal) *proof { return &proof{j: j, loaders: newLoaders(&j.id)} }
+
+// differing looks at what catalog.differing gives of a disk.
+func (p *proof) differing(ctx context.Context, c *catalog, disk replication.DiskNo, from, to, at replication.PointID) error {
+	w := &proofWalk{p: p}
+	err := c.differing(disk, from, to, at, 0, func(sp span) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return w.span(sp)
+	})
+	if err == nil {
+		err = w.send()
+	}
+	for len(w.ahead) > 0 {
+		err = cmp.Or(err, w.land())
+	}
+	return err
+}
+
+// proofWalk is one walk over a disk.
+type proofWalk struct {
+	p     *proof
+	spans []span       // one of each block to be looked at
+	ahead []chan error // batches under way
+}
+
+func (w *proofWalk) span(sp span) error {
+	if !sp.journaled() || sp.kind != block.Data || sp.in.proven(w.p.j.t.trust) || w.p.saw(blockKey{sp.in, sp.at}) {
 		return nil
 	}
-	k := blockKey{sp.in, sp.at}
+	w.spans = append(w.spans, sp)
+	if len(w.spans) < proofBatch {
+		return nil
+	}
+	return w.send()
+}
+
+// saw says whether a block was seen before, and takes note of it.
+func (p *proof) saw(k blockKey) bool {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	seen := p.seen[k]
 	if !seen {
 		if p.seen == nil || len(p.seen) >= maxProved {
@@ -38,22 +79,58 @@ func (p *proof) span(sp span) error {
 		}
 		p.seen[k] = true
 	}
-	p.mu.Unlock()
-	if seen {
+	return seen
+}
+
+// send has the blocks that have gathered looked at, some batches at a time.
+func (w *proofWalk) send() error {
+	spans, found := w.spans, make(chan error, 1)
+	w.spans = nil
+	look := func() { w.p.loaders.do(func(l *loader) { found <- w.p.look(l, spans) }) }
+	w.ahead = append(w.ahead, found)
+	if w.p.j.t.writesAhead <= 1 {
+		look()
+	} else {
+		go look()
+	}
+	if len(w.ahead) < w.p.j.t.writesAhead {
 		return nil
 	}
-	b, version, err := sp.in.block(sp.at, &p.j.id)
-	n := int64(entryFixed + len(b.Extents)*extentSize + len(b.Payload))
-	if err == nil {
-		err = sp.lies(&b, version)
+	return w.land()
+}
+
+// land waits for the first batch under way.
+func (w *proofWalk) land() error {
+	err := <-w.ahead[0]
+	w.ahead = w.ahead[1:]
+	return err
+}
+
+// look reads blocks, one for each span.
+func (p *proof) look(l *loader, spans []span) error {
+	key := func(sp *span) blockKey { return blockKey{sp.in, sp.at} }
+	slices.SortStableFunc(spans, func(a, b span) int { return inOrder(key(&a), key(&b)) })
+	spans = slices.CompactFunc(spans, func(a, b span) bool { return key(&a) == key(&b) })
+	l.keys = l.keys[:0]
+	for i := range spans {
+		l.keys = append(l.keys, key(&spans[i]))
 	}
-	if !errors.Is(err, ErrCorrupt) {
-		p.mu.Lock()
-		p.bytes += n
-		p.mu.Unlock()
+	i := 0
+	return l.each(l.keys, func(k blockKey, b *block.Block, version replication.PointID, err error) error {
+		for key(&spans[i]) != k {
+			i++
+		}
+		if err == nil {
+			p.mu.Lock()
+			p.bytes += int64(entryFixed + len(b.Extents)*extentSize + len(b.Payload))
+			p.mu.Unlock()
+			err = spans[i].lies(b, version)
+		}
+		if errors.Is(err, ErrCorrupt) {
+			return p.damaged(spans[i], err)
+		}
 		return err
-	}
-	return p.damaged(sp, err)
+	})
 }
 
 // damaged takes down a block that does not hold what was written.
@@ -103,16 +180,9 @@ func (sp *span) lies(b *block.Block, version replication.PointID) error {
 func (m *mover) prove(ctx context.Context, to replication.PointID) error {
 	c := m.j.shelf.pin()
 	defer m.j.shelf.unpin(c)
-	p := &proof{j: m.j}
+	p := newProof(m.j)
 	for _, at := range []replication.PointID{to, c.head} {
-		err := m.eachDisk(ctx, func(ctx context.Context, d replication.DiskNo) error {
-			return c.differing(d, c.head, to, at, 0, func(sp span) error {
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				return p.span(sp)
-			})
-		})
+		err := m.eachDisk(ctx, func(ctx context.Context, d replication.DiskNo) error { return p.differing(ctx, c, d, c.head, to, at) })
 		if err != nil {
 			return err
 		}

@@ -36,6 +36,7 @@ type sealed struct {
 // life is what there is once of a file.
 type life struct {
 	catalogs int          // that name it; guarded by shelf.mu
+	usual    atomic.Int64 // bytes that the entry read last takes
 	proved   atomic.Int64 // when this process last read all of it, or wrote it, in nanoseconds since 1970; 0: never
 }
 
@@ -184,35 +185,83 @@ func (s *sealed) mayHold(disk replication.DiskNo, e replication.Extent) bool {
 	return !(f.after(disk, e.End-1) || l.disk < disk || l.disk == disk && l.off <= e.Off)
 }
 
-// block reads the header of the block at a file offset and its payload, which is not decoded yet.
+// block reads the header of the block at a file offset and its payload, which is checked, and not decoded yet.
 func (s *sealed) block(at int64, id *Identity) (b block.Block, version replication.PointID, err error) {
-	var fixed [entryFixed]byte
-	if err := s.h.readAt(s.name, fixed[:], at); err != nil {
-		return b, 0, err
+	b, version, _, err = s.blockInto(nil, at, id)
+	return b, version, err
+}
+
+// blockInto is block, with the payload in buf's memory where there is enough of it. It returns the memory that was used.
+//
+// How long an entry is, its header says. It is read together with as much as the last one of the file took, up to the end of a page: to ask storage twice takes twice as long.
+func (s *sealed) blockInto(buf []byte, at int64, id *Identity) (b block.Block, version replication.PointID, used []byte, err error) {
+	if cap(buf) < entryFixed {
+		buf = make([]byte, entryMax)
 	}
-	n, p, err := entrySize(fixed[:])
+	guess := entryFixed
+	if n := s.life.usual.Load(); n > 0 {
+		guess = max(guess, int(min(alignUp(at+n)-at, s.foot.dataEnd-at, int64(cap(buf)))))
+	}
+	err = s.h.readAt(s.name, buf[:guess], at)
+	if inPart(err) && guess > entryFixed { // it may be what lies behind the entry that can't be read
+		guess = entryFixed
+		err = s.h.readAt(s.name, buf[:guess], at)
+	}
 	if err != nil {
-		return b, 0, corrupt(s.name, at, err)
+		return b, 0, buf, err
+	}
+	n, err := s.entryLen(buf[:entryFixed], at)
+	if err != nil {
+		return b, 0, buf, err
+	}
+	if cap(buf) < n {
+		buf = append(make([]byte, 0, n), buf[:guess]...)
+	}
+	buf = buf[:n]
+	if guess < n {
+		if err := s.h.readAt(s.name, buf[guess:], at+int64(guess)); err != nil {
+			return b, 0, buf, err
+		}
+	}
+	s.life.usual.Store(int64(n))
+	b, version, err = s.parse(buf, at, id)
+	return b, version, buf, err
+}
+
+// entryLen returns how many bytes the entry takes whose fixed part was read at a file offset.
+func (s *sealed) entryLen(fixed []byte, at int64) (int, error) {
+	n, p, err := entrySize(fixed)
+	if err != nil {
+		return 0, corrupt(s.name, at, err)
 	}
 	if at+int64(n+p) > s.foot.dataEnd {
-		return b, 0, corruptf(s.name, at, "block reaches behind the entries")
+		return 0, corruptf(s.name, at, "block reaches behind the entries")
 	}
-	buf := make([]byte, n+p)
-	if err := s.h.readAt(s.name, buf, at); err != nil {
-		return b, 0, err
+	return n + p, nil
+}
+
+// parse returns the block that buf holds, which was read at a file offset. Its payload lies there.
+func (s *sealed) parse(buf []byte, at int64, id *Identity) (b block.Block, version replication.PointID, err error) {
+	n, p, err := entrySize(buf)
+	if err == nil && n+p != len(buf) {
+		err = malformed("entry of %d bytes, and before of %d", n+p, len(buf))
 	}
-	b, version, err = parseEntry(buf[:n], where{at, s.salt}, id.size)
+	if err == nil {
+		b, version, err = parseEntry(buf[:n], where{at, s.salt}, id.size)
+	}
 	if err == nil {
 		err = checkPayload(buf, buf[n:])
 	}
 	if err != nil {
 		return b, 0, corrupt(s.name, at, err)
 	}
-	b.Payload = buf[n:]
+	if b.Payload = buf[n:]; b.Codec == block.None && (b.CRC != le.Uint32(buf[52:]) || b.Raw != p) {
+		return b, 0, corruptf(s.name, at, "checksum of a payload that is not encoded")
+	}
 	return b, version, nil
 }
 
-// contents reads the content of data spans. It keeps the blocks that it decoded last, so that the extents of one block are decoded once.
+// contents reads the content of data spans. It keeps the blocks that it decoded last, so that the extents of one block are decoded once, and the memory of those that it gave up, for others.
 // Safe for concurrent use.
 type contents struct {
 	id  *Identity
@@ -221,6 +270,7 @@ type contents struct {
 	mu     sync.Mutex
 	blocks map[blockKey]*decoded
 	oldest []blockKey // in the order they were decoded
+	unused [][]byte   // of entryMax each
 }
 
 type blockKey struct {
@@ -229,10 +279,14 @@ type blockKey struct {
 }
 
 type decoded struct {
+	users  int  // under contents.mu, as
+	gaveUp bool // by contents: its memory goes with the last user
+
 	once    sync.Once
 	block   block.Block // without payload
 	version replication.PointID
 	raw     []byte
+	mem     []byte // what raw lies in; nil: not of contents
 	err     error
 }
 
@@ -243,23 +297,14 @@ func newContents(id *Identity, max int) *contents {
 // read copies the content of the data span sp to dst, which has its length. Its checksum was checked over the whole block (I9).
 func (c *contents) read(dst []byte, sp span) error {
 	k := blockKey{sp.in, sp.at}
-	c.mu.Lock()
-	d := c.blocks[k]
-	if d == nil {
-		d = &decoded{}
-		c.blocks[k] = d
-		c.oldest = append(c.oldest, k)
-		if len(c.oldest) > c.max {
-			delete(c.blocks, c.oldest[0])
-			c.oldest = append(c.oldest[:0], c.oldest[1:]...)
-		}
-	}
-	c.mu.Unlock()
-	d.once.Do(func() { d.load(k, c.id) })
+	d := c.take(k)
+	defer c.release(d)
+	d.once.Do(func() { c.load(d, k) })
 	if d.err != nil {
 		c.mu.Lock()
 		if c.blocks[k] == d { // an I/O error may be gone next time
 			delete(c.blocks, k)
+			d.gaveUp = true
 		}
 		c.mu.Unlock()
 		return d.err
@@ -267,16 +312,102 @@ func (c *contents) read(dst []byte, sp span) error {
 	return d.copyTo(dst, sp)
 }
 
-func (d *decoded) load(k blockKey, id *Identity) {
-	d.block, d.version, d.err = k.in.block(k.at, id)
-	if d.err != nil {
+// take returns the block, which may have to be loaded yet, to be released.
+func (c *contents) take(k blockKey) *decoded {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.blocks[k]
+	if d == nil {
+		d = &decoded{}
+		c.blocks[k] = d
+		c.oldest = append(c.oldest, k)
+		if len(c.oldest) > c.max {
+			if old := c.blocks[c.oldest[0]]; old != nil {
+				delete(c.blocks, c.oldest[0])
+				old.gaveUp = true
+				c.reuseLocked(old)
+			}
+			c.oldest = append(c.oldest[:0], c.oldest[1:]...)
+		}
+	}
+	d.users++
+	return d
+}
+
+func (c *contents) release(d *decoded) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d.users--
+	c.reuseLocked(d)
+}
+
+// reuseLocked takes back the memory of a block that was given up, and that nobody uses.
+func (c *contents) reuseLocked(d *decoded) {
+	if d.gaveUp && d.users == 0 && d.mem != nil {
+		c.unused = append(c.unused, d.mem)
+		d.mem, d.raw = nil, nil
+	}
+}
+
+// memory returns memory for an entry, or its content.
+func (c *contents) memory() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.unused)
+	if n == 0 {
+		return make([]byte, entryMax)
+	}
+	b := c.unused[n-1]
+	c.unused = c.unused[:n-1]
+	return b[:cap(b)]
+}
+
+// has says whether the block is kept.
+func (c *contents) has(k blockKey) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.blocks[k] != nil
+}
+
+// keep keeps a block that was read and whose payload was checked. It copies what it needs.
+func (c *contents) keep(k blockKey, b *block.Block, version replication.PointID) {
+	d := c.take(k)
+	defer c.release(d)
+	d.once.Do(func() {
+		d.version, d.mem = version, c.memory()
+		if d.decode(k, b, d.mem); d.err == nil && b.Codec == block.None {
+			d.raw = d.mem[:copy(d.mem, d.raw)]
+		}
+	})
+}
+
+func (c *contents) load(d *decoded, k blockKey) {
+	b, version, entry, err := k.in.blockInto(c.memory(), k.at, c.id)
+	d.version, d.mem = version, entry
+	if d.err = err; err != nil {
 		return
 	}
-	if d.block.Kind != block.Data {
+	if b.Codec == block.None {
+		d.decode(k, &b, nil)
+		return
+	}
+	d.mem = c.memory()
+	d.decode(k, &b, d.mem)
+	c.mu.Lock()
+	c.unused = append(c.unused, entry)
+	c.mu.Unlock()
+}
+
+// decode takes a block whose payload was checked. raw has room for its content, which may also stay where the payload lies.
+func (d *decoded) decode(k blockKey, b *block.Block, raw []byte) {
+	d.block = *b
+	if b.Kind != block.Data {
 		d.err = corruptf(k.in.name, k.at, "block is not of the kind that the index says")
 		return
 	}
-	if d.raw, d.err = d.block.Decode(make([]byte, d.block.Raw)); d.err != nil {
+	if b.Codec == block.None { // the payload is the content, and has its checksum
+		d.raw = b.Payload
+	} else if d.raw, d.err = b.Decode(raw); d.err != nil {
 		d.err = corrupt(k.in.name, k.at, d.err)
 	}
 	d.block.Payload = nil
