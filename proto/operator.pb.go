@@ -3385,11 +3385,12 @@ func (x *Drilled) GetNote() string {
 }
 
 type UnprotectRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	KeepJournal   bool                   `protobuf:"varint,2,opt,name=keep_journal,json=keepJournal,proto3" json:"keep_journal,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Group          string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	KeepJournal    bool                   `protobuf:"varint,2,opt,name=keep_journal,json=keepJournal,proto3" json:"keep_journal,omitempty"`
+	GiveUpOriginal bool                   `protobuf:"varint,120,opt,name=give_up_original,json=giveUpOriginal,proto3" json:"give_up_original,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UnprotectRequest) Reset() {
@@ -3432,6 +3433,13 @@ func (x *UnprotectRequest) GetGroup() string {
 func (x *UnprotectRequest) GetKeepJournal() bool {
 	if x != nil {
 		return x.KeepJournal
+	}
+	return false
+}
+
+func (x *UnprotectRequest) GetGiveUpOriginal() bool {
+	if x != nil {
+		return x.GiveUpOriginal
 	}
 	return false
 }
@@ -4423,10 +4431,11 @@ const file_operator_proto_rawDesc = "" +
 	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x1d\n" +
 	"\n" +
 	"unix_nanos\x18\x02 \x01(\x03R\tunixNanos\x12\x12\n" +
-	"\x04note\x18\x03 \x01(\tR\x04note\"K\n" +
+	"\x04note\x18\x03 \x01(\tR\x04note\"u\n" +
 	"\x10UnprotectRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12!\n" +
-	"\fkeep_journal\x18\x02 \x01(\bR\vkeepJournal\"Y\n" +
+	"\fkeep_journal\x18\x02 \x01(\bR\vkeepJournal\x12(\n" +
+	"\x10give_up_original\x18x \x01(\bR\x0egiveUpOriginal\"Y\n" +
 	"\x0eUnprotectReply\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12\x18\n" +
 	"\ajournal\x18\x02 \x01(\tR\ajournal\x12\x19\n" +

@@ -55,6 +55,7 @@ type MoveStatus struct {
 
 // Codes of problems with moves that a caller can act on.
 const (
+	CodeOriginalLost  = "original-lost"  // unprotecting loses what the disks were before, of which point 0 was to be made, and nobody said that it may go
 	CodeMoveGivesUp   = "move-gives-up"  // the move fits only if points are given up, and nobody said that they may be
 	CodeMoveSpace     = "move-space"     // the move does not fit
 	CodeMoveCancelled = "move-cancelled" // an operator took the move back

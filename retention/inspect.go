@@ -386,6 +386,16 @@ func (i *Inspection) OpenCycle() (*replication.Cycle, []CycleFile) {
 	return i.j.OpenCycle(), slices.Clone(i.cycle)
 }
 
+// OriginalStored returns what a point 0 that is not listed yet takes, as Journal.OriginalStored does.
+func (i *Inspection) OriginalStored() (bytes int64) {
+	for _, f := range i.cycle {
+		if strings.HasPrefix(f.Name, saveDir+"/") {
+			bytes += f.Size
+		}
+	}
+	return bytes
+}
+
 // Retired says whether the journal's end was recorded: its group is protected no more.
 func (i *Inspection) Retired() bool { return i.log.st.retired }
 

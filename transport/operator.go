@@ -48,8 +48,8 @@ type Operations interface {
 	// Scrub begins to read the group's journal in whole, at a rate in bytes a second (0: as fast as arrivals allow), or takes part in the pass under way; damage is mended as far as it can be. It
 	// returns when the pass has begun, or, with wait, when it has ended. The end of ctx ends the waiting, never the pass. Progress as with Move.
 	Scrub(ctx context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error)
-	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty.
-	Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error)
+	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty. Without giveUpOriginal it is refused where what the disks were before would be lost (CodeOriginalLost).
+	Unprotect(ctx context.Context, group replication.GroupID, keepJournal, giveUpOriginal bool) (head replication.PointID, journal string, err error)
 	// Volumes tells of every volume that is mounted, and whether journals may lie on it.
 	Volumes(ctx context.Context) ([]replication.Volume, error)
 	// Token makes a token by which a process server may enrol, once, by the name. Life 0 is the default. With replace its key takes the place of one that has the name.

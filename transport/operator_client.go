@@ -353,9 +353,9 @@ func (e *Exported) Close() error {
 	return nil
 }
 
-// Unprotect stops replication. head is where the disks stand; replication.NoPoint: at no point.
-func (c *OperatorClient) Unprotect(ctx context.Context, group replication.GroupID, keepJournal bool) (head replication.PointID, journal string, err error) {
-	r, err := c.rpc.Unprotect(ctx, &failbackpb.UnprotectRequest{Group: string(group), KeepJournal: keepJournal})
+// Unprotect stops replication. head is where the disks stand; replication.NoPoint: at no point. giveUpOriginal: what the disks were before may be lost.
+func (c *OperatorClient) Unprotect(ctx context.Context, group replication.GroupID, keepJournal, giveUpOriginal bool) (head replication.PointID, journal string, err error) {
+	r, err := c.rpc.Unprotect(ctx, &failbackpb.UnprotectRequest{Group: string(group), KeepJournal: keepJournal, GiveUpOriginal: giveUpOriginal})
 	if head = replication.PointID(r.GetHead()); !r.GetAtPoint() {
 		head = replication.NoPoint
 	}

@@ -240,7 +240,7 @@ func runLen(b []byte, zero bool) (n int) {
 }
 
 func (s *operatorServer) Unprotect(ctx context.Context, r *failbackpb.UnprotectRequest) (*failbackpb.UnprotectReply, error) {
-	head, journal, err := s.ops.Unprotect(ctx, replication.GroupID(r.Group), r.KeepJournal)
+	head, journal, err := s.ops.Unprotect(ctx, replication.GroupID(r.Group), r.KeepJournal, r.GiveUpOriginal)
 	if err != nil {
 		return nil, StatusOf(err)
 	}

@@ -290,8 +290,8 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 			progress(ledgers)
 			return 7, verified, []replication.DiskID{"m/d"}, nil
 		},
-		OnUnprotect: func(g replication.GroupID, keep bool) (replication.PointID, string, error) {
-			note("unprotect %s %v", g, keep)
+		OnUnprotect: func(g replication.GroupID, keep, giveUp bool) (replication.PointID, string, error) {
+			note("unprotect %s %v %v", g, keep, giveUp)
 			return 2, "/retention/erp", nil
 		},
 		OnVolumes: func() ([]replication.Volume, error) { note("volumes"); return volumes, nil },
@@ -324,14 +324,14 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	same(t, "verify", fmt.Sprintf("%v %v %v", point, differing, err), "7 [m/d] <nil>")
 	same(t, "verify", gotVerified, verified)
 	same(t, "progress of verify", gotLedgers, ledgers)
-	head, journal, err := c.Unprotect(ctx, "erp", true)
+	head, journal, err := c.Unprotect(ctx, "erp", true, true)
 	same(t, "unprotect", fmt.Sprintf("%v %v %v", head, journal, err), "2 /retention/erp <nil>")
 	gotVolumes, err := c.Volumes(ctx)
 	same(t, "volumes", err, nil)
 	volumes[1].Path = "/odd\uFFFD" // a path may be any bytes
 	same(t, "volumes", gotVolumes, volumes)
 	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp", "points erp", "plan move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "cancel move erp true",
-		"move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "verify erp 0", "unprotect erp true", "volumes"})
+		"move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "verify erp 0", "unprotect erp true true", "volumes"})
 }
 
 func TestOperatorProblemsArriveAsTold(t *testing.T) {

@@ -214,15 +214,25 @@ func (t *tool) askToGiveUp(ctx context.Context, c *transport.OperatorClient, gro
 		return nil, err
 	}
 	printMovePlan(t.err, group, p)
-	fmt.Fprintf(t.err, "Give up %s for good, and move? [y/N] ", plural(len(p.GiveUp), "point"))
-	answer, err := bufio.NewReader(t.in).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return nil, fmt.Errorf("read the answer: %w", err)
+	yes, err := t.confirm(fmt.Sprintf("Give up %s for good, and move? [y/N] ", plural(len(p.GiveUp), "point")))
+	if err != nil {
+		return nil, err
 	}
-	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+	if !yes {
 		return nil, &replication.Problem{Code: replication.CodeMoveGivesUp, Message: "nothing was moved, and nothing given up", Remedy: "make the retention volume larger, or choose a point that is nearer"}
 	}
 	return p.GiveUp, nil
+}
+
+// confirm asks somebody who is there, and says whether the answer was yes.
+func (t *tool) confirm(question string) (bool, error) {
+	fmt.Fprint(t.err, question)
+	answer, err := bufio.NewReader(t.in).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return false, fmt.Errorf("read the answer: %w", err)
+	}
+	a := strings.ToLower(strings.TrimSpace(answer))
+	return a == "y" || a == "yes", nil
 }
 
 // interactive says whether somebody is there to be asked.

@@ -38,6 +38,35 @@ func TestMoveAsksBeforeHistoryGoes(t *testing.T) {
 	}
 }
 
+// TestUnprotectAsksBeforeTheOriginalGoes does so where no point is listed yet, and the disks as they were would be lost.
+func TestUnprotectAsksBeforeTheOriginalGoes(t *testing.T) {
+	address := operatortest.Serve(t, staged())
+	for _, c := range []struct {
+		name, answer string
+		asks         bool
+		flags        string
+		code         int
+		said         string
+	}{
+		{"Script", "y\n", false, "", 1, "3 GiB would be lost"},
+		{"ScriptThatMay", "", false, "--give-up-original", 0, ""},
+		{"Kept", "", false, "--keep-journal", 0, ""},
+		{"Yes", "y\n", true, "", 0, "Lose it for good, and unprotect? [y/N]"},
+		{"No", "n\n", true, "", 1, "nothing was unprotected"},
+		{"NoAnswer", "", true, "", 1, "nothing lost"},
+		{"JSON", "y\n", true, "--json", 1, `"code":"original-lost"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			args := append(strings.Fields("unprotect new "+c.flags), "--operator", address)
+			code := run(t.Context(), args, streams{in: strings.NewReader(c.answer), out: &out, err: &errs}, pace{asks: c.asks})
+			if code != c.code || !strings.Contains(errs.String(), c.said) || (code == 0) != strings.Contains(out.String(), "not replicated any more") {
+				t.Errorf("exit code %d want %d; %s%s", code, c.code, out.String(), errs.String())
+			}
+		})
+	}
+}
+
 func TestDryRunSaysWhatAMoveTakes(t *testing.T) {
 	address := operatortest.Serve(t, staged())
 	for point, c := range map[string]struct {

@@ -268,27 +268,44 @@ func stopped(g replication.GroupStatus) error {
 }
 
 func (t *tool) unprotectCommand() *cobra.Command {
-	var keep bool
+	var keep, giveUp bool
 	c := &cobra.Command{
 		Use:   "unprotect GROUP",
 		Short: "Stop replication; the disks stay as they are",
 		Long: `Stops replication of the group. Its disks stay at the head's point, complete and consistent; failback points shows which that is.
-The journal goes, and with it every other point, unless --keep-journal is given.`,
+The journal goes, and with it every other point, unless --keep-journal is given.
+
+Before the first point is listed, the disks hold neither what they were nor what the source is. Where the plan keeps the original
+(keep_original), what was written over is in the journal, and would be lost with it: you are asked on a terminal; elsewhere the command
+fails (exit code 1), unless --give-up-original is given.`,
 		Example: "  failback unprotect erp --keep-journal",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return t.unprotect(c.Context(), args[0], keep) },
+		RunE:    func(c *cobra.Command, args []string) error { return t.unprotect(c.Context(), args[0], keep, giveUp) },
 	}
 	c.Flags().BoolVar(&keep, "keep-journal", false, "leave the journal on the retention volume")
+	c.Flags().BoolVar(&giveUp, "give-up-original", false, "what the disks were before may be lost, where no point is listed yet")
 	return c
 }
 
-func (t *tool) unprotect(ctx context.Context, name string, keep bool) error {
+func (t *tool) unprotect(ctx context.Context, name string, keep, giveUp bool) error {
 	group, err := groupOf(name)
 	if err != nil {
 		return err
 	}
 	return t.with(func(c *transport.OperatorClient) error {
-		head, journal, err := c.Unprotect(ctx, group, keep)
+		head, journal, err := c.Unprotect(ctx, group, keep, giveUp)
+		var p *replication.Problem
+		if errors.As(err, &p) && p.Code == replication.CodeOriginalLost && t.interactive() {
+			fmt.Fprintf(t.err, "%s\n", p.Message)
+			yes, aerr := t.confirm("Lose it for good, and unprotect? [y/N] ")
+			if aerr != nil {
+				return aerr
+			}
+			if !yes {
+				return &replication.Problem{Code: p.Code, Message: "nothing was unprotected, and nothing lost", Remedy: p.Remedy}
+			}
+			head, journal, err = c.Unprotect(ctx, group, keep, true)
+		}
 		if err != nil {
 			return err
 		}

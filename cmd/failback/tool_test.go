@@ -188,7 +188,13 @@ func staged() *operatortest.Fake {
 	f.OnUnpin = func(g replication.GroupID, p replication.PointID) (replication.Point, error) {
 		return replication.Point{ID: p, Time: noon, Kind: replication.Crash}, know(g)
 	}
-	f.OnUnprotect = func(g replication.GroupID, keep bool) (replication.PointID, string, error) {
+	f.OnUnprotect = func(g replication.GroupID, keep, giveUp bool) (replication.PointID, string, error) {
+		if g == "new" && !keep && !giveUp {
+			return 0, "", &replication.Problem{Code: replication.CodeOriginalLost, Message: "3 GiB would be lost", Remedy: "wait"}
+		}
+		if g == "new" {
+			return replication.NoPoint, "", nil
+		}
 		if keep {
 			return 2, "/retention/erp", know(g)
 		}

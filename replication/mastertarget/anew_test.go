@@ -18,7 +18,7 @@ func TestProtectedAnewIsNotTheOldPoint(t *testing.T) {
 	}
 	p.listed(1)
 	p.bye()
-	if _, _, err := p.master.Unprotect(ctx, "g", false); err != nil {
+	if _, _, err := p.master.Unprotect(ctx, "g", false, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.master.cat.remove(bucketFarewells, "g"); err != nil {

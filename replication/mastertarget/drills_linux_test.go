@@ -135,7 +135,7 @@ func TestDrillsWhileAllMoves(t *testing.T) {
 	if err != nil || len(s.Groups[0].Drills) != 4 || s.Groups[0].Drills[0].Errors != 0 {
 		t.Errorf("status: %+v, %v", s.Groups[0].Drills, err)
 	}
-	if _, _, err := p.master.Unprotect(t.Context(), "g", false); problemCode(err) != "drill-running" {
+	if _, _, err := p.master.Unprotect(t.Context(), "g", false, false); problemCode(err) != "drill-running" {
 		t.Errorf("unprotect: %v", err)
 	}
 	err = p.master.whileDrills("g", func(inUse func(replication.PointID) bool) error {

@@ -110,7 +110,7 @@ func TestDisksLag(t *testing.T) {
 	if head := g.journal.Head(); head != last-2 {
 		t.Errorf("head %d, want %d", head, last-2)
 	}
-	if head, _, err = p.master.Unprotect(ctx, "g", true); err != nil || head != last {
+	if head, _, err = p.master.Unprotect(ctx, "g", true, false); err != nil || head != last {
 		t.Errorf("unprotect: head %d, %v; want %d", head, err, last)
 	}
 	p.close()

@@ -137,7 +137,7 @@ func findDisk(disks []replication.Disk, name string) (replication.DiskNo, error)
 }
 
 // Unprotect implements transport.Operations. A move under way is finished first, so that the disks stand at a point.
-func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJournal bool) (replication.PointID, string, error) {
+func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJournal, giveUpOriginal bool) (replication.PointID, string, error) {
 	e.admin.Lock()
 	defer e.admin.Unlock()
 	g, err := e.group(id)
@@ -149,6 +149,9 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	}
 	if e.takenFromUs(g) {
 		return e.forgetTaken(g)
+	}
+	if err := e.originalLost(g); err != nil && !keepJournal && !giveUpOriginal {
+		return 0, "", err
 	}
 	head := replication.NoPoint
 	var disks []replication.Disk
@@ -213,6 +216,28 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 		return head, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal is still at %s", id, dir), Err: err, Remedy: "remove the directory"}
 	}
 	return head, "", nil
+}
+
+// originalLost says what is lost without the journal of a group that keeps point 0, and has not listed a point: what was written over, which its disks do not hold any more. nil: nothing is.
+func (e *Engine) originalLost(g *group) error {
+	var saved int64
+	if g.isReady() == nil {
+		saved, _ = g.journal.OriginalStored()
+	} else if i, err := retention.Inspect(e.journalDir(g.id)); err == nil {
+		saved = i.OriginalStored()
+		i.Close()
+	}
+	if saved == 0 {
+		return nil
+	}
+	var disks []string
+	for _, d := range g.plan.Disks() {
+		disks = append(disks, string(d.Name))
+	}
+	return &replication.Problem{Code: replication.CodeOriginalLost,
+		Message: fmt.Sprintf("group %s has no point yet, and its plan keeps the original: what the first cycle has written over on its disks (%s) is in the journal only, %d bytes there. The disks hold neither what they were nor what the source is, and without the journal never will",
+			g.id, strings.Join(disks, ", "), saved),
+		Remedy: fmt.Sprintf("let the first cycle end, and bring the disks back: `failback rewind %s 0`; or keep the journal: `failback unprotect %s --keep-journal`; or give up what the disks were: --give-up-original", g.id, g.id)}
 }
 
 // giveUp makes a journal that stays nobody's.

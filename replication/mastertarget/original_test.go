@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"failback/blockio"
 	"failback/replication"
@@ -229,5 +232,53 @@ func TestLanesShareBatches(t *testing.T) {
 	all.Wait()
 	if err := k.flush(); err != nil || written != lanes*blocks*block.MaxRanges {
 		t.Errorf("%d extents written, want %d: %v", written, lanes*blocks*block.MaxRanges, err)
+	}
+}
+
+// full is a target whose datastore is full.
+type full struct{ blockio.Target }
+
+func (full) WriteAt([]byte, int64) (int, error) { return 0, syscall.ENOSPC }
+func (full) Zero(int64, int64) error            { return syscall.ENOSPC }
+
+// TestUnprotectNamesTheOriginalThatIsLost ends a group in the midst of its first cycle, when what was on the disks is in the journal only: that is refused, and says what would be lost, unless it may be, or the journal stays.
+func TestUnprotectNamesTheOriginalThatIsLost(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		p := newPairWith(t, 77, Config{wrap: func(_ string, t blockio.Target) blockio.Target { return full{t} }})
+		p.plan = append([]byte("keep_original: true\n"), p.plan...)
+		before := make([]byte, p.sizes[1])
+		for i := range before {
+			before[i] = byte(1 + p.r.Uint32()%255)
+		}
+		if err := os.WriteFile(p.dst(1), before, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.master.Reprotect(t.Context(), p.plan); err != nil {
+			t.Fatal(err)
+		}
+		g, err := p.master.group("g")
+		if err != nil {
+			t.Fatal(err)
+		}
+		saved := func() int64 {
+			if g.waitReady(t.Context()) != nil {
+				return 0
+			}
+			n, _ := g.journal.OriginalStored()
+			return n
+		}
+		for end := time.Now().Add(30 * time.Second); saved() == 0; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("nothing is saved: %+v", g.status())
+			}
+		}
+		_, _, err = p.master.Unprotect(t.Context(), "g", false, false)
+		if problem := replication.AsProblem(err); problemCode(err) != replication.CodeOriginalLost || !strings.Contains(problem.Message, "a/two") || !strings.Contains(problem.Remedy, "--give-up-original") {
+			t.Errorf("unprotect: got %v", err)
+		}
+		if head, journal, err := p.master.Unprotect(t.Context(), "g", keep, !keep); err != nil || head != replication.NoPoint || (journal != "") != keep {
+			t.Errorf("keep the journal %v: head %d, journal %q, %v", keep, head, journal, err)
+		}
+		p.close()
 	}
 }

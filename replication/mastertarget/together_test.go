@@ -341,7 +341,7 @@ func TestTogether(t *testing.T) {
 			if _, v, differing, err := p.master.Verify(ctx, "g", 0, func([]replication.Ledger) {}); err != nil || !v.Equal {
 				t.Errorf("verify: %v %v, %d bytes, error %v", v.Equal, differing, v.Differs, err)
 			}
-			if _, _, err := p.master.Unprotect(ctx, "g", false); err != nil {
+			if _, _, err := p.master.Unprotect(ctx, "g", false, false); err != nil {
 				t.Error(err)
 			}
 			p.close()

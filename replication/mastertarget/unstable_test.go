@@ -398,7 +398,7 @@ func TestUnprotectOfAGroupThatIsNotOpenKeepsTheJournalThatItsDisksNeed(t *testin
 	if d.master, err = Open(Config{State: filepath.Join(d.dir, "mt"), Retention: filepath.Join(d.dir, "ret"), AllowSharedVolume: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := d.master.Unprotect(t.Context(), "g", false); err == nil || !strings.Contains(err.Error(), "between points 2 and 1") {
+	if _, _, err := d.master.Unprotect(t.Context(), "g", false, false); err == nil || !strings.Contains(err.Error(), "between points 2 and 1") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "log")); err != nil {

@@ -34,7 +34,7 @@ type Fake struct {
 	OnRecordDrill func(group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error)
 	OnPin         func(group replication.GroupID, pin replication.Pin) (replication.Point, error)
 	OnUnpin       func(group replication.GroupID, point replication.PointID) (replication.Point, error)
-	OnUnprotect   func(group replication.GroupID, keepJournal bool) (replication.PointID, string, error)
+	OnUnprotect   func(group replication.GroupID, keepJournal, giveUpOriginal bool) (replication.PointID, string, error)
 	OnVolumes     func() ([]replication.Volume, error)
 	OnToken       func(name string, life time.Duration, replace bool) (link.Token, time.Time, error)
 	OnThrottle    func(replication.ThrottleChange) (replication.ThrottleStatus, error)
@@ -180,11 +180,11 @@ func (f *Fake) Unpin(_ context.Context, group replication.GroupID, point replica
 }
 
 // Unprotect calls OnUnprotect.
-func (f *Fake) Unprotect(_ context.Context, group replication.GroupID, keepJournal bool) (replication.PointID, string, error) {
+func (f *Fake) Unprotect(_ context.Context, group replication.GroupID, keepJournal, giveUpOriginal bool) (replication.PointID, string, error) {
 	if f.OnUnprotect == nil {
 		return 0, "", errNotStaged
 	}
-	return f.OnUnprotect(group, keepJournal)
+	return f.OnUnprotect(group, keepJournal, giveUpOriginal)
 }
 
 // Volumes calls OnVolumes.
