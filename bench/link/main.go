@@ -48,6 +48,7 @@ type scenario struct {
 const ms = time.Millisecond
 
 var scenarios = []scenario{
+	{"frames", "by the CPU alone: frames without compression, and the whole job, beside bare TLS on loopback", nil, nil, (*lab).frames},
 	{"fill", "incompressible data into a new disk, beside one and four bare TCP connections", []int{100, 1000}, []time.Duration{1 * ms, 40 * ms, 120 * ms}, (*lab).fill},
 	{"stall", "the same, with one connection of eight held for 2 s of every 10 s for ours only", []int{100}, []time.Duration{1 * ms, 40 * ms, 120 * ms}, (*lab).stall},
 	{"compress", "an ext4 image of real files, by each codec and by what is chosen, beside zstd --adapt", []int{20, 100, 1000}, []time.Duration{10 * ms}, (*lab).compress},
@@ -108,6 +109,10 @@ func parse(args []string, out io.Writer) (config, error) {
 	f.Usage = func() {
 		fmt.Fprint(out, usage)
 		for _, s := range scenarios {
+			if s.rates == nil {
+				fmt.Fprintf(out, "  %-9s %s\n", s.name, s.about)
+				continue
+			}
 			fmt.Fprintf(out, "  %-9s %s (%v Mbit/s × %v)\n", s.name, s.about, s.rates, s.rtts)
 		}
 		fmt.Fprintf(out, "\nflags:\n%s", f.FlagUsages())
@@ -163,6 +168,9 @@ func run(ctx context.Context, c config, out, progress io.Writer) error {
 		if len(c.rtts) > 0 {
 			rtts = c.rtts
 		}
+		if s.rates == nil { // no link
+			rates, rtts = []int{0}, []time.Duration{0}
+		}
 		for _, rate := range rates {
 			for _, rtt := range rtts {
 				if ctx.Err() != nil {
@@ -198,7 +206,7 @@ func run(ctx context.Context, c config, out, progress io.Writer) error {
 // cell is a scenario at one rate and one round-trip time.
 type cell struct {
 	Scenario string         `json:"scenario"`
-	Mbit     int            `json:"mbit_a_second"`
+	Mbit     int            `json:"mbit_a_second"` // 0: no link
 	RTT      string         `json:"rtt"`
 	Bytes    int64          `json:"bytes"` // of the disk, that rates are of
 	Ways     []*way         `json:"ways"`
@@ -251,7 +259,11 @@ func (c *cell) check(name string, value, aim float64, atLeast bool) {
 }
 
 func (c *cell) write(out io.Writer) {
-	fmt.Fprintf(out, "\n%s at %d Mbit/s, RTT %s: %s of data\n", c.Scenario, c.Mbit, c.RTT, report.Size(c.Bytes))
+	where := fmt.Sprintf("at %d Mbit/s, RTT %s", c.Mbit, c.RTT)
+	if c.Mbit == 0 {
+		where = "on loopback"
+	}
+	fmt.Fprintf(out, "\n%s %s: %s of data\n", c.Scenario, where, report.Size(c.Bytes))
 	rows := [][]string{{"way", "runs", "wall s", "Mbit/s", "in the middle", "wire", "TCP again", "cpu s"}}
 	for _, w := range c.Ways {
 		mbit := func(f float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", f*8/1e6), ".0") }

@@ -18,7 +18,8 @@ import (
 	"failback/bench/workload"
 )
 
-// peerCommand is the first argument of this program where it is the far end of a peer: "peer send ADDRESS STREAMS FILE" or "peer pipe ADDRESS".
+// peerCommand is the first argument of this program where it is an end of a peer: "peer send ADDRESS STREAMS FILE", "peer pipe ADDRESS", "peer give HOW CERTS CONNECTIONS FILE ADDRESS"
+// or "peer take HOW CERTS CONNECTIONS INTO".
 const peerCommand = "peer"
 
 func peerMain(args []string) error {
@@ -38,6 +39,15 @@ func peerMain(args []string) error {
 			return err
 		}
 		return await(c.(*net.TCPConn))
+	case len(args) == 6 && args[0] == "give", len(args) == 5 && args[0] == "take":
+		conns, err := strconv.Atoi(args[3])
+		if err != nil {
+			return err
+		}
+		if args[0] == "take" {
+			return take(args[1], args[2], conns, args[4])
+		}
+		return give(args[1], args[2], conns, args[4], args[5])
 	}
 	return fmt.Errorf("no peer does %v", args)
 }
