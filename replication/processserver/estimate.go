@@ -14,6 +14,7 @@ type estimate struct {
 	link    float64
 	source  float64
 	line    line
+	others  others
 	windows int     // taken
 	left    float64 // payload of these
 	now     mix     // chosen last
@@ -111,11 +112,12 @@ func (e *estimate) take(w window) (mix, bool) {
 		e.now = only(firstLevel)
 		return e.now, true
 	}
-	e.now = plant{costs: e.costs, cores: w.ours() * (1 - coresLeft), fixed: e.fixed, wire: e.wire, link: e.link, source: e.source}.best()
+	cores := min(w.ours()+e.others.forUs()*sent, w.cores) * (1 - coresLeft)
+	e.now = plant{costs: e.costs, cores: cores, fixed: e.fixed, wire: e.wire + e.others.forUs(), link: e.link, source: e.source}.best()
 	return e.now, true
 }
 
-// other finds what everything of ours but compression costs.
+// other finds what everything but compression costs, ours and what others do for us.
 func (e *estimate) other(w window) {
 	if e.now == (mix{}) {
 		e.now = only(firstLevel)
@@ -123,6 +125,9 @@ func (e *estimate) other(w window) {
 	compression := e.now.of(e.costs).cpu // by the mix that was
 	e.line.add(w.payload/w.raw, max(w.own/w.raw-compression, 0))
 	e.fixed, e.wire = e.line.fit(wireCost)
+	if w.idle >= 0 {
+		e.others.add(w)
+	}
 }
 
 // ours returns how many cores can be had: those that nobody else uses, and half of all where others use more, as those have to share.

@@ -131,6 +131,7 @@ func (s *shipment) lane(ctx context.Context, no uint32, ended <-chan struct{}) e
 		}
 	}()
 	lost := func(err error) {
+		s.engine.cfg.Log.Warn("lane broke: others carry on, and what it lost is sent again", "group", s.fence.Group, "point", s.fence.Point, "lane", no, "err", err)
 		s.used.breaks(no, fmt.Errorf("lane %d: %w", no, err))
 		if now != nil {
 			now.Close()
