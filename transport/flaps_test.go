@@ -114,7 +114,18 @@ func flaps() (seeds, times int) {
 // TestFlaps makes points over real gRPC and TLS, in one process and in virtual time, on a link that is cut, stalls, loses its tail, is open at one end only and swallows all, again and again. In
 // the end all points are what the sources were; meanwhile nothing that was told to be durable was sent again. FAILBACK_SEEDS, FAILBACK_FLAPS: more of it.
 func TestFlaps(t *testing.T) {
-	var e block.Encoder // what it makes for all is made outside of any bubble
+	warmCodecs(t)
+	seeds, times := flaps()
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { flap(t, seed, times) })
+		})
+	}
+}
+
+// warmCodecs has codecs make what they make for all outside of any bubble.
+func warmCodecs(t *testing.T) {
+	var e block.Encoder
 	text := bytes.Repeat([]byte("warm "), 1000)
 	for l := block.Raw; l <= block.LevelZstd2; l++ {
 		p, c := e.Encode(nil, text, l)
@@ -122,12 +133,6 @@ func TestFlaps(t *testing.T) {
 		if _, err := b.Decode(make([]byte, block.MaxRaw)); err != nil {
 			t.Fatal(err)
 		}
-	}
-	seeds, times := flaps()
-	for seed := range uint64(seeds) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { flap(t, seed, times) })
-		})
 	}
 }
 
