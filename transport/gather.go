@@ -36,6 +36,10 @@ func (c gatherCredentials) Clone() credentials.TransportCredentials {
 	return gatherCredentials{c.TransportCredentials.Clone()}
 }
 
+// gatherBuffer is what socketBuffer bytes are at most as records: 16 KiB and 22 bytes each, the first ones of a connection far shorter. Where it were less, each write would leave a short rest, and that
+// a packet of its own.
+const gatherBuffer = socketBuffer + socketBuffer/16
+
 // gatherTLS is a TLS connection whose every Write leaves the socket in as few calls as fit: its records are gathered below, and flushed at the end.
 type gatherTLS struct {
 	net.Conn // TLS
@@ -62,7 +66,7 @@ type gatherConn struct {
 }
 
 func newGatherConn(c net.Conn) *gatherConn {
-	return &gatherConn{Conn: c, turn: make(chan struct{}, 1), in: bufio.NewReaderSize(c, socketBuffer), out: bufio.NewWriterSize(c, socketBuffer)}
+	return &gatherConn{Conn: c, turn: make(chan struct{}, 1), in: bufio.NewReaderSize(c, socketBuffer), out: bufio.NewWriterSize(c, gatherBuffer)}
 }
 
 func (c *gatherConn) Read(b []byte) (int, error) { return c.in.Read(b) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 
 	failbackpb "failback/proto"
@@ -68,7 +69,7 @@ func (c *ReplicationClient) dialBy(dialer func(context.Context, string) (net.Con
 		grpc.WithContextDialer(dialer), grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveWait, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: dialTimeout + shakeWithin}),
-		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(0), // gatherCredentials buffer what is read
+		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(0), experimental.WithBufferPool(received), // gatherCredentials buffer what is read
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", c.address, err)

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 
 	failbackpb "failback/proto"
@@ -38,7 +39,7 @@ func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log 
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(laneWindow), grpc.InitialConnWindowSize(laneWindow),
-		grpc.ReadBufferSize(0), grpc.WriteBufferSize(socketBuffer), // gatherCredentials buffer what is read
+		grpc.ReadBufferSize(0), grpc.WriteBufferSize(socketBuffer), experimental.BufferPool(received), // gatherCredentials buffer what is read
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveWait}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveEvery / 2, PermitWithoutStream: true}),
 		grpc.MaxConcurrentStreams(maxStreams),

@@ -21,8 +21,8 @@ const (
 
 // Settings of every connection. They bound memory: a lane holds at most laneWindow received and not yet taken.
 const (
-	laneWindow   = 16 << 20  // bytes in flight on one lane: 1 Gbit/s at 120 ms
-	socketBuffer = 256 << 10 // bytes gathered for one write, or read at once
+	laneWindow   = 16 << 20 // bytes in flight on one lane: 1 Gbit/s at 120 ms
+	socketBuffer = 32 << 10 // bytes gathered for one write, or read at once: what lies in the cache when it is encrypted, and copied
 )
 
 // A peer that is silent for keepaliveEvery is asked for a sign of life, and given up when none comes within keepaliveWait; so is one that does not acknowledge what
