@@ -232,3 +232,56 @@ func TestAnEarlierAttemptOfALaneIsFenced(t *testing.T) {
 	}
 	p.close()
 }
+
+// TestLanesOfASessionAreBounded opens as many as there may be, and one more; and again, when one has gone.
+func TestLanesOfASessionAreBounded(t *testing.T) {
+	p := newPair(t, 7)
+	p.plan = p.stablePlan("")
+	ctx := context.Background()
+	if _, _, err := p.master.Reprotect(ctx, p.plan); err != nil {
+		t.Fatal(err)
+	}
+	p.listed(1)
+	p.bye() // no order of the group's own comes between
+	g, _ := p.master.group("g")
+	c := replication.Cycle{Point: 2, Base: 1, Mode: replication.Compare, Route: replication.Journaled, Cut: replication.Cut{Snapshot: "s", Sizes: p.sizes}}
+	last, _ := g.journal.Last()
+	c.BaseChain = last.Chain
+	if err := g.journal.Begin(c); err != nil {
+		t.Fatal(err)
+	}
+	session, err := g.grant(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := replication.Session{Group: "g", Generation: g.journal.Generation(), ID: session}
+	open := func(no uint32) (link.Lane, error) {
+		return p.master.Lane(ctx, replication.Lane{Session: s, Point: 2, Lane: no, Attempt: uint64(no) + 1})
+	}
+	var lanes []link.Lane
+	for no := range uint32(maxLanes) {
+		l, err := open(no)
+		if err != nil {
+			t.Fatalf("lane %d of %d: %v", no, maxLanes, err)
+		}
+		lanes = append(lanes, l)
+	}
+	if _, err := open(maxLanes); replication.AsProblem(err).Code != CodeLanes || replication.AsProblem(err).Remedy == "" {
+		t.Errorf("one more: got %v", err)
+	}
+	lanes[0].Close()
+	l, err := open(maxLanes)
+	if err != nil {
+		t.Errorf("when one has gone: %v", err)
+	} else {
+		l.Close()
+	}
+	for _, l := range lanes[1:] {
+		l.Close()
+	}
+	g.revoke()
+	if err := g.journal.Drop("test"); err != nil {
+		t.Fatal(err)
+	}
+	p.close()
+}
