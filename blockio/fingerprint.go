@@ -103,10 +103,11 @@ func (m *image) flat() bool {
 
 // lastWritten is when the files were last written, durably noted; "-" for a device.
 func (m *image) lastWritten() (string, error) {
-	if err := m.enter(); err != nil {
+	inside, err := m.enter()
+	if err != nil {
 		return "", err
 	}
-	defer m.life.RUnlock()
+	defer m.life.leave(inside)
 	var newest int64
 	var all []byte
 	for _, st := range m.files {

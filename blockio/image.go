@@ -22,8 +22,8 @@ type image struct {
 	parent *image       // under a snapshot that is open for reading; closed with it
 	cache  *readerCache // shared with the parents; nil while writing
 
-	// life is held for reading by every call, and for writing by Close.
-	life   sync.RWMutex
+	// life is entered by every call, and closed by Close.
+	life   gate
 	closed bool
 	poison atomic.Pointer[error]
 
@@ -52,18 +52,18 @@ func (m *image) add(size int64, e extent) {
 	m.size += size
 }
 
-// enter begins a call. The caller calls m.life.RUnlock when it is done.
-func (m *image) enter() error {
-	m.life.RLock()
+// enter begins a call. The caller gives what it returns to m.life.leave when it is done.
+func (m *image) enter() (*gateLane, error) {
+	inside := m.life.enter()
 	if m.closed {
-		m.life.RUnlock()
-		return fmt.Errorf("%s: %w", m.name, os.ErrClosed)
+		m.life.leave(inside)
+		return nil, fmt.Errorf("%s: %w", m.name, os.ErrClosed)
 	}
 	if p := m.poison.Load(); p != nil {
-		m.life.RUnlock()
-		return *p
+		m.life.leave(inside)
+		return nil, *p
 	}
-	return nil
+	return inside, nil
 }
 
 // failed adds the name of the disk to an error, and poisons the disk when the error leaves open what is durable.
@@ -87,11 +87,12 @@ func (m *image) inside(off, n int64) error {
 	return nil
 }
 
-func (m *image) enterWrite(off, n int64) error {
-	if err := m.enter(); err != nil {
-		return err
+func (m *image) enterWrite(off, n int64) (*gateLane, error) {
+	inside, err := m.enter()
+	if err != nil {
+		return nil, err
 	}
-	err := m.inside(off, n)
+	err = m.inside(off, n)
 	switch {
 	case !m.write:
 		err = fmt.Errorf("%w: %s", ErrReadOnly, m.name)
@@ -99,9 +100,10 @@ func (m *image) enterWrite(off, n int64) error {
 		err = fmt.Errorf("%w: %s: SetContentID comes before the first write", ErrNoContentID, m.name)
 	}
 	if err != nil {
-		m.life.RUnlock()
+		m.life.leave(inside)
+		return nil, err
 	}
-	return err
+	return inside, nil
 }
 
 // each calls fn for the parts of [off, off+n), with the range inside each.
@@ -128,10 +130,11 @@ func (m *image) partAt(off int64) int {
 func (m *image) Size() int64 { return m.size }
 
 func (m *image) ReadAt(p []byte, off int64) (int, error) {
-	if err := m.enter(); err != nil {
+	inside, err := m.enter()
+	if err != nil {
 		return 0, err
 	}
-	defer m.life.RUnlock()
+	defer m.life.leave(inside)
 	if off < 0 {
 		return 0, fmt.Errorf("%w: %s: offset %d", ErrOutOfRange, m.name, off)
 	}
@@ -159,12 +162,13 @@ func (m *image) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (m *image) WriteAt(p []byte, off int64) (int, error) {
-	if err := m.enterWrite(off, int64(len(p))); err != nil {
+	inside, err := m.enterWrite(off, int64(len(p)))
+	if err != nil {
 		return 0, err
 	}
-	defer m.life.RUnlock()
+	defer m.life.leave(inside)
 	done := 0
-	err := m.each(off, int64(len(p)), func(part *imagePart, off, n int64) error {
+	err = m.each(off, int64(len(p)), func(part *imagePart, off, n int64) error {
 		k, err := part.extent.WriteAt(p[done:done+int(n)], off)
 		done += k
 		return err
@@ -176,18 +180,20 @@ func (m *image) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (m *image) Zero(off, n int64) error {
-	if err := m.enterWrite(off, n); err != nil {
+	inside, err := m.enterWrite(off, n)
+	if err != nil {
 		return err
 	}
-	defer m.life.RUnlock()
+	defer m.life.leave(inside)
 	return m.failed(m.each(off, n, func(part *imagePart, off, n int64) error { return part.extent.Zero(off, n) }))
 }
 
 func (m *image) NextData(off int64) (start, end int64, err error) {
-	if err := m.enter(); err != nil {
+	inside, err := m.enter()
+	if err != nil {
 		return 0, 0, err
 	}
-	defer m.life.RUnlock()
+	defer m.life.leave(inside)
 	if off < 0 || off > m.size {
 		return 0, 0, fmt.Errorf("%w: %s: offset %d, on a disk of %d", ErrOutOfRange, m.name, off, m.size)
 	}
@@ -205,10 +211,11 @@ func (m *image) NextData(off int64) (start, end int64, err error) {
 }
 
 func (m *image) Sync() error {
-	if err := m.enter(); err != nil {
+	inside, err := m.enter()
+	if err != nil {
 		return err
 	}
-	defer m.life.RUnlock()
+	defer m.life.leave(inside)
 	return m.syncParts()
 }
 
@@ -225,8 +232,8 @@ func (m *image) syncParts() error {
 }
 
 func (m *image) Close() error {
-	m.life.Lock()
-	defer m.life.Unlock()
+	m.life.close()
+	defer m.life.open()
 	if m.closed {
 		return fmt.Errorf("%s: %w", m.name, os.ErrClosed)
 	}
@@ -279,10 +286,11 @@ func (m *image) Description() Description {
 // SetContentID: the id is durable before any mark or data. A crash in between makes the id newer than the content, never the
 // content newer than the id.
 func (m *image) SetContentID(id uint32) error {
-	if err := m.enter(); err != nil {
+	inside, err := m.enter()
+	if err != nil {
 		return err
 	}
-	defer m.life.RUnlock()
+	defer m.life.leave(inside)
 	m.ids.Lock()
 	defer m.ids.Unlock()
 	if m.identity == nil {

@@ -139,10 +139,11 @@ func (s *sink) data(ctx context.Context, d Disk, off, n int64) (done int64, err 
 
 // splice lets the kernel move what it can of [off, off+n) into the pipe: the leading part that lies in flat extents of files.
 func (m *image) splice(ctx context.Context, pipe *os.File, off, n int64) (done int64, err error) {
-	if err := m.enter(); err != nil {
+	inside, err := m.enter()
+	if err != nil {
 		return 0, err
 	}
-	defer m.life.RUnlock()
+	defer m.life.leave(inside)
 	err = m.each(off, n, func(p *imagePart, off, n int64) error {
 		e, ok := p.extent.(*flatExtent)
 		if !ok {
