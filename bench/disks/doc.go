@@ -1,6 +1,6 @@
 // Command disks measures package blockio and the disk commands of failback beside fio, qemu-img and cat, each pair in turn, in one run.
 //
-//	go run ./bench/disks [--quick] [--dir DIR] [--size MiB] [--repeats N] [--depth N] [fio|convert|read …]
+//	go run ./bench/disks [--quick] [--dir DIR] [--size MiB] [--repeats N] [--depth N] [--only REGEXP] [fio|convert|read …]
 //
 // fio: reads and writes of a flat VMDK and of a loop device (as root), 1 MiB in sequence and 4 KiB at random, directly and through the page cache. fio is given the same pattern, alignment,
 // depth (that many threads with pread and pwrite) and directness; each thread that writes calls fdatasync after

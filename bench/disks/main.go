@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 )
@@ -17,7 +18,8 @@ type lab struct {
 	size    int64
 	repeats int
 	depth   int
-	tool    string // failback
+	only    *regexp.Regexp // nil: all pairs
+	tool    string         // failback
 	context.Context
 }
 
@@ -28,6 +30,10 @@ func main() {
 	flag.StringVar(&l.dir, "dir", filepath.Join("/var/tmp", "failback-bench-disks"), "work directory: which storage is measured")
 	flag.IntVar(&l.repeats, "repeats", 5, "pairs of each kind")
 	flag.IntVar(&l.depth, "depth", 4, "requests at a time")
+	flag.Func("only", "only pairs whose name, as it is printed, matches this `REGEXP`: 'direct', 'flat.*random'", func(s string) (err error) {
+		l.only, err = regexp.Compile(s)
+		return err
+	})
 	flag.Parse()
 	l.size = *mib << 20
 	if *quick {
@@ -74,6 +80,9 @@ func (l *lab) run(wanted []string) error {
 
 // pairs runs ours and the peer's in turn, each first every other time, and prints the medians. They return bytes a second.
 func (l *lab) pairs(name string, ours, peer func() (float64, error)) error {
+	if l.only != nil && !l.only.MatchString(name) {
+		return nil
+	}
 	var a, b, ratios []float64
 	for i := range l.repeats {
 		order := []func() (float64, error){ours, peer}
