@@ -13,7 +13,7 @@
 // by a new attempt, which ends the earlier one at the master target. When all lanes have come to their ends, what broken ones may have lost is looked for in what is durable, and
 // what is missing is found and sent again (shipment.all).
 //
-// Compression follows what is scarce (ladder, estimate, mix). Samples of the very data say what each level costs and gives; how idle the machine is, what all else costs; what
+// Compression follows what is scarce (ladder, estimate, mix). Samples of the very data say what each level costs and gives; how idle the machine is, what all else costs, here and for what others on the machine do with each byte that is sent (others); what
 // leaves while frames wait, what the link takes. The mix of levels follows that has the highest rate; where several have, the one that sends least. The encoders themselves give up early on what
 // does not compress.
 //
