@@ -89,6 +89,9 @@ func (a *Arrival) Append(b *block.Block) error {
 			return fmt.Errorf("append to point %d: disk %d extent %v is not on pages of %d bytes (I13)", a.lane.Point, b.Disk, e, replication.Page)
 		}
 	}
+	if st := a.j.now.Load(); st.cycle != nil && (!st.cycleHas(b.Disk) || st.joining(b.Disk)) {
+		return fmt.Errorf("append to point %d: %w: disk %d joined later, or joins with it and is written through", a.lane.Point, ErrRoute, b.Disk)
+	}
 	if b.Kind == block.Repeat { // the journal stands for itself: it holds the content
 		return fmt.Errorf("append to point %d: disk %d at %d: %w: a repeat that was not resolved", a.lane.Point, b.Disk, b.Extents[0].Off, block.ErrCorrupt)
 	}

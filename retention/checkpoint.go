@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"failback/replication"
 )
@@ -22,6 +23,7 @@ type checkpointRecord struct {
 	Dropped      replication.PointID    `json:"dropped,omitempty"`
 	Points       []replication.Point    `json:"points"`
 	Origin       replication.PointID    `json:"origin"`
+	Births       []replication.PointID  `json:"births,omitempty"`
 	Files        []checkpointFile       `json:"files"`
 	Saved        int                    `json:"saved"`
 	Packed       int                    `json:"packed"`
@@ -41,7 +43,7 @@ type checkpointFile struct {
 
 func (s *state) checkpoint(before chain) checkpointRecord {
 	r := checkpointRecord{
-		Generation: s.generation, Owner: s.owner, Released: s.released, Settings: s.settings, Begun: s.begun, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin,
+		Generation: s.generation, Owner: s.owner, Released: s.released, Settings: s.settings, Begun: s.begun, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin, Births: s.births,
 		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Before: string(before.hash()),
 	}
 	r.Damage = s.damage
@@ -59,7 +61,7 @@ func (s *state) checkpoint(before chain) checkpointRecord {
 func (s *state) restore(r checkpointRecord) error {
 	id := s.id
 	*s = state{
-		id: id, generation: r.Generation, owner: r.Owner, released: r.Released, settings: r.Settings, begun: r.Begun, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin,
+		id: id, generation: r.Generation, owner: r.Owner, released: r.Released, settings: r.Settings, begun: r.Begun, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin, births: r.Births,
 		saved: r.Saved, packed: r.Packed, head: r.Head, move: r.Move, moves: r.Moves,
 	}
 	for _, f := range r.Files {
@@ -81,6 +83,9 @@ func (s *state) restore(r checkpointRecord) error {
 	}
 	if s.move != nil && len(s.move.Done) != len(s.id.Disks) {
 		return fmt.Errorf("checkpoint has a move of %d disks, the group has %d", len(s.move.Done), len(s.id.Disks))
+	}
+	if len(s.births) > len(s.id.Disks) || !slices.IsSorted(s.births) {
+		return fmt.Errorf("checkpoint has births %v of %d disks", s.births, len(s.id.Disks))
 	}
 	return nil
 }

@@ -61,6 +61,9 @@ var operations = []operation{
 	{"Adopt", (*world).aged, func(w *world) error {
 		return errors.Join(one(w.j.Adopt(7)), w.j.RecordContentIDs(make([]uint32, len(w.sizes))), w.j.RecordFingerprints(make([]string, len(w.sizes))))
 	}, 9},
+	{"Join", (*world).aged, (*world).join, 3},
+	{"CycleOfJoining", func(w *world) error { return errors.Join(w.aged(), w.join()) }, (*world).point, 20},
+	{"MoveBeforeBirth", (*world).grown, func(w *world) error { return w.moveTo(w.listed[0].ID) }, 8},
 	{"Open", (*world).gapped, func(w *world) error { return w.again() }, 1},
 	{"OpenTornCycle", (*world).torn, func(w *world) error { return w.again() }, 8},
 }

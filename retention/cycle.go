@@ -198,7 +198,7 @@ func (j *Journal) NextPoint() replication.PointID {
 
 // Begin opens a cycle, durably. It must start from the last listed point (ErrBase) and have a number above that of every listed point. Beginning the open cycle again, with
 // the same snapshot, changes nothing; with another snapshot it is refused (ErrCycleOpen): drop it first. The first cycle is a baseline written through to
-// the disks; every other is journaled (ErrRoute).
+// the disks; every other is journaled (ErrRoute), but for disks that join with it. A cut may lack disks that no point has yet: they join later.
 func (j *Journal) Begin(c replication.Cycle) error {
 	j.cycle.Lock()
 	defer j.cycle.Unlock()
@@ -223,7 +223,7 @@ func (j *Journal) Begin(c replication.Cycle) error {
 			return nil, fmt.Errorf("%w: %q after point %d: only the first baseline is written through", ErrRoute, c.Route, last.ID)
 		case c.Route != replication.Through && c.Route != replication.Journaled:
 			return nil, fmt.Errorf("%w: %q", ErrRoute, c.Route)
-		case len(c.Cut.Sizes) != len(j.id.Disks):
+		case len(c.Cut.Sizes) > len(j.id.Disks) || len(c.Cut.Sizes) < st.bornBy(last.ID):
 			return nil, fmt.Errorf("%w: cut of %d disks, the group has %d", ErrDisks, len(c.Cut.Sizes), len(j.id.Disks))
 		}
 		for d, n := range c.Cut.Sizes {
@@ -342,7 +342,7 @@ func (j *Journal) Durable(disk replication.DiskNo) int64 {
 	return j.open.durable[disk].Bytes()
 }
 
-// RecordCoverage notes, durably, extents of a cycle written through: they are durable on the disks, which the caller has synced. They lie on pages (I13).
+// RecordCoverage notes, durably, extents that a cycle wrote through, all disks of a first baseline or those that join: they are durable on the disks, which the caller has synced. They lie on pages (I13).
 func (j *Journal) RecordCoverage(add map[replication.DiskNo][]replication.Extent) error {
 	j.cycle.Lock()
 	defer j.cycle.Unlock()
@@ -353,11 +353,11 @@ func (j *Journal) RecordCoverage(add map[replication.DiskNo][]replication.Extent
 	if c == nil {
 		return ErrNoCycle
 	}
-	if c.Route != replication.Through {
-		return fmt.Errorf("%w: the cycle of point %d is journaled", ErrRoute, c.Point)
-	}
 	var cs []covered
 	for d, es := range add {
+		if c.Route != replication.Through && !j.Joining(d) {
+			return fmt.Errorf("%w: the cycle of point %d is journaled, and disk %d does not join with it", ErrRoute, c.Point, d)
+		}
 		size := j.id.size(d)
 		for _, e := range es {
 			if err := e.Check(size); err != nil {
@@ -455,6 +455,7 @@ func (j *Journal) reckon(r *pointRecord, totals []replication.Total) error {
 		}
 		want[t.Disk] = t
 	}
+	st := j.now.Load()
 	for d := range j.id.Disks {
 		disk := replication.DiskNo(d)
 		got, changed, err := j.tally(disk)
@@ -462,13 +463,19 @@ func (j *Journal) reckon(r *pointRecord, totals []replication.Total) error {
 			return err
 		}
 		w, ok := want[disk]
+		if !st.cycleHas(disk) {
+			if ok || got.Bytes() > 0 {
+				return fmt.Errorf("%w: point %d, disk %d (%s) joined after its cycle was begun", ErrIncomplete, r.Point, d, j.id.Disks[d].ID)
+			}
+			continue
+		}
 		if !ok {
 			w.Digest = (&replication.Set{}).Digest()
 		}
 		if n, dig := got.Bytes(), got.Digest(); (n != w.Bytes || dig != w.Digest) && !leftOut(ruleExact) {
 			return fmt.Errorf("%w: point %d, disk %d (%s): %d bytes are durable, digest %x; the source sent %d, digest %x", ErrIncomplete, r.Point, d, j.id.Disks[d].ID, n, dig[:6], w.Bytes, w.Digest[:6])
-		} else if r.Route == replication.Through {
-			if n != j.id.Disks[d].Size {
+		} else if r.Route == replication.Through || st.joining(disk) {
+			if n != j.id.Disks[d].Size && !(st.joining(disk) && leftOut(ruleBornWhole)) {
 				return fmt.Errorf("%w: point %d, disk %d (%s): the baseline covers %d of %d bytes", ErrIncomplete, r.Point, d, j.id.Disks[d].ID, n, j.id.Disks[d].Size)
 			}
 			r.Bytes += n

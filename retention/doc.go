@@ -36,6 +36,15 @@
 // as ranges. When the first point is listed, its record lists point 0 too, pinned, and names the saves and a pack that tells of the same extents at the first point's version, gone: what the disks
 // hold is that now. From then on point 0 is a point like any other: nothing starts from it, but disks move to it and from it, it can be read, unpinned and dropped.
 //
+// # Disks that join
+//
+// A disk may join a group that has a point: one record makes it one of the group's, with the next number. The cycle that begins next writes it through, whole, with coverage as in a first baseline, while the others' changes
+// are journaled; its point is the disk's birth, and is listed only with all of it durable. A cycle that was open goes on without it, as does one whose cut was made before. A crash before the record leaves the group without
+// the disk; after it, the disk is unborn until that point is listed, and what is durable of it counts as with any open cycle.
+//
+// No file has an entry of the disk up to its birth. Its content there is thus what the disk holds, from the oldest listed point on, and the rules above hold as they stand: a move to a point before leaves the
+// disk as it was at its birth, or takes it back to that, saving what it writes over. But that is the content of no such point: a reader is refused there (Unborn). Point 0 does not have it either.
+//
 // # What it promises
 //
 // The package stands for I1 to I4, I9, I10 and I13 of the design, and for its share of I5, I7, I8, I11, I12 and I14: a point is listed when exactly what the source says it
@@ -72,7 +81,7 @@
 //
 // # Log
 //
-//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0), checksum u32 of the 12 bytes before
+//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0; 3: disks have joined), checksum u32 of the 12 bytes before
 //	4096   end mark A
 //	8192   end mark B
 //	12288  records, each at the begin of a sector, zeros between
@@ -81,7 +90,7 @@
 //	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
 //
 // The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
-// has the kinds, of which 1, the identity, comes first and once. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
 // # Segments, saves and packs

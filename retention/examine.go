@@ -415,7 +415,9 @@ func (x *examination) covers(p replication.PointID, l listing, files []*sealed) 
 			x.find(damage(x.i.log.name, l.at, 0, fmt.Errorf("coverage of point %d: %w", p, err)))
 			return nil
 		}
-		sum += n
+		if sum += n; p != 0 && x.c.born(replication.DiskNo(d)) == p { // written through: its segment has nothing of it
+			sum += x.c.id.size(replication.DiskNo(d))
+		}
 		for _, r := range l.disks {
 			if int(r.Disk) == d && (n > r.Bytes || n == r.Bytes && !bytes.Equal(digest, r.Digest)) {
 				x.find(Finding{File: x.i.log.name, Off: l.at, Damage: true, What: fmt.Sprintf("the files of point %d hold other extents of disk %d than its record says", p, d),

@@ -20,7 +20,8 @@ const (
 	coverageMagic = "FBRETCOV"
 	entryMagic    = 0x4b424246 // "FBBK"
 
-	logVersion      = 2
+	logVersion      = 3
+	logOriginal     = 2 // it may tell of a point 0, and of no disk that joined
 	contentVersion  = 1
 	coverageVersion = 1
 )

@@ -45,7 +45,7 @@ func (w *world) inspected() error {
 			case p.ID == w.maybe:
 				truth = w.want
 			}
-			for d := range w.sizes {
+			for d := range truth {
 				if err := w.shows(i, p.ID, d, truth[d]); err != nil {
 					return err
 				}

@@ -51,5 +51,7 @@ const (
 	ruleSentBuried             // nor content above what an earlier attempt or round sent of the same point
 	ruleLostOfAttempts         // what is lost of a later attempt is not served from an earlier one
 	ruleProgressWritten        // progress is recorded when all that lies before it was written, too
-	lastRule              = ruleProgressWritten
+	ruleBirth                  // of a disk that joined later, no reader gets anything before its birth
+	ruleBornWhole              // and it is born when all of it is durable
+	lastRule              = ruleBornWhole
 )

@@ -39,6 +39,9 @@ type world struct {
 	reach int64                                           // pages of the longest change
 	calm  int                                             // steps to one in which the power may fail
 
+	born  []replication.PointID // by disk: the first point that has it; NoPoint: none yet
+	extra int                   // disks that were joining when the power failed
+
 	keeps    bool                // point 0
 	original [][]byte            // the disks as they were
 	first    replication.PointID // the first baseline's
@@ -70,6 +73,7 @@ type counts struct {
 	ops, crashes, moves, reads, late, lists, drops, rewrites, spares, packs, classes, refused, thinned, turned int
 	flips, denied, parts, mended, repaired, stopped                                                            int
 	originals, saves                                                                                           int
+	joins, births, clamped                                                                                     int
 }
 
 func (c *counts) add(o *counts) {
@@ -95,12 +99,15 @@ func (c *counts) add(o *counts) {
 	c.stopped += o.stopped
 	c.originals += o.originals
 	c.saves += o.saves
+	c.joins += o.joins
+	c.births += o.births
+	c.clamped += o.clamped
 }
 
 func (c *counts) String() string {
 	return fmt.Sprintf("%d operations: %d crashes, %d moves, %d of them turned, %d points, %d dropped, %d times many at once, %d drops refused, %d files rewritten, %d without spares, %d packs again, "+
-		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d points 0, saved %d times",
-		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.originals, c.saves)
+		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d points 0, saved %d times, %d disks joined, %d of them born, %d moves to before a birth",
+		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.originals, c.saves, c.joins, c.births, c.clamped)
 }
 
 // harmed is a page of a version that a damaged block held.
@@ -144,6 +151,7 @@ func newWorld(seed uint64) *world {
 	}
 	w.m = newMachine(seed, w.sizes...)
 	w.keeps = seed%3 != 0
+	w.born = make([]replication.PointID, len(w.sizes))
 	for _, d := range w.m.disks {
 		w.original = append(w.original, slices.Clone(d.cur))
 	}
@@ -221,6 +229,7 @@ func (w *world) between() {
 
 // reopened compares what the journal tells after a start with what is known.
 func (w *world) reopened() error {
+	w.joined()
 	pts := w.j.Points()
 	if w.maybe != 0 && len(pts) > len(w.listed) && pts[len(pts)-1].ID == w.maybe {
 		w.accept(pts[len(pts)-1])
@@ -319,14 +328,18 @@ func (w *world) accept(p replication.Point) {
 		saved = w.acceptOriginal()
 	}
 	w.truth[p.ID] = w.want
-	v := make([][]replication.PointID, len(w.sizes))
-	for d, n := range w.sizes {
+	v := make([][]replication.PointID, len(w.want))
+	for d := range w.want {
+		n := w.sizes[d]
 		v[d] = make([]replication.PointID, (n+replication.Page-1)/replication.Page)
-		if len(w.listed) > 0 {
+		if w.born[d] == NoPoint {
+			w.born[d] = p.ID
+			w.births++
+		} else if len(w.listed) > 0 {
 			copy(v[d], w.vers[w.listed[len(w.listed)-1].ID][d])
 		}
 		for k := range v[d] {
-			if e := w.pageOf(d, k); saved != nil && saved[d].Contains(e) || saved == nil && (len(w.listed) == 0 || w.plan[d].Contains(e)) {
+			if e := w.pageOf(d, k); w.born[d] == p.ID || saved != nil && saved[d].Contains(e) || saved == nil && (len(w.listed) == 0 || w.plan[d].Contains(e)) {
 				v[d][k] = p.ID
 			}
 		}
@@ -458,11 +471,14 @@ func (w *world) worth() error {
 		}
 	}
 	for d, n := range w.sizes {
+		if w.born[d] == NoPoint {
+			continue
+		}
 		disks += n
 		for k := range int((n + replication.Page - 1) / replication.Page) {
 			last := NoPoint
 			for _, p := range w.listed { // versions rise
-				if v := w.vers[p.ID][d][k]; v != last {
+				if v := w.ver(p.ID, d)[k]; v != last {
 					need, last = need+w.pageOf(d, k).Len(), v
 				}
 			}
@@ -573,6 +589,12 @@ func (w *world) check(where string) error {
 	}
 	for _, p := range some {
 		for d := range w.sizes {
+			if p.ID < w.born[d] {
+				if err := w.refuses(p.ID, d); err != nil {
+					return fmt.Errorf("%s: %w", where, err)
+				}
+				continue
+			}
 			if err := w.compare(p.ID, d, 0, w.sizes[d]); err != nil {
 				return fmt.Errorf("%s: %w", where, err)
 			}
@@ -589,7 +611,10 @@ func (w *world) check(where string) error {
 	}
 	if head := w.j.Head(); w.j.AtPoint() && w.j.Unfinished() == nil {
 		for d := range w.sizes {
-			if !bytes.Equal(w.m.disks[d].cur, w.truth[head][d]) || !bytes.Equal(w.m.disks[d].dur, w.truth[head][d]) {
+			if w.born[d] == NoPoint {
+				continue
+			}
+			if want := w.content(head, d); !bytes.Equal(w.m.disks[d].cur, want) || !bytes.Equal(w.m.disks[d].dur, want) {
 				return fmt.Errorf("%s: disk %d is not at the head %d", where, d, head)
 			}
 		}
@@ -685,7 +710,7 @@ func (w *world) pieces(p replication.PointID, d int, off, n int64) error {
 // explained says whether a block was damaged that held what a point shows of a page. Its version is the point that wrote it, or a later one that shows the same.
 func (w *world) explained(p replication.PointID, d, page int) bool {
 	for h := range w.harmed {
-		if v := w.vers[h.version]; h.disk == d && h.page == page && v != nil && v[d][page] == w.vers[p][d][page] {
+		if h.disk == d && h.page == page && w.vers[h.version] != nil && w.ver(h.version, d)[page] == w.ver(p, d)[page] {
 			return true
 		}
 	}
@@ -771,7 +796,7 @@ func (w *world) scrub() error {
 		if off := e.Off - w.r.Int64N(e.Off/replication.Page+1)*replication.Page; w.r.IntN(3) == 0 { // more than what was asked for
 			e.Off = max(off, e.End-block.MaxRaw)
 		}
-		raw := w.truth[p][l.Disk][e.Off:e.End]
+		raw := w.content(p, int(l.Disk))[e.Off:e.End]
 		b := block.Block{Disk: l.Disk, Kind: block.Data, Extents: []replication.Extent{e}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}
 		if err := r.Append(&b, raw); err != nil {
 			return errors.Join(err, r.Abort())
@@ -787,11 +812,14 @@ func (w *world) scrub() error {
 	w.repaired += int(n)
 	if whole = whole && !opt.Resume; whole { // all of the point can be had again
 		for h := range w.harmed {
-			if v := w.vers[h.version]; v != nil && v[h.disk][h.page] == w.vers[p][h.disk][h.page] {
+			if w.vers[h.version] != nil && w.born[h.disk] != NoPoint && w.ver(h.version, h.disk)[h.page] == w.ver(p, h.disk)[h.page] {
 				delete(w.harmed, h)
 			}
 		}
 		for d := range w.sizes {
+			if p < w.born[d] {
+				continue
+			}
 			if err := w.compare(p, d, 0, w.sizes[d]); err != nil {
 				return fmt.Errorf("after a repair: %w", err)
 			}
@@ -843,6 +871,9 @@ func (w *world) interleave() {
 	}
 	p := w.listed[w.r.IntN(len(w.listed))].ID
 	d := w.r.IntN(len(w.sizes))
+	if p < w.born[d] { // check makes sure that nobody reads it there
+		return
+	}
 	switch w.r.IntN(5) {
 	case 4:
 		if err := w.holes(p, d, w.r.Int64N(w.sizes[d])); err != nil && !w.m.off {
@@ -964,12 +995,18 @@ func (w *world) begin() error {
 		last := w.listed[len(w.listed)-1]
 		c.Base, c.BaseChain = last.ID, last.Chain
 		w.want = clone2(w.truth[last.ID])
+		for d := len(w.want); d < len(w.sizes); d++ { // it joins
+			w.want = append(w.want, slices.Clone(w.m.disks[d].cur))
+		}
 		if w.r.IntN(5) == 0 {
 			c.Mode = replication.Compare
 		}
 	}
-	w.plan, w.equal, w.acked, w.stale = nil, nil, make([]*replication.Set, len(w.sizes)), nil
-	for d, n := range w.sizes {
+	if n := slices.Index(w.born, NoPoint); n >= 0 && len(w.listed) > 0 && w.r.IntN(4) == 0 { // a cut from before they joined
+		c.Cut.Sizes, w.want = w.sizes[:n], w.want[:n]
+	}
+	w.plan, w.equal, w.acked, w.stale = nil, nil, make([]*replication.Set, len(c.Cut.Sizes)), nil
+	for d, n := range c.Cut.Sizes {
 		w.stale = append(w.stale, &replication.Set{})
 		s := &replication.Set{}
 		for k := w.r.IntN(6); k > 0; k-- {
@@ -986,7 +1023,7 @@ func (w *world) begin() error {
 			s.Add(e)
 		}
 		q := &replication.Set{}
-		if c.Mode == replication.Compare {
+		if c.Mode == replication.Compare || w.born[d] == NoPoint {
 			for _, e := range s.Missing(nil, replication.Extent{End: n}) {
 				q.Add(e)
 			}
@@ -998,8 +1035,14 @@ func (w *world) begin() error {
 }
 
 func (w *world) totals() (ts []replication.Total) {
-	for d := range w.sizes {
+	for d := range w.plan {
 		s := replication.NewSet(slices.Concat(w.plan[d].Extents(), w.equal[d].Extents())...)
+		if w.j.Joining(replication.DiskNo(d)) && w.r.IntN(2) == 0 { // a source that says that this is all
+			s = &replication.Set{}
+			for e := range w.j.Coverage(replication.DiskNo(d)).All() {
+				s.Add(e)
+			}
+		}
 		if s.Bytes() > 0 || w.r.IntN(2) == 0 {
 			ts = append(ts, replication.Total{Disk: replication.DiskNo(d), Bytes: s.Bytes(), Digest: s.Digest()})
 		}
@@ -1007,13 +1050,19 @@ func (w *world) totals() (ts []replication.Total) {
 	return ts
 }
 
-// through writes a part of the baseline to the disks, after saving what was there.
+// through writes a part of the baseline to the disks, after saving what was there; or, in a later cycle, of the disks that join.
 func (w *world) through() error {
+	var all []int
+	for d := range w.plan {
+		if w.cycle.Route == replication.Through || w.j.Joining(replication.DiskNo(d)) {
+			all = append(all, d)
+		}
+	}
 	ds := w.m.targets()
 	add := map[replication.DiskNo][]replication.Extent{}
 	write, again := map[replication.DiskNo][]replication.Extent{}, map[replication.DiskNo][]replication.Extent{}
-	for d, n := range w.sizes {
-		no := replication.DiskNo(d)
+	for _, d := range all {
+		no, n := replication.DiskNo(d), w.sizes[d]
 		for _, e := range w.j.Coverage(no).Missing(nil, replication.Extent{End: n}) {
 			e.End = min(e.End, e.Off+8*replication.Page)
 			add[no] = append(add[no], e)
@@ -1030,13 +1079,13 @@ func (w *world) through() error {
 		}
 	}
 	for last := false; !last; { // what is sent again is not saved again
-		if w.keeps {
+		if w.keeps && w.cycle.Route == replication.Through {
 			w.saves++
 			if err := w.j.SaveOriginal(ds, write); err != nil {
 				return err
 			}
 		}
-		for d := range w.sizes {
+		for _, d := range all {
 			for _, e := range write[replication.DiskNo(d)] {
 				b := w.want[d][e.Off:e.End]
 				if slices.Contains(again[replication.DiskNo(d)], e) { // a round before, of a source that is still being written to
@@ -1052,7 +1101,7 @@ func (w *world) through() error {
 		}
 		write, again = again, nil
 	}
-	for d := range w.sizes {
+	for _, d := range all {
 		if err := ds[d].Sync(); err != nil {
 			return err
 		}
@@ -1072,6 +1121,11 @@ func (w *world) ship() (err error) {
 	if w.cycle.Route == replication.Through {
 		return w.through()
 	}
+	if len(w.sizes) > 0 && w.born[len(w.plan)-1] == NoPoint && w.r.IntN(5) > 0 {
+		if err := w.through(); err != nil {
+			return err
+		}
+	}
 	var lanes []*Arrival
 	for range 1 + w.r.IntN(3) {
 		w.lane++
@@ -1084,6 +1138,13 @@ func (w *world) ship() (err error) {
 	}
 	for d := range w.sizes {
 		disk := replication.DiskNo(d)
+		if w.born[d] == NoPoint { // nothing of it may come in here
+			b := block.Block{Disk: disk, Kind: []block.Kind{block.Zero, block.Equal}[w.r.IntN(2)], Extents: []replication.Extent{w.pageOf(d, 0)}}
+			if err := lanes[0].Append(&b); !errors.Is(err, ErrRoute) && w.j.usable() == nil {
+				return fmt.Errorf("disk %d joins, and a lane took a block of it: %v", d, err)
+			}
+			continue
+		}
 		cov := w.j.Coverage(disk)
 		var todo []replication.Extent
 		for _, e := range w.plan[d].Extents() {
@@ -1203,7 +1264,7 @@ func (w *world) list() error {
 	}
 	w.maybe = w.cycle.Point
 	totals, whole := w.totals(), len(w.j.open.arrivals) == 0
-	for d := range w.sizes {
+	for d := range w.plan {
 		durable := w.j.Coverage(replication.DiskNo(d)).Total()
 		if durable.Bytes() != w.j.Durable(replication.DiskNo(d)) {
 			return fmt.Errorf("disk %d: coverage of %d bytes, of which %d are durable", d, durable.Bytes(), w.j.Durable(replication.DiskNo(d)))
@@ -1265,6 +1326,9 @@ func (w *world) move() error {
 	}
 	if err == nil {
 		w.moves++
+		if slices.ContainsFunc(w.born, func(b replication.PointID) bool { return b != NoPoint && to < b }) {
+			w.clamped++
+		}
 		if w.j.Head() != to || w.j.Unfinished() != nil {
 			return fmt.Errorf("moved to %d: head %d, unfinished %+v", to, w.j.Head(), w.j.Unfinished())
 		}
@@ -1283,8 +1347,11 @@ func (w *world) move() error {
 func (w *world) estimate(to replication.PointID) error {
 	between := func(a, b replication.PointID, done []int64) (n int64) {
 		for d := range w.sizes {
-			for k, v := range w.vers[a][d] {
-				if e := w.pageOf(d, k); v != w.vers[b][d][k] {
+			if w.born[d] == NoPoint {
+				continue
+			}
+			for k, v := range w.ver(a, d) {
+				if e := w.pageOf(d, k); v != w.ver(b, d)[k] {
 					n += max(e.End-max(e.Off, done[d]), 0)
 				}
 			}
@@ -1344,7 +1411,11 @@ func (w *world) step() error {
 		}
 	}
 	if len(w.listed) > 1 {
-		switch w.r.IntN(13) {
+		switch w.r.IntN(14) {
+		case 13:
+			if len(w.sizes) < 5 && w.r.IntN(4) == 0 {
+				return w.join()
+			}
 		case 12:
 			w.j.t.logBytes = 1
 			return w.j.Shorten()

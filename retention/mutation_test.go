@@ -62,6 +62,8 @@ var mutations = []struct {
 	{ruleOriginalOnce, "OriginalOnce", 20},
 	{ruleOriginalDurable, "OriginalDurable", 20},
 	{ruleOriginalOver, "OriginalOver", 20},
+	{ruleBirth, "Birth", 200},
+	{ruleBornWhole, "BornWhole", 200},
 }
 
 // scenes are the rules that keep two master targets apart, and those that hardly any world needs, each with what finds that it is missing.

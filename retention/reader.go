@@ -26,7 +26,7 @@ type Reader struct {
 	layout atomic.Pointer[layout] // as of the catalog that was looked into last
 }
 
-// Reader opens a listed point for reading. target is the disk itself, of which only ReadAt and NextData are used.
+// Reader opens a listed point for reading; not of a disk that joined later (ErrUnborn). target is the disk itself, of which only ReadAt and NextData are used.
 func (j *Journal) Reader(p replication.PointID, disk replication.DiskNo, target Disk) (*Reader, error) {
 	if err := j.usable(); err != nil {
 		return nil, err
@@ -35,6 +35,11 @@ func (j *Journal) Reader(p replication.PointID, disk replication.DiskNo, target 
 		return nil, err
 	}
 	size := j.id.size(disk)
+	if size >= 0 {
+		if err := j.now.Load().unborn(disk, p); err != nil {
+			return nil, err
+		}
+	}
 	if size < 0 || target.Size() != size {
 		return nil, fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, disk, target.Size(), size)
 	}

@@ -32,10 +32,11 @@ const (
 	kindQuarantined    kind = 23 // quarantineRecord
 	kindScrubbed       kind = 24 // ScrubState
 	kindSettings       kind = 30 // Settings
-	lastKind                = kindSettings
+	kindDisksJoined    kind = 31 // joinRecord
+	lastKind                = kindDisksJoined
 )
 
-// Identity says whose journal it is: its first record.
+// Identity says whose journal it is: its first record, with the disks that joined since.
 type Identity struct {
 	Group   replication.GroupID `json:"group"`
 	Disks   []replication.Disk  `json:"disks"`   // by disk number

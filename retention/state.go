@@ -27,6 +27,7 @@ type state struct {
 	used         replication.PointID    // the highest number that a cycle ever had
 	dropped      replication.PointID    // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
 	points       []replication.Point    // listed, rising
+	births       []replication.PointID  // by disk number, as far as any joined: its first point; 0: there from the begin, NoPoint: none yet. They rise
 	origin       replication.PointID    // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
 	files        []namedFile            // that the journal holds, in the order in which they were named: among equal versions the later one stands above
 	saved        int                    // saves that were ever named
@@ -216,6 +217,12 @@ func (s *state) apply(r record) error {
 			return err
 		}
 		s.settings = &x
+	case kindDisksJoined:
+		var x joinRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		return s.join(x)
 	case kindJournalRetired:
 		s.retired = true
 	default:
@@ -234,6 +241,9 @@ func (s *state) list(r record) error {
 	}
 	if (x.Route == replication.Through) != (s.origin == 0) {
 		return fmt.Errorf("point %d took the route %q", x.Point, x.Route)
+	}
+	if err := s.birth(x); err != nil {
+		return err
 	}
 	s.cycle = nil
 	for _, f := range x.Files {
@@ -257,8 +267,11 @@ func (s *state) list(r record) error {
 
 // logVersion is the version of a log that says all this: what an earlier release would misunderstand has a higher one.
 func (s *state) logVersion() uint32 {
-	if s.id.KeepOriginal {
+	switch {
+	case len(s.births) > 0:
 		return logVersion
+	case s.id.KeepOriginal:
+		return logOriginal
 	}
 	return 1
 }
