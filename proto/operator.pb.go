@@ -557,6 +557,287 @@ func (x *AdoptedDisk) GetState() string {
 	return ""
 }
 
+type ApplyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PlanYaml      []byte                 `protobuf:"bytes,110,opt,name=plan_yaml,json=planYaml,proto3" json:"plan_yaml,omitempty"`
+	From          string                 `protobuf:"bytes,111,opt,name=from,proto3" json:"from,omitempty"`                    // ApplyReply.from: refused when the plan in force is another one by now; empty: whichever it is
+	DryRun        bool                   `protobuf:"varint,112,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"` // only tell
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyRequest) Reset() {
+	*x = ApplyRequest{}
+	mi := &file_operator_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyRequest) ProtoMessage() {}
+
+func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
+func (*ApplyRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ApplyRequest) GetPlanYaml() []byte {
+	if x != nil {
+		return x.PlanYaml
+	}
+	return nil
+}
+
+func (x *ApplyRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ApplyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type ApplyReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,110,opt,name=group,proto3" json:"group,omitempty"`
+	From          string                 `protobuf:"bytes,111,opt,name=from,proto3" json:"from,omitempty"` // names the plan in force before
+	Changes       []*PlanChange          `protobuf:"bytes,112,rep,name=changes,proto3" json:"changes,omitempty"`
+	Findings      []*Finding             `protobuf:"bytes,113,rep,name=findings,proto3" json:"findings,omitempty"`
+	Applied       bool                   `protobuf:"varint,114,opt,name=applied,proto3" json:"applied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyReply) Reset() {
+	*x = ApplyReply{}
+	mi := &file_operator_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyReply) ProtoMessage() {}
+
+func (x *ApplyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyReply.ProtoReflect.Descriptor instead.
+func (*ApplyReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ApplyReply) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ApplyReply) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ApplyReply) GetChanges() []*PlanChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *ApplyReply) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *ApplyReply) GetApplied() bool {
+	if x != nil {
+		return x.Applied
+	}
+	return false
+}
+
+type PlanChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subject       string                 `protobuf:"bytes,110,opt,name=subject,proto3" json:"subject,omitempty"` // group, machine, or machine/disk
+	Key           string                 `protobuf:"bytes,111,opt,name=key,proto3" json:"key,omitempty"`         // of the plan
+	Was           string                 `protobuf:"bytes,112,opt,name=was,proto3" json:"was,omitempty"`         // empty: was not there
+	Now           string                 `protobuf:"bytes,113,opt,name=now,proto3" json:"now,omitempty"`         // empty: is there no more
+	Effect        string                 `protobuf:"bytes,114,opt,name=effect,proto3" json:"effect,omitempty"`   // in words; why not, where it is refused
+	Remedy        string                 `protobuf:"bytes,115,opt,name=remedy,proto3" json:"remedy,omitempty"`   // of one that is refused
+	Refused       bool                   `protobuf:"varint,116,opt,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanChange) Reset() {
+	*x = PlanChange{}
+	mi := &file_operator_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanChange) ProtoMessage() {}
+
+func (x *PlanChange) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanChange.ProtoReflect.Descriptor instead.
+func (*PlanChange) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *PlanChange) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *PlanChange) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *PlanChange) GetWas() string {
+	if x != nil {
+		return x.Was
+	}
+	return ""
+}
+
+func (x *PlanChange) GetNow() string {
+	if x != nil {
+		return x.Now
+	}
+	return ""
+}
+
+func (x *PlanChange) GetEffect() string {
+	if x != nil {
+		return x.Effect
+	}
+	return ""
+}
+
+func (x *PlanChange) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *PlanChange) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
+// A disk that joined its group after a point.
+type UnbornDisk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disk          string                 `protobuf:"bytes,110,opt,name=disk,proto3" json:"disk,omitempty"`
+	Joined        uint64                 `protobuf:"varint,111,opt,name=joined,proto3" json:"joined,omitempty"` // its first point; 0: there is none yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnbornDisk) Reset() {
+	*x = UnbornDisk{}
+	mi := &file_operator_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnbornDisk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnbornDisk) ProtoMessage() {}
+
+func (x *UnbornDisk) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnbornDisk.ProtoReflect.Descriptor instead.
+func (*UnbornDisk) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *UnbornDisk) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *UnbornDisk) GetJoined() uint64 {
+	if x != nil {
+		return x.Joined
+	}
+	return 0
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -566,7 +847,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_operator_proto_msgTypes[7]
+	mi := &file_operator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +859,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[7]
+	mi := &file_operator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +872,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{7}
+	return file_operator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StatusRequest) GetGroup() string {
@@ -611,7 +892,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_operator_proto_msgTypes[8]
+	mi := &file_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +904,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[8]
+	mi := &file_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +917,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{8}
+	return file_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StatusReply) GetGroups() []*GroupStatus {
@@ -666,7 +947,7 @@ type WorkerStatus struct {
 
 func (x *WorkerStatus) Reset() {
 	*x = WorkerStatus{}
-	mi := &file_operator_proto_msgTypes[9]
+	mi := &file_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +959,7 @@ func (x *WorkerStatus) String() string {
 func (*WorkerStatus) ProtoMessage() {}
 
 func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[9]
+	mi := &file_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +972,7 @@ func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStatus.ProtoReflect.Descriptor instead.
 func (*WorkerStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{9}
+	return file_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WorkerStatus) GetName() string {
@@ -763,7 +1044,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_operator_proto_msgTypes[10]
+	mi := &file_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +1056,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[10]
+	mi := &file_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +1069,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{10}
+	return file_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GroupStatus) GetGroup() string {
@@ -984,7 +1265,7 @@ type OriginalStatus struct {
 
 func (x *OriginalStatus) Reset() {
 	*x = OriginalStatus{}
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1277,7 @@ func (x *OriginalStatus) String() string {
 func (*OriginalStatus) ProtoMessage() {}
 
 func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1290,7 @@ func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalStatus.ProtoReflect.Descriptor instead.
 func (*OriginalStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{11}
+	return file_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OriginalStatus) GetSaving() bool {
@@ -1044,7 +1325,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1337,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1350,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{12}
+	return file_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ScrubStatus) GetWholeUnixNanos() int64 {
@@ -1146,7 +1427,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1439,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1452,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{13}
+	return file_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ScrubRequest) GetGroup() string {
@@ -1205,7 +1486,7 @@ type ScrubReply struct {
 
 func (x *ScrubReply) Reset() {
 	*x = ScrubReply{}
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +1498,7 @@ func (x *ScrubReply) String() string {
 func (*ScrubReply) ProtoMessage() {}
 
 func (x *ScrubReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +1511,7 @@ func (x *ScrubReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
 func (*ScrubReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{14}
+	return file_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ScrubReply) GetScrub() *ScrubStatus {
@@ -1267,7 +1548,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +1560,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1573,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{15}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -1383,14 +1664,16 @@ type DiskStatus struct {
 	Source        string                 `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
 	Target        string                 `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
 	Format        string                 `protobuf:"bytes,9,opt,name=format,proto3" json:"format,omitempty"`
-	View          string                 `protobuf:"bytes,10,opt,name=view,proto3" json:"view,omitempty"` // reflink | command | none
+	View          string                 `protobuf:"bytes,10,opt,name=view,proto3" json:"view,omitempty"`       // reflink | command | none
+	Joined        uint64                 `protobuf:"varint,110,opt,name=joined,proto3" json:"joined,omitempty"` // its first point, of a disk that joined the group later; 0: it was there from the begin, or see unborn
+	Unborn        bool                   `protobuf:"varint,111,opt,name=unborn,proto3" json:"unborn,omitempty"` // it has joined, and no point has it yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1685,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1698,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -1488,6 +1771,20 @@ func (x *DiskStatus) GetView() string {
 	return ""
 }
 
+func (x *DiskStatus) GetJoined() uint64 {
+	if x != nil {
+		return x.Joined
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetUnborn() bool {
+	if x != nil {
+		return x.Unborn
+	}
+	return false
+}
+
 type MoveStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
@@ -1503,7 +1800,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1812,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1825,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -1589,7 +1886,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1898,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1911,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -1633,7 +1930,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1942,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1955,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -1677,7 +1974,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1986,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1999,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -1723,7 +2020,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +2032,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +2045,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -1793,7 +2090,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +2102,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +2115,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -1923,7 +2220,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2232,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2245,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -1982,7 +2279,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2291,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2304,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -2034,7 +2331,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2046,7 +2343,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2356,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -2085,7 +2382,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2394,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2407,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -2131,7 +2428,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2440,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2453,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -2193,7 +2490,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2205,7 +2502,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2218,7 +2515,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -2273,13 +2570,14 @@ type MovePlan struct {
 	InUse         []uint64               `protobuf:"varint,13,rep,packed,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`         // likewise, if drills and readers ended
 	Why           string                 `protobuf:"bytes,14,opt,name=why,proto3" json:"why,omitempty"`                                  // in words
 	TakesNanos    int64                  `protobuf:"varint,15,opt,name=takes_nanos,json=takesNanos,proto3" json:"takes_nanos,omitempty"` // estimated
+	Unborn        []*UnbornDisk          `protobuf:"bytes,110,rep,name=unborn,proto3" json:"unborn,omitempty"`                           // disks that joined after the point: they are left as they were at their first one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2589,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2602,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -2412,6 +2710,13 @@ func (x *MovePlan) GetTakesNanos() int64 {
 	return 0
 }
 
+func (x *MovePlan) GetUnborn() []*UnbornDisk {
+	if x != nil {
+		return x.Unborn
+	}
+	return nil
+}
+
 type CancelMoveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -2422,7 +2727,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2739,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2752,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -2475,7 +2780,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2792,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2805,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -2534,7 +2839,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2546,7 +2851,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2559,7 +2864,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -2589,7 +2894,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2906,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2919,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -2663,7 +2968,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2980,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2993,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -2723,7 +3028,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +3040,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +3053,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -2788,7 +3093,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +3105,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +3118,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -2883,7 +3188,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3200,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +3213,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -2945,13 +3250,14 @@ type DrillStatus struct {
 	ScratchLimit   int64                  `protobuf:"varint,9,opt,name=scratch_limit,json=scratchLimit,proto3" json:"scratch_limit,omitempty"`
 	Errors         int64                  `protobuf:"varint,10,opt,name=errors,proto3" json:"errors,omitempty"` // reads and writes that failed
 	LastError      string                 `protobuf:"bytes,11,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	Without        []*UnbornDisk          `protobuf:"bytes,110,rep,name=without,proto3" json:"without,omitempty"` // disks that joined after the point
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3269,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3282,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -3056,6 +3362,13 @@ func (x *DrillStatus) GetLastError() string {
 	return ""
 }
 
+func (x *DrillStatus) GetWithout() []*UnbornDisk {
+	if x != nil {
+		return x.Without
+	}
+	return nil
+}
+
 type DrillFile struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"`
@@ -3067,7 +3380,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3392,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3405,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -3126,7 +3439,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3451,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3464,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -3178,7 +3491,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +3503,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +3516,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -3231,7 +3544,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3243,7 +3556,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3256,7 +3569,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -3289,7 +3602,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3301,7 +3614,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3314,7 +3627,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -3335,7 +3648,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3347,7 +3660,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3360,7 +3673,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -3395,7 +3708,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3720,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3420,7 +3733,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -3455,7 +3768,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3467,7 +3780,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3480,7 +3793,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -3512,7 +3825,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3524,7 +3837,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3537,7 +3850,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 type VolumesReply struct {
@@ -3549,7 +3862,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3561,7 +3874,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3574,7 +3887,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -3600,7 +3913,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3612,7 +3925,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3625,7 +3938,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Volume) GetPath() string {
@@ -3695,7 +4008,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3707,7 +4020,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3720,7 +4033,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -3754,7 +4067,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3766,7 +4079,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3779,7 +4092,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -3806,7 +4119,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +4131,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +4144,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -3857,7 +4170,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3869,7 +4182,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3882,7 +4195,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -3906,7 +4219,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3918,7 +4231,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3931,7 +4244,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -3989,7 +4302,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4001,7 +4314,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4014,7 +4327,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -4065,7 +4378,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4077,7 +4390,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4090,7 +4403,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -4185,7 +4498,31 @@ const file_operator_proto_rawDesc = "" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06target\x18\x03 \x01(\tR\x06target\x12\x14\n" +
-	"\x05state\x18\x04 \x01(\tR\x05state\"%\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\"X\n" +
+	"\fApplyRequest\x12\x1b\n" +
+	"\tplan_yaml\x18n \x01(\fR\bplanYaml\x12\x12\n" +
+	"\x04from\x18o \x01(\tR\x04from\x12\x17\n" +
+	"\adry_run\x18p \x01(\bR\x06dryRun\"\xb5\x01\n" +
+	"\n" +
+	"ApplyReply\x12\x14\n" +
+	"\x05group\x18n \x01(\tR\x05group\x12\x12\n" +
+	"\x04from\x18o \x01(\tR\x04from\x121\n" +
+	"\achanges\x18p \x03(\v2\x17.failback.v1.PlanChangeR\achanges\x120\n" +
+	"\bfindings\x18q \x03(\v2\x14.failback.v1.FindingR\bfindings\x12\x18\n" +
+	"\aapplied\x18r \x01(\bR\aapplied\"\xa6\x01\n" +
+	"\n" +
+	"PlanChange\x12\x18\n" +
+	"\asubject\x18n \x01(\tR\asubject\x12\x10\n" +
+	"\x03key\x18o \x01(\tR\x03key\x12\x10\n" +
+	"\x03was\x18p \x01(\tR\x03was\x12\x10\n" +
+	"\x03now\x18q \x01(\tR\x03now\x12\x16\n" +
+	"\x06effect\x18r \x01(\tR\x06effect\x12\x16\n" +
+	"\x06remedy\x18s \x01(\tR\x06remedy\x12\x18\n" +
+	"\arefused\x18t \x01(\bR\arefused\"8\n" +
+	"\n" +
+	"UnbornDisk\x12\x12\n" +
+	"\x04disk\x18n \x01(\tR\x04disk\x12\x16\n" +
+	"\x06joined\x18o \x01(\x04R\x06joined\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"t\n" +
 	"\vStatusReply\x120\n" +
@@ -4261,7 +4598,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x0ffull_unix_nanos\x18\t \x01(\x03R\rfullUnixNanos\x12\x16\n" +
 	"\x06runway\x18\n" +
 	" \x01(\tR\x06runway\x12\x14\n" +
-	"\x05doing\x18\v \x01(\tR\x05doing\"\x85\x02\n" +
+	"\x05doing\x18\v \x01(\tR\x05doing\"\xb5\x02\n" +
 	"\n" +
 	"DiskStatus\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x14\n" +
@@ -4274,7 +4611,9 @@ const file_operator_proto_rawDesc = "" +
 	"\x06target\x18\b \x01(\tR\x06target\x12\x16\n" +
 	"\x06format\x18\t \x01(\tR\x06format\x12\x12\n" +
 	"\x04view\x18\n" +
-	" \x01(\tR\x04view\"\xa3\x01\n" +
+	" \x01(\tR\x04view\x12\x16\n" +
+	"\x06joined\x18n \x01(\x04R\x06joined\x12\x16\n" +
+	"\x06unborn\x18o \x01(\bR\x06unborn\"\xa3\x01\n" +
 	"\n" +
 	"MoveStatus\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
@@ -4334,7 +4673,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x18\n" +
 	"\aadvance\x18\x03 \x01(\bR\aadvance\x12\x17\n" +
 	"\agive_up\x18( \x03(\x04R\x06giveUp\x12\x1e\n" +
-	"\vgive_up_any\x18) \x01(\bR\tgiveUpAny\"\xd7\x02\n" +
+	"\vgive_up_any\x18) \x01(\bR\tgiveUpAny\"\x88\x03\n" +
 	"\bMovePlan\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x14\n" +
@@ -4352,7 +4691,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x06in_use\x18\r \x03(\x04R\x05inUse\x12\x10\n" +
 	"\x03why\x18\x0e \x01(\tR\x03why\x12\x1f\n" +
 	"\vtakes_nanos\x18\x0f \x01(\x03R\n" +
-	"takesNanos\"A\n" +
+	"takesNanos\x12/\n" +
+	"\x06unborn\x18n \x03(\v2\x17.failback.v1.UnbornDiskR\x06unborn\"A\n" +
 	"\x11CancelMoveRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06finish\x18\x02 \x01(\bR\x06finish\"h\n" +
@@ -4392,7 +4732,7 @@ const file_operator_proto_rawDesc = "" +
 	"DrillReply\x12.\n" +
 	"\x05drill\x18\x01 \x01(\v2\x18.failback.v1.DrillStatusR\x05drill\x12\x14\n" +
 	"\x05ended\x18\x02 \x01(\bR\x05ended\x12\x10\n" +
-	"\x03why\x18\x03 \x01(\tR\x03why\"\xfa\x02\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\"\xad\x03\n" +
 	"\vDrillStatus\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\x12\x1e\n" +
 	"\n" +
@@ -4408,7 +4748,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x06errors\x18\n" +
 	" \x01(\x03R\x06errors\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\v \x01(\tR\tlastError\"G\n" +
+	"last_error\x18\v \x01(\tR\tlastError\x121\n" +
+	"\awithout\x18n \x03(\v2\x17.failback.v1.UnbornDiskR\awithout\"G\n" +
 	"\tDrillFile\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -4484,11 +4825,12 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\x97\v\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xd4\v\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
-	"\x05Adopt\x12\x19.failback.v1.AdoptRequest\x1a\x17.failback.v1.AdoptReply\x12>\n" +
+	"\x05Adopt\x12\x19.failback.v1.AdoptRequest\x1a\x17.failback.v1.AdoptReply\x12;\n" +
+	"\x05Apply\x12\x19.failback.v1.ApplyRequest\x1a\x17.failback.v1.ApplyReply\x12>\n" +
 	"\x06Status\x12\x1a.failback.v1.StatusRequest\x1a\x18.failback.v1.StatusReply\x125\n" +
 	"\x03Cut\x12\x17.failback.v1.CutRequest\x1a\x15.failback.v1.CutReply\x12>\n" +
 	"\x06Points\x12\x1a.failback.v1.PointsRequest\x1a\x18.failback.v1.PointsReply\x12:\n" +
@@ -4522,7 +4864,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
@@ -4531,148 +4873,158 @@ var file_operator_proto_goTypes = []any{
 	(*AdoptRequest)(nil),       // 4: failback.v1.AdoptRequest
 	(*AdoptReply)(nil),         // 5: failback.v1.AdoptReply
 	(*AdoptedDisk)(nil),        // 6: failback.v1.AdoptedDisk
-	(*StatusRequest)(nil),      // 7: failback.v1.StatusRequest
-	(*StatusReply)(nil),        // 8: failback.v1.StatusReply
-	(*WorkerStatus)(nil),       // 9: failback.v1.WorkerStatus
-	(*GroupStatus)(nil),        // 10: failback.v1.GroupStatus
-	(*OriginalStatus)(nil),     // 11: failback.v1.OriginalStatus
-	(*ScrubStatus)(nil),        // 12: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),       // 13: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),         // 14: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),        // 15: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),         // 16: failback.v1.DiskStatus
-	(*MoveStatus)(nil),         // 17: failback.v1.MoveStatus
-	(*CutRequest)(nil),         // 18: failback.v1.CutRequest
-	(*CutReply)(nil),           // 19: failback.v1.CutReply
-	(*PointsRequest)(nil),      // 20: failback.v1.PointsRequest
-	(*PointsReply)(nil),        // 21: failback.v1.PointsReply
-	(*Point)(nil),              // 22: failback.v1.Point
-	(*Pin)(nil),                // 23: failback.v1.Pin
-	(*PinRequest)(nil),         // 24: failback.v1.PinRequest
-	(*UnpinRequest)(nil),       // 25: failback.v1.UnpinRequest
-	(*PinReply)(nil),           // 26: failback.v1.PinReply
-	(*Verified)(nil),           // 27: failback.v1.Verified
-	(*MoveRequest)(nil),        // 28: failback.v1.MoveRequest
-	(*MovePlan)(nil),           // 29: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),  // 30: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),          // 31: failback.v1.MoveReply
-	(*VerifyRequest)(nil),      // 32: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),        // 33: failback.v1.VerifyReply
-	(*ExportRequest)(nil),      // 34: failback.v1.ExportRequest
-	(*ExportReply)(nil),        // 35: failback.v1.ExportReply
-	(*DrillRequest)(nil),       // 36: failback.v1.DrillRequest
-	(*DrillReply)(nil),         // 37: failback.v1.DrillReply
-	(*DrillStatus)(nil),        // 38: failback.v1.DrillStatus
-	(*DrillFile)(nil),          // 39: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),    // 40: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),      // 41: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil), // 42: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),   // 43: failback.v1.RecordDrillReply
-	(*Drilled)(nil),            // 44: failback.v1.Drilled
-	(*UnprotectRequest)(nil),   // 45: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),     // 46: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),     // 47: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),       // 48: failback.v1.VolumesReply
-	(*Volume)(nil),             // 49: failback.v1.Volume
-	(*TokenRequest)(nil),       // 50: failback.v1.TokenRequest
-	(*TokenReply)(nil),         // 51: failback.v1.TokenReply
-	(*RebindRequest)(nil),      // 52: failback.v1.RebindRequest
-	(*RebindReply)(nil),        // 53: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),    // 54: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),      // 55: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),      // 56: failback.v1.GroupThrottle
-	nil,                        // 57: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),           // 58: failback.v1.PathDone
-	(*Problem)(nil),            // 59: failback.v1.Problem
-	(*LinkStatus)(nil),         // 60: failback.v1.LinkStatus
-	(*DiskLedger)(nil),         // 61: failback.v1.DiskLedger
-	(*Progress)(nil),           // 62: failback.v1.Progress
+	(*ApplyRequest)(nil),       // 7: failback.v1.ApplyRequest
+	(*ApplyReply)(nil),         // 8: failback.v1.ApplyReply
+	(*PlanChange)(nil),         // 9: failback.v1.PlanChange
+	(*UnbornDisk)(nil),         // 10: failback.v1.UnbornDisk
+	(*StatusRequest)(nil),      // 11: failback.v1.StatusRequest
+	(*StatusReply)(nil),        // 12: failback.v1.StatusReply
+	(*WorkerStatus)(nil),       // 13: failback.v1.WorkerStatus
+	(*GroupStatus)(nil),        // 14: failback.v1.GroupStatus
+	(*OriginalStatus)(nil),     // 15: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),        // 16: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),       // 17: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),         // 18: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),        // 19: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),         // 20: failback.v1.DiskStatus
+	(*MoveStatus)(nil),         // 21: failback.v1.MoveStatus
+	(*CutRequest)(nil),         // 22: failback.v1.CutRequest
+	(*CutReply)(nil),           // 23: failback.v1.CutReply
+	(*PointsRequest)(nil),      // 24: failback.v1.PointsRequest
+	(*PointsReply)(nil),        // 25: failback.v1.PointsReply
+	(*Point)(nil),              // 26: failback.v1.Point
+	(*Pin)(nil),                // 27: failback.v1.Pin
+	(*PinRequest)(nil),         // 28: failback.v1.PinRequest
+	(*UnpinRequest)(nil),       // 29: failback.v1.UnpinRequest
+	(*PinReply)(nil),           // 30: failback.v1.PinReply
+	(*Verified)(nil),           // 31: failback.v1.Verified
+	(*MoveRequest)(nil),        // 32: failback.v1.MoveRequest
+	(*MovePlan)(nil),           // 33: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),  // 34: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),          // 35: failback.v1.MoveReply
+	(*VerifyRequest)(nil),      // 36: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),        // 37: failback.v1.VerifyReply
+	(*ExportRequest)(nil),      // 38: failback.v1.ExportRequest
+	(*ExportReply)(nil),        // 39: failback.v1.ExportReply
+	(*DrillRequest)(nil),       // 40: failback.v1.DrillRequest
+	(*DrillReply)(nil),         // 41: failback.v1.DrillReply
+	(*DrillStatus)(nil),        // 42: failback.v1.DrillStatus
+	(*DrillFile)(nil),          // 43: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),    // 44: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),      // 45: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil), // 46: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),   // 47: failback.v1.RecordDrillReply
+	(*Drilled)(nil),            // 48: failback.v1.Drilled
+	(*UnprotectRequest)(nil),   // 49: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),     // 50: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),     // 51: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),       // 52: failback.v1.VolumesReply
+	(*Volume)(nil),             // 53: failback.v1.Volume
+	(*TokenRequest)(nil),       // 54: failback.v1.TokenRequest
+	(*TokenReply)(nil),         // 55: failback.v1.TokenReply
+	(*RebindRequest)(nil),      // 56: failback.v1.RebindRequest
+	(*RebindReply)(nil),        // 57: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),    // 58: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),      // 59: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),      // 60: failback.v1.GroupThrottle
+	nil,                        // 61: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),           // 62: failback.v1.PathDone
+	(*Problem)(nil),            // 63: failback.v1.Problem
+	(*LinkStatus)(nil),         // 64: failback.v1.LinkStatus
+	(*DiskLedger)(nil),         // 65: failback.v1.DiskLedger
+	(*Progress)(nil),           // 66: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	58, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	57, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	22, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	62, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	61, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	26, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
-	10, // 6: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
-	9,  // 7: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	59, // 8: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	16, // 9: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	17, // 10: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	15, // 11: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	38, // 12: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	12, // 13: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
-	23, // 14: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	60, // 15: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	11, // 16: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	12, // 17: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	61, // 18: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	22, // 19: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	27, // 20: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	44, // 21: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	23, // 22: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	22, // 23: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	17, // 24: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	62, // 25: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	27, // 26: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	38, // 27: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	39, // 28: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	38, // 29: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	44, // 30: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	44, // 31: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	49, // 32: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 33: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	56, // 34: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
-	0,  // 35: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 36: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 37: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 38: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	18, // 39: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	20, // 40: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	28, // 41: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	28, // 42: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	30, // 43: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	32, // 44: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	34, // 45: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	36, // 46: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	40, // 47: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	42, // 48: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	24, // 49: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	25, // 50: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	13, // 51: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	45, // 52: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	47, // 53: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	50, // 54: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	54, // 55: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	52, // 56: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 57: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 58: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 59: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 60: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	19, // 61: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	21, // 62: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	31, // 63: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	29, // 64: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	31, // 65: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	33, // 66: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	35, // 67: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	37, // 68: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	41, // 69: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	43, // 70: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	26, // 71: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	26, // 72: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	14, // 73: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	46, // 74: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	48, // 75: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	51, // 76: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	55, // 77: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	53, // 78: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	57, // [57:79] is the sub-list for method output_type
-	35, // [35:57] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	9,  // 6: failback.v1.ApplyReply.changes:type_name -> failback.v1.PlanChange
+	2,  // 7: failback.v1.ApplyReply.findings:type_name -> failback.v1.Finding
+	14, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
+	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
+	63, // 10: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	20, // 11: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	21, // 12: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	19, // 13: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	42, // 14: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	16, // 15: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	27, // 16: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	64, // 17: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	15, // 18: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
+	16, // 19: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	65, // 20: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	26, // 21: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	31, // 22: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	48, // 23: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	27, // 24: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	26, // 25: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	10, // 26: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
+	21, // 27: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	66, // 28: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	31, // 29: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	42, // 30: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	43, // 31: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	10, // 32: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
+	42, // 33: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	48, // 34: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	48, // 35: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	53, // 36: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 37: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	60, // 38: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	0,  // 39: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 40: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 41: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 42: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
+	11, // 43: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	22, // 44: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	24, // 45: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	32, // 46: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	32, // 47: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	34, // 48: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	36, // 49: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	38, // 50: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	40, // 51: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	44, // 52: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	46, // 53: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	28, // 54: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	29, // 55: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	17, // 56: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	49, // 57: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	51, // 58: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	54, // 59: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	58, // 60: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	56, // 61: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 62: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 63: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 64: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 65: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	12, // 66: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	23, // 67: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	25, // 68: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	35, // 69: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	33, // 70: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	35, // 71: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	37, // 72: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	39, // 73: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	41, // 74: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	45, // 75: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	47, // 76: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	30, // 77: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	30, // 78: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	18, // 79: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	50, // 80: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	52, // 81: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	55, // 82: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	59, // 83: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	57, // 84: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	62, // [62:85] is the sub-list for method output_type
+	39, // [39:62] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -4687,7 +5039,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ const (
 	Operator_Check_FullMethodName       = "/failback.v1.Operator/Check"
 	Operator_Reprotect_FullMethodName   = "/failback.v1.Operator/Reprotect"
 	Operator_Adopt_FullMethodName       = "/failback.v1.Operator/Adopt"
+	Operator_Apply_FullMethodName       = "/failback.v1.Operator/Apply"
 	Operator_Status_FullMethodName      = "/failback.v1.Operator/Status"
 	Operator_Cut_FullMethodName         = "/failback.v1.Operator/Cut"
 	Operator_Points_FullMethodName      = "/failback.v1.Operator/Points"
@@ -57,6 +58,8 @@ type OperatorClient interface {
 	Reprotect(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*ReprotectReply, error)
 	// Takes a group over from its journal and disks.
 	Adopt(ctx context.Context, in *AdoptRequest, opts ...grpc.CallOption) (*AdoptReply, error)
+	// Changes the plan of a group that is protected, or tells what that would do.
+	Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyReply, error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error)
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutReply, error)
@@ -125,6 +128,16 @@ func (c *operatorClient) Adopt(ctx context.Context, in *AdoptRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AdoptReply)
 	err := c.cc.Invoke(ctx, Operator_Adopt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ApplyReply)
+	err := c.cc.Invoke(ctx, Operator_Apply_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -385,6 +398,8 @@ type OperatorServer interface {
 	Reprotect(context.Context, *PlanRequest) (*ReprotectReply, error)
 	// Takes a group over from its journal and disks.
 	Adopt(context.Context, *AdoptRequest) (*AdoptReply, error)
+	// Changes the plan of a group that is protected, or tells what that would do.
+	Apply(context.Context, *ApplyRequest) (*ApplyReply, error)
 	Status(context.Context, *StatusRequest) (*StatusReply, error)
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(context.Context, *CutRequest) (*CutReply, error)
@@ -437,6 +452,9 @@ func (UnimplementedOperatorServer) Reprotect(context.Context, *PlanRequest) (*Re
 }
 func (UnimplementedOperatorServer) Adopt(context.Context, *AdoptRequest) (*AdoptReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Adopt not implemented")
+}
+func (UnimplementedOperatorServer) Apply(context.Context, *ApplyRequest) (*ApplyReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Apply not implemented")
 }
 func (UnimplementedOperatorServer) Status(context.Context, *StatusRequest) (*StatusReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
@@ -566,6 +584,24 @@ func _Operator_Adopt_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OperatorServer).Adopt(ctx, req.(*AdoptRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_Apply_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ApplyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Apply(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Apply_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Apply(ctx, req.(*ApplyRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -888,6 +924,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Adopt",
 			Handler:    _Operator_Adopt_Handler,
+		},
+		{
+			MethodName: "Apply",
+			Handler:    _Operator_Apply_Handler,
 		},
 		{
 			MethodName: "Status",

@@ -1112,9 +1112,10 @@ type ShipOrder struct {
 	Group         *GroupSpec             `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
 	Base          uint64                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`
-	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`          // compare | changes
-	Snapshot      string                 `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`  // of the cut; another one is refused by the process server
-	Repeats       bool                   `protobuf:"varint,100,opt,name=repeats,proto3" json:"repeats,omitempty"` // this master target resolves references
+	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`                 // compare | changes
+	Snapshot      string                 `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`         // of the cut; another one is refused by the process server
+	Repeats       bool                   `protobuf:"varint,100,opt,name=repeats,proto3" json:"repeats,omitempty"`        // this master target resolves references
+	Joining       []uint32               `protobuf:"varint,110,rep,packed,name=joining,proto3" json:"joining,omitempty"` // disks that the base does not have, as they joined later: compared, whatever the mode, with the target disks as they stand
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1189,6 +1190,13 @@ func (x *ShipOrder) GetRepeats() bool {
 		return x.Repeats
 	}
 	return false
+}
+
+func (x *ShipOrder) GetJoining() []uint32 {
+	if x != nil {
+		return x.Joining
+	}
+	return nil
 }
 
 // Let go of every point but keep.
@@ -3720,14 +3728,15 @@ const file_replication_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12#\n" +
-	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\xad\x01\n" +
+	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\xc7\x01\n" +
 	"\tShipOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12\x12\n" +
 	"\x04mode\x18\x04 \x01(\tR\x04mode\x12\x1a\n" +
 	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\x12\x18\n" +
-	"\arepeats\x18d \x01(\bR\arepeats\"P\n" +
+	"\arepeats\x18d \x01(\bR\arepeats\x12\x18\n" +
+	"\ajoining\x18n \x03(\rR\ajoining\"P\n" +
 	"\fReleaseOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x12\n" +
 	"\x04keep\x18\x02 \x01(\x04R\x04keep\"Q\n" +

@@ -20,7 +20,7 @@ type Route string
 // The routes of a cycle.
 const (
 	Through   Route = "through"   // written through to the disks: a baseline; its segment has extents and no content
-	Journaled Route = "journaled" // into segment files; the disks move there later
+	Journaled Route = "journaled" // into segment files; the disks move there later. Disks that join with the cycle are written through
 )
 
 // Cycle is the cycle that is open in a group: there is at most one.

@@ -65,9 +65,10 @@ type DrillStatus struct {
 	Since      time.Time    `json:"since"`
 	Until      time.Time    `json:"until,omitzero"` // zero: until it is ended
 	Writable   bool         `json:"writable"`
-	Scratch    DrillScratch `json:"scratch"`    // zero: not writable
-	Errors     int64        `json:"errors"`     // reads and writes that failed
-	LastError  string       `json:"last_error"` // empty: none
+	Scratch    DrillScratch `json:"scratch"`           // zero: not writable
+	Errors     int64        `json:"errors"`            // reads and writes that failed
+	LastError  string       `json:"last_error"`        // empty: none
+	Without    []UnbornDisk `json:"without,omitempty"` // disks that joined after the point
 }
 
 // DrillFile is one disk in a drill.

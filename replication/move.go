@@ -25,21 +25,22 @@ func (r *MoveRequest) Allows(points []PointID) bool {
 
 // MovePlan is what a move would take. Amounts are bytes.
 type MovePlan struct {
-	From    PointID       `json:"from"`        // where the disks stand, or will when an unfinished move is done
-	To      PointID       `json:"to"`          //
-	Write   int64         `json:"write"`       // of the disks
-	Save    int64         `json:"save"`        // of Write: only the disks hold it, so that it is saved before; before compression
-	Need    int64         `json:"need"`        // to be free on the retention volume, the reserve included
-	Free    int64         `json:"free"`        // that may be taken there
-	Fits    bool          `json:"fits"`        // now, or after what follows
-	Compact bool          `json:"compact"`     // files of the journal have to be rewritten first
-	Spares  bool          `json:"spares"`      // spare copies have to be dropped first
-	GiveUp  []PointID     `json:"give_up"`     // points that have to be given up first
-	Lacks   int64         `json:"lacks"`       // not to be had
-	Pinned  []PointID     `json:"pinned"`      // points that would give more, if their pins were taken back
-	InUse   []PointID     `json:"in_use"`      // likewise, if drills and readers ended
-	Why     string        `json:"why"`         // in words
-	Takes   time.Duration `json:"takes_nanos"` // estimated
+	From    PointID       `json:"from"`             // where the disks stand, or will when an unfinished move is done
+	To      PointID       `json:"to"`               //
+	Write   int64         `json:"write"`            // of the disks
+	Save    int64         `json:"save"`             // of Write: only the disks hold it, so that it is saved before; before compression
+	Need    int64         `json:"need"`             // to be free on the retention volume, the reserve included
+	Free    int64         `json:"free"`             // that may be taken there
+	Fits    bool          `json:"fits"`             // now, or after what follows
+	Compact bool          `json:"compact"`          // files of the journal have to be rewritten first
+	Spares  bool          `json:"spares"`           // spare copies have to be dropped first
+	GiveUp  []PointID     `json:"give_up"`          // points that have to be given up first
+	Lacks   int64         `json:"lacks"`            // not to be had
+	Pinned  []PointID     `json:"pinned"`           // points that would give more, if their pins were taken back
+	InUse   []PointID     `json:"in_use"`           // likewise, if drills and readers ended
+	Why     string        `json:"why"`              // in words
+	Takes   time.Duration `json:"takes_nanos"`      // estimated
+	Unborn  []UnbornDisk  `json:"unborn,omitempty"` // disks that joined after To: they are left as they were at their first point
 }
 
 // MoveStatus is a move of the head that is under way.

@@ -21,8 +21,8 @@ func (d DiskID) Machine() string { m, _, _ := strings.Cut(string(d), "/"); retur
 // Short returns the name without the machine's part.
 func (d DiskID) Short() string { _, s, _ := strings.Cut(string(d), "/"); return s }
 
-// DiskNo is a disk's number within its group, from 0 in the order of the plan. It stands for the disk on the wire and in the journal
-// and never changes its meaning while the group lives.
+// DiskNo is a disk's number within its group, from 0 in the order of the plan that the group began with; disks that join later have the next ones. It stands for the disk on the wire and in the
+// journal and never changes its meaning while the group lives.
 type DiskNo uint32
 
 // PointID numbers a group's points from 1; 0 is the content before the first cycle (OriginalPoint). It is also the number of the segment that the cycle to that

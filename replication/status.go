@@ -107,5 +107,7 @@ type DiskStatus struct {
 	Source  string  `json:"source"`
 	Target  string  `json:"target"`
 	Format  string  `json:"format"`
-	View    string  `json:"view"` // how a stable view of the source is made: reflink, command or none
+	View    string  `json:"view"`             // how a stable view of the source is made: reflink, command or none
+	Joined  PointID `json:"joined,omitempty"` // its first point, of a disk that joined the group later
+	Unborn  bool    `json:"unborn,omitempty"` // it has joined, and no point has it yet
 }

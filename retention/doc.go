@@ -44,6 +44,7 @@
 //
 // No file has an entry of the disk up to its birth. Its content there is thus what the disk holds, from the oldest listed point on, and the rules above hold as they stand: a move to a point before leaves the
 // disk as it was at its birth, or takes it back to that, saving what it writes over. But that is the content of no such point: a reader is refused there (Unborn). Point 0 does not have it either.
+// What is lost of that content is told of the points before too, since a move to them needs it.
 //
 // # What it promises
 //

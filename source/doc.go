@@ -16,6 +16,7 @@
 //   - A cut is durable before Cut returns: its views are synced, and recorded. What a killed process left half made is recorded before it is
 //     made, so that the next Open lets go of it.
 //   - A view is never believed by its name alone: size, inode and modification time must be those of the cut, else it is ErrGone.
+//   - A cut may have disks that its base has not, with the next numbers: of those nothing is known, and they don't make it untracked; whoever ships it has them compared.
 //   - Changes are known or they are not (I10): a changes command that fails, or says one thing that makes no sense, and a table of the base that
 //     is not sealed, make the cut untracked, and Untracked says why. Rounding and merging only ever add to a set of changes.
 //   - A table's record is believed only when its checksum fits; a record that is not there means that all its pages are taken as changed.

@@ -14,7 +14,7 @@ import (
 // maxAsked bounds how many changes commands run at once.
 const maxAsked = 4
 
-// track finds out whether the changes of all disks since base are known or can be found, and records it.
+// track finds out whether the changes of all disks that base has are known or can be found, and records it.
 func (s *Images) track(ctx context.Context, c *cut, base replication.PointID) (*cut, error) {
 	why, err := s.untracked(ctx, c, base)
 	if err != nil {
@@ -44,12 +44,12 @@ func (s *Images) untracked(ctx context.Context, c *cut, base replication.PointID
 	if from == nil || from.Making {
 		return fmt.Sprintf("point %d is not held", base), nil
 	}
-	if len(from.Disks) != len(c.Disks) {
+	if len(from.Disks) > len(c.Disks) {
 		return fmt.Sprintf("point %d has %d disks, point %d has %d", base, len(from.Disks), c.Point, len(c.Disks)), nil
 	}
-	whys := make([]string, len(c.Disks))
+	whys := make([]string, len(from.Disks)) // of one that joined since, nothing is to be known: it is compared
 	var ask []int
-	for i := range c.Disks {
+	for i := range from.Disks {
 		whys[i] = s.lost(from, c, i)
 		if whys[i] == "" && s.specs[i].Changes != "" {
 			ask = append(ask, i)

@@ -17,6 +17,8 @@ type Operations interface {
 	Reprotect(ctx context.Context, planYAML []byte) (group replication.GroupID, carriedOn bool, err error)
 	// Adopt takes a group over from its journal and disks, or tells what that would find. What stands in the way is among the findings, and an error too unless it only tells.
 	Adopt(ctx context.Context, r replication.AdoptRequest) (replication.Adoption, error)
+	// Apply changes the plan of a group that is protected, or tells what that would do. What can't be changed is among the changes and findings, and an error too unless it only tells.
+	Apply(ctx context.Context, r replication.ApplyRequest) (replication.Applied, error)
 	// Status tells of one group, or of all for "".
 	Status(ctx context.Context, group replication.GroupID) (replication.Status, error)
 	// Cut takes a point now. It returns when the point's number is given; the point is listed later.

@@ -108,7 +108,7 @@ func drillRequestFromWire(r *failbackpb.DrillRequest) replication.DrillRequest {
 func drillToWire(d replication.DrillStatus) *failbackpb.DrillStatus {
 	r := &failbackpb.DrillStatus{
 		Point: uint64(d.Point), Mountpoint: d.Mountpoint, SinceUnixNanos: nanos(d.Since), UntilUnixNanos: nanos(d.Until), Writable: d.Writable,
-		Scratch: d.Scratch.Dir, ScratchUsed: d.Scratch.Used, ScratchLimit: d.Scratch.Limit, Errors: d.Errors, LastError: d.LastError,
+		Scratch: d.Scratch.Dir, ScratchUsed: d.Scratch.Used, ScratchLimit: d.Scratch.Limit, Errors: d.Errors, LastError: d.LastError, Without: unbornToWire(d.Without),
 	}
 	for _, f := range d.Files {
 		r.Files = append(r.Files, &failbackpb.DrillFile{Disk: string(f.Disk), Path: f.Path, Size: f.Size})
@@ -122,6 +122,7 @@ func drillFromWire(r *failbackpb.DrillStatus) replication.DrillStatus {
 		Until: timeOf(r.GetUntilUnixNanos()), Writable: r.GetWritable(),
 		Scratch: replication.DrillScratch{Dir: r.GetScratch(), Used: r.GetScratchUsed(), Limit: r.GetScratchLimit()}, Errors: r.GetErrors(), LastError: r.GetLastError(),
 	}
+	d.Without = unbornFromWire(r.GetWithout())
 	for _, f := range r.GetFiles() {
 		d.Files = append(d.Files, replication.DrillFile{Disk: replication.DiskID(f.Disk), Path: f.Path, Size: f.Size})
 	}

@@ -110,14 +110,14 @@ func moveFromWire(m *failbackpb.MoveStatus) replication.MoveStatus {
 func movePlanToWire(p replication.MovePlan) *failbackpb.MovePlan {
 	return &failbackpb.MovePlan{
 		From: uint64(p.From), To: uint64(p.To), Write: p.Write, Save: p.Save, Need: p.Need, Free: p.Free, Fits: p.Fits, Compact: p.Compact, Spares: p.Spares,
-		GiveUp: pointsToWire(p.GiveUp), Lacks: p.Lacks, Pinned: pointsToWire(p.Pinned), InUse: pointsToWire(p.InUse), Why: p.Why, TakesNanos: int64(p.Takes),
+		GiveUp: pointsToWire(p.GiveUp), Lacks: p.Lacks, Pinned: pointsToWire(p.Pinned), InUse: pointsToWire(p.InUse), Why: p.Why, TakesNanos: int64(p.Takes), Unborn: unbornToWire(p.Unborn),
 	}
 }
 
 func movePlanFromWire(p *failbackpb.MovePlan) replication.MovePlan {
 	return replication.MovePlan{
 		From: replication.PointID(p.From), To: replication.PointID(p.To), Write: p.Write, Save: p.Save, Need: p.Need, Free: p.Free, Fits: p.Fits, Compact: p.Compact, Spares: p.Spares,
-		GiveUp: pointsFromWire(p.GiveUp), Lacks: p.Lacks, Pinned: pointsFromWire(p.Pinned), InUse: pointsFromWire(p.InUse), Why: p.Why, Takes: time.Duration(p.TakesNanos),
+		GiveUp: pointsFromWire(p.GiveUp), Lacks: p.Lacks, Pinned: pointsFromWire(p.Pinned), InUse: pointsFromWire(p.InUse), Why: p.Why, Takes: time.Duration(p.TakesNanos), Unborn: unbornFromWire(p.Unborn),
 	}
 }
 

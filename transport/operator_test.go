@@ -70,7 +70,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Disks: []replication.DiskStatus{{
 				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3, Repeated: 2, Kept: 10, Again: 11, Wire: 12, Codecs: replication.Codecs{
 					None: replication.Sent{Raw: 1, Payload: 2}, LZ4: replication.Sent{Raw: 3, Payload: 4}, S2: replication.Sent{Raw: 5, Payload: 6}, Zstd: replication.Sent{Raw: 7, Payload: 8}}},
-				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink",
+				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink", Joined: 3, Unborn: true,
 			}},
 			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2, Rate: 2.5, Left: time.Second}, Notices: []string{"one", "two"},
 			LagSeconds: 1.5, Behind: 4, CatchUp: time.Second, Generation: 4, NextCut: noon.Add(time.Hour),
@@ -101,7 +101,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 func drilling() replication.DrillStatus {
 	return replication.DrillStatus{
 		Point: 5, Mountpoint: "/mnt", Files: []replication.DrillFile{{Disk: "m/d", Path: "/mnt/m-d.raw", Size: 4096}}, Since: noon, Until: noon.Add(time.Hour), Writable: true,
-		Scratch: replication.DrillScratch{Dir: "/s", Used: 1, Limit: 2}, Errors: 3, LastError: "e",
+		Scratch: replication.DrillScratch{Dir: "/s", Used: 1, Limit: 2}, Errors: 3, LastError: "e", Without: []replication.UnbornDisk{{Disk: "m/d", Joined: 4}},
 	}
 }
 
@@ -254,7 +254,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	everyFieldSet(t, reflect.ValueOf(*path), "path")
 	moving := replication.MoveStatus{From: 9, To: 2, Phase: "save", Done: 1, Total: 4, Rate: 2.5, Left: time.Second}
 	planned := replication.MovePlan{From: 9, To: 2, Write: 1, Save: 2, Need: 3, Free: 4, Fits: true, Compact: true, Spares: true, GiveUp: []replication.PointID{5}, Lacks: 6,
-		Pinned: []replication.PointID{7}, InUse: []replication.PointID{8}, Why: "why", Takes: time.Minute}
+		Pinned: []replication.PointID{7}, InUse: []replication.PointID{8}, Why: "why", Takes: time.Minute, Unborn: []replication.UnbornDisk{{Disk: "m/d", Joined: 10}}}
 	everyFieldSet(t, reflect.ValueOf(planned), "planned")
 	ledgers := []replication.Ledger{{Disk: 1, Total: 10, Done: 5}}
 	var asked []string

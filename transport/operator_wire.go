@@ -70,7 +70,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	for _, d := range g.Disks {
 		r.Disks = append(r.Disks, &failbackpb.DiskStatus{
 			Disk: string(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerToWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
-			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View,
+			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: uint64(d.Joined), Unborn: d.Unborn,
 		})
 	}
 	r.Link = linkToWire(g.Link)
@@ -110,7 +110,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	for _, d := range r.Disks {
 		g.Disks = append(g.Disks, replication.DiskStatus{
 			Disk: replication.DiskID(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerFromWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
-			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View,
+			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: replication.PointID(d.Joined), Unborn: d.Unborn,
 		})
 	}
 	g.Link = linkFromWire(r.Link)

@@ -66,6 +66,7 @@ type disk struct {
 	source, target      string
 	commands            bool // snapshot and release commands
 	kept                map[replication.PointID][]byte
+	born                replication.PointID // its first point, where it joined later
 }
 
 func (d *disk) name() string { return d.machine + "/" + d.id }
@@ -271,7 +272,7 @@ func (w *world) shows(point replication.PointID) {
 	w.t.Helper()
 	w.must(w.WaitHead(w.ctx, group, point, patient))
 	for _, d := range w.disks {
-		w.same(fmt.Sprintf("target of %s at point %d", d.name(), point), w.content(d), d.kept[point])
+		w.same(fmt.Sprintf("target of %s at point %d", d.name(), point), w.content(d), d.kept[max(point, d.born)])
 	}
 }
 
@@ -322,6 +323,10 @@ func (w *world) exports() {
 	for _, at := range p.Points {
 		for _, d := range w.disks {
 			file := filepath.Join(w.Dir, "exported.raw")
+			if at.Point < d.born {
+				w.refused(1, []string{d.name(), fmt.Sprintf("joined at point %d", d.born)}, "export", group, fmt.Sprint(at.Point), d.name(), file)
+				continue
+			}
 			w.must(w.Do(w.ctx, nil, "export", group, fmt.Sprint(at.Point), d.name(), file))
 			got, err := os.ReadFile(file)
 			w.must(err)

@@ -192,6 +192,7 @@ func printDrill(w io.Writer, group replication.GroupID, d replication.DrillStatu
 	for _, f := range d.Files {
 		fmt.Fprintf(w, "  %s  %s  %s\n", f.Path, f.Disk, size(f.Size))
 	}
+	printWithout(w, d)
 	until := ""
 	if !d.Until.IsZero() {
 		until = "at " + clock(d.Until) + ", or "
@@ -239,6 +240,17 @@ func (t *tool) recordDrill(ctx context.Context, group replication.GroupID, point
 	})
 }
 
+// printWithout tells of the disks that a drill lacks.
+func printWithout(w io.Writer, d replication.DrillStatus) {
+	for _, u := range d.Without {
+		if u.Joined == 0 {
+			fmt.Fprintf(w, "    without disk %s, which no point has yet\n", u.Disk)
+		} else {
+			fmt.Fprintf(w, "    without disk %s, which joined at point %d\n", u.Disk, u.Joined)
+		}
+	}
+}
+
 // printDrills tells of the drills in a group's status.
 func printDrills(w io.Writer, g replication.GroupStatus, now time.Time) {
 	for _, d := range g.Drills {
@@ -250,6 +262,7 @@ func printDrills(w io.Writer, g replication.GroupStatus, now time.Time) {
 			fmt.Fprintf(w, ", written %s of %s", size(d.Scratch.Used), size(d.Scratch.Limit))
 		}
 		fmt.Fprintln(w)
+		printWithout(w, d)
 		if d.Errors > 0 {
 			fmt.Fprintf(w, "    %s, the last one: %s\n", plural(int(d.Errors), "I/O error"), d.LastError)
 		}

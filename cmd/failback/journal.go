@@ -58,6 +58,8 @@ func journalFailure(dir string, err error) error {
 		p.Code, p.Remedy = "journal-newer", "use a failback that is as new as the one that wrote it"
 	case errors.Is(err, retention.ErrCorrupt):
 		p.Code, p.Remedy = "journal-corrupt", "failback journal check lists all damage, and the points that can still be read"
+	case errors.Is(err, retention.ErrUnborn):
+		p.Code, p.Remedy = "disk-unborn", "choose a point from its first one on; failback journal list tells when each disk joined"
 	case errors.Is(err, retention.ErrNoPoint):
 		p.Code, p.Remedy = "no-such-point", "failback journal list shows the points that there are"
 	case errors.Is(err, retention.ErrNotAtPoint):

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -62,10 +63,12 @@ type moveJSON struct {
 }
 
 type journalDiskJSON struct {
-	ID         replication.DiskID `json:"id"`
-	Size       int64              `json:"size"`
-	Target     string             `json:"target"`      // where it lay
-	ContentIDs []string           `json:"content_ids"` // that it may carry; empty: it has none
+	ID         replication.DiskID  `json:"id"`
+	Size       int64               `json:"size"`
+	Target     string              `json:"target"`           // where it lay
+	ContentIDs []string            `json:"content_ids"`      // that it may carry; empty: it has none
+	Joined     replication.PointID `json:"joined,omitempty"` // its first point, of a disk that joined later
+	Unborn     bool                `json:"unborn,omitempty"` // it has joined, and no point has it yet
 }
 
 type cycleJSON struct {
@@ -119,9 +122,12 @@ func describeJournal(ctx context.Context, dir string, i *retention.Inspection) (
 	if m := i.Unfinished(); m != nil {
 		j.Unfinished = &moveJSON{m.From, m.To}
 	}
-	ids := i.ContentIDs()
+	ids, births := i.ContentIDs(), i.Births()
 	for d, x := range id.Disks {
 		one := journalDiskJSON{ID: x.ID, Size: x.Size, Target: id.Targets[d], ContentIDs: []string{}}
+		if one.Unborn = births[d] == retention.NoPoint; !one.Unborn {
+			one.Joined = births[d]
+		}
 		for _, c := range ids[d] {
 			if c != 0 {
 				one.ContentIDs = append(one.ContentIDs, fmt.Sprintf("%08x", c))
@@ -192,12 +198,27 @@ func printJournal(w io.Writer, j journalJSON) {
 		{"open cycle", openCycleOf(j.Cycle)},
 	})
 	rows := [][]string{{"DISK", "SIZE", "LAY AT", "CONTENT ID"}}
+	late := slices.ContainsFunc(j.Disks, func(d journalDiskJSON) bool { return d.Unborn || d.Joined > 0 })
+	if late {
+		rows[0] = append(rows[0], "JOINED")
+	}
 	for _, d := range j.Disks {
 		content := ""
 		if len(d.ContentIDs) > 0 {
 			content = d.ContentIDs[0]
 		}
-		rows = append(rows, []string{string(d.ID), size(d.Size), d.Target, content})
+		joined := ""
+		switch {
+		case d.Unborn:
+			joined = "no point has it yet"
+		case d.Joined > 0:
+			joined = fmt.Sprintf("at point %d", d.Joined)
+		}
+		row := []string{string(d.ID), size(d.Size), d.Target, content}
+		if late {
+			row = append(row, joined)
+		}
+		rows = append(rows, row)
 	}
 	fmt.Fprintln(w)
 	table(w, rows)

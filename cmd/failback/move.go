@@ -39,7 +39,7 @@ func (t *tool) rewindCommand() *cobra.Command {
 		Use:   "rewind GROUP POINT",
 		Short: "Move the disks back to a point, and hold them there",
 		Long: `Moves all disks of the group back to a point and holds them there. Replication goes on: later points collect ahead of the disks,
-and nothing is lost; failback advance takes it back. Point 0, where the plan keeps it, is the disks as they were before they were protected. Returns when the disks stand at the point. If this tool, the master target
+and nothing is lost; failback advance takes it back. A disk that joined the group later (failback apply) stays as it was at its first point. Point 0, where the plan keeps it, is the disks as they were before they were protected. Returns when the disks stand at the point. If this tool, the master target
 or the power goes meanwhile, the move is carried on and finished; failback move cancel takes it back.
 
 ` + spaceHelp,
@@ -119,6 +119,8 @@ anything. Returns when the disks stand at a point. A move that is done is taken 
 type movedJSON struct {
 	Group replication.GroupID `json:"group"`
 	Head  replication.PointID `json:"head"`
+	// Unborn are the disks that joined after the head: they are left as they were at their first point.
+	Unborn []replication.UnbornDisk `json:"unborn,omitempty"`
 }
 
 func (t *tool) move(ctx context.Context, name string, r replication.MoveRequest, f moveFlags) error {
@@ -146,7 +148,12 @@ func (t *tool) move(ctx context.Context, name string, r replication.MoveRequest,
 		if err != nil {
 			return err
 		}
-		return t.print(movedJSON{group, head}, func(w io.Writer) {
+		var unborn []replication.UnbornDisk
+		if s, serr := c.Status(ctx, group); serr == nil && len(s.Groups) == 1 { // the move is done, whatever became of the question
+			unborn = unbornAt(s.Groups[0], head)
+		}
+		return t.print(movedJSON{group, head, unborn}, func(w io.Writer) {
+			defer printUnborn(w, unborn)
 			fmt.Fprintf(w, "group %s: the disks stand at point %d", group, head)
 			switch {
 			case !r.Advance:
@@ -197,6 +204,7 @@ func printMovePlan(w io.Writer, group replication.GroupID, p replication.MovePla
 	}
 	fmt.Fprintln(w)
 	fmt.Fprintf(w, "  takes about %s\n", age(p.Takes))
+	printUnborn(w, p.Unborn)
 	switch {
 	case !p.Fits:
 		fmt.Fprintf(w, "It does not fit: %s\n", p.Why)
@@ -256,7 +264,7 @@ func (t *tool) cancelMove(ctx context.Context, name string, finish bool) error {
 		if err != nil {
 			return err
 		}
-		return t.print(movedJSON{group, head}, func(w io.Writer) {
+		return t.print(movedJSON{Group: group, Head: head}, func(w io.Writer) {
 			what := "was taken back"
 			if finish {
 				what = "is finished"

@@ -306,7 +306,11 @@ func printDisks(w io.Writer, g replication.GroupStatus) {
 		if d.Rate >= 1 {
 			rate = size(int64(d.Rate)) + "/s"
 		}
-		rows = append(rows, []string{string(d.Disk), size(d.Size), d.State, progress, rate, size(d.Ledger.Payload), size(d.Ledger.Repeated), lag, g.WaitsFor})
+		state := d.State
+		if d.Joined > 0 {
+			state += fmt.Sprintf(", joined at point %d", d.Joined)
+		}
+		rows = append(rows, []string{string(d.Disk), size(d.Size), state, progress, rate, size(d.Ledger.Payload), size(d.Ledger.Repeated), lag, g.WaitsFor})
 	}
 	table(w, rows)
 }

@@ -49,8 +49,9 @@ func Place(boot string, device, inode uint64) string {
 type Shipment struct {
 	Point, Base replication.PointID
 	Mode        replication.Mode
-	Snapshot    string // Cut.Snapshot
-	Repeats     bool   // the master target resolves references (block.Repeat)
+	Snapshot    string               // Cut.Snapshot
+	Repeats     bool                 // the master target resolves references (block.Repeat)
+	Joining     []replication.DiskNo // that the base does not have: they are compared, whatever the mode, with the target disks as they stand
 }
 
 // Repair is the order to send parts of a cut again.
@@ -95,7 +96,7 @@ type Worker interface {
 	// Probe looks at the sources: sizes, or why they can't be read.
 	Probe(ctx context.Context, s Spec) ([]Probed, error)
 	// Cut makes a point over all disks; the same point again gives the same cut as long as its views are stable. Changes since base are tracked only if
-	// the source still has the very cut that the master target listed as base (I10).
+	// the source still has the very cut that the master target listed as base (I10); of disks that base does not have, nothing is tracked, nor does it matter.
 	Cut(ctx context.Context, s Spec, point replication.PointID, base Base) (Cut, error)
 	// Ship sends what is not durable yet of a cut and finishes the cycle. It returns when the point is listed.
 	Ship(ctx context.Context, s Spec, sh Shipment, progress func(replication.Progress)) error

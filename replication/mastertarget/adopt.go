@@ -20,8 +20,9 @@ type adopting struct {
 	request replication.AdoptRequest
 	report  replication.Adoption
 	id      retention.Identity
-	known   [][]uint32 // content ids that the disks may carry, by disk
-	prints  []string   // fingerprints, likewise
+	births  []replication.PointID // by disk
+	known   [][]uint32            // content ids that the disks may carry, by disk
+	prints  []string              // fingerprints, likewise
 	targets []blockio.Target
 }
 
@@ -52,7 +53,7 @@ func (a *adopting) look(ctx context.Context) error {
 		return adoptProblem(a.request.Dir, err)
 	}
 	defer i.Close()
-	a.id, a.known, a.prints = i.Identity(), i.ContentIDs(), i.Fingerprints()
+	a.id, a.births, a.known, a.prints = i.Identity(), i.Births(), i.ContentIDs(), i.Fingerprints()
 	a.describe(i)
 	if err := checkRetention(a.engine.cfg.Retention); err != nil {
 		a.problem(a.engine.cfg.Retention, err)
@@ -170,12 +171,13 @@ func (a *adopting) choosePlan(i *retention.Inspection) error {
 		}
 		p.SetTarget(a.id.Disks[no].ID, path)
 	}
+	p.Number(namesOf(a.id.Disks)) // wherever a disk that joined stands in the plan
 	same := len(p.Disks()) == len(a.id.Disks)
 	for k, d := range p.Disks() {
 		same = same && d.Name == a.id.Disks[k].ID
 	}
 	if !same {
-		return &replication.Problem{Code: "plan", Message: fmt.Sprintf("the plan of group %s has other disks than its journal", a.id.Group), Remedy: "give the plan that the group was protected with, with the disks in the same order"}
+		return &replication.Problem{Code: "plan", Message: fmt.Sprintf("the plan of group %s has other disks than its journal", a.id.Group), Remedy: "give the plan that the group was protected with, or the last one that was applied"}
 	}
 	a.findings = append(a.findings, p.Findings()...)
 	a.plan = p
@@ -188,6 +190,7 @@ func (a *adopting) disks(ctx context.Context) {
 	var names []string
 	for _, d := range a.plan.Disks() {
 		one := replication.AdoptedDisk{Disk: d.Name, Size: a.id.Disks[d.No].Size, Target: d.Target, State: "is the one that the journal belongs to"}
+
 		desc, weak, err := a.disk(ctx, d)
 		switch {
 		case err != nil:
@@ -196,6 +199,12 @@ func (a *adopting) disks(ctx context.Context) {
 		case weak != "":
 			a.find(replication.Warning, "target-unproved", string(d.Name), fmt.Sprintf("disk %s: %s", d.Name, weak), "make sure that it is the disk that failback wrote last, and no older copy: what has not changed lately is only there")
 			one.State = weak
+		}
+		switch b := a.births[d.No]; {
+		case b == retention.NoPoint:
+			one.State += "; it has joined, and no point has it yet"
+		case b > 0:
+			one.State += fmt.Sprintf("; it joined at point %d", b)
 		}
 		if err == nil {
 			found, names = append(found, desc), append(names, string(d.Name))
@@ -272,7 +281,7 @@ func (a *adopting) take(ctx context.Context) (err error) {
 // begin puts the group into the catalogue and starts it.
 func (a *adopting) begin(ctx context.Context) error {
 	e := a.engine
-	record := groupRecord{Plan: a.plan.Canonical(), Created: time.Now().UTC(), Held: a.report.Held}
+	record := groupRecord{Plan: a.plan.Canonical(), Disks: a.plan.Names(), Created: time.Now().UTC(), Held: a.report.Held}
 	if err := errors.Join(e.cat.put(bucketGroups, a.id.Group, record), e.cat.remove(bucketFarewells, a.id.Group)); err != nil {
 		return err
 	}

@@ -50,14 +50,14 @@ func TestBaseOfAnotherCutIsCompared(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.change()
-	cut, err := p.worker.Cut(ctx, g.spec(0), 2, baseOf(g, "of another life"))
+	cut, err := p.worker.Cut(ctx, g.spec(0, len(g.targets)), 2, baseOf(g, "of another life"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cut.Tracked || cut.UntrackedWhy == "" {
 		t.Errorf("changes since another cut of point 1 are tracked: %+v", cut)
 	}
-	if cut, err = p.worker.Cut(ctx, g.spec(0), 2, baseOf(g, "")); err != nil || !cut.Tracked {
+	if cut, err = p.worker.Cut(ctx, g.spec(0, len(g.targets)), 2, baseOf(g, "")); err != nil || !cut.Tracked {
 		t.Errorf("changes since point 1 are not tracked: %+v, error %v", cut, err)
 	}
 }

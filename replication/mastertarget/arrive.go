@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,8 +24,8 @@ func (g *group) grant(c replication.Cycle) (uint64, error) {
 	g.reading = c.Base
 	g.mending = c.Mode == replication.Compare && c.Base != 0
 	g.through = nil
-	if c.Route == replication.Through {
-		g.through = newThroughCycle(g.journal, g.targets)
+	if joining := g.joining(); c.Route == replication.Through || len(joining) > 0 {
+		g.through = newThroughCycle(g.journal, g.targets, joining)
 	}
 	return g.session, nil
 }
@@ -177,10 +178,11 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 		return nil, &replication.Problem{Code: CodeLanes, Message: fmt.Sprintf("lane %v: %d lanes are open, at most %d", l, n, maxLanes), Remedy: "give the process server fewer by --lanes"}
 	}
 	a := &arrival{group: g, lane: l, base: g.reading, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
-	if g.through != nil {
-		a.through = g.through
-	} else if a.journal, err = g.journal.Lane(l); err != nil {
-		return nil, journalProblem(g.id, err)
+	a.through = g.through
+	if c.Route == replication.Journaled {
+		if a.journal, err = g.journal.Lane(l); err != nil {
+			return nil, journalProblem(g.id, err)
+		}
 	}
 	g.mu.Lock()
 	if g.lanes == nil {
@@ -237,9 +239,9 @@ type arrival struct {
 	disks   []replication.Disk
 	raw     []byte // one decoded block
 
-	through *throughCycle // exactly one of the two
-	journal *retention.Arrival
-	dirty   int64 // bytes appended to the journal since its last sync, what tells of them included
+	through *throughCycle      // of the disks that it takes, and
+	journal *retention.Arrival // of the others; nil: it takes all
+	dirty   int64              // bytes appended to the journal since its last sync, what tells of them included
 	ended   sync.Once
 	stale   atomic.Bool // a newer attempt of the lane is there
 	taking  sync.Mutex  // held while a frame is taken
@@ -297,7 +299,8 @@ func (a *arrival) block(b *block.Block) error {
 			return fmt.Errorf("lane %v: disk %s: extent %v is not on pages of %d bytes (I13)", a.lane, a.disks[b.Disk].ID, x, replication.Page)
 		}
 	}
-	if b.Kind == block.Equal && !a.compare {
+	through := a.through != nil && a.through.takes(b.Disk)
+	if b.Kind == block.Equal && !a.compare && !through {
 		return fmt.Errorf("lane %v: an equal block in a cycle that does not compare", a.lane)
 	}
 	var raw []byte
@@ -314,7 +317,7 @@ func (a *arrival) block(b *block.Block) error {
 			return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
 		}
 	}
-	if a.through != nil {
+	if through {
 		return a.through.write(b, raw)
 	}
 	if err := a.journal.Append(b); err != nil {
@@ -347,7 +350,12 @@ func (a *arrival) Flush() (byValue int64, err error) {
 		return 0, a.superseded()
 	}
 	if a.through != nil {
-		return a.byValue, a.through.sync()
+		if err := a.through.sync(); err != nil {
+			return a.byValue, err
+		}
+	}
+	if a.journal == nil {
+		return a.byValue, nil
 	}
 	a.ended.Do(func() { err = a.journal.Close() })
 	if err != nil {
@@ -376,10 +384,11 @@ func (a *arrival) end() {
 	})
 }
 
-// throughCycle is an open cycle that is written through to the disks. Safe for concurrent use.
+// throughCycle is what of an open cycle is written through to the disks: all of a first baseline, and the disks that join with a later one. Safe for concurrent use.
 type throughCycle struct {
 	journal *retention.Journal
 	targets []blockio.Target
+	joining []replication.DiskNo // that it takes; empty: all
 
 	mu      sync.Mutex
 	written map[replication.DiskNo]*replication.Pages // since the last sync began
@@ -398,12 +407,17 @@ const (
 	notedAtOnce        = 64 << 10  // extents noted at a time, of these
 )
 
-func newThroughCycle(j *retention.Journal, targets []blockio.Target) *throughCycle {
-	t := &throughCycle{journal: j, targets: targets, written: map[replication.DiskNo]*replication.Pages{}}
-	if j.Identity().KeepOriginal {
+func newThroughCycle(j *retention.Journal, targets []blockio.Target, joining []replication.DiskNo) *throughCycle {
+	t := &throughCycle{journal: j, targets: targets, joining: joining, written: map[replication.DiskNo]*replication.Pages{}}
+	if j.Identity().KeepOriginal && len(joining) == 0 { // what a disk that joins held before is no part of point 0
 		t.keeping = &keeping{journal: j, targets: targets, put: t.put}
 	}
 	return t
+}
+
+// takes says whether the disk is written through.
+func (t *throughCycle) takes(disk replication.DiskNo) bool {
+	return len(t.joining) == 0 || slices.Contains(t.joining, disk)
 }
 
 // write puts a block on its disk, at once; or, where what it holds is saved first, some time up to the next sync.

@@ -23,10 +23,11 @@ type catalogue struct{ db *bbolt.DB }
 
 // groupRecord is what the catalogue knows of a group. Points, head and generation are in its journal.
 type groupRecord struct {
-	Plan    json.RawMessage `json:"plan"` // canonical
-	Created time.Time       `json:"created"`
-	Held    bool            `json:"held"`           // a rewind holds the head
-	Move    *moveIntent     `json:"move,omitempty"` // the last move that an operator asked for, until another one; nil: none
+	Plan    json.RawMessage      `json:"plan"`            // canonical
+	Disks   []replication.DiskID `json:"disks,omitempty"` // by number; empty: in the order of the plan
+	Created time.Time            `json:"created"`
+	Held    bool                 `json:"held"`           // a rewind holds the head
+	Move    *moveIntent          `json:"move,omitempty"` // the last move that an operator asked for, until another one; nil: none
 
 	Priority int       `json:"priority,omitzero"` // set by command, in the place of the plan's; 0: the plan's
 	Pass     time.Time `json:"pass,omitzero"`     // until when no limit counts for it

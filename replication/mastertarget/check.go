@@ -34,6 +34,7 @@ type preflight struct {
 	sizes    []int64  // of the sources, by disk number; 0: not known
 	places   []string // of the sources, by disk number; "": not known
 	exists   []bool   // the target does
+	there    int      // disks, with the first numbers, that the group has already: they are not looked at again
 	holds    int64    // bytes that the targets may hold other than zeros
 	adopt    bool     // a journal of this very group is there, from an earlier protection
 }
@@ -95,9 +96,10 @@ func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
 	f.findings = append(f.findings, p.Findings()...)
 	if g, err := e.group(p.Group); err == nil {
 		f.known = g
+		p.Number(g.plan.Names()) // a disk that joined may stand anywhere in it
 		if !samePlan(g.plan, p) {
 			f.find(replication.Error, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected already, by another plan", p.Group),
-				"use the plan it was protected with, or give this one another name; to protect it by this plan, unprotect it with --keep-journal first: its points stay where the disks are the same")
+				"failback apply shows what differs, and changes what can be changed while it is protected. Or use the plan it was protected with, or give this one another name; to protect it by this plan, unprotect it with --keep-journal first: its points stay where the disks are the same")
 			return f
 		}
 		f.find(replication.Info, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected by this plan already", p.Group), "none needed: reprotect carries on")
@@ -180,6 +182,7 @@ func (f *preflight) journal() {
 	}
 	defer j.Close()
 	id := j.Identity()
+	f.renumber(id.Disks)
 	same := len(id.Disks) == len(f.plan.Disks())
 	for i, d := range f.plan.Disks() {
 		same = same && id.Disks[i].ID == d.Name && id.Targets[i] == d.Target && (f.sizes[i] == 0 || id.Disks[i].Size == f.sizes[i])
@@ -204,7 +207,7 @@ func (f *preflight) journal() {
 func (f *preflight) targets(ctx context.Context) {
 	var ours []blockio.Description
 	var names []string
-	for _, d := range f.plan.Disks() {
+	for _, d := range f.plan.Disks()[f.there:] {
 		name := string(d.Name)
 		if inside(d.Target, f.engine.cfg.Retention) {
 			f.find(replication.Error, "target-in-retention", name, fmt.Sprintf("disk %s: target %s lies in the retention directory %s", d.Name, d.Target, f.engine.cfg.Retention),
@@ -273,7 +276,7 @@ func (f *preflight) space() {
 	wanted := map[uint64]int64{} // by file system
 	where := map[uint64]string{}
 	free := map[uint64]int64{}
-	for _, d := range f.plan.Disks() {
+	for _, d := range f.plan.Disks()[f.there:] {
 		if f.exists[d.No] {
 			continue
 		}
@@ -310,7 +313,7 @@ func dataIn(ctx context.Context, disk blockio.Target) (n int64, err error) {
 
 // original tells what point 0 may take.
 func (f *preflight) original() {
-	if !f.plan.KeepOriginal || f.adopt {
+	if !f.plan.KeepOriginal || f.adopt || f.there > 0 {
 		return
 	}
 	most := f.holds + f.holds/32

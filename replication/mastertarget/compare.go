@@ -21,7 +21,7 @@ func (e *Engine) Compare(ctx context.Context, f link.Fence, disk replication.Dis
 		return nil, err
 	}
 	defer g.gate.RUnlock()
-	content, err := g.base(g.reading, disk)
+	content, err := g.base(g.readingOf(disk), disk)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskN
 		return nil, err
 	}
 	defer g.gate.RUnlock()
-	content, err := g.base(g.reading, disk)
+	content, err := g.base(g.readingOf(disk), disk)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +67,14 @@ func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskN
 	b := regionBuffers.Get().(*[]byte)
 	defer regionBuffers.Put(b)
 	return hashRegion(content, off, *b, g.mending)
+}
+
+// readingOf is what Compare shows of a disk in the active session: one that is written through, as it stands. The gate is held.
+func (g *group) readingOf(disk replication.DiskNo) replication.PointID {
+	if g.through != nil && g.through.takes(disk) {
+		return 0
+	}
+	return g.reading
 }
 
 // base opens a disk at a cycle's base; 0: as it stands, before a first baseline. No cycle starts from point 0, nor is that verified.

@@ -240,7 +240,7 @@ func (g *group) repair(w *worker, last replication.Point) error {
 	session := g.session
 	g.active, g.reading, g.through, g.repairing = true, 0, nil, &repairing{r: r}
 	g.gate.Unlock()
-	err = w.Repair(ctx, g.spec(session), order)
+	err = w.Repair(ctx, g.spec(session, g.journal.DisksAt(last.ID)), order)
 	g.gate.Lock()
 	done := g.repairing.bytes
 	g.repairing = nil

@@ -36,6 +36,10 @@
 // Another master target may take a group over (adopt.go), with its journal and disks alone: the journal keeps the plan and names its owner. One that is not the owner any more stops before its next write,
 // and says who has the group.
 //
+// A plan that changes (apply.go) is compared with the one in force, by package plan; what can be changed is, and the group is opened anew with it. Disks that join are in the journal first, with the plan: after a crash that counts. Their
+// numbers are the next ones, wherever they stand in the plan. The next cycle brings them in: the process server compares them whole, with the targets as they stand, and ships the others' changes; a lane's blocks go through
+// to the disks that join, and into the journal for the others.
+//
 // A drill (drills.go) shows the disks of a point as files, by package drill. What it reads is lent by the group (shown.go), which takes it back before its journal closes and lends it
 // again when it has been opened anew.
 package mastertarget

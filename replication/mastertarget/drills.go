@@ -44,6 +44,7 @@ type running struct {
 	until   time.Time // zero: until it is ended
 	files   []replication.DrillFile
 	disks   []*shown
+	without []replication.UnbornDisk
 	log     *slog.Logger
 
 	mounted *drill.Drill  // under drills.mu; nil: it is being started
@@ -150,7 +151,7 @@ func (e *Engine) drillsOf(id replication.GroupID) []replication.DrillStatus {
 
 func (d *running) statusLocked() replication.DrillStatus {
 	r := d.request
-	s := replication.DrillStatus{Point: r.Point, Mountpoint: r.Mountpoint, Files: slices.Clone(d.files), Since: d.since, Until: d.until, Writable: r.Writable}
+	s := replication.DrillStatus{Point: r.Point, Mountpoint: r.Mountpoint, Files: slices.Clone(d.files), Since: d.since, Until: d.until, Writable: r.Writable, Without: d.without}
 	if r.Writable {
 		s.Scratch = replication.DrillScratch{Dir: r.Scratch, Limit: r.ScratchSize}
 	}
@@ -301,6 +302,8 @@ func (e *Engine) register(d *running) (replication.Point, error) {
 	if err == nil {
 		err = g.view(e.drills.ctx, func(j toldByJournal) error {
 			disks, points = j.Identity().Disks, j.Points()
+			d.without = unborn(j, d.request.Point)
+			disks = disks[:len(disks)-len(d.without)] // those that joined later have the last numbers
 			return nil
 		})
 	}

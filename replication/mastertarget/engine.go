@@ -211,7 +211,15 @@ func (e *Engine) reopen(g *group) {
 	}
 	g.end()
 	g.wg.Wait()
-	again := newGroup(e, g.plan, g.record)
+	g.mu.Lock()
+	r := g.record
+	g.mu.Unlock()
+	p, err := plan.Parse(r.Plan) // it may be another one by now
+	if err != nil {
+		e.cfg.Log.Error("plan of a group in the catalogue", "group", g.id, "err", err)
+		p = g.plan
+	}
+	again := newGroup(e, p, r)
 	e.mu.Lock()
 	e.groups[g.id] = again
 	e.mu.Unlock()

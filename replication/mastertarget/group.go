@@ -40,7 +40,7 @@ type group struct {
 	session   uint64              // the newest granted
 	active    bool                // the session may call
 	reading   replication.PointID // what Compare shows in an active session: a point; 0: the disks themselves
-	through   *throughCycle       // the open cycle, where it is written through
+	through   *throughCycle       // what of the open cycle is written through; nil: nothing
 	mending   bool                // Compare shows what is damaged as different: the cycle brings it anew
 	repairing *repairing          // what the session repairs; nil: it ships a cycle, or verifies
 
@@ -90,6 +90,7 @@ type rate struct {
 }
 
 func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
+	p.Number(r.Disks)
 	g := &group{
 		engine: e, id: p.Group, plan: p, record: r, log: e.cfg.Log.With("group", p.Group), ready: make(chan struct{}),
 		state: replication.StateChecking, since: time.Now(), notices: map[string]string{},
@@ -182,6 +183,9 @@ func (g *group) open() (err error) {
 		if t.generation, err = j.TakeOver(g.engine.self, 0); err != nil {
 			return journalProblem(g.id, err)
 		}
+	}
+	if err := g.agrees(j); err != nil {
+		return err
 	}
 	if err := j.RecordSettings(settingsOf(g.plan, g.held())); err != nil {
 		return journalProblem(g.id, err)
@@ -437,11 +441,11 @@ func (g *group) isOpen() bool {
 	}
 }
 
-// spec names the group in an order to its process server.
-func (g *group) spec(session uint64) link.Spec {
+// spec names the group in an order to its process server, with the first disks only, that a point or cycle has: a disk that joins is none of what was cut before.
+func (g *group) spec(session uint64, disks int) link.Spec {
 	id := g.journal.Identity()
 	s := specOf(g.plan, id.Disks, replication.Session{Group: g.id, Generation: g.journal.Generation(), ID: session})
-	s.Instance = id.UUID
+	s.Instance, s.Disks = id.UUID, s.Disks[:disks]
 	return s
 }
 
@@ -507,6 +511,8 @@ func journalProblem(id replication.GroupID, err error) error {
 		p.Remedy = "the directory is not a journal: move it away"
 	case errors.Is(err, retention.ErrNewer):
 		p.Remedy = "run the release that wrote it, or a newer one"
+	case errors.Is(err, retention.ErrUnborn):
+		p.Code, p.Message, p.Remedy = "disk-unborn", fmt.Sprintf("group %s", id), "choose a point from its first one on; failback status tells when each disk joined"
 	case errors.Is(err, retention.ErrNoSpace):
 		p.Code, p.Remedy = "retention-full", "give the retention volume more space; nothing listed is lost, and work goes on by itself"
 	case errors.Is(err, retention.ErrCorrupt):

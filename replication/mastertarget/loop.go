@@ -46,7 +46,7 @@ func (g *group) loop() {
 				released = 0 // a cut that did not become a cycle goes: who asks for one later wants what is there then
 			}
 		case stepRelease:
-			if err = w.Release(w.ctx, g.spec(0), last.ID); err == nil || !gone(w, err) {
+			if err = w.Release(w.ctx, g.spec(0, g.journal.DisksAt(last.ID)), last.ID); err == nil || !gone(w, err) {
 				released = last.ID // what could not be released is tried again with the next point
 				g.notice("release", "")
 				if err != nil {
@@ -126,7 +126,7 @@ func (g *group) wake() {
 func (g *group) probe(w *worker) {
 	ctx, cancel := g.orderContext(w)
 	defer cancel()
-	probed, err := w.Probe(ctx, g.spec(0))
+	probed, err := w.Probe(ctx, g.spec(0, len(g.targets)))
 	if err != nil {
 		return // the next order tells
 	}
@@ -171,7 +171,7 @@ func (g *group) cycle(w *worker) error {
 	if err != nil {
 		return err
 	}
-	err = w.Ship(ctx, g.spec(session), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true}, g.note)
+	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Joining: g.joining()}, g.note)
 	g.revoke()
 	g.shipped()
 	if last, _ := g.journal.Last(); last.ID == c.Point { // the answer may have been lost
@@ -190,15 +190,16 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	last, _ := g.journal.Last()
 	c = replication.Cycle{Point: g.journal.NextPoint(), Base: last.ID, BaseChain: last.Chain, Mode: replication.Changes, Route: replication.Journaled, Kind: replication.Crash}
 	open := g.journal.OpenCycle()
+	disks := len(g.targets)
 	if open != nil {
-		c = *open
+		c, disks = *open, len(open.Cut.Sizes)
 	}
 	g.become(g.settled(), nil, "the source to be cut")
-	cut, err := w.Cut(ctx, g.spec(0), c.Point, link.Base{Point: c.Base, Snapshot: last.Snapshot})
+	cut, err := w.Cut(ctx, g.spec(0, disks), c.Point, link.Base{Point: c.Base, Snapshot: last.Snapshot})
 	if err != nil {
 		return c, false, err
 	}
-	if err := g.checkSizes(cut.Sizes); err != nil {
+	if err := g.checkSizes(cut.Sizes, disks); err != nil {
 		return c, false, err
 	}
 	g.notice("stable", "")
@@ -247,7 +248,7 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	if err := g.journal.Begin(c); err != nil {
 		return c, false, journalProblem(g.id, err)
 	}
-	g.log.Info("cycle begun", "point", c.Point, "base", c.Base, "mode", c.Mode, "route", c.Route)
+	g.log.Info("cycle begun", "point", c.Point, "base", c.Base, "mode", c.Mode, "route", c.Route, "joining", len(g.joining()))
 	return c, !again, nil
 }
 
@@ -256,8 +257,8 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 // compared as it stands, with what was shipped.
 func resumes(c replication.Cycle) bool { return c.Cut.Stable || c.Route == replication.Through }
 
-func (g *group) checkSizes(sizes []int64) error {
-	for i, d := range g.journal.Identity().Disks {
+func (g *group) checkSizes(sizes []int64, disks int) error {
+	for i, d := range g.journal.Identity().Disks[:disks] {
 		if i >= len(sizes) || sizes[i] != d.Size {
 			got := int64(0)
 			if i < len(sizes) {

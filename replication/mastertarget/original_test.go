@@ -170,7 +170,7 @@ func TestNothingIsWrittenOverThatIsNotSaved(t *testing.T) {
 	raw := bytes.Repeat([]byte{7}, replication.Page)
 	for _, b := range []block.Block{{Kind: block.Data, Extents: []replication.Extent{{Off: 4096, End: 8192}}, Raw: len(raw)}, {Kind: block.Zero, Extents: []replication.Extent{{Off: 8192, End: 65536}}}} {
 		u := &unreadable{zeroed: zeroed{size: size}}
-		c := newThroughCycle(j, []blockio.Target{u})
+		c := newThroughCycle(j, []blockio.Target{u}, nil)
 		if err := c.write(&b, raw); err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,11 @@ func (a *arrival) resolve(b *block.Block) (data *block.Block, raw []byte, ok boo
 
 // find reads what a repeat stands for, and says whether it is that.
 func (a *arrival) find(raw []byte, o block.Origin) bool {
-	content, err := a.group.base(a.base, o.Disk)
+	base := a.base
+	if a.through != nil && a.through.takes(o.Disk) {
+		base = 0
+	}
+	content, err := a.group.base(base, o.Disk)
 	if err == nil {
 		defer content.Close()
 		_, err = content.ReadAt(raw, o.Off)

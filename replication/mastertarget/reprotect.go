@@ -36,7 +36,7 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	if err := e.create(f); err != nil {
 		return p.Group, false, err
 	}
-	record := groupRecord{Plan: p.Canonical(), Created: time.Now().UTC()}
+	record := groupRecord{Plan: p.Canonical(), Disks: p.Names(), Created: time.Now().UTC()}
 	if err := e.cat.put(bucketGroups, p.Group, record); err != nil {
 		return p.Group, false, err
 	}
@@ -96,16 +96,9 @@ func (e *Engine) create(f *preflight) error {
 	for _, d := range f.plan.Disks() {
 		id.Disks = append(id.Disks, replication.Disk{No: d.No, ID: d.Name, Size: f.sizes[d.No]})
 		id.Targets = append(id.Targets, d.Target)
-		if f.exists[d.No] {
-			continue
-		}
-		format := blockio.Format(d.Format)
-		if format == "" {
-			format = blockio.DefaultFormat(d.Target)
-		}
-		if err := blockio.Create(d.Target, format, f.sizes[d.No]); err != nil {
-			return targetProblem(d.Target, fmt.Errorf("create: %w", err))
-		}
+	}
+	if err := f.createTargets(); err != nil {
+		return err
 	}
 	if f.adopt {
 		return nil
@@ -118,6 +111,23 @@ func (e *Engine) create(f *preflight) error {
 	if err := j.Close(); err != nil {
 		os.RemoveAll(dir)
 		return journalProblem(f.plan.Group, err)
+	}
+	return nil
+}
+
+// createTargets makes the targets that do not exist. Those that it made stay when something after it fails: the next try uses them.
+func (f *preflight) createTargets() error {
+	for _, d := range f.plan.Disks()[f.there:] {
+		if f.exists[d.No] {
+			continue
+		}
+		format := blockio.Format(d.Format)
+		if format == "" {
+			format = blockio.DefaultFormat(d.Target)
+		}
+		if err := blockio.Create(d.Target, format, f.sizes[d.No]); err != nil {
+			return targetProblem(d.Target, fmt.Errorf("create: %w", err))
+		}
 	}
 	return nil
 }

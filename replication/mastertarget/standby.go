@@ -27,6 +27,7 @@ type toldByJournal interface {
 	Points() []replication.Point
 	Head() replication.PointID
 	Identity() retention.Identity
+	Births() []replication.PointID
 }
 
 // cantWrite says whether an error is of a kind that keeps from writing, not from reading.

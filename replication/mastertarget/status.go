@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/retention"
 )
 
 // Status implements transport.Operations.
@@ -83,18 +84,26 @@ func (g *group) status() replication.GroupStatus {
 			s.NextCut = last.Time.Add(time.Duration(g.plan.Policy.CrashInterval))
 		}
 	}
+	births := g.journal.Births()
 	working := g.engine.worker(g.plan.ProcessServer) != nil && s.Problem == nil
 	for i, d := range g.journal.Identity().Disks {
 		one := &s.Disks[i]
 		one.Size, one.Format = d.Size, string(g.targets[i].Description().Format)
+		if b := births[i]; b == retention.NoPoint {
+			one.Unborn = true
+		} else {
+			one.Joined = b
+		}
 		switch {
+		case one.Unborn && !g.journal.Joining(d.No):
+			one.State = "joins with the next point"
 		case open != nil:
 			one.Durable = g.journal.Durable(d.No)
 			switch {
 			case !working:
 			case one.Ledger.Total > 0 && one.Ledger.Done >= one.Ledger.Total:
 				one.State = "complete"
-			case open.Mode == replication.Compare:
+			case open.Mode == replication.Compare || one.Unborn:
 				one.State = "comparing"
 			default:
 				one.State = "shipping"

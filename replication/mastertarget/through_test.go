@@ -39,7 +39,7 @@ func TestNoLaneIsToldDurableWhatTheSyncOfAnotherLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	c := newThroughCycle(j, []blockio.Target{&unsynced{}})
+	c := newThroughCycle(j, []blockio.Target{&unsynced{}}, nil)
 	if err := c.write(&block.Block{Kind: block.Zero, Extents: []replication.Extent{{Off: 0, End: 4096}}}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestWhatIsWrittenThroughIsNotedThoughItHasNoBytes(t *testing.T) {
 	if err := j.Begin(replication.Cycle{Point: 1, Route: replication.Through, Mode: replication.Compare, Cut: replication.Cut{Sizes: []int64{size}}}); err != nil {
 		t.Fatal(err)
 	}
-	c := newThroughCycle(j, []blockio.Target{zeroed{size: size}})
+	c := newThroughCycle(j, []blockio.Target{zeroed{size: size}}, nil)
 	for page := int64(0); page < pages; {
 		b := block.Block{Kind: block.Zero}
 		for range block.MaxRanges {

@@ -124,15 +124,16 @@ type pair struct {
 	worker *processserver.Engine
 	link   *flaky
 	bye    func()
-	config Config // what is set beside the directories
-	drops  bool   // points may be dropped by policy at any time
+	config Config   // what is set beside the directories
+	drops  bool     // points may be dropped by policy at any time
+	names  []string // of the disks, by number
 }
 
 func newPair(t *testing.T, seed uint64) *pair { return newPairWith(t, seed, Config{}) }
 
 func newPairWith(t *testing.T, seed uint64, c Config) *pair {
 	p := &pair{t: t, config: c, dir: t.TempDir(), r: rand.New(rand.NewPCG(seed, 77)), kept: map[replication.PointID][][]byte{}}
-	p.sizes = []int64{3<<20 + 512*7, 2 << 20, 1<<20 + 4096}
+	p.sizes, p.names = []int64{3<<20 + 512*7, 2 << 20, 1<<20 + 4096}, []string{"a/one", "two", "b/one"}
 	for _, d := range []string{"ds", "src", "ret", "mt", "ps", "views"} {
 		if err := os.Mkdir(filepath.Join(p.dir, d), 0o700); err != nil {
 			t.Fatal(err)
@@ -160,7 +161,7 @@ func newPairWith(t *testing.T, seed uint64, c Config) *pair {
 
 func (p *pair) src(i int) string { return filepath.Join(p.dir, "src", fmt.Sprint(i)) }
 func (p *pair) dst(i int) string {
-	return filepath.Join(p.dir, "ds", []string{"a1.vmdk", "a2.raw", "b1.vmdk"}[i])
+	return filepath.Join(p.dir, "ds", []string{"a1.vmdk", "a2.raw", "b1.vmdk", "new.vmdk"}[i])
 }
 
 func fill(r *rand.Rand, b []byte) {
@@ -258,8 +259,14 @@ func (p *pair) listed(id replication.PointID) {
 func (p *pair) contents(where string) {
 	p.t.Helper()
 	for id, disks := range p.kept {
-		for i, name := range []string{"a/one", "two", "b/one"} {
+		for i, name := range p.names {
 			c, err := p.master.Export(context.Background(), "g", id, name)
+			if i >= len(disks) { // it joined later
+				if problem := replication.AsProblem(err); err == nil || problem.Code != "disk-unborn" {
+					p.t.Fatalf("%s: point %d shows %s, which joined later: %v", where, id, name, err)
+				}
+				continue
+			}
 			if err != nil && p.dropped(id) {
 				break
 			}

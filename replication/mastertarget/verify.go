@@ -137,7 +137,7 @@ func (g *group) verify(w *worker) {
 	session := g.session
 	g.active, g.reading, g.through, g.mending = true, req.point, nil, false
 	g.gate.Unlock()
-	v, err := w.Verify(ctx, g.spec(session), req.point, req.tell)
+	v, err := w.Verify(ctx, g.spec(session, g.journal.DisksAt(req.point)), req.point, req.tell)
 	g.revoke()
 	req.result = v
 	if err == nil {

@@ -36,11 +36,7 @@ func (e *Engine) uses(p *plan.Plan) []volume.Use {
 			}
 		}
 	}
-	add := func(p *plan.Plan) {
-		for _, d := range p.Disks() {
-			uses = append(uses, volume.Use{Code: volume.CodeTarget, What: fmt.Sprintf("target of disk %s of group %s", d.Name, p.Group), Path: d.Target})
-		}
-	}
+	add := func(p *plan.Plan) { uses = append(uses, targetUses(p)...) }
 	known := false
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -50,6 +46,14 @@ func (e *Engine) uses(p *plan.Plan) []volume.Use {
 	}
 	if p != nil && !known {
 		add(p)
+	}
+	return uses
+}
+
+// targetUses lists the targets of a plan.
+func targetUses(p *plan.Plan) (uses []volume.Use) {
+	for _, d := range p.Disks() {
+		uses = append(uses, volume.Use{Code: volume.CodeTarget, What: fmt.Sprintf("target of disk %s of group %s", d.Name, p.Group), Path: d.Target})
 	}
 	return uses
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,8 @@ type Plan struct {
 	Priority      int                 `json:"priority,omitzero"` // its weight where groups share a limit; 0: the default
 	KeepOriginal  bool                `json:"keep_original"`     // keep point 0, the disks as they were before the first cycle
 	Machines      []Machine           `json:"machines"`
+
+	order []replication.DiskID // disks whose numbers are given; see Number
 }
 
 // Machine is one machine of the group.
@@ -60,17 +63,37 @@ type GroupDisk struct {
 	Machine string
 }
 
-// Disks returns all disks in the order of the plan, which is the order of their numbers.
+// Disks returns all disks in the order of their numbers: that of the plan, but for those that Number has named.
 func (p *Plan) Disks() []GroupDisk {
 	var all []GroupDisk
 	for _, m := range p.Machines {
 		for _, d := range m.Disks {
-			all = append(all, GroupDisk{
-				Disk: d, No: replication.DiskNo(len(all)), Name: replication.DiskID(m.Name + "/" + d.ID), Machine: m.Name,
-			})
+			all = append(all, GroupDisk{Disk: d, Name: replication.DiskID(m.Name + "/" + d.ID), Machine: m.Name})
 		}
 	}
+	place := func(d GroupDisk) int {
+		if i := slices.Index(p.order, d.Name); i >= 0 {
+			return i
+		}
+		return len(p.order)
+	}
+	slices.SortStableFunc(all, func(a, b GroupDisk) int { return place(a) - place(b) })
+	for i := range all {
+		all[i].No = replication.DiskNo(i)
+	}
 	return all
+}
+
+// Number gives the disks that are named the first numbers, in that order: a group's disks keep theirs, wherever a disk that joins stands in the plan. The others follow in the order of the plan. The numbers are no
+// part of the plan's Canonical form.
+func (p *Plan) Number(names []replication.DiskID) { p.order = slices.Clone(names) }
+
+// Names returns the disks' names in the order of their numbers.
+func (p *Plan) Names() (names []replication.DiskID) {
+	for _, d := range p.Disks() {
+		names = append(names, d.Name)
+	}
+	return names
 }
 
 // SetTarget says that the target of a disk lies elsewhere.

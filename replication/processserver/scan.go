@@ -25,7 +25,7 @@ type job struct {
 func (s *shipment) scan(ctx context.Context, d *diskShip) error {
 	var err error
 	switch {
-	case s.order.Mode == replication.Compare:
+	case d.compares:
 		err = s.scanCompare(ctx, d)
 	case d.known != nil:
 		err = s.scanKnown(ctx, d)

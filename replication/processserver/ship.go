@@ -57,6 +57,8 @@ type diskShip struct {
 	mu    sync.Mutex
 	total *replication.Pages // what the cycle covers, as found; changes mode by table only
 
+	compares bool // the disk is compared: the cycle does, or the disk joins with it
+
 	firm *replication.Pages // repeats may refer to it; comparing only; guarded by repeats.mu
 }
 
@@ -133,7 +135,7 @@ func (s *shipment) all(ctx context.Context) error {
 
 func (s *shipment) open(ctx context.Context, disks []link.Source) error {
 	for _, d := range disks {
-		s.disks = append(s.disks, &diskShip{Source: d, durable: replication.NewPages(d.Disk.Size), total: replication.NewPages(d.Disk.Size)})
+		s.disks = append(s.disks, &diskShip{Source: d, compares: s.order.Mode == replication.Compare || slices.Contains(s.order.Joining, d.Disk.No), durable: replication.NewPages(d.Disk.Size), total: replication.NewPages(d.Disk.Size)})
 	}
 	err := s.engine.authority.Coverage(ctx, s.fence, s.cover)
 	if err != nil {
@@ -154,7 +156,7 @@ func (s *shipment) open(ctx context.Context, disks []link.Source) error {
 				return sourceProblem(fmt.Sprintf("open table of disk %s at point %d", d.Disk.ID, s.order.Point), err)
 			}
 		}
-		if s.order.Mode == replication.Changes {
+		if !ds.compares {
 			if !s.stable { // what is durable may be older than what the table will say was shipped: all changes are sent again
 				ds.durable = replication.NewPages(d.Disk.Size)
 			}
@@ -285,7 +287,7 @@ func (s *shipment) pass(ctx context.Context, scan func(context.Context) error) e
 // covered gives what the cycle covers of a disk, as extents that rise.
 func (s *shipment) covered(d *diskShip) iter.Seq[replication.Extent] {
 	switch {
-	case s.order.Mode == replication.Compare:
+	case d.compares:
 		return slices.Values([]replication.Extent{{End: d.Disk.Size}})
 	case d.known != nil:
 		return slices.Values(d.known.Extents())

@@ -86,7 +86,7 @@ func (w *worker) do(ctx context.Context, j job) error {
 		return w.sendRun(*j.repeat)
 	case j.extents != nil:
 		return w.sendKnown(j)
-	case w.order.Mode == replication.Compare && j.side == nil:
+	case j.disk.compares && j.side == nil:
 		_, err := w.hash(j, false) // for the table; counted as done already
 		if err == nil && !j.hole && w.repeats != nil && w.repeats.through {
 			w.repeats.holds(j.disk, j.region, w.pages)
@@ -95,7 +95,7 @@ func (w *worker) do(ctx context.Context, j job) error {
 	}
 	err := error(nil)
 	switch {
-	case w.order.Mode == replication.Changes:
+	case !j.disk.compares:
 		err = w.diffBase(j)
 	case j.side.Zero:
 		err = w.diffZero(j)

@@ -20,6 +20,7 @@ type Fake struct {
 	OnCheck       func(planYAML []byte, path replication.PathAsk) (replication.Checked, error)
 	OnReprotect   func(planYAML []byte) (replication.GroupID, bool, error)
 	OnAdopt       func(r replication.AdoptRequest) (replication.Adoption, error)
+	OnApply       func(r replication.ApplyRequest) (replication.Applied, error)
 	OnStatus      func(group replication.GroupID) (replication.Status, error)
 	OnCut         func(group replication.GroupID) (replication.PointID, error)
 	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
@@ -57,6 +58,14 @@ func (f *Fake) Reprotect(_ context.Context, planYAML []byte) (replication.GroupI
 		return "", false, errNotStaged
 	}
 	return f.OnReprotect(planYAML)
+}
+
+// Apply calls OnApply.
+func (f *Fake) Apply(_ context.Context, r replication.ApplyRequest) (replication.Applied, error) {
+	if f.OnApply == nil {
+		return replication.Applied{}, errNotStaged
+	}
+	return f.OnApply(r)
 }
 
 // Adopt calls OnAdopt.

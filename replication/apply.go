@@ -1,0 +1,49 @@
+package replication
+
+// ApplyRequest asks for another plan of a group that is protected.
+type ApplyRequest struct {
+	Plan   []byte // YAML
+	From   string // Applied.From of what was shown: refused when the plan in force is another one by now; "": whichever it is
+	DryRun bool   // only tell
+}
+
+// Applied is what changing a group's plan does, or did.
+type Applied struct {
+	Group    GroupID      `json:"group"`
+	From     string       `json:"from"` // names the plan in force before
+	Changes  []PlanChange `json:"changes"`
+	Findings []Finding    `json:"findings"`
+	Applied  bool         `json:"applied"` // false: nothing was changed
+}
+
+// Failed says whether the plan can't be applied.
+func (a *Applied) Failed() bool {
+	for _, c := range a.Changes {
+		if c.Refused {
+			return true
+		}
+	}
+	for _, f := range a.Findings {
+		if f.Severity == Error {
+			return true
+		}
+	}
+	return false
+}
+
+// PlanChange is a difference between the plan in force and another one.
+type PlanChange struct {
+	Subject string `json:"subject"` // group, or machine/disk
+	Key     string `json:"key"`     // of the plan
+	Was     string `json:"was"`     // "": was not there
+	Now     string `json:"now"`     // "": is there no more
+	Effect  string `json:"effect"`  // in words; why not, where it is refused
+	Remedy  string `json:"remedy,omitempty"`
+	Refused bool   `json:"refused"` // can't be changed while the group is protected
+}
+
+// UnbornDisk is a disk that joined its group after a point.
+type UnbornDisk struct {
+	Disk   DiskID  `json:"disk"`
+	Joined PointID `json:"joined"` // its first point; 0: there is none yet
+}

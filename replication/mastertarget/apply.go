@@ -1,0 +1,313 @@
+package mastertarget
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"failback/replication"
+	"failback/replication/plan"
+	"failback/retention"
+)
+
+// applying is a plan that takes the place of a group's, as far as that can be while it is protected.
+//
+// What changes how a group is run goes into the catalogue, and with the group's next opening into its journal. A disk that joins goes into the journal first, with the plan that has it, in one record: where the catalogue
+// does not know it yet, after a crash, the journal's plan counts (group.agrees). Either way the group is opened anew, so that nothing meets a plan that changes under it: what is under way goes on from what is durable.
+type applying struct {
+	preflight
+	group  *group
+	report replication.Applied
+	record groupRecord
+}
+
+// codeApply is the code of a plan that can't be applied.
+const codeApply = "plan-change"
+
+// Apply implements transport.Operations.
+func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replication.Applied, error) {
+	p, err := plan.Parse(r.Plan)
+	if err != nil {
+		return replication.Applied{}, err
+	}
+	g, err := e.group(p.Group)
+	if err == nil {
+		err = g.waitReady(ctx)
+	} else {
+		err = &replication.Problem{Code: "no-such-group", Message: fmt.Sprintf("group %s is not protected", p.Group), Remedy: "failback reprotect starts to protect it by this plan"}
+	}
+	if err != nil {
+		return replication.Applied{}, err
+	}
+	e.admin.Lock()
+	defer e.admin.Unlock()
+	if g, err = e.group(p.Group); err == nil { // it may have been opened anew meanwhile
+		err = g.isReady()
+	}
+	if err != nil {
+		return replication.Applied{}, err
+	}
+	a := &applying{preflight: preflight{engine: e, plan: p}, group: g, report: replication.Applied{Group: p.Group, Changes: []replication.PlanChange{}}}
+	if err := a.look(ctx); err != nil {
+		return a.report, err
+	}
+	switch {
+	case r.From != "" && r.From != a.report.From:
+		return a.report, &replication.Problem{Code: codeApply, Message: fmt.Sprintf("the plan in force of group %s is another one than when its differences were shown", p.Group), Remedy: "look at them again: failback apply --dry-run"}
+	case r.DryRun || len(a.report.Changes) == 0:
+		return a.report, nil
+	case a.report.Failed():
+		return a.report, a.refusal()
+	}
+	release, err := g.claim()
+	if err != nil {
+		return a.report, err
+	}
+	err = a.take()
+	release()
+	if err != nil {
+		return a.report, err
+	}
+	a.report.Applied = true
+	return a.report, a.opened(ctx)
+}
+
+// look finds the differences, and what stands in the way of new disks.
+func (a *applying) look(ctx context.Context) error {
+	g := a.group
+	g.mu.Lock()
+	a.record = g.record
+	g.mu.Unlock()
+	was, err := plan.Parse(a.record.Plan)
+	if err != nil {
+		return err
+	}
+	names := g.plan.Names()
+	was.Number(names)
+	a.plan.Number(names)
+	sum := sha256.Sum256(was.Canonical())
+	a.report.From = hex.EncodeToString(sum[:])
+	a.report.Changes = append(a.report.Changes, plan.Differences(was, a.plan)...)
+	for _, f := range a.plan.Findings() {
+		if f.Severity != replication.Info {
+			a.findings = append(a.findings, f)
+		}
+	}
+	gone := slices.ContainsFunc(a.report.Changes, func(c replication.PlanChange) bool { return c.Key == "disk" && c.Refused })
+	if disks := a.plan.Disks(); len(disks) > len(names) && !gone {
+		a.there = len(names)
+		a.sizes, a.places, a.exists = make([]int64, len(disks)), make([]string, len(disks)), make([]bool, len(disks))
+		a.joins(ctx)
+	} else if !was.KeepOriginal || a.plan.KeepOriginal {
+	} else if _, ok := g.journal.Last(); !ok {
+		a.find(replication.Error, codeApply, string(g.id), "point 0 is being saved for, until the first point is listed", "wait for the first point, then apply the plan again")
+	}
+	a.report.Findings = append([]replication.Finding{}, a.findings...)
+	return nil
+}
+
+// joins looks at the disks that join.
+func (a *applying) joins(ctx context.Context) {
+	g := a.group
+	if _, ok := g.journal.Last(); !ok {
+		a.find(replication.Error, codeApply, string(g.id), fmt.Sprintf("group %s has no point yet: disks join a group that has one", g.id),
+			fmt.Sprintf("wait for the first point (failback status %s), then apply the plan again; or unprotect the group, and protect it by this plan", g.id))
+		return
+	}
+	if a.failed() {
+		return
+	}
+	a.findings = append(a.findings, a.engine.volumes.Check(ctx, append(a.engine.uses(nil), targetUses(a.plan)...), true)...)
+	a.sources(ctx)
+	a.targets(ctx)
+	if g.journal.Identity().KeepOriginal {
+		a.find(replication.Info, "keep-original", string(g.id), "point 0 does not have the disks that join: what their targets hold now is written over, and not kept", "none needed, unless that is the only copy: copy it first")
+	}
+	for _, d := range a.plan.Disks()[:a.there] {
+		if a.views(d.No) == "none" {
+			a.find(replication.Info, "no-snapshot", string(d.Name), fmt.Sprintf("disk %s has no snapshots: a cycle that is under way starts over", d.Name), "none needed")
+		}
+	}
+}
+
+func (a *applying) views(d replication.DiskNo) string {
+	a.group.mu.Lock()
+	defer a.group.mu.Unlock()
+	return a.group.views[d]
+}
+
+// refusal is one problem of all that can't be changed.
+func (a *applying) refusal() error {
+	findings := slices.Clone(a.findings)
+	for _, c := range a.report.Changes {
+		if c.Refused {
+			findings = append(findings, replication.Finding{Severity: replication.Error, Code: codeApply, Subject: c.Subject, Message: fmt.Sprintf("%s: %s can't be changed from %s to %s: %s", c.Subject, c.Key, orNothing(c.Was), orNothing(c.Now), c.Effect), Remedy: c.Remedy})
+		}
+	}
+	err := refusal(findings)
+	var p *replication.Problem
+	if errors.As(err, &p) && p.Code == "check" {
+		p.Code, p.Remedy = codeApply, "failback apply --dry-run tells what to do about each"
+	}
+	return err
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// take puts the plan into force, durably, and opens the group anew with it.
+func (a *applying) take() error {
+	e, g := a.engine, a.group
+	p := a.plan
+	added := a.there > 0 && len(p.Disks()) > a.there
+	if added {
+		if err := a.createTargets(); err != nil {
+			return err
+		}
+	}
+	for _, c := range a.report.Changes {
+		switch c.Key {
+		case "keep_original":
+			if err := g.journal.Unpin(replication.OriginalPoint); err != nil && !errors.Is(err, retention.ErrNoPoint) {
+				return journalProblem(g.id, err)
+			}
+		case "priority":
+			a.record.Priority = 0
+		}
+	}
+	g.end()
+	g.wg.Wait()
+	g.mu.Lock()
+	held, move, pass := g.record.Held, g.record.Move, g.record.Pass
+	g.mu.Unlock()
+	before := a.record
+	a.record.Held, a.record.Move, a.record.Pass = held, move, pass
+	a.record.Plan, a.record.Disks = p.Canonical(), p.Names()
+	var err error
+	if added {
+		err = a.join(held)
+	}
+	if err == nil {
+		err = e.cat.put(bucketGroups, g.id, a.record)
+	}
+	record := a.record
+	if err != nil { // the group goes on; where the journal has the disks, it comes to know the plan from it
+		record = before
+		record.Held, record.Move, record.Pass = held, move, pass
+	}
+	now, perr := plan.Parse(record.Plan)
+	if perr != nil {
+		return errors.Join(err, perr)
+	}
+	again := newGroup(e, now, record)
+	e.mu.Lock()
+	e.groups[g.id] = again
+	e.mu.Unlock()
+	again.start()
+	if err == nil {
+		e.cfg.Log.Info("plan applied", "group", g.id, "changes", len(a.report.Changes), "disks", len(now.Disks()))
+	}
+	return err
+}
+
+// join has the new disks join the journal.
+func (a *applying) join(held bool) error {
+	var disks []replication.Disk
+	for _, d := range a.plan.Disks()[a.there:] {
+		disks = append(disks, replication.Disk{No: d.No, ID: d.Name, Size: a.sizes[d.No]})
+	}
+	if err := retention.Join(a.engine.journalDir(a.group.id), a.group.id, a.engine.self.ID, disks, settingsOf(a.plan, held)); err != nil {
+		return journalProblem(a.group.id, err)
+	}
+	return nil
+}
+
+// opened waits, with patience, until the group is open.
+func (a *applying) opened(ctx context.Context) error {
+	g, err := a.engine.group(a.group.id)
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	_ = a.engine.wait(wait, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.problem != nil || g.state != replication.StateChecking
+	})
+	return g.isReady()
+}
+
+// agrees makes sure that the plan has the journal's disks, by number. A journal that has more was joined by them when the catalogue was not told any more: then its plan counts.
+func (g *group) agrees(j *retention.Journal) error {
+	names := namesOf(j.Identity().Disks)
+	if slices.Equal(g.plan.Names(), names) {
+		return nil
+	}
+	other := &replication.Problem{Code: "plan", Message: fmt.Sprintf("the plan of group %s has other disks than its journal", g.id), Remedy: "keep the journal as it is; another master target takes the group over from it: failback adopt"}
+	s, ok := j.Settings()
+	p, err := plan.Parse([]byte(s.Plan))
+	if !ok || err != nil || p.Group != g.id {
+		other.Err = err
+		return other
+	}
+	if p.Number(names); !slices.Equal(p.Names(), names) {
+		return other
+	}
+	err = g.changeRecord(func(r *groupRecord) { r.Plan, r.Disks = p.Canonical(), names })
+	if err != nil {
+		return err
+	}
+	g.log.Info("the journal has the newer plan", "disks", len(names))
+	g.engine.wg.Go(func() { g.engine.reopen(g) })
+	return &replication.Problem{Code: codeStarting, Message: fmt.Sprintf("group %s is being opened", g.id), Remedy: "try again in a moment"}
+}
+
+func namesOf(disks []replication.Disk) (names []replication.DiskID) {
+	for _, d := range disks {
+		names = append(names, d.ID)
+	}
+	return names
+}
+
+// renumber gives the plan's disks the numbers that a journal has them by, where it has the same ones.
+func (f *preflight) renumber(disks []replication.Disk) {
+	was, names := f.plan.Names(), namesOf(disks)
+	f.plan.Number(names)
+	sizes, places := slices.Clone(f.sizes), slices.Clone(f.places)
+	for i, n := range f.plan.Names() {
+		k := slices.Index(was, n)
+		f.sizes[i], f.places[i] = sizes[k], places[k]
+	}
+}
+
+// joining returns the disks that the open cycle writes through as they join.
+func (g *group) joining() (disks []replication.DiskNo) {
+	for _, d := range g.journal.Identity().Disks {
+		if g.journal.Joining(d.No) {
+			disks = append(disks, d.No)
+		}
+	}
+	return disks
+}
+
+// unborn returns the disks that joined after a point.
+func unborn(j toldByJournal, p replication.PointID) (all []replication.UnbornDisk) {
+	disks := j.Identity().Disks
+	for d, b := range j.Births() {
+		switch {
+		case b == retention.NoPoint:
+			all = append(all, replication.UnbornDisk{Disk: disks[d].ID})
+		case b > p:
+			all = append(all, replication.UnbornDisk{Disk: disks[d].ID, Joined: b})
+		}
+	}
+	return all
+}

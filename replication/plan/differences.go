@@ -1,0 +1,86 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+
+	"failback/replication"
+)
+
+// Differences tells what changes from the plan in force to another one of the same group, what that does while the group is protected, and what can't be done then. Disks are told apart by their names.
+func Differences(was, now *Plan) []replication.PlanChange {
+	d := &differences{group: string(now.Group)}
+	d.refused(d.group, "os", was.OS, now.OS, "a group has one OS type for its whole life", "protect the machines of the other type as a group of their own")
+	d.refused(d.group, "process_server", was.ProcessServer, now.ProcessServer, "its snapshots, and what it knows of changes, are with the process server",
+		fmt.Sprintf("failback unprotect %s --keep-journal, then failback reprotect with this plan: its points stay, and the next one is made by comparing", d.group))
+	p, q := was.Policy, now.Policy
+	d.done(d.group, "policy.crash_interval", p.CrashInterval.String(), q.CrashInterval.String(), "the next point is made when it is due by this interval")
+	d.done(d.group, "policy.app_interval", p.AppInterval.String(), q.AppInterval.String(), "from the next application-consistent point on")
+	d.done(d.group, "policy.retention", p.Retention.String(), q.Retention.String(), "points that it does not keep are dropped within a minute, unless they are pinned")
+	d.done(d.group, "policy.rpo_alert", p.RPOAlert.String(), q.RPOAlert.String(), "at once")
+	d.done(d.group, "policy.head_lag", p.HeadLag.String(), q.HeadLag.String(), "at once")
+	d.done(d.group, "retention", limits(was), limits(now), "what the journal may take from now on; where it takes more, spare copies and then history go")
+	d.done(d.group, "priority", priority(was), priority(now), "at once; it takes the place of one that failback throttle priority set")
+	switch {
+	case was.KeepOriginal && !now.KeepOriginal:
+		d.done(d.group, "keep_original", "true", "false", "point 0 is unpinned: policy drops it")
+	case !was.KeepOriginal && now.KeepOriginal:
+		d.refused(d.group, "keep_original", "false", "true", "what the disks held before is written over already", "leave keep_original out: point 0 is made with the first point, or never")
+	}
+	before := map[replication.DiskID]GroupDisk{}
+	for _, x := range was.Disks() {
+		before[x.Name] = x
+	}
+	for _, x := range now.Disks() {
+		if old, ok := before[x.Name]; ok {
+			d.disk(old, x)
+			delete(before, x.Name)
+			continue
+		}
+		d.all = append(d.all, replication.PlanChange{Subject: string(x.Name), Key: "disk", Now: fmt.Sprintf("%s to %s", x.Source, x.Target),
+			Effect: "joins: it is compared whole and written with the next cycle that begins, and has content from that point on; points before don't have it"})
+	}
+	for _, x := range was.Disks() {
+		if _, gone := before[x.Name]; gone {
+			d.refused(string(x.Name), "disk", fmt.Sprintf("%s to %s", x.Source, x.Target), "", "a disk can't leave a group that is protected: its points have it",
+				fmt.Sprintf("put it back into the plan. To go on without it, make a new group of the others: failback unprotect %s, then failback reprotect", d.group))
+		}
+	}
+	return d.all
+}
+
+type differences struct {
+	group string
+	all   []replication.PlanChange
+}
+
+func (d *differences) done(subject, key, was, now, effect string) {
+	if was != now {
+		d.all = append(d.all, replication.PlanChange{Subject: subject, Key: key, Was: was, Now: now, Effect: effect})
+	}
+}
+
+func (d *differences) refused(subject, key, was, now, why, remedy string) {
+	if was != now {
+		d.all = append(d.all, replication.PlanChange{Subject: subject, Key: key, Was: was, Now: now, Effect: why, Remedy: remedy, Refused: true})
+	}
+}
+
+func (d *differences) disk(was, now GroupDisk) {
+	name := string(now.Name)
+	again := fmt.Sprintf("failback unprotect %s --keep-journal, then failback reprotect with this plan: its points stay, and the next one is made by comparing", d.group)
+	d.refused(name, "source", was.Source, now.Source, "what has changed is known of this source only", again)
+	d.refused(name, "target", was.Target, now.Target, "the target holds what the journal does not: content of every point", "leave the target where it is; after a move of the datastore, name the new place with failback adopt --disk")
+	d.refused(name, "format", was.Format, now.Format, "the target has its format", "write the format that it has, or leave it out as before")
+	const next = "from the next cut on; where changes are not known then, that point is made by comparing"
+	d.done(name, "snapshot", was.Snapshot, now.Snapshot, next)
+	d.done(name, "release", was.Release, now.Release, "for the views that are let go of from now on")
+	d.done(name, "changes", was.Changes, now.Changes, next)
+}
+
+func limits(p *Plan) string {
+	return fmt.Sprintf("soft %s, hard %s, reserve %s", p.Retention.Soft, p.Retention.Hard, p.Retention.Reserve)
+}
+
+func priority(p *Plan) string { return strconv.Itoa(cmp.Or(p.Priority, replication.DefaultPriority)) }
