@@ -1,6 +1,7 @@
 package endtoend
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,11 +20,11 @@ func TestDiskJoins(t *testing.T) {
 	w.cut()
 	first := slices.Clone(w.disks)
 	w.disks = slices.Clone(first[:2])
-	w.refused(1, []string{first[2].name(), "can't leave"}, "apply", w.plan(), "--yes")
+	w.cantApply(first[2].name(), "can't leave")
 	target := first[0].target
 	w.disks = slices.Clone(first)
 	first[0].target += ".elsewhere.vmdk"
-	w.refused(1, []string{first[0].name(), "target"}, "apply", w.plan(), "--yes")
+	w.cantApply(first[0].name(), "the target holds")
 	first[0].target = target
 	var a replication.Applied
 	w.must(w.Do(w.ctx, &a, "apply", w.plan(), "--yes"))
@@ -110,6 +111,19 @@ func TestDiskJoins(t *testing.T) {
 	w.must(w.Do(w.ctx, nil, "journal", "extract", journal, fmt.Sprint(point), joins.name(), w.Dir+"/extracted.raw"))
 	out := &disk{format: "raw", target: w.Dir + "/extracted.raw"}
 	w.same("extracted", w.content(out), joins.kept[point])
+}
+
+// cantApply makes sure that the plan is refused, by name, with what to do instead.
+func (w *world) cantApply(subject, why string) {
+	w.t.Helper()
+	var a replication.Applied
+	out, said, code := w.CLI(w.ctx, "apply", w.plan(), "--yes", "--json")
+	if err := json.Unmarshal(out, &a); err != nil || code != 1 || a.Applied || len(a.Changes) != 1 {
+		w.t.Fatalf("apply: exit code %d, %v: %s%s", code, err, out, said)
+	}
+	if c := a.Changes[0]; !c.Refused || c.Subject != subject || !strings.Contains(c.Effect, why) || c.Remedy == "" {
+		w.t.Errorf("apply tells %+v, want %s refused: %s", c, subject, why)
+	}
 }
 
 // disk returns what status says of a disk.

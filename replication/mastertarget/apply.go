@@ -101,8 +101,8 @@ func (a *applying) look(ctx context.Context) error {
 		a.there = len(names)
 		a.sizes, a.places, a.exists = make([]int64, len(disks)), make([]string, len(disks)), make([]bool, len(disks))
 		a.joins(ctx)
-	} else if !was.KeepOriginal || a.plan.KeepOriginal {
-	} else if _, ok := g.journal.Last(); !ok {
+	}
+	if _, ok := g.journal.Last(); !ok && was.KeepOriginal && !a.plan.KeepOriginal {
 		a.find(replication.Error, codeApply, string(g.id), "point 0 is being saved for, until the first point is listed", "wait for the first point, then apply the plan again")
 	}
 	a.report.Findings = append([]replication.Finding{}, a.findings...)

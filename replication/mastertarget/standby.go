@@ -230,6 +230,11 @@ func (g *group) standbyStatus(s *replication.GroupStatus) {
 	for i, d := range b.journal.Identity().Disks {
 		if i < len(s.Disks) {
 			s.Disks[i].Size, s.Disks[i].Format = d.Size, string(b.disks[i].Description().Format)
+			if born := b.journal.Births()[i]; born == retention.NoPoint {
+				s.Disks[i].Unborn = true
+			} else {
+				s.Disks[i].Joined = born
+			}
 		}
 	}
 }
