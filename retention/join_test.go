@@ -15,6 +15,8 @@ import (
 
 // join adds a disk, of a size and with content of its own, as a master target does: the journal is closed for it.
 func (w *world) join() error {
+	onOp := w.m.onOp
+	w.m.onOp = nil // nobody reads a journal that is closed
 	for len(w.held) > 0 {
 		if err := w.letGo(); err != nil {
 			return err
@@ -37,8 +39,6 @@ func (w *world) join() error {
 	if err != nil {
 		return err
 	}
-	onOp := w.m.onOp
-	w.m.onOp = nil
 	j, err := open(w.m.volume(), worldDir, "web", w.t)
 	if err != nil {
 		return err
