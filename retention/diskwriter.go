@@ -203,6 +203,7 @@ func (w *diskWriter) land() error {
 		}
 		at += int(e.Len())
 	}
+	w.blocks.passed(w.no, b.spans[len(b.spans)-1].ext.End)
 	w.unused = append(w.unused, b)
 	return nil
 }

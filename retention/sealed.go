@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -279,8 +280,10 @@ type blockKey struct {
 }
 
 type decoded struct {
-	users  int  // under contents.mu, as
-	gaveUp bool // by contents: its memory goes with the last user
+	users  int                // under contents.mu, as what follows
+	gaveUp bool               // by contents: its memory goes with the last user
+	disk   replication.DiskNo // with end
+	end    int64              // of its last extent, where it is kept until a walk has passed it; 0: until others come
 
 	once    sync.Once
 	block   block.Block // without payload
@@ -369,7 +372,7 @@ func (c *contents) has(k blockKey) bool {
 	return c.blocks[k] != nil
 }
 
-// keep keeps a block that was read and whose payload was checked. It copies what it needs.
+// keep keeps a block that was read and whose payload was checked, until it is passed. It copies what it needs.
 func (c *contents) keep(k blockKey, b *block.Block, version replication.PointID) {
 	d := c.take(k)
 	defer c.release(d)
@@ -378,6 +381,25 @@ func (c *contents) keep(k blockKey, b *block.Block, version replication.PointID)
 		if d.decode(k, b, d.mem); d.err == nil && b.Codec == block.None {
 			d.raw = d.mem[:copy(d.mem, d.raw)]
 		}
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d.disk, d.end = b.Disk, b.Extents[len(b.Extents)-1].End
+}
+
+// passed gives up what was kept, and that only what lies before an offset of the disk may need.
+func (c *contents) passed(disk replication.DiskNo, off int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.oldest = slices.DeleteFunc(c.oldest, func(k blockKey) bool {
+		d := c.blocks[k]
+		if d == nil || d.end == 0 || d.disk != disk || d.end > off {
+			return false
+		}
+		delete(c.blocks, k)
+		d.gaveUp = true
+		c.reuseLocked(d)
+		return true
 	})
 }
 
