@@ -306,6 +306,9 @@ func (w *world) named(flips []flip, logEnd int, parts *int) error {
 		}
 		for _, p := range i.Points() {
 			for d := range w.sizes {
+				if p.ID < w.born[d] { // it joined later
+					continue
+				}
 				n := needed{p.ID, replication.DiskNo(d)}
 				err := w.shows(i, p.ID, d, w.truth[p.ID][d])
 				switch {
