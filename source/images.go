@@ -421,7 +421,7 @@ func (s *Images) Close() error {
 	}
 	clear(s.tables)
 	if s.lock != nil {
-		err = errors.Join(err, s.lock.Close())
+		err = errors.Join(err, unlock(s.lock), s.lock.Close())
 		s.lock = nil
 	}
 	if s.failed == nil {

@@ -23,6 +23,13 @@ func lock(f *os.File) error {
 	return err
 }
 
+// unlock lets go of a lock at once. To close the file would do that only when no child has its descriptor any more: one that is just being started has it until it is another program.
+func unlock(f *os.File) error {
+	return control(f, func(fd int) error {
+		return unix.FcntlFlock(uintptr(fd), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
+	})
+}
+
 // control runs do on the file's descriptor.
 func control(f *os.File, do func(fd int) error) error {
 	c, err := f.SyscallConn()

@@ -13,6 +13,8 @@ import (
 
 func lock(*os.File) error { return fmt.Errorf("image sources need Linux: %w", errors.ErrUnsupported) }
 
+func unlock(*os.File) error { return nil }
+
 func syncDir(string) error { return nil }
 
 func inode(os.FileInfo) uint64 { return 0 }
