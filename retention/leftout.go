@@ -53,5 +53,6 @@ const (
 	ruleProgressWritten        // progress is recorded when all that lies before it was written, too
 	ruleBirth                  // of a disk that joined later, no reader gets anything before its birth
 	ruleBornWhole              // and it is born when all of it is durable
-	lastRule              = ruleBornWhole
+	ruleSaveKnowsDamage        // a move is recorded by what is known of damage then, not by what was when it saved
+	lastRule              = ruleSaveKnowsDamage
 )

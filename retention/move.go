@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -68,14 +69,30 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if from == to {
 		return nil
 	}
-	err := m.prove(ctx, to)
-	if err == nil {
-		err = m.begin(ctx, to)
-	}
+	err := m.ready(ctx, to)
 	if err != nil {
 		return fmt.Errorf("move from point %d to %d: %w", from, to, err)
 	}
 	_, err = m.finishOrBack(ctx)
+	return err
+}
+
+// errDamageChanged is that damage was found, or mended, between the look at what is to be saved and the record of the move.
+var errDamageChanged = errors.New("what is damaged of the journal is not what it was when the move looked")
+
+// readyTries bounds how often a move looks again (I12).
+const readyTries = 8
+
+// ready proves and saves what the move needs, and records it; again where damage was found meanwhile: what the journal seemed to hold, only the disks may hold now.
+func (m *mover) ready(ctx context.Context, to replication.PointID) (err error) {
+	for range readyTries {
+		if err = m.prove(ctx, to); err != nil {
+			return err
+		}
+		if err = m.begin(ctx, to); !errors.Is(err, errDamageChanged) {
+			return err
+		}
+	}
 	return err
 }
 
@@ -210,6 +227,9 @@ func (m *mover) begin(ctx context.Context, to replication.PointID) error {
 	}
 	if err = ctx.Err(); err == nil {
 		err = m.j.commit(kindMoveStarted, func(st *state) (any, error) {
+			if !slices.EqualFunc(st.damage, c.damage, samePart) && !leftOut(ruleSaveKnowsDamage) {
+				return nil, errDamageChanged
+			}
 			_, err := st.point(to) // it may have been dropped meanwhile
 			return r, err
 		}, with...)
@@ -222,6 +242,8 @@ func (m *mover) begin(ctx context.Context, to replication.PointID) error {
 	}
 	return err
 }
+
+func samePart(a, b Part) bool { return a.File == b.File && a.Off == b.Off && a.Len == b.Len }
 
 // finish writes the recorded move's content to the disks, syncs them and commits.
 func (m *mover) finish(ctx context.Context) error {

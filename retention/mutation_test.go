@@ -78,6 +78,7 @@ var scenes = []struct {
 	{ruleLostAboveGone, "LostAboveGone", staleGone},
 	{ruleSentBuried, "SentBuried", sentBefore},
 	{ruleLostOfAttempts, "LostOfAttempts", lostAttempt},
+	{ruleSaveKnowsDamage, "SaveKnowsDamage", damagedWhileSaving},
 }
 
 // TestMutations leaves one rule after the other out: worlds that are well with all rules must not be without.
