@@ -337,7 +337,10 @@ func closeAll(targets []blockio.Target) (first error) {
 	return first
 }
 
+// close gives targets and journal back. A move that an operator asked for may be under way still: it has been told to end, and writes what it has begun. Fingerprints are taken of disks that nobody writes.
 func (g *group) close() {
+	g.moving.Lock()
+	defer g.moving.Unlock()
 	g.takeBack()
 	look, err := fingerprints(g.targets)
 	err = errors.Join(err, closeAll(g.targets))
