@@ -207,7 +207,12 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 		return head, dir, nil
 	}
 	if !ready { // the disks could not be brought to a point: without the journal they never can
-		if m := unfinished(dir, id); m != nil {
+		m, err := unfinished(dir)
+		if err != nil {
+			return head, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal stays at %s: it can't be told whether the disks stand in the middle of a move, out of which only the journal brings them", id, dir), Err: err,
+				Remedy: "`failback journal check` tells what is wrong with it; protect the group again by the same plan when that is mended; or remove the directory, and give up the points and perhaps the disks' content"}
+		}
+		if m != nil {
 			return head, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal stays at %s: the disks stand between points %d and %d, and only it brings them to either", id, dir, m.From, m.To),
 				Remedy: "see that the targets are there, protect the group again by the same plan, and unprotect it when it is open; or remove the directory, and give the disks' content up"}
 		}
@@ -226,6 +231,9 @@ func (e *Engine) originalLost(g *group) error {
 	} else if i, err := retention.Inspect(e.journalDir(g.id)); err == nil {
 		saved = i.OriginalStored()
 		i.Close()
+	} else if g.plan.KeepOriginal && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, retention.ErrNotJournal) {
+		return &replication.Problem{Code: replication.CodeOriginalLost, Message: fmt.Sprintf("the plan of group %s keeps the original, and its journal can't be read: it can't be told whether it holds what the first cycle has written over on the disks", g.id), Err: err,
+			Remedy: fmt.Sprintf("`failback journal check` tells what is wrong with it; keep it: `failback unprotect %s --keep-journal`; or give up what the disks were: --give-up-original", g.id)}
 	}
 	if saved == 0 {
 		return nil
@@ -297,12 +305,23 @@ func (g *group) catchUp() error {
 	return nil
 }
 
-// unfinished returns the move that a journal which nobody has open says is not finished, or nil.
-func unfinished(dir string, id replication.GroupID) *retention.Move {
-	j, err := retention.Open(dir, id) // whose it is, was looked at
-	if err != nil {
-		return nil
+// unfinished returns the move that a journal which nobody has open says is not finished, or nil. An error is that it can't be told.
+func unfinished(dir string) (*retention.Move, error) {
+	i, err := retention.Inspect(dir)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, retention.ErrNotJournal) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
-	defer j.Close()
-	return j.Unfinished()
+	defer i.Close()
+	if !i.Whole() {
+		var what []error
+		for _, f := range i.Findings() {
+			if f.Fatal {
+				what = append(what, fmt.Errorf("%s at %d: %s", f.File, f.Off, f.What))
+			}
+		}
+		return nil, fmt.Errorf("its log is damaged: %w", errors.Join(what...))
+	}
+	return i.Unfinished(), nil
 }

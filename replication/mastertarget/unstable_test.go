@@ -3,6 +3,7 @@ package mastertarget
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -359,6 +360,34 @@ func TestVerifyThatWaitsForItsTurnCanBeGivenUp(t *testing.T) {
 }
 
 func TestUnprotectOfAGroupThatIsNotOpenKeepsTheJournalThatItsDisksNeed(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		harm func(dir string) error
+		want string
+	}{
+		{"nothing is wrong with it", func(string) error { return nil }, "between points 2 and 1"},
+		{"a file of it is missing", func(dir string) error {
+			names, err := filepath.Glob(filepath.Join(dir, "seg", "2-*.seg"))
+			if err == nil {
+				err = os.Remove(names[0])
+			}
+			return err
+		}, "between points 2 and 1"},
+		{"its log is damaged", func(dir string) error {
+			name := filepath.Join(dir, "log")
+			b, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			b[bytes.Index(b, []byte(`"point"`))+2] ^= 1
+			return os.WriteFile(name, b, 0o600)
+		}, "can't be told"},
+	} {
+		t.Run(c.name, func(t *testing.T) { unprotectUnopened(t, c.harm, c.want) })
+	}
+}
+
+func unprotectUnopened(t *testing.T, harm func(dir string) error, want string) {
 	d := newDevice(t)
 	d.page(3, 0x77)
 	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
@@ -392,13 +421,13 @@ func TestUnprotectOfAGroupThatIsNotOpenKeepsTheJournalThatItsDisksNeed(t *testin
 	}
 	target.Close()
 	j.Close()
-	if err := os.Rename(dst, dst+".away"); err != nil {
+	if err := errors.Join(os.Rename(dst, dst+".away"), harm(dir)); err != nil {
 		t.Fatal(err)
 	}
 	if d.master, err = Open(Config{State: filepath.Join(d.dir, "mt"), Retention: filepath.Join(d.dir, "ret"), AllowSharedVolume: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := d.master.Unprotect(t.Context(), "g", false, false); err == nil || !strings.Contains(err.Error(), "between points 2 and 1") {
+	if _, _, err := d.master.Unprotect(t.Context(), "g", false, false); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "log")); err != nil {
