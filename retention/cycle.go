@@ -98,7 +98,7 @@ func (j *Journal) adopt(st *state, name string) error {
 		err = j.resync(name)
 	} else if errors.Is(err, ErrCorrupt) {
 		j.files.forget(name)
-		s, err = j.reseal(name)
+		s, err = j.reseal(name, 0)
 	}
 	if err != nil || s == nil {
 		return err
@@ -122,8 +122,8 @@ func (j *Journal) resync(name string) error {
 	return errors.Join(syncFile(f, name), f.Close())
 }
 
-// reseal scans an unsealed file, cuts what is torn, and seals it; nil when nothing is in it, and then the file is gone.
-func (j *Journal) reseal(name string) (*sealed, error) {
+// reseal scans an unsealed file, cuts what is torn, and seals it; nil when nothing is in it, and then the file is gone. A save of point 0 must be whole up to need; else it is left as it is.
+func (j *Journal) reseal(name string, need int64) (*sealed, error) {
 	f, err := j.vol.Open(name)
 	if err != nil {
 		return nil, err
@@ -133,6 +133,9 @@ func (j *Journal) reseal(name string) (*sealed, error) {
 	w.hdr, w.end, err = scan(f, name, &j.id, w.indexed)
 	if err != nil {
 		return nil, err
+	}
+	if w.end < need {
+		return nil, lostOriginal(name, w.end)
 	}
 	if w.end <= fileHeaderSize {
 		return nil, removeIfThere(j.vol, name)
@@ -424,6 +427,7 @@ func (j *Journal) List(totals []replication.Total, k replication.Kind, verified 
 	}
 	if r.Original != nil {
 		j.original.sealed, j.original.saved = nil, nil
+		_ = j.vol.Remove(j.path(saveDir, originalEndName)) // the record says all; what stays is removed when the journal is opened
 	}
 	old := j.open.coverage
 	j.open = openCycle{}

@@ -71,6 +71,7 @@
 //	<group>/seg/P-G-S-L-A.seg       segment of point P from generation G, session S, lane L, attempt A
 //	<group>/save/N.sav              the N-th save
 //	<group>/save/original-N.sav     the N-th save of point 0; of at most about 1 GiB each, which is what is scanned after a crash
+//	<group>/save/original.end       how much of these was acknowledged, until point 0 is listed
 //	<group>/pack/N.pack             the N-th pack
 //	<group>/reserve                 space set aside for what must still work when the volume is full
 //
@@ -114,6 +115,16 @@
 // An entry is a block as it came off the wire. An entry of a segment has the segment's version; one of a save or pack its own. What is gone or lost has no entry, and zeros in its place in the index. The index is sorted by disk and offset and free of overlap: of what was
 // appended twice the later wins. Of several files of a point, the one later in the point's record wins; as attempts of one snapshot they hold the same.
 // A file without a good footer was not sealed: its entries are read one after the other, each checked by decoding, up to the first that is torn.
+//
+// # What was acknowledged of point 0
+//
+//	0      place A
+//	4096   place B
+//
+//	place: checksum u32 of the 60 bytes that follow, number N of a save u32, end u64, how often this was written u64, journal [16], zeros
+//
+// The saves before the N-th are sealed, and of that one all blocks up to end are durable; what of them can't be read is damage, not torn: the journal is not opened. It is durable before anything is written over that the blocks hold,
+// and written to both places in turn.
 //
 // # Coverage
 //

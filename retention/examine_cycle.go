@@ -48,6 +48,18 @@ func (x *examination) cycleFile(name string) error {
 	if err != nil {
 		return err
 	}
+	var need int64
+	if number, ok := originalNumber(base(name)); ok {
+		m, err := x.i.j.readOriginalEnd()
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return err
+		} else if err != nil {
+			x.find(Finding{File: x.i.j.path(saveDir, originalEndName), What: err.Error(), Damage: true, Fatal: true})
+		}
+		if need = m.needs(number); need < 0 {
+			need = size
+		}
+	}
 	last := int64(fileHeaderSize)
 	_, end, err := scan(f, name, &x.c.id, func(b *block.Block, _ replication.PointID, at int64) error {
 		pad := make([]byte, at-last)
@@ -65,6 +77,10 @@ func (x *examination) cycleFile(name string) error {
 	}
 	if err != nil {
 		x.find(damage(name, end, size-end, err))
+		return nil
+	}
+	if end < need {
+		x.find(Finding{File: name, Off: end, Len: need - end, What: lostOriginal(name, end).Error(), Damage: true, Fatal: true})
 		return nil
 	}
 	what := "a file of the open cycle that is not sealed: its blocks are whole up to here, of %d bytes; the rest is sent again"

@@ -205,7 +205,7 @@ func (i *Inspection) lookAround(st *state) error {
 			case i.j.sealed[name] != nil || dir == segDir && st.cycle != nil && err == nil && p == st.cycle.Point && strings.HasSuffix(n, segSuffix):
 			case strings.HasSuffix(n, newSuffix) || strings.Contains(n, runSuffix):
 				i.remark(name, "an unfinished file that a crash left: worth nothing")
-			case dir == saveDir && st.savesOriginal() && isOriginal(n): // told with the open cycle
+			case dir == saveDir && st.savesOriginal() && (isOriginal(n) || n == originalEndName): // told with the open cycle
 			case i.log.fatal:
 				i.stray(name)
 			case dir == segDir && strings.HasSuffix(n, segSuffix) && err == nil && p > st.used:
@@ -213,7 +213,7 @@ func (i *Inspection) lookAround(st *state) error {
 					What: fmt.Sprintf("the log does not know point %d, of which there is %s: it is an older log, or was cut off", p, n)})
 				i.log.fatal = true
 				i.stray(name)
-			case strings.HasSuffix(n, segSuffix) || strings.HasSuffix(n, saveSuffix) || strings.HasSuffix(n, packSuffix):
+			case strings.HasSuffix(n, segSuffix) || strings.HasSuffix(n, saveSuffix) || strings.HasSuffix(n, packSuffix) || n == originalEndName:
 				i.remark(name, "a file that is not needed any more: worth nothing")
 			default:
 				i.remark(name, "not a file of the journal")

@@ -370,7 +370,7 @@ func (j *Journal) sweep(st *state) error {
 			if j.sealed[name] != nil {
 				continue
 			}
-			if dir == saveDir && st.savesOriginal() && isOriginal(n) {
+			if dir == saveDir && st.savesOriginal() && (isOriginal(n) || n == originalEndName) {
 				continue
 			}
 			if dir == segDir && strings.HasSuffix(n, segSuffix) {
@@ -384,7 +384,7 @@ func (j *Journal) sweep(st *state) error {
 				if st.cycle != nil && st.cycle.Point == p {
 					continue
 				}
-			} else if !strings.HasSuffix(n, saveSuffix) && !strings.HasSuffix(n, packSuffix) && !strings.HasSuffix(n, newSuffix) && !strings.Contains(n, runSuffix) {
+			} else if !strings.HasSuffix(n, saveSuffix) && !strings.HasSuffix(n, packSuffix) && !strings.HasSuffix(n, newSuffix) && !strings.Contains(n, runSuffix) && n != originalEndName {
 				continue // not ours
 			}
 			if err := removeIfThere(j.vol, name); err != nil {

@@ -292,7 +292,8 @@ func (w *world) sent(d int, e replication.Extent) bool {
 
 // onlyNamed says which file there is that nothing names.
 func (w *world) onlyNamed() error {
-	known := map[string]bool{w.j.path(logName): true, w.j.path(lockName): true, w.j.path(coverageName): w.j.OpenCycle() != nil, w.j.path(ReserveName): w.j.Reserved()}
+	known := map[string]bool{w.j.path(logName): true, w.j.path(lockName): true, w.j.path(coverageName): w.j.OpenCycle() != nil, w.j.path(ReserveName): w.j.Reserved(),
+		w.j.path(saveDir, originalEndName): w.j.now.Load().savesOriginal()}
 	for n := range w.j.sealed {
 		known[n] = true
 	}

@@ -79,6 +79,9 @@ var scenes = []struct {
 	{ruleSentBuried, "SentBuried", sentBefore},
 	{ruleLostOfAttempts, "LostOfAttempts", lostAttempt},
 	{ruleSaveKnowsDamage, "SaveKnowsDamage", damagedWhileSaving},
+	{ruleOriginalAcknowledged, "OriginalAcknowledged", func(t *testing.T) error {
+		return harmedOriginal(t, "original-1.sav", fileHeaderSize+entryFixed+extentSize+9)
+	}},
 }
 
 // TestMutations leaves one rule after the other out: worlds that are well with all rules must not be without.

@@ -26,6 +26,19 @@ func isOriginal(name string) bool {
 	return strings.HasPrefix(name, originalPrefix) && strings.HasSuffix(name, saveSuffix)
 }
 
+// originalNumber is the number in the name of a save of point 0.
+func originalNumber(name string) (n int, ok bool) {
+	if !isOriginal(name) {
+		return 0, false
+	}
+	_, err := fmt.Sscanf(name, originalPrefix+"%d", &n)
+	return n, err == nil
+}
+
+func (j *Journal) originalPath(number int) string {
+	return j.path(saveDir, fmt.Sprintf("%s%d%s", originalPrefix, number, saveSuffix))
+}
+
 // original is what is there of point 0 before it is listed.
 type original struct {
 	mu       sync.Mutex           // held by whoever saves, or lists; taken after the cycle lock and before the journal's mu
@@ -34,6 +47,7 @@ type original struct {
 	unsealed []string             // paths: files that a failure left, to be scanned before anything more is saved
 	saved    []*replication.Pages // by disk: what is durable of it
 	last     int                  // the number of the newest file
+	end      originalEnd          // what was acknowledged
 }
 
 // openOriginal takes up what was saved.
@@ -45,20 +59,24 @@ func (j *Journal) openOriginal(st *state) error {
 	for _, d := range j.id.Disks {
 		o.saved = append(o.saved, replication.NewPages(d.Size))
 	}
+	var err error
+	if o.end, err = j.readOriginalEnd(); err != nil {
+		return err
+	}
 	names, err := j.vol.List(j.path(saveDir))
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		if !isOriginal(n) {
-			continue
-		}
-		var number int
-		if _, err := fmt.Sscanf(n, originalPrefix+"%d", &number); err != nil {
+		number, ok := originalNumber(n)
+		if !ok {
 			continue // not ours
 		}
 		o.last = max(o.last, number)
 		o.unsealed = append(o.unsealed, j.path(saveDir, n))
+	}
+	if name := j.originalPath(o.end.number); o.end.number > 0 && !slices.Contains(o.unsealed, name) {
+		return lostOriginal(name, 0)
 	}
 	if err := j.adoptOriginals(); err != nil && !errors.Is(err, ErrNoSpace) { // no room for an index now: nothing is saved, nor written over, before there is
 		return err
@@ -83,7 +101,12 @@ func (j *Journal) adoptOriginals() error {
 			err = j.resync(name)
 		} else if errors.Is(err, ErrCorrupt) {
 			j.files.forget(name)
-			s, err = j.reseal(name)
+			number, _ := originalNumber(base(name))
+			if need := o.end.needs(number); need < 0 {
+				return lostOriginal(name, 0)
+			} else {
+				s, err = j.reseal(name, need)
+			}
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // nothing was in it
@@ -169,7 +192,7 @@ func (j *Journal) appendOriginal(disks []Disk, missing map[replication.DiskNo][]
 	o := &j.original
 	if o.w == nil {
 		hdr := fileHeader{kind: saveFile, journal: j.journal, point: replication.OriginalPoint, generation: j.Generation(), group: j.id.Group}
-		if o.w, err = createWriter(j.vol, j.path(saveDir, fmt.Sprintf("%s%d%s", originalPrefix, o.last+1, saveSuffix)), hdr, &j.t); err != nil {
+		if o.w, err = createWriter(j.vol, j.originalPath(o.last+1), hdr, &j.t); err != nil {
 			return err
 		}
 		o.last++
@@ -196,10 +219,14 @@ func (j *Journal) appendOriginal(disks []Disk, missing map[replication.DiskNo][]
 	if err := j.eachOf(missing, read); err != nil {
 		return err
 	}
+	end := o.w.end
 	if !leftOut(ruleOriginalDurable) {
 		if err := o.w.sync(); err != nil {
 			return err
 		}
+	}
+	if err := j.acknowledgeOriginal(o.last, end); err != nil {
+		return err
 	}
 	if o.w.end < j.t.originalBytes {
 		return nil

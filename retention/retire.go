@@ -57,7 +57,7 @@ func removeLocked(vol volume, dir string, live bool) error {
 			continue // gone before
 		}
 		for _, n := range names {
-			if strings.HasSuffix(n, segSuffix) || strings.HasSuffix(n, saveSuffix) || strings.HasSuffix(n, packSuffix) || strings.HasSuffix(n, newSuffix) || strings.Contains(n, runSuffix) {
+			if strings.HasSuffix(n, segSuffix) || strings.HasSuffix(n, saveSuffix) || strings.HasSuffix(n, packSuffix) || strings.HasSuffix(n, newSuffix) || strings.Contains(n, runSuffix) || n == originalEndName {
 				if err := removeIfThere(vol, filepath.Join(dir, sub, n)); err != nil {
 					return err
 				}
