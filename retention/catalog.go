@@ -15,7 +15,10 @@ type catalog struct {
 	*state
 	files  []*sealed // in the order of state.files
 	search []*sealed // by falling highest version, those that stand above first
-	users  int       // guarded by shelf.mu
+	blind  []*sealed // of files: those of which nothing can be read
+	chunks *chunkCache
+	dir    string
+	users  int // guarded by shelf.mu
 }
 
 // shelf counts who uses which catalog, and removes a file that no record names any more once no catalog in use names it.
@@ -113,7 +116,7 @@ func (c *catalog) within(from, to replication.PointID) (files []*sealed) {
 
 // publish makes a state the one that everybody sees. mu is held.
 func (j *Journal) publish(st *state) {
-	c := &catalog{state: st}
+	c := &catalog{state: st, chunks: j.chunks, dir: j.dir}
 	named := make(map[string]*sealed, len(st.files))
 	for _, f := range st.files {
 		s := j.sealed[j.path(f.path())].as(st.stretches(f))
@@ -121,6 +124,7 @@ func (j *Journal) publish(st *state) {
 		named[s.name] = s
 	}
 	j.sealed = named
+	c.blind = blind(c.files)
 	j.shelf.show(c)
 	j.now.Store(c)
 }

@@ -39,6 +39,7 @@ type checkpointFile struct {
 	fileRecord
 	Kind  fileKind            `json:"kind"`
 	Point replication.PointID `json:"point,omitempty"`
+	Blind string              `json:"blind,omitempty"`
 }
 
 func (s *state) checkpoint(before chain) checkpointRecord {
@@ -52,7 +53,7 @@ func (s *state) checkpoint(before chain) checkpointRecord {
 		r.Scrub = &scrub
 	}
 	for _, f := range s.files {
-		r.Files = append(r.Files, checkpointFile{f.fileRecord, f.kind, f.point})
+		r.Files = append(r.Files, checkpointFile{f.fileRecord, f.kind, f.point, f.blind})
 	}
 	return r
 }
@@ -68,7 +69,7 @@ func (s *state) restore(r checkpointRecord) error {
 		if f.Kind < segmentFile || f.Kind > packFile {
 			return fmt.Errorf("checkpoint names a file of kind %d", f.Kind)
 		}
-		s.files = append(s.files, namedFile{f.fileRecord, f.Kind, f.Point})
+		s.files = append(s.files, namedFile{f.fileRecord, f.Kind, f.Point, f.Blind})
 	}
 	if err := s.quarantine(r.Damage); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)

@@ -100,6 +100,14 @@ func (sp *span) journaled() bool { return sp.in != nil && sp.hasContent() }
 
 // lostError is what a reader of lost content gets.
 func (sp *span) lostError() error {
+	if sp.in.bad != nil {
+		at, why := int64(0), sp.in.bad.Error()
+		var x *Corruption
+		if errors.As(sp.in.bad, &x) {
+			at, why = x.Off, x.Reason
+		}
+		return corruptf(sp.in.name, at, "disk %d %v may have been written by this file, of which nothing can be read: %s", sp.disk, sp.ext, why)
+	}
 	return corruptf(sp.in.name, sp.at, "disk %d %v, written by point %d, was here, and is lost: this part of the file is damaged and quarantined", sp.disk, sp.ext, sp.version)
 }
 
@@ -202,7 +210,7 @@ func (c *catalog) reckonDamage(ctx context.Context) (Damage, error) {
 			d.Points[k].Disks = append(d.Points[k].Disks, disks[i])
 		}
 	}
-	return d, nil
+	return d, c.reckonBlind(ctx, &d)
 }
 
 func (d *DamagedDisk) add(e replication.Extent) {

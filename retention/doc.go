@@ -26,7 +26,10 @@
 // Before a move is recorded, all that it would write, and what of it the disks hold and the journal too, is looked at by its checksums (but not what this process wrote, or read whole, within a day). The move is refused where its
 // end needs what is lost, with the disks untouched; what is lost of where the disks stand, they hold themselves, and the move saves it. A move that comes upon damage later goes back, if it can.
 //
-// Scrub reads files in whole. A damaged header, index or footer is made again from the blocks, and must come out as the log says, to the byte; so it is when the journal is opened. Mend saves from the disks what is lost and they show;
+// What storage can't read is damage when it fails twice; an error that passes is none. Scrub reads files in whole. A damaged header, index or footer is made again, the header from the file's name or from what each entry says of it, the
+// rest from the blocks, or from the index where that is whole, and must come out as the log says, to the byte; so it is when the journal is opened. A file that is gone, or of which too much is damaged, is blind: it may have had any byte,
+// in the versions that the log says it had. What stands above those is served nevertheless, and so is what the disks show, at the head's point and wherever no version lies between that and the point that is read; all else is lost, no
+// spare is given up, and no move goes over it. Mend saves from the disks what is lost and they show;
 // Repair takes in from elsewhere what a point shows. Both make a pack, with the versions that were lost, named by one record: points that need these versions are whole again.
 //
 // # Point 0
@@ -92,7 +95,7 @@
 //	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
 //
 // The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
-// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is, of kind 33 a file that was found to be blind. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
 // # Segments, saves and packs

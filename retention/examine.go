@@ -258,7 +258,7 @@ func (s *sealed) findEntry(ctx context.Context, at int64, id *Identity) (int64, 
 		}
 		b := buf[:min(int64(len(buf)), s.foot.dataEnd-at)]
 		if s.h.readAt(s.name, b, at) != nil {
-			b = b[:min(len(b), sector)]
+			b = b[:min(int64(len(b)), alignUp(at+4)-at)] // what storage can't read is whole sectors; more than the 3 bytes that are looked at twice, so that it goes on
 			if s.h.readAt(s.name, b, at) != nil {
 				at += int64(len(b)) - (int64(len(buf)) - 3)
 				continue

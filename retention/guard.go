@@ -38,8 +38,12 @@ func (g *guard) look() error {
 }
 
 func (g *guard) lookLocked() error {
-	if err := g.found(); err != nil || leftOut(ruleStillOurs) || leftOut(ruleEndMark) {
+	if err := g.found(); err != nil {
 		return err
+	}
+	if leftOut(ruleStillOurs) || leftOut(ruleEndMark) {
+		g.lookedNow()
+		return nil
 	}
 	name := filepath.Join(g.dir, logName)
 	f, err := g.vol.Open(name)
@@ -65,10 +69,14 @@ func (g *guard) lookLocked() error {
 	if err != nil {
 		return fmt.Errorf("look whose the journal is: %w", err)
 	}
+	g.lookedNow()
+	return nil
+}
+
+func (g *guard) lookedNow() {
 	now := time.Now()
 	g.written.Store(0)
 	g.looked.Store(&now)
-	return nil
 }
 
 // before says whether n bytes may be written, looking where a batch is over.

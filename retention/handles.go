@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 	"syscall"
 )
@@ -65,20 +66,38 @@ func (h *handles) release(x *handle) {
 	}
 }
 
-// readAt reads exactly len(b) bytes; a file that ends before, or is not there, is a Corruption.
+// readAt reads exactly len(b) bytes; a file that ends before, or is not there, is a Corruption. So is what storage can't read, twice: an error that passes is none.
 func (h *handles) readAt(name string, b []byte, off int64) error {
+	err := h.readOnce(name, b, off)
+	if badStorage(err) {
+		h.forget(name) // through another handle
+		err = h.readOnce(name, b, off)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return corruptf(name, off, "the file ends before %d bytes that should be here", len(b))
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", corruptf(name, 0, "the file is missing"), err)
+	case badStorage(err):
+		return fmt.Errorf("%w: %w", corruptf(name, off, "%d bytes from here can't be read, tried twice: %v", len(b), err), unreadable{err})
+	}
+	return fmt.Errorf("read %s at %d: %w", name, off, unreadable{err})
+}
+
+func (h *handles) readOnce(name string, b []byte, off int64) error {
 	x, err := h.acquire(name)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", base(name), err)
+		return err
 	}
 	defer h.release(x)
-	if err := readFull(x.f, b, off); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return corruptf(name, off, "the file ends before %d bytes that should be here", len(b))
-		}
-		return fmt.Errorf("read %s at %d: %w", name, off, unreadable{err})
-	}
-	return nil
+	return readFull(x.f, b, off)
+}
+
+// badStorage says whether an error is storage's: what was asked for can't be read, whatever is written right beside it.
+func badStorage(err error) bool {
+	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EBADMSG)
 }
 
 // unreadable is an error of reading a file that could be opened.

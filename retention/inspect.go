@@ -35,7 +35,7 @@ type Finding struct {
 	Len    int64  // bytes that it may extend over; 0: not known, or all of it
 	What   string
 	Damage bool   // what was written is not there; else only what a crash leaves, which is settled when a master target opens the journal
-	Fatal  bool   // a damage for which a master target would not open the journal
+	Fatal  bool   // of the log: a damage for which a master target would not open the journal; of another file: nothing of it can be read
 	Needs  []Need // what listed points need of a damaged part; empty: nothing
 }
 
@@ -177,7 +177,7 @@ func (j *Journal) openNamed(f namedFile) (*sealed, error) {
 	return s, s.matches(f.fileRecord)
 }
 
-// broken stands in for a file whose index can't be had: it may hold any byte, so that a reader fails where nothing newer stands above what it may hold.
+// broken stands in for a file whose index can't be had: it is blind.
 func (j *Journal) broken(f namedFile, st *state, err error) *sealed {
 	s := &sealed{name: j.path(f.path()), h: j.files, life: &life{}, bad: err, hdr: fileHeader{kind: f.kind, point: f.point}}
 	if f.point == 0 {
@@ -402,11 +402,14 @@ func (i *Inspection) Retired() bool { return i.log.st.retired }
 // Use tells what each file is worth, from the indexes alone. Where one is damaged, the error says so, and only names, sizes and points are known.
 func (i *Inspection) Use(ctx context.Context) (Use, error) {
 	use, err := i.j.Use(ctx, nil)
+	c := i.j.now.Load()
+	if err == nil && len(c.blind) > 0 {
+		err = c.blind[0].bad
+	}
 	if !errors.Is(err, ErrCorrupt) {
 		return use, err
 	}
 	use = Use{}
-	c := i.j.now.Load()
 	for k, s := range c.files {
 		f := c.state.files[k]
 		use.Files = append(use.Files, FileUse{Name: filepath.ToSlash(f.path()), Size: f.Size, First: c.class(s.low()), Last: c.class(s.high())})

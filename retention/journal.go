@@ -333,27 +333,29 @@ func (j *Journal) path(elem ...string) string {
 	return filepath.Join(append([]string{j.dir}, elem...)...)
 }
 
-// openListed opens every file that a record names, and that was not replaced.
+// openListed opens every file that a record names, and that was not replaced. One that is not as it was written is made again from what it holds; where that can't be, or it is not there, it is blind: the rest of the journal is
+// served, and what it may have had is not.
 func (j *Journal) openListed(st *state) error {
 	for _, f := range st.files {
-		s, err := openSealed(j.files, j.path(f.path()), &j.id, j.journal)
+		s, err := j.openNamed(f)
+		if err == nil && f.blind != "" { // it may be well again
+			err = s.verifyIndex(&j.id)
+		}
 		if errors.Is(err, ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
-			if rerr := j.rebuild(context.Background(), f); rerr != nil {
-				return errors.Join(err, rerr)
+			rerr := j.rebuild(context.Background(), st, f)
+			if rerr == nil {
+				s, err = j.openNamed(f)
+			} else if err = errors.Join(err, rerr); j.bad != nil {
+				return err
 			}
-			s, err = openSealed(j.files, j.path(f.path()), &j.id, j.journal)
+		}
+		if errors.Is(err, ErrCorrupt) {
+			s, err = j.broken(f, st, err), nil
 		}
 		if err != nil {
 			return err
 		}
-		if s.hdr.kind != f.kind || f.point != 0 && s.hdr.point != f.point {
-			return corruptf(s.name, 0, "file of kind %d of point %d, want kind %d of point %d", s.hdr.kind, s.hdr.point, f.kind, f.point)
-		}
-		s.rec = f.versions()
 		j.sealed[s.name] = s
-		if err := s.matches(f.fileRecord); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -55,5 +55,8 @@ const (
 	ruleBornWhole                 // and it is born when all of it is durable
 	ruleSaveKnowsDamage           // a move is recorded by what is known of damage then, not by what was when it saved
 	ruleOriginalAcknowledged      // what was acknowledged of point 0, and can't be read, is not taken for torn
-	lastRule                 = ruleOriginalAcknowledged
+	ruleDoubt                     // what a file that can't be read may have had is not taken from elsewhere
+	ruleDoubtWrittenOver          // nor from a disk that shows a newer version
+	ruleDoubtNoSpare              // nor is anything given up that the disks are taken to hold as well
+	lastRule                 = ruleDoubtNoSpare
 )

@@ -56,9 +56,34 @@ func (c *chunkCache) get(s *sealed, i int64) ([]entry, error) {
 
 // lookup returns the spans that together are e, a random extent, at a point: as view does, by searching the indexes from the newest down, until none that is left could say more.
 func (c *catalog) lookup(cache *chunkCache, disk replication.DiskNo, point replication.PointID, e replication.Extent) ([]span, error) {
+	found, err := c.visible(cache, disk, point, e)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.blind) > 0 {
+		known := make([]span, 0, len(found))
+		for _, sp := range found {
+			if known, err = c.sure(known, sp, point); err != nil {
+				return nil, err
+			}
+		}
+		found = known
+	}
+	for i := range found {
+		if sp := &found[i]; sp.in == nil {
+			sp.version = c.floor()
+		} else if sp.kind == gone {
+			sp.in = nil
+		}
+	}
+	return found, nil
+}
+
+// visible returns what the files tell that can be read: spans without a file where they tell nothing.
+func (c *catalog) visible(cache *chunkCache, disk replication.DiskNo, point replication.PointID, e replication.Extent) ([]span, error) {
 	l := look{cache: cache, disk: disk, point: point, found: []span{{entry: entry{disk: disk, ext: e}}}}
 	for _, s := range c.search {
-		if s.low() > point || !s.mayHold(disk, e) {
+		if s.bad != nil || s.low() > point || !s.mayHold(disk, e) {
 			continue
 		}
 		if l.settled(s.high()) {
@@ -66,13 +91,6 @@ func (c *catalog) lookup(cache *chunkCache, disk replication.DiskNo, point repli
 		}
 		if err := l.in(s, e); err != nil {
 			return nil, err
-		}
-	}
-	for i := range l.found {
-		if sp := &l.found[i]; sp.in == nil {
-			sp.version = c.floor()
-		} else if sp.kind == gone {
-			sp.in = nil
 		}
 	}
 	return l.found, nil

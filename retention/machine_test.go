@@ -50,6 +50,7 @@ type machine struct {
 type inode struct {
 	cur, dur []byte
 	dirty    map[int]bool
+	bad      []stretch // what storage can't read any more
 }
 
 func newMachine(seed uint64, sizes ...int64) *machine {
@@ -418,6 +419,11 @@ func (f *simFile) ReadAt(b []byte, off int64) (int, error) {
 			f.v.m.badIn, f.v.m.badAt = f.i, off
 		}
 		return 0, err
+	}
+	for _, x := range f.i.bad {
+		if x.off < off+int64(len(b)) && off < x.end {
+			return 0, fmt.Errorf("read %s at %d: bad storage: %w", f.n, off, syscall.EIO)
+		}
 	}
 	return readBytes(f.i.cur, b, off)
 }

@@ -81,7 +81,15 @@ func (j *Journal) Lost(ctx context.Context, p replication.PointID) (out []Lost, 
 		return nil, err
 	}
 	for d := range c.id.Disks {
-		err := c.eachLost(replication.DiskNo(d), func(sp span, since, before replication.PointID, spare bool) error {
+		err := c.eachDoubt(ctx, replication.DiskNo(d), p, func(sp span) {
+			if len(out) < maxLostFound {
+				out = append(out, Lost{sp.disk, sp.ext, sp.version})
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		err = c.eachLost(replication.DiskNo(d), func(sp span, since, before replication.PointID, spare bool) error {
 			if since <= p && (before == 0 || p < before) && !spare && len(out) < maxLostFound {
 				out = append(out, Lost{sp.disk, sp.ext, sp.version})
 			}

@@ -61,8 +61,10 @@ type world struct {
 	bad   error  // of interleave
 	right []byte // what a damaged file held
 
-	frail  bool            // blocks are damaged now and then
-	harmed map[harmed]bool // what lay in them
+	frail   bool                  // blocks are damaged now and then
+	blindly bool                  // and whole files
+	harmed  map[harmed]bool       // what lay in them
+	blinds  []replication.PointID // the lowest versions of files of which nothing can be read, or that may become so
 
 	counts
 	deep bool // within a move or a rewriting
@@ -72,6 +74,7 @@ type world struct {
 type counts struct {
 	ops, crashes, moves, reads, late, lists, drops, rewrites, spares, packs, classes, refused, thinned, turned int
 	flips, denied, parts, mended, repaired, stopped                                                            int
+	unread, blinded                                                                                            int
 	originals, saves                                                                                           int
 	joins, births, clamped                                                                                     int
 }
@@ -97,6 +100,8 @@ func (c *counts) add(o *counts) {
 	c.mended += o.mended
 	c.repaired += o.repaired
 	c.stopped += o.stopped
+	c.unread += o.unread
+	c.blinded += o.blinded
 	c.originals += o.originals
 	c.saves += o.saves
 	c.joins += o.joins
@@ -106,8 +111,8 @@ func (c *counts) add(o *counts) {
 
 func (c *counts) String() string {
 	return fmt.Sprintf("%d operations: %d crashes, %d moves, %d of them turned, %d points, %d dropped, %d times many at once, %d drops refused, %d files rewritten, %d without spares, %d packs again, "+
-		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d points 0, saved %d times, %d disks joined, %d of them born, %d moves to before a birth",
-		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.originals, c.saves, c.joins, c.births, c.clamped)
+		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d of the blocks unreadable, %d files blind, %d points 0, saved %d times, %d disks joined, %d of them born, %d moves to before a birth",
+		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.unread, c.blinded, c.originals, c.saves, c.joins, c.births, c.clamped)
 }
 
 // harmed is a page of a version that a damaged block held.
@@ -139,7 +144,7 @@ func newWorld(seed uint64) *world {
 	if seed%2 == 0 {
 		w.t.setAside = 4 * sector
 	}
-	w.frail = seed%3 == 1
+	w.frail, w.blindly = seed%3 == 1, seed%15 == 7
 	if seed%6 == 1 {
 		w.t.trust = time.Hour
 	}
@@ -443,8 +448,8 @@ func (w *world) pin(p replication.PointID, on bool, until time.Time) (err error)
 // worth compares what the journal takes for live with what is known: the versions that listed points need, and that the disks do not show, are live and not spare, each byte once.
 func (w *world) worth() error {
 	use, err := w.j.Use(context.Background(), nil)
-	if err != nil {
-		return err
+	if err != nil || len(w.blinds) > 0 { // what it is worth then is not known
+		return w.hidden(err)
 	}
 	for _, u := range use.Files {
 		if u.Dead < 0 || u.Spare < 0 || u.Cold < 0 || u.Cold > u.Spare || u.Dead+u.Spare > u.Size {
@@ -499,7 +504,7 @@ func (w *world) worth() error {
 func (w *world) rewrite() error {
 	use, err := w.j.Use(context.Background(), nil)
 	if err != nil || len(use.Files) == 0 {
-		return err
+		return w.hidden(err)
 	}
 	u := use.Files[w.r.IntN(len(use.Files))]
 	for _, o := range use.Files {
@@ -536,7 +541,7 @@ func (w *world) rewrite() error {
 	w.deep = true
 	_, err = w.j.Rewrite(context.Background(), names, opt)
 	w.deep = was
-	if errors.Is(err, ErrInUse) || errors.Is(err, ErrCorrupt) && len(w.harmed) > 0 {
+	if errors.Is(err, ErrInUse) || errors.Is(err, ErrCorrupt) && w.hurt() {
 		return nil
 	}
 	if err == nil {
@@ -629,7 +634,7 @@ func (w *world) agree() error {
 		p, d := w.listed[w.r.IntN(len(w.listed))].ID, w.r.IntN(len(w.sizes))
 		e := replication.Extent{Off: w.r.Int64N(w.sizes[d])}
 		e.End = e.Off + 1 + w.r.Int64N(w.sizes[d]-e.Off)
-		if err := w.agreeOn(p, replication.DiskNo(d), e); err != nil {
+		if err := w.hidden(w.agreeOn(p, replication.DiskNo(d), e)); err != nil {
 			return fmt.Errorf("point %d disk %d %v: %w", p, d, e, err)
 		}
 	}
@@ -681,7 +686,7 @@ func (w *world) compare(p replication.PointID, d int, off, n int64) error {
 	w.reads++
 	b := make([]byte, n)
 	k, err := w.reader(p, d).ReadAt(b, off)
-	if errors.Is(err, ErrCorrupt) && len(w.harmed) > 0 {
+	if errors.Is(err, ErrCorrupt) && w.hurt() {
 		return w.pieces(p, d, off, n)
 	}
 	if err != nil || k != len(b) {
@@ -710,12 +715,49 @@ func (w *world) pieces(p replication.PointID, d int, off, n int64) error {
 
 // explained says whether a block was damaged that held what a point shows of a page. Its version is the point that wrote it, or a later one that shows the same.
 func (w *world) explained(p replication.PointID, d, page int) bool {
+	if slices.ContainsFunc(w.blinds, func(low replication.PointID) bool { return low <= p }) {
+		return true
+	}
 	for h := range w.harmed {
 		if h.disk == d && h.page == page && w.vers[h.version] != nil && w.ver(h.version, d)[page] == w.ver(p, d)[page] {
 			return true
 		}
 	}
 	return false
+}
+
+// hurt says whether something is damaged.
+func (w *world) hurt() bool { return len(w.harmed) > 0 || len(w.blinds) > 0 }
+
+// hidden returns err unless it is of damage that may be everywhere.
+func (w *world) hidden(err error) error {
+	if errors.Is(err, ErrCorrupt) && len(w.blinds) > 0 {
+		return nil
+	}
+	return err
+}
+
+// blind takes a file away, or so much of it that it can't be made again; the journal may learn that at once, or when it is opened.
+func (w *world) blind(s *sealed) {
+	w.blinds = append(w.blinds, s.low())
+	w.blinded++
+	w.flips++
+	i := w.m.names[s.name]
+	switch {
+	case i == nil: // it is gone already
+	case w.r.IntN(2) == 0:
+		delete(w.m.names, s.name)
+		delete(w.m.safe, s.name)
+	default:
+		i.cur = slices.Clone(i.cur)
+		for k := int(fileHeaderSize); k < len(i.cur); k += 1 + w.r.IntN(100) {
+			i.cur[k] ^= 1 << w.r.IntN(8)
+		}
+		i.dur = slices.Clone(i.cur)
+	}
+	if w.r.IntN(2) == 0 {
+		w.j.files.forget(s.name)
+	}
 }
 
 // harm damages a block of a file that the journal names.
@@ -725,6 +767,10 @@ func (w *world) harm() {
 		return
 	}
 	s := c.files[w.r.IntN(len(c.files))]
+	if w.blindly && w.r.IntN(6) == 0 && w.j.Unfinished() == nil { // else the disks could never leave the move
+		w.blind(s)
+		return
+	}
 	for _, o := range c.files { // what a move saved, above what a pack says that the disks hold
 		if o.hdr.kind == saveFile && w.r.IntN(3) == 0 {
 			s = o
@@ -743,21 +789,41 @@ func (w *world) harm() {
 	if err != nil { // damaged before
 		return
 	}
-	w.flips++
-	i := w.m.names[s.name]
-	k := at + w.r.Int64N(int64(entryFixed+len(b.Extents)*extentSize+len(b.Payload)))
-	bit := byte(1) << w.r.IntN(8)
-	i.cur[k] ^= bit
-	if k < int64(len(i.dur)) && &i.cur[0] != &i.dur[0] {
-		i.dur[k] ^= bit
-	}
 	if w.harmed == nil {
 		w.harmed = map[harmed]bool{}
 	}
-	for _, e := range es {
-		for off := e.ext.Off; e.at == at && off < e.ext.End; off += replication.Page {
-			w.harmed[harmed{int(e.disk), int(off / replication.Page), e.version}] = true
+	w.flips++
+	i := w.m.names[s.name]
+	if i == nil { // gone
+		return
+	}
+	k := at + w.r.Int64N(int64(entryFixed+len(b.Extents)*extentSize+len(b.Payload)))
+	if bad := (stretch{k &^ (sector - 1), k&^(sector-1) + sector}); w.r.IntN(4) == 0 && bad.off > 0 && bad.end <= s.foot.dataEnd { // without the file's header: else it is blind
+		w.unread++
+		for _, e := range es { // all that lies in the sector
+			if n := s.extent(e.at, &w.j.id); e.at < bad.end && bad.off < e.at+n {
+				w.harms(e)
+			}
 		}
+		i.bad = append(i.bad, bad)
+	} else {
+		bit := byte(1) << w.r.IntN(8)
+		i.cur[k] ^= bit
+		if k < int64(len(i.dur)) && &i.cur[0] != &i.dur[0] {
+			i.dur[k] ^= bit
+		}
+	}
+	for _, e := range es {
+		if e.at == at {
+			w.harms(e)
+		}
+	}
+}
+
+// harms notes that what an index entry tells of is damaged.
+func (w *world) harms(e entry) {
+	for off := e.ext.Off; off < e.ext.End; off += replication.Page {
+		w.harmed[harmed{int(e.disk), int(off / replication.Page), e.version}] = true
 	}
 }
 
@@ -780,13 +846,13 @@ func (w *world) scrub() error {
 	}
 	n, err := w.j.Mend(context.Background(), w.m.targets())
 	w.mended += int(n)
-	if err != nil && !errors.Is(err, ErrInUse) {
+	if err = w.hidden(err); err != nil && !errors.Is(err, ErrInUse) {
 		return err
 	}
 	p := w.listed[w.r.IntN(len(w.listed))].ID
 	lostNow, err := w.j.Lost(context.Background(), p)
 	if err != nil {
-		return err
+		return w.hidden(err)
 	}
 	r, err := w.j.Repair(p)
 	if err != nil {
@@ -797,10 +863,13 @@ func (w *world) scrub() error {
 		if off := e.Off - w.r.Int64N(e.Off/replication.Page+1)*replication.Page; w.r.IntN(3) == 0 { // more than what was asked for
 			e.Off = max(off, e.End-block.MaxRaw)
 		}
-		raw := w.content(p, int(l.Disk))[e.Off:e.End]
-		b := block.Block{Disk: l.Disk, Kind: block.Data, Extents: []replication.Extent{e}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}
-		if err := r.Append(&b, raw); err != nil {
-			return errors.Join(err, r.Abort())
+		for off := e.Off; off < e.End; off += block.MaxRaw {
+			part := replication.Extent{Off: off, End: min(e.End, off+block.MaxRaw)}
+			raw := w.content(p, int(l.Disk))[part.Off:part.End]
+			b := block.Block{Disk: l.Disk, Kind: block.Data, Extents: []replication.Extent{part}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}
+			if err := r.Append(&b, raw); err != nil {
+				return errors.Join(w.hidden(err), r.Abort())
+			}
 		}
 	}
 	if w.r.IntN(4) == 0 {
@@ -813,7 +882,7 @@ func (w *world) scrub() error {
 	w.repaired += int(n)
 	if whole = whole && !opt.Resume; whole { // all of the point can be had again
 		for h := range w.harmed {
-			if w.vers[h.version] != nil && w.born[h.disk] != NoPoint && w.ver(h.version, h.disk)[h.page] == w.ver(p, h.disk)[h.page] {
+			if w.vers[h.version] != nil && len(w.blinds) == 0 && w.born[h.disk] != NoPoint && w.ver(h.version, h.disk)[h.page] == w.ver(p, h.disk)[h.page] { // what a blind file may have had comes back as a later version
 				delete(w.harmed, h)
 			}
 		}
@@ -827,7 +896,8 @@ func (w *world) scrub() error {
 		}
 	}
 	d, err := w.j.Damage(context.Background())
-	if err == nil && whole && slices.ContainsFunc(d.Points, func(x DamagedPoint) bool { return x.Point == p }) {
+	err = w.hidden(err)
+	if err == nil && whole && len(w.blinds) == 0 && slices.ContainsFunc(d.Points, func(x DamagedPoint) bool { return x.Point == p }) {
 		err = fmt.Errorf("point %d was repaired, and is told to be damaged: %+v", p, d)
 	}
 	return err
@@ -838,6 +908,9 @@ func (w *world) holes(p replication.PointID, d int, at int64) error {
 	r := w.reader(p, d)
 	for at < w.sizes[d] {
 		start, end, err := r.NextData(at)
+		if err != nil && w.hidden(err) == nil {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("holes of point %d disk %d: %w", p, d, err)
 		}
@@ -1334,7 +1407,7 @@ func (w *world) move() error {
 			return fmt.Errorf("moved to %d: head %d, unfinished %+v", to, w.j.Head(), w.j.Unfinished())
 		}
 	}
-	if errors.Is(err, ErrCorrupt) && len(w.harmed) > 0 {
+	if errors.Is(err, ErrCorrupt) && w.hurt() {
 		w.stopped++
 		return nil
 	}
@@ -1372,11 +1445,14 @@ func (w *world) estimate(to replication.PointID) error {
 	ctx := context.Background()
 	e, err := w.j.EstimateMove(ctx, to)
 	if err != nil {
-		return w.dead(err)
+		return w.dead(w.hidden(err))
 	}
 	quick, err := w.j.EstimateWrite(ctx, to)
 	if err != nil {
-		return w.dead(err)
+		return w.dead(w.hidden(err))
+	}
+	if len(w.blinds) > 0 {
+		return nil
 	}
 	var spare int64
 	for _, n := range e.Spares {

@@ -41,7 +41,6 @@ var mutations = []struct {
 	{ruleClassOldest, "ClassOldest", 200},
 	{ruleContentAbove, "ContentAbove", 200},
 	{ruleLaterWins, "LaterWins", 200},
-	{ruleCutOne, "CutOne", 200},
 	{ruleCatalogKeepsFiles, "CatalogKeepsFiles", 200},
 	{ruleEndsStay, "EndsStay", 200},
 	{rulePinned, "Pinned", 200},
@@ -82,6 +81,10 @@ var scenes = []struct {
 	{ruleOriginalAcknowledged, "OriginalAcknowledged", func(t *testing.T) error {
 		return harmedOriginal(t, "original-1.sav", fileHeaderSize+entryFixed+extentSize+9)
 	}},
+	{ruleCutOne, "CutOne", func(*testing.T) error { return overlays(2000) }},
+	{ruleDoubt, "Doubt", blindSegment},
+	{ruleDoubtWrittenOver, "DoubtWrittenOver", blindSegment},
+	{ruleDoubtNoSpare, "DoubtNoSpare", blindSegment},
 }
 
 // TestMutations leaves one rule after the other out: worlds that are well with all rules must not be without.

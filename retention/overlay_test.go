@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -10,9 +11,15 @@ import (
 
 // TestOverlayGivesTheHighest lays random indexes of several versions each over each other, and compares every byte with what stands highest there.
 func TestOverlayGivesTheHighest(t *testing.T) {
+	if err := overlays(fewer(20000)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func overlays(rounds int) error {
 	const size = 60
 	r := rand.New(rand.NewPCG(1, 2))
-	for range fewer(20000) {
+	for range rounds {
 		var files []*sealed
 		var feeds []feed
 		var at int64 = fileHeaderSize
@@ -55,17 +62,17 @@ func TestOverlayGivesTheHighest(t *testing.T) {
 		}
 		o, err := newOverlay(feeds)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		from := r.Int64N(size / 2)
 		if err := o.seek(0, from); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		x := from
 		for {
 			sp, ok, err := o.next(noLimit)
 			if err != nil {
-				t.Fatal(err)
+				return err
 			}
 			end := int64(2 * size)
 			if ok {
@@ -73,7 +80,7 @@ func TestOverlayGivesTheHighest(t *testing.T) {
 			}
 			for ; x < end; x++ {
 				if want, is := top[x]; is {
-					t.Fatalf("byte %d: got none want %+v of %v", x, want, files)
+					return fmt.Errorf("byte %d: got none want %+v of %v", x, want, files)
 				}
 			}
 			if !ok {
@@ -81,11 +88,12 @@ func TestOverlayGivesTheHighest(t *testing.T) {
 			}
 			for ; x < sp.ext.End; x++ {
 				if want, is := top[x]; !is || want.in != sp.in || want.at != sp.at {
-					t.Fatalf("byte %d: got version %d at %d want version %d at %d", x, sp.version, sp.at, want.version, want.at)
+					return fmt.Errorf("byte %d: got version %d at %d want version %d at %d", x, sp.version, sp.at, want.version, want.at)
 				}
 			}
 		}
 	}
+	return nil
 }
 
 // tellFeed gives entries with the file they are of.

@@ -197,7 +197,7 @@ func (m *mover) prove(ctx context.Context, to replication.PointID) error {
 func (j *Journal) reachable(ctx context.Context, from, to, at replication.PointID) error {
 	c := j.shelf.pin()
 	defer j.shelf.unpin(c)
-	if !c.anyLost() {
+	if !c.anyLost() && len(c.blind) == 0 {
 		return nil
 	}
 	var first *span
@@ -275,7 +275,11 @@ func (j *Journal) quarantineAt(ctx context.Context, cause error) error {
 }
 
 // relative returns a file's name within the group's directory, with slashes.
-func (j *Journal) relative(s *sealed) string {
-	name, _ := filepath.Rel(j.dir, s.name) // it lies there
+func (j *Journal) relative(s *sealed) string { return within(j.dir, s) }
+
+func (c *catalog) relative(s *sealed) string { return within(c.dir, s) }
+
+func within(dir string, s *sealed) string {
+	name, _ := filepath.Rel(dir, s.name) // it lies there
 	return filepath.ToSlash(name)
 }

@@ -33,7 +33,8 @@ const (
 	kindScrubbed       kind = 24 // ScrubState
 	kindSettings       kind = 30 // Settings
 	kindDisksJoined    kind = 31 // joinRecord
-	lastKind                = kindDisksJoined
+	kindFileBlind      kind = 33 // blindRecord
+	lastKind                = kindFileBlind
 )
 
 // Identity says whose journal it is: its first record, with the disks that joined since.
@@ -177,6 +178,12 @@ type suspectRecord struct {
 
 type quarantineRecord struct {
 	Parts []Part `json:"parts"`
+}
+
+// blindRecord says of a file that what was in it can't be told any more, neither by its index nor by its blocks.
+type blindRecord struct {
+	File string `json:"file"` // within the group's directory, with slashes
+	What string `json:"what"` // is wrong
 }
 
 // Part is a part of a file that does not hold what was written: quarantined, it is never read again, and what the index tells of it is lost unless another file, or a disk, has it.

@@ -99,7 +99,7 @@ func (r *regions) layout(c *catalog, point replication.PointID, disk int64) *lay
 
 // lookup does what catalog.lookup does.
 func (r *regions) lookup(l *layout, cache *chunkCache, disk replication.DiskNo, point replication.PointID, size int64, e replication.Extent) (out []span, err error) {
-	if l.set.n <= directlyUpTo || l.set.n > math.MaxUint16 {
+	if l.set.n <= directlyUpTo || l.set.n > math.MaxUint16 || len(l.c.blind) > 0 { // what is sure depends on where the disks stand
 		return l.c.lookup(cache, disk, point, e)
 	}
 	for e.Off < e.End {

@@ -44,6 +44,9 @@ func (j *Journal) Rewrite(ctx context.Context, names []string, opt RewriteOption
 	if err != nil {
 		return 0, err
 	}
+	if len(c.blind) > 0 && !leftOut(ruleDoubtNoSpare) {
+		opt.Spares = KeepSpares
+	}
 	if opt.Spares != KeepSpares && c.move != nil {
 		return 0, fmt.Errorf("rewrite: %w: the disks are moving", ErrInUse)
 	}
@@ -92,6 +95,9 @@ func (c *catalog) pick(dir string, names []string) (files []*sealed, err error) 
 		return nil, errors.New("rewrite: no files")
 	}
 	for _, s := range files {
+		if s.bad != nil {
+			return nil, fmt.Errorf("rewrite: %w", s.bad)
+		}
 		if len(files) > 1 && (c.class(s.low()) != c.class(s.high()) || c.class(s.low()) != c.class(files[0].low())) {
 			return nil, fmt.Errorf("rewrite: %s and %s have content of several points", base(files[0].name), base(s.name))
 		}

@@ -93,6 +93,10 @@ func (j *Journal) scrubFile(ctx context.Context, name string, opt ScrubOptions, 
 		return nil
 	}
 	s, before := c.files[i], r.Bytes
+	if s.bad != nil {
+		r.Findings = append(r.Findings, c.lostFile(s))
+		return nil
+	}
 	report := func(done, _ int64) {
 		if opt.Progress != nil {
 			opt.Progress(before+done, total)
@@ -135,8 +139,11 @@ func (j *Journal) scrubFile(ctx context.Context, name string, opt ScrubOptions, 
 			}
 			return nil
 		}
-		if err := j.rebuild(ctx, c.state.files[i]); err != nil {
+		if err := j.rebuild(ctx, j.now.Load().state, c.state.files[i]); err != nil {
 			r.Findings = append(r.Findings, Finding{File: s.name, What: fmt.Sprintf("its index can't be made again from its blocks: %v", err), Damage: true})
+			if errors.Is(err, errNotTold) {
+				return j.goBlind(s, c.state.files[i], rest)
+			}
 			return j.usable()
 		}
 		r.Rebuilt = append(r.Rebuilt, name)

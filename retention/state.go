@@ -46,6 +46,7 @@ type namedFile struct {
 	fileRecord
 	kind  fileKind
 	point replication.PointID // of a segment; else 0
+	blind string              // why it was found that nothing of it can be told; "": it was not
 }
 
 // path returns the file's path within the group's directory.
@@ -127,7 +128,7 @@ func (s *state) apply(r record) error {
 		return fmt.Errorf("record %d follows the journal's end", r.seq)
 	}
 	switch r.kind {
-	case kindPointListed, kindMoveStarted, kindMoveTurned, kindMoveCommitted, kindPointPinned, kindPointsDropped, kindFilesReplaced, kindQuarantined:
+	case kindPointListed, kindMoveStarted, kindMoveTurned, kindMoveCommitted, kindPointPinned, kindPointsDropped, kindFilesReplaced, kindQuarantined, kindFileBlind:
 		s.changes++
 	}
 	switch r.kind {
@@ -209,6 +210,16 @@ func (s *state) apply(r record) error {
 			return err
 		}
 		return s.quarantine(x.Parts)
+	case kindFileBlind:
+		var x blindRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		i := slices.IndexFunc(s.files, func(f namedFile) bool { return filepath.ToSlash(f.path()) == x.File })
+		if i < 0 || x.What == "" {
+			return fmt.Errorf("file %q is blind, which is not there (%s)", x.File, x.What)
+		}
+		s.files[i].blind = x.What
 	case kindScrubbed:
 		return decode(r, &s.scrub)
 	case kindSettings:
@@ -247,7 +258,7 @@ func (s *state) list(r record) error {
 	}
 	s.cycle = nil
 	for _, f := range x.Files {
-		s.files = append(s.files, namedFile{f, segmentFile, x.Point})
+		s.files = append(s.files, namedFile{f, segmentFile, x.Point, ""})
 	}
 	if x.Original != nil {
 		if err := s.listOriginal(x); err != nil {
@@ -287,11 +298,11 @@ func (s *state) listOriginal(x pointRecord) error {
 	o := x.Original
 	p := replication.Point{ID: replication.OriginalPoint, Time: o.Time, Kind: replication.Original, Pinned: true}
 	for _, f := range o.Saves {
-		s.files = append(s.files, namedFile{f, saveFile, 0})
+		s.files = append(s.files, namedFile{f, saveFile, 0, ""})
 		p.Bytes, p.Stored = p.Bytes+f.Bytes, p.Stored+f.Size
 	}
 	if o.Over != nil {
-		s.files = append(s.files, namedFile{*o.Over, packFile, 0})
+		s.files = append(s.files, namedFile{*o.Over, packFile, 0, ""})
 		s.packed++
 		p.Stored += o.Over.Size
 	}
@@ -314,7 +325,7 @@ func (s *state) moved(r record) error {
 		s.move = &Move{x.From, x.To, make([]int64, len(s.id.Disks))}
 		s.moves++
 		if x.Save != nil {
-			s.files = append(s.files, namedFile{*x.Save, saveFile, 0})
+			s.files = append(s.files, namedFile{*x.Save, saveFile, 0, ""})
 			s.saved++
 		}
 		return nil
@@ -449,7 +460,7 @@ func (s *state) replace(x replaceRecord) error {
 		s.damage = slices.DeleteFunc(s.damage, func(p Part) bool { return p.File == n })
 	}
 	for _, f := range x.Files {
-		s.files = append(s.files, namedFile{f, packFile, 0})
+		s.files = append(s.files, namedFile{f, packFile, 0, ""})
 		s.packed++
 	}
 	return nil

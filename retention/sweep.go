@@ -7,10 +7,10 @@ import (
 )
 
 // sweep walks the indexes of files beside each other: fn gets extents of a disk that rise, each with the spans, of other files each, that tell of it, the one that stands highest
-// first. The spans are not cut to the extent, and fn does not keep them.
+// first. The spans are not cut to the extent, and fn does not keep them. Blind files are passed over.
 func sweep(files []*sealed, disk replication.DiskNo, fn func(e replication.Extent, over []span) error) error {
 	var ahead heads // each file's next span
-	for _, s := range files {
+	for _, s := range seeing(files) {
 		c := newCursor(s, disk, 0, allVersions)
 		sp, ok, err := c.next(0)
 		if err != nil {

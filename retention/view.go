@@ -9,7 +9,9 @@ import (
 // The version of a byte at a point is the highest one up to that point of which any file has an entry. An entry has the content, or is gone: the disks hold it, as they hold what no
 // file has an entry of. Of entries of one version those with content stand above.
 type view struct {
+	c     *catalog
 	disk  replication.DiskNo
+	point replication.PointID
 	floor replication.PointID
 	all   *overlay
 }
@@ -24,8 +26,8 @@ func layers(files []*sealed, disk replication.DiskNo, from, to replication.Point
 }
 
 func newView(c *catalog, disk replication.DiskNo, point replication.PointID) (*view, error) {
-	all, err := layers(c.within(0, point), disk, 0, point)
-	return &view{disk: disk, floor: c.floor(), all: all}, err
+	all, err := layers(seeing(c.within(0, point)), disk, 0, point)
+	return &view{c: c, disk: disk, point: point, floor: c.floor(), all: all}, err
 }
 
 // pieces appends spans that together are e, rising. One without a file is held by the disk alone. Extents must rise from call to call.
@@ -39,15 +41,29 @@ func (v *view) pieces(dst []span, e replication.Extent) ([]span, error) {
 			return dst, err
 		}
 		if !ok {
-			return append(dst, v.onDisk(e)), nil
+			return v.put(dst, v.onDisk(e))
 		}
 		if sp.ext.Off > e.Off {
-			dst = append(dst, v.onDisk(replication.Extent{Off: e.Off, End: sp.ext.Off}))
+			if dst, err = v.put(dst, v.onDisk(replication.Extent{Off: e.Off, End: sp.ext.Off})); err != nil {
+				return dst, err
+			}
 		}
-		dst = append(dst, sp.resolve())
+		if dst, err = v.put(dst, sp); err != nil {
+			return dst, err
+		}
 		e.Off = sp.ext.End
 	}
 	return dst, nil
+}
+
+// put appends what was found, as far as it is sure.
+func (v *view) put(dst []span, sp span) ([]span, error) {
+	n := len(dst)
+	dst, err := v.c.sure(dst, sp, v.point)
+	for i := range dst[n:] {
+		dst[n+i] = dst[n+i].resolve()
+	}
+	return dst, err
 }
 
 func (v *view) onDisk(e replication.Extent) span {

@@ -77,7 +77,7 @@ type findingJSON struct {
 	Length int64      `json:"length"` // bytes that it may extend over; 0: not known
 	What   string     `json:"what"`
 	Damage bool       `json:"damage"` // false: a crash leaves such things, and nothing is lost
-	Fatal  bool       `json:"fatal"`  // a master target would not open the journal
+	Fatal  bool       `json:"fatal"`  // of the log: a master target would not open the journal; of another file: nothing of it can be read
 	Needs  []needJSON `json:"needs"`
 }
 

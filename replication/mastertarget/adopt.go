@@ -105,7 +105,7 @@ func (a *adopting) damages(i *retention.Inspection) {
 	}
 	for _, f := range i.Findings() {
 		switch {
-		case f.Fatal:
+		case f.Fatal && !i.Whole():
 			a.find(replication.Error, "journal", f.File, fmt.Sprintf("%s at offset %d: %s", f.File, f.Off, f.What), "failback journal check tells all of it; failback journal extract gets out what is whole")
 		case f.Damage:
 			a.find(replication.Warning, "journal", f.File, fmt.Sprintf("%s at offset %d: %s", f.File, f.Off, f.What), "failback journal check tells which points need it")

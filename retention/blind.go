@@ -1,0 +1,187 @@
+package retention
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"failback/replication"
+)
+
+// A file of which nothing can be read, as it is gone, or neither its index nor its blocks tell what was in it, is blind: it may have had any byte in the versions that the log says it had. What stands above those in
+// another file is known nevertheless, and so is what the disks show: at their own point, and wherever no version lies between that and the one that is looked for. All else may have been in it, and is lost.
+
+// blind returns the files of which nothing can be read.
+func blind(files []*sealed) (out []*sealed) {
+	for _, s := range files {
+		if s.bad != nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// seeing returns the others.
+func seeing(files []*sealed) []*sealed {
+	if !slices.ContainsFunc(files, func(s *sealed) bool { return s.bad != nil }) {
+		return files
+	}
+	return slices.DeleteFunc(slices.Clone(files), func(s *sealed) bool { return s.bad != nil })
+}
+
+// doubt returns a blind file that may have a newer version, up to a point, than the one that was found, and the newest that it may have; nil: none. sp.in is nil where nothing was found.
+func (c *catalog) doubt(sp *span, p replication.PointID) (in *sealed, newest replication.PointID) {
+	for _, b := range c.blind {
+		if b.low() > p {
+			continue
+		}
+		v := min(b.high(), p)
+		if sp.in != nil {
+			later := !sp.attempt() || b.hdr.kind != segmentFile || b.rank < sp.in.rank // of two attempts at a cycle the later one counts
+			if sp.version > v || sp.version == v && sp.hasContent() && later {
+				continue
+			}
+		}
+		if in == nil || v > newest {
+			in, newest = b, v
+		}
+	}
+	return in, newest
+}
+
+// sure appends a span that was found at a point, or, where a blind file leaves doubt, what is known nevertheless: spans that together are the same extent.
+func (c *catalog) sure(dst []span, sp span, p replication.PointID) ([]span, error) {
+	b, newest := c.doubt(&sp, p)
+	if b == nil || leftOut(ruleDoubt) {
+		return append(dst, sp), nil
+	}
+	onDisk := span{entry: entry{disk: sp.disk, kind: gone, ext: sp.ext, version: newest}, in: b}
+	away := span{entry: entry{disk: sp.disk, kind: lost, ext: sp.ext, version: newest}, in: b}
+	switch {
+	case !c.atPoint() || c.move != nil || c.blindBetween(min(p, c.head), max(p, c.head)) || p > c.head && sp.in != nil && sp.version > c.head:
+		return append(dst, away), nil
+	case p >= c.head:
+		return append(dst, onDisk), nil
+	}
+	since, err := c.visible(c.chunks, sp.disk, c.head, sp.ext)
+	if errors.Is(err, ErrCorrupt) {
+		return append(dst, away), nil
+	}
+	if err != nil {
+		return dst, err
+	}
+	for i := range since {
+		x := onDisk
+		if since[i].in != nil && since[i].version > p && !leftOut(ruleDoubtWrittenOver) {
+			x = away // the disks show a newer version
+		}
+		x.ext = since[i].ext
+		dst = append(dst, x)
+	}
+	return dst, nil
+}
+
+// blindBetween says whether a blind file may have versions after one point, up to another.
+func (c *catalog) blindBetween(after, upTo replication.PointID) bool {
+	return slices.ContainsFunc(c.blind, func(b *sealed) bool { return b.high() > after && b.low() <= upTo && after < upTo })
+}
+
+// eachDoubt calls fn with what a point shows of a disk that may have been in a blind file, and can't be had.
+func (c *catalog) eachDoubt(ctx context.Context, disk replication.DiskNo, p replication.PointID, fn func(span)) error {
+	if c.unborn(disk, p) != nil || !slices.ContainsFunc(c.blind, func(b *sealed) bool { return b.low() <= p }) {
+		return nil
+	}
+	v, err := newView(c, disk, p)
+	if err != nil {
+		return err
+	}
+	var ps []span
+	for e, size := (replication.Extent{}), c.id.size(disk); e.Off < size; e.Off = e.End {
+		e.End = min(e.Off+holesPart, size)
+		if ps, err = v.pieces(ps[:0], e); err != nil {
+			return err
+		}
+		for _, sp := range ps {
+			if sp.kind == lost && sp.in.bad != nil {
+				fn(sp)
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reckonBlind adds what points lack because of blind files.
+func (c *catalog) reckonBlind(ctx context.Context, d *Damage) error {
+	for _, b := range c.blind {
+		p := Part{File: c.relative(b), Len: max(b.foot.size(), 1), What: b.bad.Error()}
+		var x *Corruption
+		if errors.As(b.bad, &x) {
+			p.What = x.Reason
+		}
+		d.Parts = append(d.Parts, p)
+	}
+	if len(c.blind) == 0 {
+		return nil
+	}
+	var most int64
+	for _, p := range c.points {
+		var all int64
+		for no := range c.id.Disks {
+			x := DamagedDisk{Disk: replication.DiskNo(no)}
+			if err := c.eachDoubt(ctx, x.Disk, p.ID, func(sp span) { x.add(sp.ext) }); err != nil {
+				return err
+			}
+			if x.Bytes == 0 {
+				continue
+			}
+			all += x.Bytes
+			k, ok := slices.BinarySearchFunc(d.Points, p.ID, func(p DamagedPoint, id replication.PointID) int { return cmp.Compare(p.Point, id) })
+			if !ok {
+				d.Points = slices.Insert(d.Points, k, DamagedPoint{Point: p.ID})
+			}
+			disks := &d.Points[k].Disks
+			i, ok := slices.BinarySearchFunc(*disks, x.Disk, func(o DamagedDisk, no replication.DiskNo) int { return cmp.Compare(o.Disk, no) })
+			if !ok {
+				*disks = slices.Insert(*disks, i, x)
+				continue
+			}
+			o := &(*disks)[i]
+			o.Bytes += x.Bytes
+			o.Extents = append(o.Extents, x.Extents[:min(len(x.Extents), maxToldLost-len(o.Extents))]...)
+			slices.SortFunc(o.Extents, func(a, b replication.Extent) int { return cmp.Compare(a.Off, b.Off) })
+		}
+		most = max(most, all)
+	}
+	d.Bytes += most
+	return nil
+}
+
+// standing is that of the state. While a file is blind nothing counts as spare: what the disks hold may be a version that it had.
+func (c *catalog) standing(over []span, fn func(i int, class replication.PointID, spare bool)) {
+	c.state.standing(over, func(i int, class replication.PointID, spare bool) {
+		fn(i, class, spare && (len(c.blind) == 0 || leftOut(ruleDoubtNoSpare)))
+	})
+}
+
+// goBlind notes, durably, that nothing of a file can be told any more: part of its index is damaged, and can't be made again. Until then whoever comes upon that part fails, and nobody else knows.
+func (j *Journal) goBlind(s *sealed, f namedFile, found []Finding) error {
+	cause := corruptf(s.name, 0, "its index is damaged, and its blocks do not tell it")
+	if i := slices.IndexFunc(found, func(x Finding) bool { return x.Off >= s.foot.dataEnd || x.Off < fileHeaderSize }); i >= 0 {
+		cause = corruptf(s.name, found[i].Off, "%s; its blocks do not tell what it was", found[i].What)
+	}
+	var x *Corruption
+	errors.As(cause, &x)
+	b := j.broken(f, j.now.Load().state, cause)
+	b.rank, b.life = s.rank, s.life
+	name := j.relative(s)
+	return j.commit(kindFileBlind, func(st *state) (any, error) {
+		if !slices.ContainsFunc(st.files, func(f namedFile) bool { return j.path(f.path()) == s.name }) {
+			return nil, nil // it was replaced meanwhile
+		}
+		return blindRecord{File: name, What: x.Reason}, nil
+	}, b)
+}
