@@ -36,7 +36,7 @@ func (w *world) faults(steps int, full bool) (hits int, err error) {
 			return hits, fmt.Errorf("step %d: the error of %q did not surface", i, failed)
 		case err != nil && full && !errors.Is(err, ErrNoSpace) && !errors.Is(err, ErrClosed):
 			return hits, fmt.Errorf("step %d: got %w want ErrNoSpace", i, err)
-		case err != nil && full && w.j.usable() != nil:
+		case err != nil && full && w.j.usable() != nil && !errors.Is(w.j.usable(), ErrClosed): // closed for disks to join
 			return hits, fmt.Errorf("step %d: a full volume poisons: %w", i, err)
 		case err != nil && !full && !errors.Is(err, errInjected) && !(errors.Is(err, ErrCorrupt) && w.hurt()):
 			return hits, fmt.Errorf("step %d: %w", i, err)
