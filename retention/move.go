@@ -227,7 +227,7 @@ func (m *mover) begin(ctx context.Context, to replication.PointID) error {
 	}
 	if err = ctx.Err(); err == nil {
 		err = m.j.commit(kindMoveStarted, func(st *state) (any, error) {
-			if !slices.EqualFunc(st.damage, c.damage, samePart) && !leftOut(ruleSaveKnowsDamage) {
+			if !st.sameDamage(c.state) && !leftOut(ruleSaveKnowsDamage) {
 				return nil, errDamageChanged
 			}
 			_, err := st.point(to) // it may have been dropped meanwhile
@@ -243,7 +243,20 @@ func (m *mover) begin(ctx context.Context, to replication.PointID) error {
 	return err
 }
 
-func samePart(a, b Part) bool { return a.File == b.File && a.Off == b.Off && a.Len == b.Len }
+func (s *state) blindFiles() (names []string) {
+	for _, f := range s.files {
+		if f.blind != "" {
+			names = append(names, f.path())
+		}
+	}
+	return names
+}
+
+// sameDamage says whether nothing more, and nothing less, is known to be damaged.
+func (s *state) sameDamage(o *state) bool {
+	return slices.EqualFunc(s.damage, o.damage, func(a, b Part) bool { return a.File == b.File && a.Off == b.Off && a.Len == b.Len }) &&
+		slices.Equal(s.blindFiles(), o.blindFiles())
+}
 
 // finish writes the recorded move's content to the disks, syncs them and commits.
 func (m *mover) finish(ctx context.Context) error {
