@@ -29,8 +29,8 @@ type lent struct {
 	all    map[*shown]bool
 	closed bool
 
-	standby *standby // while the group is not open: what lends instead; nil: nothing does
-	stands  bool     // it does, but for the moment in which it is tried to open the group
+	standby *standby      // while the group is not open: what lends instead; nil: nothing does
+	told    *standbyFacts // of the standby, also in the moment in which it is tried to open the group; nil: there is none
 }
 
 // errBeingTried is for who asks while it is being tried to open the group: in a moment it is open, or looked at again.
@@ -50,7 +50,7 @@ func (g *group) lend(s *shown) (link.Content, error) {
 		c, err = g.content(s.point, s.disk)
 	case b != nil:
 		c, err = b.reader(g.id, s.point, s.disk)
-	case g.lent.stands:
+	case g.lent.told != nil:
 		err = errBeingTried
 	}
 	if err != nil {

@@ -49,7 +49,10 @@ func (g *group) standBy(cause error) {
 		s, err = g.lookOn()
 	}
 	g.lent.mu.Lock()
-	g.lent.standby, g.lent.stands = s, s != nil
+	g.lent.standby, g.lent.told = s, nil
+	if s != nil {
+		g.lent.told = s.tells()
+	}
 	g.lent.mu.Unlock()
 	if s == nil {
 		if err != cause {
@@ -179,7 +182,7 @@ func (g *group) view(ctx context.Context, do func(toldByJournal) error) error {
 	defer cancel()
 	for {
 		g.lent.mu.Lock()
-		s, stands := g.lent.standby, g.lent.stands
+		s, stands := g.lent.standby, g.lent.told != nil
 		if s != nil {
 			defer g.lent.mu.Unlock()
 			return do(s.journal)
@@ -200,7 +203,7 @@ func (g *group) view(ctx context.Context, do func(toldByJournal) error) error {
 func (g *group) stands() bool {
 	g.lent.mu.Lock()
 	defer g.lent.mu.Unlock()
-	return g.lent.stands
+	return g.lent.told != nil
 }
 
 // isShown says whether the points of a group that is not open can be read.
@@ -210,31 +213,51 @@ func (g *group) isShown() bool {
 	return g.lent.standby != nil
 }
 
+// standbyFacts is what status tells of a group that is not open: as its journal was when it was looked at last, also while it is being tried whether it can be opened.
+type standbyFacts struct {
+	points     []replication.Point
+	head       replication.PointID
+	generation replication.Generation
+	move       *retention.Move
+	births     []replication.PointID
+	sizes      []int64
+	formats    []string
+}
+
+func (s *standby) tells() *standbyFacts {
+	i := s.journal
+	f := &standbyFacts{points: i.Points(), head: i.Head(), generation: i.Generation(), move: i.Unfinished(), births: i.Births()}
+	for no, d := range i.Identity().Disks {
+		f.sizes = append(f.sizes, d.Size)
+		if no < len(s.disks) {
+			f.formats = append(f.formats, string(s.disks[no].Description().Format))
+		}
+	}
+	return f
+}
+
 // standbyStatus adds to the status of a group that is not open what is known of it.
 func (g *group) standbyStatus(s *replication.GroupStatus) {
 	g.lent.mu.Lock()
-	defer g.lent.mu.Unlock()
-	b := g.lent.standby
-	if b == nil {
+	f := g.lent.told
+	g.lent.mu.Unlock()
+	if f == nil {
 		return
 	}
-	points := b.journal.Points()
-	s.Head, s.Generation = b.journal.Head(), b.journal.Generation()
-	s.Pins = pinsOf(points, time.Now())
-	if m := b.journal.Unfinished(); m != nil {
+	s.Head, s.Generation = f.head, f.generation
+	s.Pins = pinsOf(f.points, time.Now())
+	if m := f.move; m != nil {
 		s.Move = &replication.MoveStatus{From: m.From, To: m.To, Phase: "waiting"}
 	}
-	if n := len(points); n > 0 {
-		s.Last, s.LastTime, s.LagSeconds = points[n-1].ID, points[n-1].Time, time.Since(points[n-1].Time).Seconds()
+	if n := len(f.points); n > 0 {
+		s.Last, s.LastTime, s.LagSeconds = f.points[n-1].ID, f.points[n-1].Time, time.Since(f.points[n-1].Time).Seconds()
 	}
-	for i, d := range b.journal.Identity().Disks {
-		if i < len(s.Disks) {
-			s.Disks[i].Size, s.Disks[i].Format = d.Size, string(b.disks[i].Description().Format)
-			if born := b.journal.Births()[i]; born == retention.NoPoint {
-				s.Disks[i].Unborn = true
-			} else {
-				s.Disks[i].Joined = born
-			}
+	for no := range min(len(f.formats), len(s.Disks)) {
+		s.Disks[no].Size, s.Disks[no].Format = f.sizes[no], f.formats[no]
+		if f.births[no] == retention.NoPoint {
+			s.Disks[no].Unborn = true
+		} else {
+			s.Disks[no].Joined = f.births[no]
 		}
 	}
 }
