@@ -42,9 +42,8 @@ type world struct {
 	born  []replication.PointID // by disk: the first point that has it; NoPoint: none yet
 	extra int                   // disks that were joining when the power failed
 
-	keeps    bool                // point 0
-	original [][]byte            // the disks as they were
-	first    replication.PointID // the first baseline's
+	keeps    bool     // point 0
+	original [][]byte // the disks as they were
 
 	cycle *replication.Cycle // begun, as far as we know
 	want  [][]byte           // content of the point that it makes

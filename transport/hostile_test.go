@@ -154,6 +154,7 @@ func TestCompressedMessagesAreRefused(t *testing.T) {
 	if status.Code(err) != codes.Internal && status.Code(err) != codes.Unimplemented { // the client has none either
 		t.Errorf("got %v", err)
 	}
+	//lint:ignore SA1019 a compressor that is not registered can be had by nothing else
 	raw := hostile(t, address, certs, pki.ProcessServer, grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bare{})), grpc.WithCompressor(bomb{}))
 	var answer []byte
 	err = raw.Invoke(t.Context(), failbackpb.Replication_Pages_FullMethodName, []byte{}, &answer)

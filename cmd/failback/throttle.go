@@ -77,7 +77,7 @@ func (t *tool) throttlePriorityCommand() *cobra.Command {
 			}
 			n, err := strconv.Atoi(args[1])
 			if err != nil || n < 1 || n > replication.MaxPriority {
-				return settings.Usage(fmt.Errorf("N: %q is not a number from 1 to %d", args[1], replication.MaxPriority))
+				return settings.Usage(fmt.Errorf("priority %q is not a number from 1 to %d", args[1], replication.MaxPriority))
 			}
 			return t.throttle(c.Context(), replication.ThrottleChange{Group: group, Priority: n})
 		},

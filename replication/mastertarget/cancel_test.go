@@ -3,6 +3,8 @@ package mastertarget
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -288,4 +290,12 @@ func TestMovesAreCancelled(t *testing.T) {
 	stopped()
 	want("they followed", c, 1, true, "")
 	p.close()
+}
+
+func problemCode(err error) string {
+	var p *replication.Problem
+	if errors.As(err, &p) && p.Message != "" && p.Remedy != "" {
+		return p.Code
+	}
+	return fmt.Sprint(err)
 }

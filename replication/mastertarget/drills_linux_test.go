@@ -83,14 +83,6 @@ func (p *pair) shows(d replication.DrillStatus, want [][]byte, where string) {
 	}
 }
 
-func problemCode(err error) string {
-	var p *replication.Problem
-	if errors.As(err, &p) && p.Message != "" && p.Remedy != "" {
-		return p.Code
-	}
-	return fmt.Sprint(err)
-}
-
 // TestDrillsWhileAllMoves reads several points at once while cycles arrive, the disks move, and the group is opened anew.
 func TestDrillsWhileAllMoves(t *testing.T) {
 	needsDrills(t)
