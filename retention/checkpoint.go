@@ -47,7 +47,7 @@ func (s *state) checkpoint(before chain) checkpointRecord {
 		Generation: s.generation, Owner: s.owner, Released: s.released, Settings: s.settings, Begun: s.begun, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin, Births: s.births,
 		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Before: string(before.hash()),
 	}
-	r.Damage = s.damage
+	r.Damage = fewerHeld(s.damage)
 	if s.scrub != (ScrubState{}) {
 		scrub := s.scrub
 		r.Scrub = &scrub
@@ -56,6 +56,20 @@ func (s *state) checkpoint(before chain) checkpointRecord {
 		r.Files = append(r.Files, checkpointFile{f.fileRecord, f.kind, f.point, f.blind})
 	}
 	return r
+}
+
+// maxHeldAll bounds the extents that a checkpoint tells of damaged parts, all together: they are for people, and a record has a bound.
+const maxHeldAll = 32 << 10
+
+// fewerHeld returns parts that tell of no more extents than a checkpoint may: of what is beyond, how many.
+func fewerHeld(parts []Part) (out []Part) {
+	left := maxHeldAll
+	for _, p := range parts {
+		n := min(left, len(p.Held))
+		p.Held, p.More = p.Held[:n:n], p.More+len(p.Held)-n
+		out, left = append(out, p), left-n
+	}
+	return out
 }
 
 // restore makes the state that of a checkpoint.
