@@ -16,6 +16,7 @@ import (
 // Bounds of what is noted of damage (I12).
 const (
 	maxHeld      = 64      // extents told of one part
+	maxHeldParts = 64      // parts of a file found at a time whose extents are looked up, each by reading all of its index
 	maxParts     = 1024    // parts of one file: beyond, neighbours become one
 	partsAtOnce  = 256     // parts in one record
 	maxToldLost  = 64      // extents told of one point and disk

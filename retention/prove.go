@@ -27,10 +27,13 @@ type proof struct {
 	mu      sync.Mutex
 	seen    map[blockKey]bool
 	parts   []Part
-	bytes   int64 // read
+	of      map[string]int // by file: parts whose extents were looked up
+	bytes   int64          // read
 }
 
-func newProof(j *Journal) *proof { return &proof{j: j, loaders: newLoaders(&j.id)} }
+func newProof(j *Journal) *proof {
+	return &proof{j: j, loaders: newLoaders(&j.id), of: map[string]int{}}
+}
 
 // differing looks at what catalog.differing gives of a disk.
 func (p *proof) differing(ctx context.Context, c *catalog, disk replication.DiskNo, from, to, at replication.PointID) error {
@@ -136,14 +139,17 @@ func (p *proof) look(l *loader, spans []span) error {
 // damaged takes down a block that does not hold what was written.
 func (p *proof) damaged(sp span, cause error) error {
 	n := sp.in.extent(sp.at, &p.j.id)
-	held, err := sp.in.held(context.Background(), stretch{sp.at, sp.at + n})
-	if err != nil {
-		return errors.Join(cause, err)
-	}
-	part := p.j.part(sp.in, sp.at, n, cause, held)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.parts = append(p.parts, part)
+	var held []Held
+	if name := p.j.relative(sp.in); p.of[name] < maxHeldParts {
+		var err error
+		if held, err = sp.in.held(context.Background(), stretch{sp.at, sp.at + n}); err != nil {
+			return errors.Join(cause, err)
+		}
+		p.of[name]++
+	}
+	p.parts = append(p.parts, p.j.part(sp.in, sp.at, n, cause, held))
 	return nil
 }
 

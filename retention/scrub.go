@@ -191,9 +191,12 @@ func (j *Journal) judge(ctx context.Context, s *sealed, found []Finding) (parts 
 		if again == nil && f.Len > 1 { // it is well now
 			continue
 		}
-		held, err := s.held(ctx, stretch{f.Off, f.Off + f.Len})
-		if err != nil && !errors.Is(err, ErrCorrupt) {
-			return nil, nil, err
+		var held []Held
+		if len(parts) < maxHeldParts {
+			held, err = s.held(ctx, stretch{f.Off, f.Off + f.Len})
+			if err != nil && !errors.Is(err, ErrCorrupt) {
+				return nil, nil, err
+			}
 		}
 		parts = append(parts, j.part(s, f.Off, f.Len, &Corruption{File: s.name, Off: f.Off, Reason: f.What}, held))
 	}
