@@ -264,6 +264,8 @@ func (l *layout) openStorage(p piece, write bool) (*osFile, error) {
 		if err == nil {
 			if st.direct, err = alignedAccess(st.f); err != nil {
 				st.f.Close()
+			} else {
+				st.cached.open(st.f)
 			}
 		}
 		return st, err
@@ -289,6 +291,7 @@ func (l *layout) openStorage(p piece, write bool) (*osFile, error) {
 		forgetCached(st.f)
 	}
 	st.keepAllocated = l.thick()
+	st.cached.open(st.f)
 	return st, nil
 }
 

@@ -34,6 +34,7 @@ type osFile struct {
 	keepAllocated bool
 	early         writeback
 	direct        *directAccess // nil: through the page cache
+	cached        preads        // reads through it
 }
 
 func (s *osFile) Name() string { return s.name }
@@ -58,7 +59,7 @@ func (s *osFile) ReadAt(p []byte, off int64) (int, error) {
 	if s.direct != nil {
 		n, err = s.direct.readAt(p, off)
 	} else {
-		n, err = s.f.ReadAt(p, off)
+		n, err = s.cached.readAt(s.f, p, off)
 	}
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("offset %d, %d bytes: %w", off, len(p), err)
@@ -92,6 +93,7 @@ func (s *osFile) Close() error {
 		s.direct.close()
 	}
 	unlock(s.f)
+	s.cached.close()
 	return s.f.Close()
 }
 
