@@ -190,6 +190,12 @@ func (j *Journal) OpenCycle() *replication.Cycle {
 	return &x
 }
 
+// Owes says whether a cycle was dropped, and none begun since: its number may have been promised.
+func (j *Journal) Owes() bool {
+	st := j.now.Load()
+	return st.dropped != 0 && st.cycle == nil
+}
+
 // NextPoint returns the number that the next cycle has.
 func (j *Journal) NextPoint() replication.PointID {
 	st := j.now.Load()

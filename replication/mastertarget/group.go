@@ -117,6 +117,11 @@ func (g *group) run() {
 		return
 	}
 	defer g.close()
+	if g.journal.Owes() { // the process before this one was ended between giving a cycle up and beginning it anew: who asked for that point was told its number
+		g.mu.Lock()
+		g.requests.cut = append(g.requests.cut, make(chan cutAnswer, 1))
+		g.mu.Unlock()
+	}
 	close(g.ready)
 	g.engine.changed()
 	var parts sync.WaitGroup
