@@ -524,7 +524,7 @@ func journalProblem(id replication.GroupID, err error) error {
 	case errors.Is(err, retention.ErrNoSpace):
 		p.Code, p.Remedy = "retention-full", "give the retention volume more space; nothing listed is lost, and work goes on by itself"
 	case errors.Is(err, retention.ErrCorrupt):
-		p.Remedy = "keep the directory as it is; what it says is not believed. The disks' content is whatever the head was"
+		p.Remedy = "keep the directory as it is: what is damaged in it is never served. `failback points` says which points are whole, and those can be exported; `failback journal check` tells what is damaged. The disks stand where they stood"
 	case errors.Is(err, fs.ErrNotExist):
 		p.Remedy = "see that the retention volume is mounted; a group whose journal is lost has to be unprotected and protected anew"
 	default:
