@@ -124,7 +124,7 @@ func printDamages(w io.Writer, found []findingJSON) {
 
 func printNeeds(w io.Writer, f findingJSON) {
 	if f.Damage && f.Fatal && len(f.Needs) == 0 {
-		fmt.Fprintln(w, "        no point can be relied on: a master target would not open the journal")
+		fmt.Fprintln(w, "        a master target would not open the journal")
 	}
 	for _, n := range f.Needs {
 		fmt.Fprintf(w, "        %s of disk %s", pointRanges(n.Points), n.Disk)

@@ -78,7 +78,7 @@ func (t *tool) journalCheck(ctx context.Context, dir string) error {
 		case !i.Whole():
 			fmt.Fprintln(w, "The log is damaged: no point can be relied on.")
 		case len(result.Hurt) == 0:
-			fmt.Fprintf(w, "Every point can be read.\n")
+			fmt.Fprintf(w, "No listed point needs what is damaged.\n")
 		default:
 			for _, p := range result.Hurt {
 				fmt.Fprintf(w, "Disk %s can't be read in full at %s.\n", p.Disk, pointRanges(p.Points))

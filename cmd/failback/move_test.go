@@ -10,44 +10,45 @@ import (
 	"failback/transport/operatortest"
 )
 
-// TestMoveAsksBeforeHistoryGoes: on a terminal, somebody is asked; elsewhere, the command fails and says what would do it.
-func TestMoveAsksBeforeHistoryGoes(t *testing.T) {
+// question is a command that asks before something is lost, what is answered, and what comes of it.
+type question struct {
+	name, answer string
+	asks         bool // on a terminal
+	flags        string
+	code         int
+	said         string // on standard error
+}
+
+// asked runs a command for each question; it says done where it succeeds, and only there.
+func asked(t *testing.T, command, done string, questions []question) {
 	address := operatortest.Serve(t, staged())
-	for _, c := range []struct {
-		name, answer string
-		asks         bool
-		flags        string
-		code         int
-		said         string
-	}{
-		{"Script", "y\n", false, "", 1, "failback rewind erp 3 --give-up-history"},
-		{"ScriptThatMay", "", false, "--give-up-history", 0, ""},
-		{"Yes", "y\n", true, "", 0, "Give up 2 points for good, and move? [y/N]"},
-		{"No", "n\n", true, "", 1, "nothing was moved"},
-		{"NoAnswer", "", true, "", 1, "nothing was moved"},
-		{"JSON", "y\n", true, "--json", 1, `"code":"move-gives-up"`},
-	} {
+	for _, c := range questions {
 		t.Run(c.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
-			args := append(strings.Fields("rewind erp 3 "+c.flags), "--operator", address)
+			args := append(strings.Fields(command+" "+c.flags), "--operator", address)
 			code := run(t.Context(), args, streams{in: strings.NewReader(c.answer), out: &out, err: &errs}, pace{asks: c.asks})
-			if code != c.code || !strings.Contains(errs.String(), c.said) || (code == 0) != strings.Contains(out.String(), "stand at point 3") {
+			if code != c.code || !strings.Contains(errs.String(), c.said) || (code == 0) != strings.Contains(out.String(), done) {
 				t.Errorf("exit code %d want %d; %s%s", code, c.code, out.String(), errs.String())
 			}
 		})
 	}
 }
 
+// TestMoveAsksBeforeHistoryGoes: on a terminal, somebody is asked; elsewhere, the command fails and says what would do it.
+func TestMoveAsksBeforeHistoryGoes(t *testing.T) {
+	asked(t, "rewind erp 3", "stand at point 3", []question{
+		{"Script", "y\n", false, "", 1, "failback rewind erp 3 --give-up-history"},
+		{"ScriptThatMay", "", false, "--give-up-history", 0, ""},
+		{"Yes", "y\n", true, "", 0, "Give up 2 points for good, and move? [y/N]"},
+		{"No", "n\n", true, "", 1, "nothing was moved"},
+		{"NoAnswer", "", true, "", 1, "nothing was moved"},
+		{"JSON", "y\n", true, "--json", 1, `"code":"move-gives-up"`},
+	})
+}
+
 // TestUnprotectAsksBeforeTheOriginalGoes does so where no point is listed yet, and the disks as they were would be lost.
 func TestUnprotectAsksBeforeTheOriginalGoes(t *testing.T) {
-	address := operatortest.Serve(t, staged())
-	for _, c := range []struct {
-		name, answer string
-		asks         bool
-		flags        string
-		code         int
-		said         string
-	}{
+	asked(t, "unprotect new", "not replicated any more", []question{
 		{"Script", "y\n", false, "", 1, "3 GiB would be lost"},
 		{"ScriptThatMay", "", false, "--give-up-original", 0, ""},
 		{"Kept", "", false, "--keep-journal", 0, ""},
@@ -55,16 +56,7 @@ func TestUnprotectAsksBeforeTheOriginalGoes(t *testing.T) {
 		{"No", "n\n", true, "", 1, "nothing was unprotected"},
 		{"NoAnswer", "", true, "", 1, "nothing lost"},
 		{"JSON", "y\n", true, "--json", 1, `"code":"original-lost"`},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var out, errs bytes.Buffer
-			args := append(strings.Fields("unprotect new "+c.flags), "--operator", address)
-			code := run(t.Context(), args, streams{in: strings.NewReader(c.answer), out: &out, err: &errs}, pace{asks: c.asks})
-			if code != c.code || !strings.Contains(errs.String(), c.said) || (code == 0) != strings.Contains(out.String(), "not replicated any more") {
-				t.Errorf("exit code %d want %d; %s%s", code, c.code, out.String(), errs.String())
-			}
-		})
-	}
+	})
 }
 
 func TestDryRunSaysWhatAMoveTakes(t *testing.T) {
