@@ -30,24 +30,37 @@ func seeing(files []*sealed) []*sealed {
 	return slices.DeleteFunc(slices.Clone(files), func(s *sealed) bool { return s.bad != nil })
 }
 
+// hides says whether a blind file may have a newer version, up to a point, than the one that was found, and the newest that it may have. sp.in is nil where nothing was found.
+func (s *sealed) hides(sp *span, p replication.PointID) (newest replication.PointID, may bool) {
+	if s.low() > p {
+		return 0, false
+	}
+	newest = min(s.high(), p)
+	if sp.in != nil {
+		later := !sp.attempt() || s.hdr.kind != segmentFile || s.rank < sp.in.rank // of two attempts at a cycle the later one counts
+		if sp.version > newest || sp.version == newest && sp.hasContent() && later {
+			return 0, false
+		}
+	}
+	return newest, true
+}
+
 // doubt returns a blind file that may have a newer version, up to a point, than the one that was found, and the newest that it may have; nil: none. sp.in is nil where nothing was found.
 func (c *catalog) doubt(sp *span, p replication.PointID) (in *sealed, newest replication.PointID) {
 	for _, b := range c.blind {
-		if b.low() > p {
-			continue
-		}
-		v := min(b.high(), p)
-		if sp.in != nil {
-			later := !sp.attempt() || b.hdr.kind != segmentFile || b.rank < sp.in.rank // of two attempts at a cycle the later one counts
-			if sp.version > v || sp.version == v && sp.hasContent() && later {
-				continue
-			}
-		}
-		if in == nil || v > newest {
+		if v, may := b.hides(sp, p); may && (in == nil || v > newest) {
 			in, newest = b, v
 		}
 	}
 	return in, newest
+}
+
+// sighted returns the catalog without its blind files: for what may be reckoned without them.
+func (c *catalog) sighted() *catalog {
+	if len(c.blind) == 0 {
+		return c
+	}
+	return &catalog{state: c.state, files: seeing(c.files), search: seeing(c.search), chunks: c.chunks, dir: c.dir}
 }
 
 // sure appends a span that was found at a point, or, where a blind file leaves doubt, what is known nevertheless: spans that together are the same extent.

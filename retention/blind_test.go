@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,6 +51,104 @@ func TestMissingFileIsBlind(t *testing.T) {
 	if denied == 0 {
 		t.Error("nothing was denied")
 	}
+}
+
+// TestMovesOverBlindFiles takes one file after the other away, with the disks at each point, mended or not, and moves them about: to every point that is whole, and to no other; what was whole stays so, and is right.
+func TestMovesOverBlindFiles(t *testing.T) {
+	moves, refused, buried := 0, 0, 0
+	for _, make := range []func(*testing.T) *world{goldenWorld, goldenOriginal, packedWorld, agedWorld} {
+		for n := 0; ; n++ {
+			w := make(t)
+			points, files := w.listed, w.j.now.Load().state.files
+			if n == len(points)*len(files)*2 {
+				break
+			}
+			if n%slow != 0 {
+				continue
+			}
+			head, name, mend := points[n%len(points)].ID, filepath.ToSlash(files[n/len(points)%len(files)].path()), n >= len(points)*len(files)
+			if err := w.j.Move(t.Context(), w.m.targets(), head, nil); err != nil {
+				t.Fatal(err)
+			}
+			w.j.Close()
+			if w.m.names[filepath.Join(worldDir, name)] == nil {
+				continue // it was replaced
+			}
+			delete(w.m.names, filepath.Join(worldDir, name))
+			delete(w.m.safe, filepath.Join(worldDir, name))
+			if err := w.openBlind(t, name); err != nil {
+				t.Fatalf("head %d, without %s: %v", head, name, err)
+			}
+			var err error
+			if w.j, err = open(w.m.volume(), worldDir, "web", w.t); err != nil {
+				t.Fatal(err)
+			}
+			w.r = rand.New(rand.NewPCG(uint64(n), 3))
+			if mend {
+				k, err := w.j.Mend(t.Context(), w.m.targets())
+				if err != nil {
+					t.Fatalf("head %d, without %s: mend: %v", head, name, err)
+				}
+				if k > 0 {
+					buried++
+				}
+			}
+			whole := w.wholePoints(t)
+			for range 6 {
+				to := points[w.r.IntN(len(points))].ID
+				err := w.j.Move(t.Context(), w.m.targets(), to, nil)
+				if (err == nil) != whole[to] && to != head || err != nil && !errors.Is(err, ErrCorrupt) {
+					t.Fatalf("head %d, without %s: move to %d, which is whole: %v: %v", head, name, to, whole[to], err)
+				}
+				if err != nil {
+					refused++
+				} else {
+					moves++
+				}
+				now := w.wholePoints(t)
+				for _, p := range points {
+					if whole[p.ID] && !now[p.ID] {
+						t.Fatalf("head %d, without %s: point %d was whole, and is not since the move to %d", head, name, p.ID, to)
+					}
+				}
+				if u := w.j.Unfinished(); u != nil {
+					t.Fatalf("unfinished: %+v", u)
+				}
+			}
+			w.j.Close()
+		}
+	}
+	t.Logf("%d moves, %d refused, %d files buried by mending", moves, refused, buried)
+	if moves == 0 || refused == 0 || buried == 0 {
+		t.Error("too little happened")
+	}
+}
+
+// agedWorld has saves of several classes, and packs, and no damage.
+func agedWorld(t *testing.T) *world {
+	w := newWorld(2)
+	w.reach, w.frail = 12, false
+	if err := w.aged(); err != nil {
+		t.Fatal(err)
+	}
+	w.m.onOp = nil
+	return w
+}
+
+// wholePoints compares all points: what is had of them must be right.
+func (w *world) wholePoints(t *testing.T) map[replication.PointID]bool {
+	t.Helper()
+	whole := map[replication.PointID]bool{}
+	for _, p := range w.listed {
+		before := w.denied
+		for no := range w.sizes {
+			if err := w.compare(p.ID, no, 0, w.sizes[no]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		whole[p.ID] = w.denied == before
+	}
+	return whole
 }
 
 // blindSegment takes the segment of point 2 away, of which points 2 and 3 have what they have in common only on the disks, and what 3 has written over nowhere. Point 2 is damaged, and nothing else; no move goes there; nothing that the

@@ -18,14 +18,16 @@ type MoveEstimate struct {
 }
 
 // EstimateMove reckons a move from where the disks are to a listed point. A move that is not finished is taken to be finished first, or taken back when it came from there.
+// What files had of which nothing can be read is not in it.
 func (j *Journal) EstimateMove(ctx context.Context, to replication.PointID) (MoveEstimate, error) {
 	c := j.shelf.pin()
 	defer j.shelf.unpin(c)
-	from, rest, err := c.reckonFrom(ctx, to)
+	known := c.sighted()
+	from, rest, err := known.reckonFrom(ctx, to)
 	if err != nil {
 		return MoveEstimate{}, err
 	}
-	e, err := c.reckonMove(ctx, from, to)
+	e, err := known.reckonMove(ctx, from, to)
 	if err != nil {
 		return MoveEstimate{}, err
 	}
@@ -37,11 +39,12 @@ func (j *Journal) EstimateMove(ctx context.Context, to replication.PointID) (Mov
 func (j *Journal) EstimateWrite(ctx context.Context, to replication.PointID) (write int64, err error) {
 	c := j.shelf.pin()
 	defer j.shelf.unpin(c)
-	from, rest, err := c.reckonFrom(ctx, to)
+	known := c.sighted()
+	from, rest, err := known.reckonFrom(ctx, to)
 	if err != nil {
 		return 0, err
 	}
-	write, err = c.differs(ctx, from, to, nil)
+	write, err = known.differs(ctx, from, to, nil)
 	return write + rest, err
 }
 
@@ -58,6 +61,11 @@ func (j *Journal) BoundMove(to replication.PointID) (n int64) {
 		lo, hi = min(lo, p), max(hi, p)
 	}
 	for _, s := range c.within(lo+1, hi) {
+		if s.bad != nil { // anything
+			for _, d := range c.id.Disks {
+				n += d.Size
+			}
+		}
 		n += s.foot.bytes
 	}
 	if c.move != nil { // parts may be written twice

@@ -9,13 +9,17 @@ import (
 	"failback/replication/block"
 )
 
-// Mend saves from the disks what is lost of the journal and they still hold, standing at the head. It returns how many bytes that were. While the disks move it does nothing (ErrInUse); disks are read only.
+// Mend saves from the disks what is lost of the journal and they still hold, standing at the head; of a file of which nothing can be read it notes what the disks hold, where nothing is lost by that. It returns how many bytes that were. While the disks move it does nothing (ErrInUse); disks are read only.
 func (j *Journal) Mend(ctx context.Context, disks []Disk) (mended int64, err error) {
-	if !j.now.Load().anyLost() {
+	if c := j.now.Load(); !c.anyLost() && len(c.blind) == 0 {
 		return 0, nil
 	}
 	if err := j.checkDisks(disks); err != nil {
 		return 0, err
+	}
+	buried, err := j.buryWhole(ctx)
+	if err != nil || !j.now.Load().anyLost() {
+		return buried, err
 	}
 	r, err := j.Repair(j.Head())
 	if err != nil {
@@ -25,7 +29,8 @@ func (j *Journal) Mend(ctx context.Context, disks []Disk) (mended int64, err err
 	if err := r.fromDisks(ctx, disks); err != nil {
 		return 0, errors.Join(fmt.Errorf("mend from the disks: %w", err), r.Abort())
 	}
-	return r.Commit()
+	mended, err = r.Commit()
+	return buried + mended, err
 }
 
 // fromDisks takes what the disks show. What was read is of its version, wherever they move afterwards.

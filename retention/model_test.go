@@ -143,7 +143,7 @@ func newWorld(seed uint64) *world {
 	if seed%2 == 0 {
 		w.t.setAside = 4 * sector
 	}
-	w.frail, w.blindly = seed%3 == 1, seed%15 == 7
+	w.frail, w.blindly = seed%3 == 1, seed%6 == 1
 	if seed%6 == 1 {
 		w.t.trust = time.Hour
 	}
@@ -766,7 +766,7 @@ func (w *world) harm() {
 		return
 	}
 	s := c.files[w.r.IntN(len(c.files))]
-	if w.blindly && w.r.IntN(6) == 0 && w.j.Unfinished() == nil { // else the disks could never leave the move
+	if w.blindly && w.r.IntN(6) == 0 {
 		w.blind(s)
 		return
 	}
@@ -1408,6 +1408,9 @@ func (w *world) move() error {
 	}
 	if errors.Is(err, ErrCorrupt) && w.hurt() {
 		w.stopped++
+		return nil
+	}
+	if errors.Is(err, ErrInUse) && len(w.blinds) > 0 { // files are being rewritten, and one is to be buried
 		return nil
 	}
 	if errors.Is(err, context.Canceled) {

@@ -46,7 +46,7 @@ const (
 //
 // It makes sure that what it writes can be read, saves what only the disks hold of the bytes that change, records itself, writes each byte once, syncs and commits. Where the point needs what is damaged, it is refused
 // (ErrCorrupt, with file, offset, disk and points); damage that comes up later has the disks taken back to where they stood, if that can be had. A context that ends before the record
-// leaves everything as it was; later, the disks are left in an unfinished move, which a later call finishes or takes back. progress may be nil; it is called from several goroutines, one at a time.
+// leaves everything as it was; later, the disks are left in an unfinished move, which a later call finishes or takes back. A file of which nothing can be read is buried when the move goes over it, and not while files are being rewritten (ErrInUse). progress may be nil; it is called from several goroutines, one at a time.
 func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID, progress func(MoveProgress)) error {
 	j.moving.Lock()
 	defer j.moving.Unlock()
@@ -69,7 +69,10 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if from == to {
 		return nil
 	}
-	err := m.ready(ctx, to)
+	err := j.buryBetween(ctx, from, to, to)
+	if err == nil {
+		err = m.ready(ctx, to)
+	}
 	if err != nil {
 		return fmt.Errorf("move from point %d to %d: %w", from, to, err)
 	}
@@ -194,6 +197,9 @@ func (m *mover) settle(ctx context.Context, to replication.PointID) error {
 	u := m.j.now.Load().move
 	if u == nil {
 		return nil
+	}
+	if err := m.j.buryBetween(ctx, u.From, u.To, u.From, u.To); err != nil {
+		return fmt.Errorf("unfinished move from point %d to %d: %w", u.From, u.To, err)
 	}
 	if u.From == to {
 		if err := m.turn(u); err != nil {

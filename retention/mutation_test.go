@@ -12,7 +12,6 @@ import (
 
 // crashes names, for rules that hardly any world misses, operations in whose midst a crash finds that they are missing.
 var crashes = map[rule][]string{
-	ruleEntriesFirst: {"Arrival", "ArrivalOfEqual"},
 	ruleLeftovers:    {"BeginAfterDrop", "DropCycle"},
 }
 
@@ -49,7 +48,7 @@ var mutations = []struct {
 	{ruleLogSynced, "LogSynced", 200},
 	{rulePadding, "Padding", 200},
 	{ruleScanPadding, "ScanPadding", 200},
-	{ruleEntriesFirst, "EntriesFirst", 20},
+	{ruleEntriesFirst, "EntriesFirst", 1000},
 	{ruleLeftovers, "Leftovers", 20},
 	{ruleSweep, "Sweep", 200},
 	{ruleRegionFiles, "RegionFiles", 200},

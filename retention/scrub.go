@@ -106,6 +106,7 @@ func (j *Journal) scrubFile(ctx context.Context, name string, opt ScrubOptions, 
 		}
 		r.Bytes = before + done
 	}
+	j.files.forget(s.name) // what is open may have lost its name
 	for again := false; ; again = true {
 		x := &examination{i: &Inspection{j: j}, c: c, ctx: ctx, report: report}
 		fresh, err := x.anew(s)

@@ -14,6 +14,8 @@ type view struct {
 	point replication.PointID
 	floor replication.PointID
 	all   *overlay
+
+	asFound bool // what a blind file may have had is not looked at
 }
 
 // layers lays the indexes of files over each other: their entries of versions in [from, to].
@@ -58,6 +60,9 @@ func (v *view) pieces(dst []span, e replication.Extent) ([]span, error) {
 
 // put appends what was found, as far as it is sure.
 func (v *view) put(dst []span, sp span) ([]span, error) {
+	if v.asFound {
+		return append(dst, sp), nil
+	}
 	n := len(dst)
 	dst, err := v.c.sure(dst, sp, v.point)
 	for i := range dst[n:] {

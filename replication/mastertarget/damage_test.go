@@ -110,6 +110,65 @@ func TestDamageIsMendedOrTold(t *testing.T) {
 	}
 }
 
+// TestMovesOverAFileThatIsGone removes a segment that the disks have passed: nothing is lost, as they hold it, and they go back before it and forth again. One that they have not passed takes its own point, and the disks go over it to
+// the next.
+func TestMovesOverAFileThatIsGone(t *testing.T) {
+	p := begunPair(t, 5)
+	defer p.close()
+	ctx := t.Context()
+	move := func(to replication.PointID) {
+		t.Helper()
+		head, _, err := p.master.Points(ctx, "g")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: to, Advance: to > head}, func(replication.MoveStatus) {}); err != nil {
+			t.Fatalf("move to %d: %v", to, err)
+		}
+		p.contents(fmt.Sprintf("at point %d", to))
+	}
+	scrub := func() replication.ScrubStatus {
+		t.Helper()
+		st, err := p.master.Scrub(ctx, "g", 0, true, func(replication.ScrubStatus) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	two := p.cut()
+	move(two)
+	p.remove("2")
+	if st := scrub(); st.Lost != 0 {
+		t.Errorf("lost, though the disks hold it: %+v", st)
+	}
+	move(1)
+	three := p.cut()
+	p.remove("3")
+	scrub()
+	damaged := p.kept[three]
+	delete(p.kept, three)
+	four := p.cut()
+	move(four)
+	p.deniedOrRight(three, damaged)
+	move(two)
+	move(1)
+	move(four)
+}
+
+// remove takes the segments of a point away.
+func (p *pair) remove(point string) {
+	p.t.Helper()
+	names, err := filepath.Glob(filepath.Join(p.dir, "ret", "g", "seg", point+"-*.seg"))
+	if err != nil || len(names) == 0 {
+		p.t.Fatalf("segments of point %s: %v %v", point, names, err)
+	}
+	for _, n := range names {
+		if err := os.Remove(n); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
 // deniedOrRight reads a damaged point page by page: an error, or what it was.
 func (p *pair) deniedOrRight(id replication.PointID, want [][]byte) {
 	p.t.Helper()

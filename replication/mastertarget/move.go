@@ -29,6 +29,9 @@ type moveRun struct {
 // phaseRoom is the phase of a move before retention's: space is made for what it saves.
 const phaseRoom = "room"
 
+// movePause is how long a move waits for those who rewrite the journal, before it tries again.
+const movePause = 500 * time.Millisecond
+
 // errTakenBack is the cause of the end of a move that an operator takes back.
 var errTakenBack = errors.New("taken back")
 
@@ -70,10 +73,19 @@ func (g *group) moveTo(ctx context.Context, to replication.PointID) error {
 	from := g.journal.Head()
 	m := &meter{assumed: g.moveRate.bytes()}
 	start := time.Now()
-	err := g.journal.Move(ctx, disks, to, func(p retention.MoveProgress) {
+	tell := func(p retention.MoveProgress) {
 		rate, left := m.read(p, time.Now())
 		g.tellMove(&replication.MoveStatus{From: from, To: to, Phase: p.Phase, Done: p.Done, Total: p.Total, Rate: rate, Left: left})
-	})
+	}
+	err := g.journal.Move(ctx, disks, to, tell)
+	for errors.Is(err, retention.ErrInUse) { // files of the journal are being rewritten, and the move has to go over one of which nothing can be read
+		select {
+		case <-time.After(movePause):
+			err = g.journal.Move(ctx, disks, to, tell)
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
 	took := time.Since(start)
 	g.tellMove(nil)
 	if err == nil {
