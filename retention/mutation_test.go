@@ -12,7 +12,7 @@ import (
 
 // crashes names, for rules that hardly any world misses, operations in whose midst a crash finds that they are missing.
 var crashes = map[rule][]string{
-	ruleLeftovers:    {"BeginAfterDrop", "DropCycle"},
+	ruleLeftovers: {"BeginAfterDrop", "DropCycle"},
 }
 
 // mutations are the rules, each with how many seeds may be needed: the model test must find that the rule is missing, or a crash in the midst of an operation.
