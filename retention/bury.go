@@ -13,7 +13,7 @@ import (
 // A blind file is buried when a pack takes its place that says, of all that the file may have had, what the disks hold, and that the rest is lost. Nothing is read or written of the disks.
 //
 // A move that writes over a byte that only the disks hold saves it before (I4). So where the disks hold a byte at a listed point before the file's versions, the byte was not changed since, and the file has nothing of it. What
-// else may have been in it stands at each point as a reader sees it. Burying is for good: a file that comes back is not believed any more. Hence a file is buried when nothing is lost by it, or when a move has to go over it.
+// else may have been in it stands at each point as a reader sees it. Burying is for good: a file that comes back is not believed any more. Hence a file is buried when nothing is lost by it, or before a move.
 
 // buryWhole buries the blind files by which nothing is lost. It returns how many bytes of the disks the packs tell of. While the disks move it does nothing (ErrInUse).
 func (j *Journal) buryWhole(ctx context.Context) (n int64, err error) {
@@ -33,10 +33,20 @@ func (j *Journal) buryWhole(ctx context.Context) (n int64, err error) {
 	return n, nil
 }
 
-// buryBetween buries the blind files that a move between two points goes over, when one of the points in need is whole nevertheless. moving is held.
-func (j *Journal) buryBetween(ctx context.Context, from, to replication.PointID, need ...replication.PointID) error {
-	over := slices.DeleteFunc(slices.Clone(j.now.Load().blind), func(b *sealed) bool { return b.high() <= min(from, to) || b.low() > max(from, to) })
-	if len(over) == 0 {
+// buryBefore buries, before the disks move between two points, the blind files with versions up to either, when the one that they move to is whole nevertheless. Then it is known of each byte which version the disks show: without that,
+// it would be saved as another. moving is held.
+func (j *Journal) buryBefore(ctx context.Context, from, to replication.PointID) error {
+	return j.buryThese(ctx, func(b *sealed) bool { return b.low() <= max(from, to) }, to)
+}
+
+// buryWithin buries the blind files with versions between the ends of an unfinished move, when one of the ends is whole nevertheless. moving is held.
+func (j *Journal) buryWithin(ctx context.Context, u *Move) error {
+	return j.buryThese(ctx, func(b *sealed) bool { return b.low() <= max(u.From, u.To) && b.high() > min(u.From, u.To) }, u.From, u.To)
+}
+
+func (j *Journal) buryThese(ctx context.Context, which func(*sealed) bool, need ...replication.PointID) error {
+	these := slices.DeleteFunc(slices.Clone(j.now.Load().blind), func(b *sealed) bool { return !which(b) })
+	if len(these) == 0 {
 		return nil
 	}
 	var doubt error
@@ -48,8 +58,8 @@ func (j *Journal) buryBetween(ctx context.Context, from, to replication.PointID,
 	if doubt != nil {
 		return doubt
 	}
-	slices.SortStableFunc(over, func(a, b *sealed) int { return cmp.Compare(a.low(), b.low()) }) // what comes before a file is the better known
-	for _, b := range over {
+	slices.SortStableFunc(these, func(a, b *sealed) int { return cmp.Compare(a.low(), b.low()) }) // what comes before a file is the better known
+	for _, b := range these {
 		if _, err := j.bury(ctx, b, true); err != nil {
 			return err
 		}

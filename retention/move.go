@@ -46,7 +46,7 @@ const (
 //
 // It makes sure that what it writes can be read, saves what only the disks hold of the bytes that change, records itself, writes each byte once, syncs and commits. Where the point needs what is damaged, it is refused
 // (ErrCorrupt, with file, offset, disk and points); damage that comes up later has the disks taken back to where they stood, if that can be had. A context that ends before the record
-// leaves everything as it was; later, the disks are left in an unfinished move, which a later call finishes or takes back. A file of which nothing can be read is buried when the move goes over it, and not while files are being rewritten (ErrInUse). progress may be nil; it is called from several goroutines, one at a time.
+// leaves everything as it was; later, the disks are left in an unfinished move, which a later call finishes or takes back. Files of which nothing can be read are buried first, and not while others are being rewritten (ErrInUse). progress may be nil; it is called from several goroutines, one at a time.
 func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID, progress func(MoveProgress)) error {
 	j.moving.Lock()
 	defer j.moving.Unlock()
@@ -69,10 +69,7 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if from == to {
 		return nil
 	}
-	err := j.buryBetween(ctx, from, to, to)
-	if err == nil {
-		err = m.ready(ctx, to)
-	}
+	err := m.ready(ctx, to)
 	if err != nil {
 		return fmt.Errorf("move from point %d to %d: %w", from, to, err)
 	}
@@ -89,10 +86,14 @@ const readyTries = 8
 // ready proves and saves what the move needs, and records it; again where damage was found meanwhile: what the journal seemed to hold, only the disks may hold now.
 func (m *mover) ready(ctx context.Context, to replication.PointID) (err error) {
 	for range readyTries {
-		if err = m.prove(ctx, to); err != nil {
-			return err
+		err = m.j.buryBefore(ctx, m.j.Head(), to)
+		if err == nil {
+			err = m.prove(ctx, to)
 		}
-		if err = m.begin(ctx, to); !errors.Is(err, errDamageChanged) {
+		if err == nil {
+			err = m.begin(ctx, to)
+		}
+		if !errors.Is(err, errDamageChanged) {
 			return err
 		}
 	}
@@ -198,7 +199,7 @@ func (m *mover) settle(ctx context.Context, to replication.PointID) error {
 	if u == nil {
 		return nil
 	}
-	if err := m.j.buryBetween(ctx, u.From, u.To, u.From, u.To); err != nil {
+	if err := m.j.buryWithin(ctx, u); err != nil {
 		return fmt.Errorf("unfinished move from point %d to %d: %w", u.From, u.To, err)
 	}
 	if u.From == to {
