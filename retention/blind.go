@@ -69,6 +69,41 @@ func (c *catalog) sure(dst []span, sp span, p replication.PointID) ([]span, erro
 	if b == nil || leftOut(ruleDoubt) {
 		return append(dst, sp), nil
 	}
+	return c.known(dst, sp, p, b, newest)
+}
+
+// known appends what is known of a span that was found at a point where a blind file may have a newer version. A move that writes over a byte that only the disks hold saves it before (I4): so where they hold it at a listed point
+// before the file's versions, it was not changed since, and the file has nothing of it, as far as the disks went.
+func (c *catalog) known(dst []span, sp span, p replication.PointID, b *sealed, newest replication.PointID) ([]span, error) {
+	before, ok := c.before(b)
+	if !ok || newest > c.reached() || leftOut(ruleDoubtUnchanged) {
+		return c.doubtful(dst, sp, p, b, newest)
+	}
+	was, err := c.visible(c.chunks, sp.disk, before, sp.ext)
+	if errors.Is(err, ErrCorrupt) {
+		return c.doubtful(dst, sp, p, b, newest)
+	}
+	if err != nil {
+		return dst, err
+	}
+	var then []span
+	for _, w := range was {
+		if then, err = c.sure(then[:0], w, before); err != nil {
+			return dst, err
+		}
+		for _, x := range then {
+			if part := sp.clip(x.ext); x.in == nil || x.kind == gone {
+				dst = append(dst, part)
+			} else if dst, err = c.doubtful(dst, part, p, b, newest); err != nil {
+				return dst, err
+			}
+		}
+	}
+	return dst, nil
+}
+
+// doubtful appends what is known of a span of which a blind file may well have a newer version: that the disks show it, or nothing.
+func (c *catalog) doubtful(dst []span, sp span, p replication.PointID, b *sealed, newest replication.PointID) ([]span, error) {
 	onDisk := span{entry: entry{disk: sp.disk, kind: gone, ext: sp.ext, version: newest}, in: b}
 	away := span{entry: entry{disk: sp.disk, kind: lost, ext: sp.ext, version: newest}, in: b}
 	switch {
@@ -93,6 +128,24 @@ func (c *catalog) sure(dst []span, sp span, p replication.PointID) ([]span, erro
 		dst = append(dst, x)
 	}
 	return dst, nil
+}
+
+// reached returns the newest point that the disks have content of.
+func (c *catalog) reached() replication.PointID {
+	if c.move != nil {
+		return max(c.move.From, c.move.To)
+	}
+	return c.head
+}
+
+// before returns the newest listed point before all versions of a file.
+func (c *catalog) before(b *sealed) (id replication.PointID, ok bool) {
+	for _, p := range c.points {
+		if p.ID < b.low() {
+			id, ok = p.ID, true
+		}
+	}
+	return id, ok
 }
 
 // blindBetween says whether a blind file may have versions after one point, up to another.

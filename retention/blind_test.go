@@ -243,6 +243,55 @@ func TestBlindSegment(t *testing.T) {
 	}
 }
 
+// blindOver takes away what tells that the first baseline wrote over point 0. Where it did not, as both were equal, the disks hold point 0 until they move, and what the move saves is point 0's too.
+func blindOver(t *testing.T) error {
+	w := newWorld(1) // whose baselines find much equal
+	w.reach, w.frail = 12, false
+	w.keeps = true
+	if err := w.aged(); err != nil {
+		return err
+	}
+	w.m.onOp = nil
+	first := w.listed[1].ID // after point 0
+	if err := w.moveTo(first); err != nil {
+		return err
+	}
+	var over string
+	for _, s := range w.j.now.Load().files {
+		if s.hdr.kind == packFile && s.low() == first && s.high() == first {
+			over = s.name
+		}
+	}
+	if over == "" {
+		return errors.New("no pack tells what the baseline wrote over")
+	}
+	if err := w.j.Close(); err != nil {
+		return err
+	}
+	delete(w.m.names, over)
+	delete(w.m.safe, over)
+	var err error
+	if w.j, err = open(w.m.volume(), worldDir, "web", w.t); err != nil {
+		return err
+	}
+	w.flips, w.blinds = 1, []replication.PointID{first}
+	for _, p := range w.listed {
+		if err := w.moveTo(p.ID); err != nil {
+			return err
+		}
+		if err := w.check(fmt.Sprintf("at point %d", p.ID)); err != nil {
+			return err
+		}
+	}
+	return w.j.Close()
+}
+
+func TestBlindOver(t *testing.T) {
+	if err := blindOver(t); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestIndexThatCantBeToldIsBlind damages the index of a pack that has extents without content, of which the index alone knows: scrubbing notes the pack as blind, and it stays so when the journal is opened again. What is damaged of its
 // header or footer is made again.
 func TestIndexThatCantBeToldIsBlind(t *testing.T) {

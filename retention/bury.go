@@ -12,8 +12,7 @@ import (
 
 // A blind file is buried when a pack takes its place that says, of all that the file may have had, what the disks hold, and that the rest is lost. Nothing is read or written of the disks.
 //
-// A move that writes over a byte that only the disks hold saves it before (I4). So where the disks hold a byte at a listed point before the file's versions, the byte was not changed since, and the file has nothing of it. What
-// else may have been in it stands at each point as a reader sees it. Burying is for good: a file that comes back is not believed any more. Hence a file is buried when nothing is lost by it, or before a move.
+// What may have been in the file stands at each point as a reader sees it. Burying is for good: a file that comes back is not believed any more. Hence a file is buried when nothing is lost by it, or before a move.
 
 // buryWhole buries the blind files by which nothing is lost. It returns how many bytes of the disks the packs tell of. While the disks move it does nothing (ErrInUse).
 func (j *Journal) buryWhole(ctx context.Context) (n int64, err error) {
@@ -198,69 +197,38 @@ func (c *catalog) showing(b *sealed) (ids []replication.PointID) {
 	return ids
 }
 
-// before returns the newest listed point before all versions of a file.
-func (c *catalog) before(b *sealed) (id replication.PointID, ok bool) {
-	for _, p := range c.points {
-		if p.ID < b.low() {
-			id, ok = p.ID, true
-		}
-	}
-	return id, ok
-}
-
 // mayHaveHad calls fn with what a listed point shows of a disk that a blind file may have had: spans that rise, in the highest version that it may have had of them, and are gone, where the disks show them, or lost.
 func (c *catalog) mayHaveHad(ctx context.Context, b *sealed, p replication.PointID, disk replication.DiskNo, fn func(span) error) error {
 	if c.born(disk) == NoPoint {
 		return nil // no file has anything of it
 	}
-	now, err := newView(c, disk, p)
+	v, err := newView(c, disk, p)
 	if err != nil {
 		return err
 	}
-	now.asFound = true
-	reached := c.head
-	if c.move != nil {
-		reached = max(c.move.From, c.move.To)
-	}
-	var old *view // at a point before the file
-	if before, ok := c.before(b); ok && p <= reached {
-		if old, err = newView(c, disk, before); err != nil {
-			return err
-		}
-	}
-	var found, known, had []span
+	v.asFound = true
+	var found, known []span
 	for e, size := (replication.Extent{}), c.id.size(disk); e.Off < size; e.Off = e.End {
 		if e.End = min(e.Off+holesPart, size); ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if found, err = now.pieces(found[:0], e); err != nil {
+		if found, err = v.pieces(found[:0], e); err != nil {
 			return err
 		}
 		for _, sp := range found {
-			if _, may := b.hides(&sp, p); !may {
+			newest, may := b.hides(&sp, p)
+			if !may {
 				continue
 			}
-			if known, err = c.sure(known[:0], sp, p); err != nil {
+			if known, err = c.known(known[:0], sp, p, b, newest); err != nil {
 				return err
 			}
 			for _, k := range known {
-				k.version = min(p, b.high())
-				if old == nil {
-					if err := fn(k); err != nil {
-						return err
-					}
+				if k.in != b {
 					continue
 				}
-				if had, err = old.pieces(had[:0], k.ext); err != nil {
+				if err := fn(k); err != nil {
 					return err
-				}
-				for _, h := range had {
-					if h.in == nil {
-						continue // the disks hold it since
-					}
-					if err := fn(k.clip(h.ext)); err != nil {
-						return err
-					}
 				}
 			}
 		}

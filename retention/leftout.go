@@ -58,5 +58,6 @@ const (
 	ruleDoubt                     // what a file that can't be read may have had is not taken from elsewhere
 	ruleDoubtWrittenOver          // nor from a disk that shows a newer version
 	ruleDoubtNoSpare              // nor is anything given up that the disks are taken to hold as well
-	lastRule                 = ruleDoubtNoSpare
+	ruleDoubtUnchanged            // nor is what the disks hold since before it taken for a version that it may have had
+	lastRule                 = ruleDoubtUnchanged
 )

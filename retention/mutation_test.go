@@ -84,6 +84,7 @@ var scenes = []struct {
 	{ruleDoubt, "Doubt", blindSegment},
 	{ruleDoubtWrittenOver, "DoubtWrittenOver", blindSegment},
 	{ruleDoubtNoSpare, "DoubtNoSpare", blindSegment},
+	{ruleDoubtUnchanged, "DoubtUnchanged", blindOver},
 }
 
 // TestMutations leaves one rule after the other out: worlds that are well with all rules must not be without.
