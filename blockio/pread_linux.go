@@ -3,16 +3,22 @@ package blockio
 import (
 	"io"
 	"os"
+	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // preads reads a file by its descriptor. os.File counts who is using it, in one place that goes from core to core with each read; the gate of the disk does so already, and cheaper: who reads is inside, and the file is
-// closed when nobody is. In the page cache, where a read of 4 KiB takes 0.7 us, that is a tenth of it. The zero value reads by the file.
+// closed when nobody is. In the page cache, where a read of 4 KiB takes 0.7 us, that is a tenth of it; to tell the scheduler of a call that never waits is another. The zero value reads by the file.
 type preads struct {
 	fd     int
 	opened bool
+	waits  atomic.Bool // whatever is asked for: its file system can't say that it would have to wait
 }
+
+// cachedMax is the most that is read without telling the scheduler, in bytes: a few microseconds of copying.
+const cachedMax = 64 << 10
 
 func (r *preads) open(f *os.File) { r.fd, r.opened = int(f.Fd()), true }
 
@@ -23,6 +29,11 @@ func (r *preads) close() { r.fd = -1 }
 func (r *preads) readAt(f *os.File, p []byte, off int64) (n int, err error) {
 	if !r.opened {
 		return f.ReadAt(p, off)
+	}
+	if len(p) <= cachedMax && len(p) > 0 && off >= 0 && !r.waits.Load() {
+		if n = r.cached(p, off); n == len(p) {
+			return n, nil
+		}
 	}
 	for n < len(p) {
 		k, err := unix.Pread(r.fd, p[n:], off+int64(n))
@@ -37,4 +48,20 @@ func (r *preads) readAt(f *os.File, p []byte, off int64) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// cached reads what lies in the page cache from off on, without waiting for anything: as much as that is.
+func (r *preads) cached(p []byte, off int64) int {
+	const longBits = unix.SizeofLong * 8
+	v := unix.Iovec{Base: &p[0]}
+	v.SetLen(len(p))
+	low, high := uintptr(off), uintptr(uint64(off)>>(longBits-1)>>1)
+	n, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(r.fd), uintptr(unsafe.Pointer(&v)), 1, low, high, unix.RWF_NOWAIT)
+	switch errno {
+	case 0:
+		return int(n)
+	case unix.EOPNOTSUPP, unix.EINVAL, unix.ENOSYS:
+		r.waits.Store(true)
+	}
+	return 0
 }
