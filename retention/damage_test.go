@@ -282,6 +282,8 @@ func TestDamageIsNeverServed(t *testing.T) {
 	}
 	testDamage(t, goldenWorld(t), stride)
 	testDamage(t, goldenOriginal(t), 7*stride)
+	testDamage(t, goldenJoined(t, false), 13*stride)
+	testDamage(t, goldenJoined(t, true), 13*stride)
 }
 
 func testDamage(t *testing.T, w *world, stride int) {
@@ -439,7 +441,11 @@ func (w *world) damaged(name string) (seen bool, err error) {
 	}
 	for _, p := range w.listed {
 		for d := range w.sizes {
-			if err := w.compare(p.ID, d, 0, w.sizes[d]); err != nil {
+			look := func() error { return w.compare(p.ID, d, 0, w.sizes[d]) }
+			if p.ID < w.born[d] {
+				look = func() error { return w.refuses(p.ID, d) }
+			}
+			if err := look(); err != nil {
 				seen = true
 				if err := ok(err); err != nil {
 					return true, err

@@ -37,7 +37,7 @@ func newProof(j *Journal) *proof {
 
 // differing looks at what catalog.differing gives of a disk.
 func (p *proof) differing(ctx context.Context, c *catalog, disk replication.DiskNo, from, to, at replication.PointID) error {
-	w := &proofWalk{p: p}
+	w := &proofWalk{p: p, ctx: ctx}
 	err := c.differing(disk, from, to, at, 0, func(sp span) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -56,6 +56,7 @@ func (p *proof) differing(ctx context.Context, c *catalog, disk replication.Disk
 // proofWalk is one walk over a disk.
 type proofWalk struct {
 	p     *proof
+	ctx   context.Context
 	spans []span       // one of each block to be looked at
 	ahead []chan error // batches under way
 }
@@ -89,7 +90,7 @@ func (p *proof) saw(k blockKey) bool {
 func (w *proofWalk) send() error {
 	spans, found := w.spans, make(chan error, 1)
 	w.spans = nil
-	look := func() { w.p.loaders.do(func(l *loader) { found <- w.p.look(l, spans) }) }
+	look := func() { w.p.loaders.do(func(l *loader) { found <- w.p.look(w.ctx, l, spans) }) }
 	w.ahead = append(w.ahead, found)
 	if w.p.j.t.writesAhead <= 1 {
 		look()
@@ -110,7 +111,7 @@ func (w *proofWalk) land() error {
 }
 
 // look reads blocks, one for each span.
-func (p *proof) look(l *loader, spans []span) error {
+func (p *proof) look(ctx context.Context, l *loader, spans []span) error {
 	key := func(sp *span) blockKey { return blockKey{sp.in, sp.at} }
 	slices.SortStableFunc(spans, func(a, b span) int { return inOrder(key(&a), key(&b)) })
 	spans = slices.CompactFunc(spans, func(a, b span) bool { return key(&a) == key(&b) })
@@ -130,21 +131,21 @@ func (p *proof) look(l *loader, spans []span) error {
 			err = spans[i].lies(b, version)
 		}
 		if errors.Is(err, ErrCorrupt) {
-			return p.damaged(spans[i], err)
+			return p.damaged(ctx, spans[i], err)
 		}
 		return err
 	})
 }
 
 // damaged takes down a block that does not hold what was written.
-func (p *proof) damaged(sp span, cause error) error {
+func (p *proof) damaged(ctx context.Context, sp span, cause error) error {
 	n := sp.in.extent(sp.at, &p.j.id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var held []Held
 	if name := p.j.relative(sp.in); p.of[name] < maxHeldParts {
 		var err error
-		if held, err = sp.in.held(context.Background(), stretch{sp.at, sp.at + n}); err != nil {
+		if held, err = sp.in.held(ctx, stretch{sp.at, sp.at + n}); err != nil {
 			return errors.Join(cause, err)
 		}
 		p.of[name]++
