@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -166,6 +167,33 @@ func TestDrillsWhileAllMoves(t *testing.T) {
 	}
 	if len(g.lent.all) != 0 {
 		t.Errorf("%d disks are still lent", len(g.lent.all))
+	}
+}
+
+// TestDrillOfAPointBeforeADisk has the disks that the point has, and says which it has not.
+func TestDrillOfAPointBeforeADisk(t *testing.T) {
+	needsDrills(t)
+	p := drilledPair(t, 6, 2)
+	defer p.close()
+	text := p.joins()
+	if _, err := p.master.Apply(t.Context(), replication.ApplyRequest{Plan: text}); err != nil {
+		t.Fatal(err)
+	}
+	born := p.another()
+	p.move()
+	mnt := t.TempDir()
+	for _, c := range []struct {
+		point   replication.PointID
+		files   int
+		without []replication.UnbornDisk
+	}{{2, 3, []replication.UnbornDisk{{Disk: "a/new", Joined: born}}}, {born, 4, nil}} {
+		d := p.drill(replication.DrillRequest{Point: c.point, Mountpoint: filepath.Join(mnt, fmt.Sprint(c.point)), Writable: true, ScratchSize: 1 << 20})
+		if len(d.Files) != c.files || !slices.Equal(d.Without, c.without) {
+			t.Errorf("point %d: %+v, without %+v", c.point, d.Files, d.Without)
+		}
+		p.shows(d, p.kept[c.point], "drill")
+		p.another()
+		p.shows(d, p.kept[c.point], "with another point")
 	}
 }
 

@@ -98,8 +98,17 @@ func TestPointZero(t *testing.T) {
 			if _, err := p.master.Move(ctx, "g", replication.MoveRequest{Advance: true}, func(replication.MoveStatus) {}); err != nil { // to the latest
 				t.Fatal(err)
 			}
+			p.plan = bytes.Replace(p.plan, []byte("keep_original: true"), []byte("keep_original: false"), 1)
+			if a, err := p.master.Apply(ctx, replication.ApplyRequest{Plan: p.plan}); err != nil || !a.Applied || len(a.Changes) != 1 {
+				t.Fatalf("apply: %+v, %v", a, err)
+			}
+			p.listed(1)
+			if _, points, err := p.master.Points(ctx, "g"); err != nil || points[0].ID != 0 || points[0].Pinned {
+				t.Fatalf("points %+v, %v", points, err)
+			}
+			p.contents("point 0 is not pinned")
 			g, _ := p.master.group("g")
-			if err := errors.Join(g.journal.Unpin(0), g.drop([]replication.PointID{0}, "test")); err != nil {
+			if err := g.drop([]replication.PointID{0}, "test"); err != nil {
 				t.Fatal(err)
 			}
 			delete(p.kept, 0)
