@@ -32,6 +32,7 @@ type checkpointRecord struct {
 	Moves        uint64                 `json:"moves"`
 	Damage       []Part                 `json:"damage,omitempty"`
 	Scrub        *ScrubState            `json:"scrub,omitempty"`
+	Cutover      *Cutover               `json:"cutover,omitempty"`
 	Before       string                 `json:"before"` // chain hash of the log that it stands for
 }
 
@@ -45,7 +46,7 @@ type checkpointFile struct {
 func (s *state) checkpoint(before chain) checkpointRecord {
 	r := checkpointRecord{
 		Generation: s.generation, Owner: s.owner, Released: s.released, Settings: s.settings, Begun: s.begun, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin, Births: s.births,
-		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Before: string(before.hash()),
+		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Cutover: s.cutover, Before: string(before.hash()),
 	}
 	r.Damage = fewerHeld(s.damage)
 	if s.scrub != (ScrubState{}) {
@@ -98,6 +99,9 @@ func (s *state) restore(r checkpointRecord) error {
 	}
 	if s.move != nil && len(s.move.Done) != len(s.id.Disks) {
 		return fmt.Errorf("checkpoint has a move of %d disks, the group has %d", len(s.move.Done), len(s.id.Disks))
+	}
+	if err := s.cutOver(r.Cutover); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if len(s.births) > len(s.id.Disks) || !slices.IsSorted(s.births) {
 		return fmt.Errorf("checkpoint has births %v of %d disks", s.births, len(s.id.Disks))

@@ -49,6 +49,12 @@
 // disk as it was at its birth, or takes it back to that, saving what it writes over. But that is the content of no such point: a reader is refused there (Unborn). Point 0 does not have it either.
 // What is lost of that content is told of the points before too, since a move to them needs it.
 //
+// # Cutover
+//
+// In the end the disks are given to their machine (Cutover). From then on what they hold is the machine's, and "what no file has, the disks hold" is not true any more: while they are committed, the journal serves no reader and
+// takes no cycle, no move, no rewriting and no dropping of points (ErrCommitted). It is noted only with the disks at the point, and their session ended well. Once the master target has made sure that nobody wrote to them, it notes
+// that they are being brought back, and all holds as before.
+//
 // # What it promises
 //
 // The package stands for I1 to I4, I9, I10 and I13 of the design, and for its share of I5, I7, I8, I11, I12 and I14: a point is listed when exactly what the source says it
@@ -86,7 +92,7 @@
 //
 // # Log
 //
-//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0; 3: disks have joined), checksum u32 of the 12 bytes before
+//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0; 3: disks have joined; 4: there is a cutover), checksum u32 of the 12 bytes before
 //	4096   end mark A
 //	8192   end mark B
 //	12288  records, each at the begin of a sector, zeros between
@@ -95,7 +101,7 @@
 //	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
 //
 // The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
-// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is, of kind 33 a file that was found to be blind. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is, of kind 33 a file that was found to be blind, of kind 34 how far a cutover is: a release that does not know that does not open the journal, since it would write to disks that a machine runs on. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
 // # Segments, saves and packs

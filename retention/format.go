@@ -20,7 +20,8 @@ const (
 	coverageMagic = "FBRETCOV"
 	entryMagic    = 0x4b424246 // "FBBK"
 
-	logVersion      = 3
+	logVersion      = 4
+	logJoined       = 3 // it tells of disks that joined, and of no cutover
 	logOriginal     = 2 // it may tell of a point 0, and of no disk that joined
 	contentVersion  = 1
 	coverageVersion = 1

@@ -59,5 +59,6 @@ const (
 	ruleDoubtWrittenOver          // nor from a disk that shows a newer version
 	ruleDoubtNoSpare              // nor is anything given up that the disks are taken to hold as well
 	ruleDoubtUnchanged            // nor is what the disks hold since before it taken for a version that it may have had
-	lastRule                 = ruleDoubtUnchanged
+	ruleCommitted                 // nothing is read from disks that a machine may run on, and nothing relies on what they hold
+	lastRule                 = ruleCommitted
 )

@@ -11,6 +11,9 @@ import (
 
 // Mend saves from the disks what is lost of the journal and they still hold, standing at the head; of a file of which nothing can be read it notes what the disks hold, where nothing is lost by that. It returns how many bytes that were. While the disks move it does nothing (ErrInUse); disks are read only.
 func (j *Journal) Mend(ctx context.Context, disks []Disk) (mended int64, err error) {
+	if err := j.now.Load().ours(); err != nil {
+		return 0, err
+	}
 	if c := j.now.Load(); !c.anyLost() && len(c.blind) == 0 {
 		return 0, nil
 	}

@@ -53,6 +53,9 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if err := j.usable(); err != nil {
 		return err
 	}
+	if err := j.now.Load().ours(); err != nil {
+		return err
+	}
 	if c := j.now.Load(); !c.atPoint() {
 		return ErrNotAtPoint
 	} else if _, err := c.point(to); err != nil {

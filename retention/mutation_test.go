@@ -85,6 +85,7 @@ var scenes = []struct {
 	{ruleDoubtWrittenOver, "DoubtWrittenOver", blindSegment},
 	{ruleDoubtNoSpare, "DoubtNoSpare", blindSegment},
 	{ruleDoubtUnchanged, "DoubtUnchanged", blindOver},
+	{ruleCommitted, "Committed", committedDisks},
 }
 
 // TestMutations leaves one rule after the other out: worlds that are well with all rules must not be without.

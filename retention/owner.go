@@ -177,7 +177,7 @@ func (j *Journal) RecordSettings(s Settings) error {
 	})
 }
 
-func sameJSON(a, b Settings) bool {
+func sameJSON[T any](a, b T) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && string(x) == string(y)

@@ -31,6 +31,9 @@ func (j *Journal) Reader(p replication.PointID, disk replication.DiskNo, target 
 	if err := j.usable(); err != nil {
 		return nil, err
 	}
+	if err := j.now.Load().ours(); err != nil {
+		return nil, err
+	}
 	if _, err := j.now.Load().point(p); err != nil {
 		return nil, err
 	}
@@ -91,6 +94,9 @@ func (r *Reader) once(b []byte, off int64) (again bool, err error) {
 		defer r.j.shelf.unpin(c)
 	}
 	if err != nil {
+		return false, err
+	}
+	if err := c.ours(); err != nil {
 		return false, err
 	}
 	r.j.pause()

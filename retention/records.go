@@ -34,7 +34,8 @@ const (
 	kindSettings       kind = 30 // Settings
 	kindDisksJoined    kind = 31 // joinRecord
 	kindFileBlind      kind = 33 // blindRecord
-	lastKind                = kindFileBlind
+	kindCutover        kind = 34 // cutoverRecord
+	lastKind                = kindCutover
 )
 
 // Identity says whose journal it is: its first record, with the disks that joined since.

@@ -38,7 +38,8 @@ type state struct {
 	retired      bool
 	damage       []Part // of files that the journal holds, by file and offset
 	scrub        ScrubState
-	changes      uint64 // records that change what files and points are worth
+	cutover      *Cutover // nil: none
+	changes      uint64   // records that change what files and points are worth
 }
 
 // namedFile is a file that a record names.
@@ -126,6 +127,9 @@ func (s *state) apply(r record) error {
 	}
 	if s.retired {
 		return fmt.Errorf("record %d follows the journal's end", r.seq)
+	}
+	if err := s.whileAway(r.kind); err != nil {
+		return err
 	}
 	switch r.kind {
 	case kindPointListed, kindMoveStarted, kindMoveTurned, kindMoveCommitted, kindPointPinned, kindPointsDropped, kindFilesReplaced, kindQuarantined, kindFileBlind:
@@ -234,6 +238,12 @@ func (s *state) apply(r record) error {
 			return err
 		}
 		return s.join(x)
+	case kindCutover:
+		var x cutoverRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		return s.cutOver(x.Cutover)
 	case kindJournalRetired:
 		s.retired = true
 	default:
@@ -279,8 +289,10 @@ func (s *state) list(r record) error {
 // logVersion is the version of a log that says all this: what an earlier release would misunderstand has a higher one.
 func (s *state) logVersion() uint32 {
 	switch {
-	case len(s.births) > 0:
+	case s.cutover != nil:
 		return logVersion
+	case len(s.births) > 0:
+		return logJoined
 	case s.id.KeepOriginal:
 		return logOriginal
 	}
