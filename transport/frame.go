@@ -42,6 +42,7 @@ const maxMessage = block.MaxFramePayload + 256<<10
 type wireFrame struct {
 	open  *failbackpb.LaneOpen
 	frame *block.Frame
+	size  int // of the message, as it was received
 }
 
 // codec is the protobuf codec with a way of its own for frames. The bytes on the wire are plain protobuf.
@@ -175,6 +176,7 @@ func appendBlock(h []byte, b *block.Block) []byte {
 func (f *wireFrame) unmarshal(data mem.BufferSlice) error {
 	buf := data.MaterializeToBuffer(receivePool{})
 	b := buf.ReadOnlyData()
+	f.size = len(b)
 	var payload []byte
 	f.open = nil
 	f.frame = &block.Frame{Done: buf.Free}

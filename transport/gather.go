@@ -29,7 +29,11 @@ func (c gatherCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 	if err != nil {
 		return nil, nil, err
 	}
-	return &gatherTLS{Conn: conn, under: under}, info, nil
+	behind := newBacklog()
+	if i, ok := info.(credentials.TLSInfo); ok {
+		info = backlogInfo{i, behind}
+	}
+	return &gatherTLS{Conn: conn, under: under, behind: behind}, info, nil
 }
 
 func (c gatherCredentials) Clone() credentials.TransportCredentials {
@@ -44,6 +48,15 @@ const gatherBuffer = socketBuffer + socketBuffer/16
 type gatherTLS struct {
 	net.Conn // TLS
 	under    *gatherConn
+	behind   *backlog // of a server; nil: of a client
+}
+
+func (c *gatherTLS) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.behind != nil && n > 0 {
+		c.behind.read(b[:n])
+	}
+	return n, err
 }
 
 func (c *gatherTLS) Write(b []byte) (int, error) {

@@ -264,6 +264,9 @@ func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error
 		return StatusOf(err)
 	}
 	defer lane.Close()
+	behind := backlogOf(stream.Context())
+	behind.open()
+	defer behind.end()
 	frames := uint64(0)
 	for {
 		var f wireFrame
@@ -278,6 +281,7 @@ func (s *replicationServer) Ship(stream failbackpb.Replication_ShipServer) error
 			f.frame.Free()
 			return StatusOf(errors.New("a frame in the middle of a lane opens it again"))
 		}
+		behind.taken(f.size)
 		if err := lane.Send(f.frame); err != nil {
 			return StatusOf(err)
 		}

@@ -83,20 +83,23 @@ func giveFrames(client *transport.ReplicationClient, no uint32, f io.ReaderAt, p
 	defer lane.Close()
 	var enc block.Encoder
 	for off, n := piece(); n > 0; off, n = piece() {
-		buf, frame := block.NewBuffer(), block.NewFrame()
+		buf := block.NewBuffer()
 		b := buf.Bytes[:n]
 		if _, err := f.ReadAt(b, off); err != nil {
 			return err
 		}
 		for len(b) > 0 {
-			raw := b[:min(len(b), block.MaxRaw)]
-			frame.Add(&enc, block.Block{Extents: []replication.Extent{{Off: off, End: off + int64(len(raw))}}}, raw, block.Raw, buf)
-			off, b = off+int64(len(raw)), b[len(raw):]
+			frame := block.NewFrame()
+			for frame.Raw() < block.FrameRaw && len(b) > 0 {
+				raw := b[:min(len(b), block.MaxRaw)]
+				frame.Add(&enc, block.Block{Extents: []replication.Extent{{Off: off, End: off + int64(len(raw))}}}, raw, block.Raw, buf)
+				off, b = off+int64(len(raw)), b[len(raw):]
+			}
+			if err := lane.Send(frame); err != nil {
+				return err
+			}
 		}
 		buf.Release()
-		if err := lane.Send(frame); err != nil {
-			return err
-		}
 	}
 	_, err = lane.Flush()
 	return err

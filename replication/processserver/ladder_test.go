@@ -33,7 +33,7 @@ func (w world) pass(m mix, r *rand.Rand, seconds float64) (window, float64) {
 	w.fixed, w.wire = fixed+w.far.cpu, wire+w.far.ratio
 	rate := w.rate(m)
 	c := m.of(w.costs)
-	frames := max(1, int(rate*seconds/block.MaxFrameRaw))
+	frames := max(1, int(rate*seconds/block.FrameRaw))
 	used := rate * (w.fixed + c.cpu + w.wire*c.ratio)
 	off := func() float64 { return 1 + w.noise*(2*r.Float64()-1) }
 	v := window{seconds: seconds, frames: frames, raw: rate * seconds, payload: rate * seconds * c.ratio * off(), cores: all, own: rate * (fixed + c.cpu + wire*c.ratio) * seconds * off()}

@@ -113,9 +113,9 @@ const frameFor = 2 * time.Second
 // frameMost is how much raw content goes into a frame now.
 func (s *shipment) frameMost() int64 {
 	if l := s.limit(); l > 0 {
-		return max(block.MaxRaw, min(block.MaxFrameRaw, int64(float64(l)*frameFor.Seconds())))
+		return max(block.MaxRaw, min(block.FrameRaw, int64(float64(l)*frameFor.Seconds())))
 	}
-	return block.MaxFrameRaw
+	return block.FrameRaw
 }
 
 // laneTries is how often a lane is opened anew without a frame having gone before it is given up; with the last one of all, so is the order.

@@ -11,7 +11,7 @@ type packer struct {
 	out   func(*block.Frame) error // takes the frame over
 	level func(raw []byte) block.Level
 
-	most func() int64 // raw bytes that a frame holds at most; nil: as many as fit
+	most func() int64 // raw bytes that a frame holds at most; nil: as many as frames have
 
 	region *block.Buffer // what the worker reads into: frames may point at it
 
@@ -143,7 +143,7 @@ func (p *packer) add(b block.Block, raw []byte, owner *block.Buffer) error {
 		p.frame.Add(&p.enc, b, raw, p.level(raw), owner)
 	}
 	p.extents += len(b.Extents)
-	most := int64(block.MaxFrameRaw)
+	most := int64(block.FrameRaw)
 	if p.most != nil {
 		most = p.most()
 	}

@@ -258,7 +258,7 @@ func (s *shipment) scanDisks(ctx context.Context) error {
 }
 
 // framesAhead is how many frames wait for lanes at most: enough that none waits for them, and no more, as the link may have changed when they go.
-const framesAhead = 2
+const framesAhead = 2 * block.MaxFrameRaw / block.FrameRaw
 
 // pass moves the jobs that scan makes through the stages, and returns when all lanes are flushed. Lanes that broke are in s.used.
 func (s *shipment) pass(ctx context.Context, scan func(context.Context) error) error {

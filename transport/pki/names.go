@@ -81,7 +81,11 @@ func Caller(ctx context.Context) (Peer, error) {
 	if !ok {
 		return Peer{}, errors.New("not a call")
 	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	auth := p.AuthInfo
+	if w, ok := auth.(interface{ Unwrap() credentials.AuthInfo }); ok {
+		auth = w.Unwrap()
+	}
+	info, ok := auth.(credentials.TLSInfo)
 	if !ok {
 		return Peer{}, fmt.Errorf("the peer at %s did not come over TLS", p.Addr)
 	}
