@@ -12,6 +12,8 @@ const (
 	StateProtected   GroupState = "protected"   // points are made as the policy says
 	StateHeld        GroupState = "held"        // a rewind holds the head; points collect ahead of it
 	StateResyncing   GroupState = "resyncing"   // tracking was lost; a point is being made by comparing again
+	StateFinal       GroupState = "final"       // a commit: the last point is made, or the disks are brought to it
+	StateCommitted   GroupState = "committed"   // the disks are the machine's; nothing reads or writes them here
 	StateError       GroupState = "error"       // stopped; the problem says why and what to do
 	StateUnprotected GroupState = "unprotected" // replication was ended; the disks stay at the head
 )
@@ -60,6 +62,7 @@ type GroupStatus struct {
 	Link          *LinkStatus   `json:"link"`              // nil: nothing is being shipped
 
 	Original *OriginalStatus `json:"original"` // point 0; nil: it is not kept
+	Cutover  *CutoverStatus  `json:"cutover"`  // nil: none
 }
 
 // OriginalStatus tells of point 0, the disks as they were before the first cycle.

@@ -66,6 +66,12 @@ func (a *adopting) look(ctx context.Context) error {
 		return nil
 	}
 	a.findings = append(a.findings, a.engine.volumes.Check(ctx, a.engine.uses(a.plan), true)...)
+	if isCommitted(i.Cutover()) { // they are the machine's: they are looked at when that is undone
+		for _, d := range a.plan.Disks() {
+			a.report.Disks = append(a.report.Disks, replication.AdoptedDisk{Disk: d.Name, Size: a.id.Disks[d.No].Size, Target: d.Target, State: "is the machine's: the group is committed"})
+		}
+		return nil
+	}
 	a.disks(ctx)
 	return nil
 }
@@ -299,6 +305,9 @@ func (a *adopting) begin(ctx context.Context) error {
 		defer g.mu.Unlock()
 		return g.problem != nil || g.state != replication.StateChecking
 	})
+	if g.isAway() {
+		return nil
+	}
 	return g.isReady()
 }
 

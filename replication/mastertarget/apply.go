@@ -47,6 +47,9 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	if g, err = e.group(p.Group); err == nil { // it may have been opened anew meanwhile
 		err = g.isReady()
 	}
+	if err == nil {
+		err = g.cutoverProblem()
+	}
 	if err != nil {
 		return replication.Applied{}, err
 	}

@@ -19,6 +19,9 @@ func (e *Engine) CancelMove(ctx context.Context, id replication.GroupID, finish 
 	if err := g.waitReady(ctx); err != nil {
 		return 0, err
 	}
+	if err := g.disksTaken(); err != nil {
+		return 0, err
+	}
 	g.mu.Lock()
 	if g.cancelling {
 		g.mu.Unlock()

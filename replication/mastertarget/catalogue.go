@@ -29,6 +29,9 @@ type groupRecord struct {
 	Held    bool                 `json:"held"`           // a rewind holds the head
 	Move    *moveIntent          `json:"move,omitempty"` // the last move that an operator asked for, until another one; nil: none
 
+	// Finishing: the group was committed, and is at its end: what is left of it goes.
+	Finishing bool `json:"finishing,omitempty"`
+
 	Priority int       `json:"priority,omitzero"` // set by command, in the place of the plan's; 0: the plan's
 	Pass     time.Time `json:"pass,omitzero"`     // until when no limit counts for it
 }

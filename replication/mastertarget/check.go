@@ -96,6 +96,10 @@ func (e *Engine) preflight(ctx context.Context, p *plan.Plan) *preflight {
 	f.findings = append(f.findings, p.Findings()...)
 	if g, err := e.group(p.Group); err == nil {
 		f.known = g
+		if err := g.cutoverProblem(); err != nil {
+			f.problem(string(p.Group), err)
+			return f
+		}
 		p.Number(g.plan.Names()) // a disk that joined may stand anywhere in it
 		if !samePlan(g.plan, p) {
 			f.find(replication.Error, "group-exists", string(p.Group), fmt.Sprintf("group %s is protected already, by another plan", p.Group),
@@ -181,6 +185,11 @@ func (f *preflight) journal() {
 		return
 	}
 	defer j.Close()
+	if at := j.Cutover(); at != nil {
+		f.find(replication.Error, replication.CodeCommitted, dir, fmt.Sprintf("%s holds the journal of a group %s whose cutover is %s, at point %d", dir, f.plan.Group, at.Step, at.Point),
+			"take the group over as it stands with failback adopt "+dir+", then undo or finish it; or, if its points are not needed any more, move the directory away")
+		return
+	}
 	id := j.Identity()
 	f.renumber(id.Disks)
 	same := len(id.Disks) == len(f.plan.Disks())
@@ -401,7 +410,7 @@ func (e *Engine) holder(target string) replication.GroupID {
 	defer e.mu.Unlock()
 	for id, g := range e.groups {
 		for _, d := range g.plan.Disks() {
-			if filepath.Clean(d.Target) == filepath.Clean(target) {
+			if sameFile(d.Target, target) {
 				return id
 			}
 		}

@@ -30,6 +30,8 @@ type situation struct {
 	unreleased bool          // the source was not yet told to release what came before the last point
 	damaged    bool          // the last point lacks something that its source may still have
 	full       bool          // replication is held back: there is no space for more
+	final      bool          // the last point of a cutover is being made: no other one begins by itself
+	closing    bool          // the disks are given to their machine, or taken back: no cycle begins, and none goes on
 }
 
 // step is what the group's loop does next.
@@ -51,6 +53,8 @@ const fullWait = time.Minute
 func decide(s situation) (step, time.Time) {
 	due := s.last.Add(s.interval)
 	switch {
+	case s.closing:
+		return stepWait, s.now.Add(fullWait)
 	case s.full && (s.open || s.points == 0):
 		return stepWait, s.now.Add(fullWait)
 	case s.open, s.points == 0:
@@ -63,8 +67,10 @@ func decide(s situation) (step, time.Time) {
 		return stepVerify, time.Time{}
 	case s.full: // until it is said that there is space again
 		return stepWait, s.now.Add(fullWait)
-	case s.cuts > 0, !due.After(s.now):
+	case s.cuts > 0, !due.After(s.now) && !s.final:
 		return stepCycle, time.Time{}
+	case s.final:
+		return stepWait, s.now.Add(fullWait)
 	}
 	return stepWait, due
 }

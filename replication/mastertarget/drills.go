@@ -299,6 +299,9 @@ func (e *Engine) register(d *running) (replication.Point, error) {
 	g, err := e.group(d.group)
 	var disks []replication.Disk
 	var points []replication.Point
+	if err == nil && g.isReady() == nil {
+		err = g.disksTaken()
+	}
 	if err == nil {
 		err = g.view(e.drills.ctx, func(j toldByJournal) error {
 			disks, points = j.Identity().Disks, j.Points()

@@ -38,6 +38,8 @@ type Config struct {
 	wrap  func(path string, t blockio.Target) blockio.Target
 	quiet time.Duration
 	retry time.Duration
+	// reached is told how far a cutover has come: it goes on when that returns.
+	reached func(step string)
 }
 
 // Engine is a master target. It implements what transport serves: transport.MasterTarget and transport.Operations.
@@ -58,6 +60,7 @@ type Engine struct {
 	schedule throttle.Schedule
 	groups   map[replication.GroupID]*group
 	workers  map[string]*worker
+	cuttings map[replication.GroupID]*cutting
 	names    map[string]binding // of process servers, as the catalogue has them
 	news     chan struct{}      // closed, and made anew, when something changed that somebody may wait for
 }
@@ -93,7 +96,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, names: map[string]binding{}, news: make(chan struct{})}
+	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, names: map[string]binding{}, news: make(chan struct{})}
 	if e.self, err = cat.self(); err == nil {
 		err = e.lockVolume()
 	}
@@ -131,6 +134,16 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	for _, g := range e.groups {
+		if g.record.Finishing {
+			e.wg.Go(func() {
+				e.admin.Lock()
+				defer e.admin.Unlock()
+				if err := e.finishRest(g); err != nil {
+					e.cfg.Log.Error("finish", "group", g.id, "err", err)
+				}
+			})
+			continue
+		}
 		g.start()
 	}
 	e.wg.Go(e.handOut)
@@ -203,6 +216,11 @@ var errClosing = &replication.Problem{Code: "closing", Message: "the master targ
 func (e *Engine) reopen(g *group) {
 	e.admin.Lock()
 	defer e.admin.Unlock()
+	e.reopenLocked(g)
+}
+
+// reopenLocked is reopen. e.admin is held.
+func (e *Engine) reopenLocked(g *group) {
 	e.mu.Lock()
 	there := e.groups[g.id] == g
 	e.mu.Unlock()

@@ -87,10 +87,10 @@ func (g *group) behind() lag {
 // followed says where the disks are to move to by themselves, NoPoint: nowhere now, and when to ask again.
 func (g *group) followed(l lag) (to replication.PointID, again time.Time) {
 	m := g.journal.Unfinished()
-	open := g.journal.OpenCycle() != nil
+	open, taken := g.journal.OpenCycle() != nil, g.disksTaken() != nil
 	g.mu.Lock()
 	f := following{
-		now: time.Now(), claimed: g.claims > 0, held: g.record.Held, unfinished: m != nil, head: g.journal.Head(), last: l.last,
+		now: time.Now(), claimed: g.claims > 0 || taken, held: g.record.Held, unfinished: m != nil, head: g.journal.Head(), last: l.last,
 		bound: time.Duration(g.plan.Policy.HeadLag), takes: l.takes, cycling: open && g.full == "", quiet: g.quiet, quietFor: quietFor,
 	}
 	g.mu.Unlock()

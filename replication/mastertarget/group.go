@@ -33,6 +33,7 @@ type group struct {
 	journal *retention.Journal // set once, by open, before ready is closed
 	targets []blockio.Target   // likewise, by disk number
 	ready   chan struct{}
+	away    chan struct{} // closed, in the place of ready, when the group is open without its targets: it is committed
 
 	// gate is held for reading by every call of a process server that touches the open cycle, and for writing when a session begins or ends:
 	// when the lock is held for writing, no call of an earlier session is under way and none can begin (I7).
@@ -76,6 +77,11 @@ type group struct {
 	full      string                   // why replication is held back; "": it is not
 	stopShip  context.CancelFunc       // of the cycle under way
 
+	final       bool  // the last point of a cutover is being made: no cycle begins by itself
+	sealing     bool  // when the targets are closed, they are the machine's
+	sealed      error // what came of closing
+	undoRefused error // the disks were written to since an undo had looked at them: the group is committed still
+
 	cancelling bool // an operator takes a move back, or finishes it
 	moveRate   moveRate
 
@@ -92,7 +98,7 @@ type rate struct {
 func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
 	p.Number(r.Disks)
 	g := &group{
-		engine: e, id: p.Group, plan: p, record: r, log: e.cfg.Log.With("group", p.Group), ready: make(chan struct{}),
+		engine: e, id: p.Group, plan: p, record: r, log: e.cfg.Log.With("group", p.Group), ready: make(chan struct{}), away: make(chan struct{}),
 		state: replication.StateChecking, since: time.Now(), notices: map[string]string{},
 		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())), occupants: map[occupied]int{},
 	}
@@ -117,12 +123,20 @@ func (g *group) run() {
 		return
 	}
 	defer g.close()
+	at := g.journal.Cutover()
+	if isCommitted(at) {
+		g.rest()
+		return
+	}
 	if g.journal.Owes() { // the process before this one was ended between giving a cycle up and beginning it anew: who asked for that point was told its number
 		g.mu.Lock()
 		g.requests.cut = append(g.requests.cut, make(chan cutAnswer, 1))
 		g.mu.Unlock()
 	}
 	close(g.ready)
+	if at != nil {
+		g.engine.drive(g.id)
+	}
 	g.engine.changed()
 	var parts sync.WaitGroup
 	parts.Go(g.follow)
@@ -184,6 +198,10 @@ func (g *group) open() (err error) {
 			g.targets = nil
 		}
 	}()
+	if isCommitted(j.Cutover()) {
+		g.journal = j
+		return nil
+	}
 	if t := &g.tried; t.generation == 0 || t.generation != j.Generation() {
 		if t.generation, err = j.TakeOver(g.engine.self, 0); err != nil {
 			return journalProblem(g.id, err)
@@ -195,21 +213,18 @@ func (g *group) open() (err error) {
 	if err := j.RecordSettings(settingsOf(g.plan, g.held())); err != nil {
 		return journalProblem(g.id, err)
 	}
-	disks := g.plan.Disks()
-	known := j.ContentIDs()
-	for i, d := range disks {
-		var ours []uint32
-		if i < len(known) {
-			ours = known[i]
+	if at := j.Cutover(); at != nil && at.Step == retention.CutoverUndoing && len(j.Fingerprints()) > 0 { // they were the machine's until just now
+		if g.targets, err = g.openUnwritten(g.ctx, j); err != nil {
+			g.undoRefused = err
+			at.Step = retention.CutoverCommitted
+			if err := j.RecordCutover(at); err != nil {
+				return journalProblem(g.id, err)
+			}
+			g.journal = j
+			return nil
 		}
-		t, err := openTarget(d.Target, j.Identity().Disks[i], ours)
-		if err != nil {
-			return fmt.Errorf("disk %s: %w", d.Name, err)
-		}
-		if wrap := g.engine.cfg.wrap; wrap != nil {
-			t = wrap(d.Target, t)
-		}
-		g.targets = append(g.targets, t)
+	} else if err := g.openTargets(j); err != nil {
+		return err
 	}
 	if err := checkFingerprints(g.ctx, j, g.targets); err != nil {
 		return err
@@ -219,6 +234,30 @@ func (g *group) open() (err error) {
 	}
 	g.journal = j
 	return nil
+}
+
+// openTargets opens the targets, with those first that were opened before an error.
+func (g *group) openTargets(j *retention.Journal) error {
+	known := j.ContentIDs()
+	for i, d := range g.plan.Disks() {
+		var ours []uint32
+		if i < len(known) {
+			ours = known[i]
+		}
+		t, err := openTarget(d.Target, j.Identity().Disks[i], ours)
+		if err != nil {
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		g.targets = append(g.targets, g.wrapped(d.Target, t))
+	}
+	return nil
+}
+
+func (g *group) wrapped(path string, t blockio.Target) blockio.Target {
+	if wrap := g.engine.cfg.wrap; wrap != nil {
+		return wrap(path, t)
+	}
+	return t
 }
 
 // trial is what the attempts to open a group have noted: the next one does not note it again, as they may go on for days (a datastore that is full).
@@ -347,11 +386,26 @@ func (g *group) close() {
 	g.moving.Lock()
 	defer g.moving.Unlock()
 	g.takeBack()
+	if isCommitted(g.journal.Cutover()) { // it has no targets, and what they looked like stays noted
+		if err := g.journal.Close(); err != nil {
+			g.log.Error("close journal", "err", err)
+		}
+		return
+	}
 	look, err := fingerprints(g.targets)
 	err = errors.Join(err, closeAll(g.targets))
 	if err == nil {
 		err = g.journal.RecordFingerprints(look)
 	}
+	g.mu.Lock()
+	sealing := g.sealing
+	g.mu.Unlock()
+	if err == nil && sealing {
+		err = g.sealNow()
+	}
+	g.mu.Lock()
+	g.sealed = err
+	g.mu.Unlock()
 	if err != nil {
 		g.log.Error("close targets", "err", err)
 	}
@@ -375,8 +429,17 @@ func (g *group) become(s replication.GroupState, p *replication.Problem, waits s
 // settled is the state of a group that works, by what its journal says.
 func (g *group) settled() replication.GroupState {
 	g.mu.Lock()
-	held := g.record.Held
+	held, final := g.record.Held, g.final
 	g.mu.Unlock()
+	switch at := g.journal.Cutover(); {
+	case at == nil:
+	case at.Step == retention.CutoverClosing, at.Step == retention.CutoverFinal && final:
+		return replication.StateFinal
+	case at.Step == retention.CutoverUndoing: // the disks don't follow yet
+		return replication.StateHeld
+	case isCommitted(at):
+		return replication.StateCommitted
+	}
 	switch c := g.journal.OpenCycle(); {
 	case len(g.journal.Points()) == 0:
 		return replication.StateBaseline
@@ -476,6 +539,9 @@ func (g *group) isReady() error {
 		return nil
 	default:
 	}
+	if g.isAway() {
+		return g.committedProblem()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.problem != nil {
@@ -511,6 +577,8 @@ func journalProblem(id replication.GroupID, err error) error {
 	switch {
 	case errors.Is(err, retention.ErrOwned):
 		p.Code, p.Remedy = codeTaken, fmt.Sprintf("nothing is written here any more. Go on at the other one; or, when that one is off, take the group back with failback adopt. To forget the group here: failback unprotect %s", id)
+	case errors.Is(err, retention.ErrCommitted):
+		p.Code, p.Remedy = replication.CodeCommitted, fmt.Sprintf("`failback undo %s` takes it back, as long as nobody has written to the disks; `failback finish %s` ends it", id, id)
 	case errors.Is(err, retention.ErrLocked):
 		p.Remedy = "another master target has it open: only one may write a group"
 	case errors.Is(err, retention.ErrOtherGroup):

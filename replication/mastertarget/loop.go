@@ -95,11 +95,12 @@ func gone(w *worker, err error) bool {
 
 func (g *group) situation(last replication.Point, released replication.PointID) situation {
 	damaged := g.repairDue(last.ID)
+	closing := g.disksTaken() != nil
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return situation{
 		now: time.Now(), open: g.journal.OpenCycle() != nil, points: len(g.journal.Points()), last: last.Time,
-		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID, damaged: damaged, full: g.full != "",
+		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID, damaged: damaged, full: g.full != "", final: g.final, closing: closing,
 	}
 }
 

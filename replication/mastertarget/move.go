@@ -144,6 +144,9 @@ func (e *Engine) movable(ctx context.Context, id replication.GroupID, r *replica
 	if err := g.waitReady(ctx); err != nil {
 		return nil, err
 	}
+	if err := g.disksTaken(); err != nil {
+		return nil, err
+	}
 	last, ok := g.journal.Last()
 	if !ok {
 		return nil, noPointYet(id)

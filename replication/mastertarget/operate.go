@@ -45,6 +45,12 @@ func (e *Engine) Cut(ctx context.Context, id replication.GroupID) (replication.P
 	if len(g.journal.Points()) == 0 {
 		return 0, noPointYet(id)
 	}
+	g.mu.Lock()
+	final := g.final
+	g.mu.Unlock()
+	if at := g.journal.Cutover(); at != nil && (final || at.Step != retention.CutoverFinal) {
+		return 0, underWay(id, at)
+	}
 	if err := g.waitConnected(ctx); err != nil {
 		return 0, err
 	}
@@ -149,6 +155,9 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	}
 	if e.takenFromUs(g) {
 		return e.forgetTaken(g)
+	}
+	if err := e.cutoverStands(g); err != nil {
+		return 0, "", err
 	}
 	if err := e.originalLost(g); err != nil && !keepJournal && !giveUpOriginal {
 		return 0, "", err

@@ -108,7 +108,7 @@ func (s *shown) open() error {
 		if err != nil {
 			return err
 		}
-		if s.engine.wait(ctx, func() bool { return g.isReady() == nil || g.isShown() || g.ctx.Err() != nil }) != nil {
+		if s.engine.wait(ctx, func() bool { return g.isReady() == nil || g.isShown() || g.isAway() || g.ctx.Err() != nil }) != nil {
 			if err := g.isReady(); err != nil {
 				return err
 			}

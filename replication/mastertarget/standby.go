@@ -81,6 +81,8 @@ func (g *group) lookOn() (_ *standby, err error) {
 		return nil, fmt.Errorf("%w: %s has it", retention.ErrOwned, o)
 	case !i.Whole():
 		return nil, fmt.Errorf("%w: its log can't be read up to its end", retention.ErrCorrupt)
+	case isCommitted(i.Cutover()): // what the disks hold is the machine's
+		return nil, retention.ErrCommitted
 	case len(i.Points()) == 0:
 		return nil, errors.New("no point is listed yet")
 	}
@@ -175,7 +177,7 @@ func (g *group) endStandby(forGood bool) {
 // view calls do with what the group's journal tells, be it open or looked at.
 func (g *group) view(ctx context.Context, do func(toldByJournal) error) error {
 	err := g.waitReady(ctx)
-	if err == nil {
+	if err == nil || g.isAway() {
 		return do(g.journal)
 	}
 	wait, cancel := context.WithTimeout(ctx, connectPatience)

@@ -56,6 +56,13 @@ func (g *group) status() replication.GroupStatus {
 		s.Disks = append(s.Disks, one)
 	}
 	g.mu.Unlock()
+	if s.Cutover = g.cutoverStatus(); s.Cutover != nil && s.Cutover.Doing != "" && s.Problem == nil {
+		s.WaitsFor = s.Cutover.Doing
+	}
+	if g.isAway() {
+		g.awayStatus(&s)
+		return s
+	}
 	if g.isReady() != nil {
 		g.standbyStatus(&s)
 		return s

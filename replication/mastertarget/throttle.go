@@ -49,7 +49,7 @@ func samePlan(a, b *plan.Plan) bool {
 
 // sharingLocked is a group's part in limits. g.mu is held.
 func (g *group) sharingLocked(now time.Time) throttle.Share {
-	return throttle.Share{Weight: cmp.Or(g.record.Priority, g.plan.Priority, replication.DefaultPriority), Pass: now.Before(g.record.Pass)}
+	return throttle.Share{Weight: cmp.Or(g.record.Priority, g.plan.Priority, replication.DefaultPriority), Pass: g.final || now.Before(g.record.Pass)}
 }
 
 // changeRecord changes the group's record, durably.
@@ -226,7 +226,7 @@ func (e *Engine) throttled(now time.Time) replication.ThrottleStatus {
 		g.mu.Lock()
 		share := g.sharingLocked(now)
 		one := replication.GroupThrottle{Group: id, Priority: share.Weight}
-		if share.Pass {
+		if share.Pass && !g.final {
 			one.PassUntil = g.record.Pass
 		}
 		if g.link != nil {

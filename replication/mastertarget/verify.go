@@ -31,6 +31,9 @@ func (e *Engine) Verify(ctx context.Context, id replication.GroupID, point repli
 	if err := g.waitReady(ctx); err != nil {
 		return fail(err)
 	}
+	if err := g.disksTaken(); err != nil {
+		return fail(err)
+	}
 	last, ok := g.journal.Last()
 	if !ok {
 		return fail(noPointYet(id))

@@ -1,0 +1,40 @@
+package replication
+
+import "time"
+
+// CommitRequest is how an operator wants a group to fail back.
+type CommitRequest struct {
+	Point     PointID   // that the disks are brought to; 0: one that is made at the end
+	Stop      string    // command that stops the machine at the source, before the last point is made; empty: none
+	After     string    // command that is run when the disks are closed; empty: none
+	Verify    bool      // compare the point with the source's snapshot before
+	NotBefore time.Time // nothing happens until then; replication goes on
+}
+
+// CutoverStatus tells of a planned failback.
+type CutoverStatus struct {
+	Step      string        `json:"step"`                    // final, closing, committed or undoing
+	Since     time.Time     `json:"since"`                   // in Step
+	Point     PointID       `json:"point"`                   // that the disks are brought to; 0: the one that is being made
+	From      PointID       `json:"from"`                    // where the disks stood before
+	Held      bool          `json:"held"`                    // a rewind held them there
+	NotBefore time.Time     `json:"not_before,omitzero"`     //
+	Doing     string        `json:"doing"`                   // in words; empty: nothing
+	Done      int64         `json:"done"`                    // of Doing, in bytes; 0: not known
+	Total     int64         `json:"total"`                   //
+	Left      time.Duration `json:"left_nanos"`              // of Doing, estimated; 0: not known
+	Next      string        `json:"next"`                    // what comes then, in words
+	Stop      string        `json:"stop_command,omitempty"`  //
+	After     string        `json:"after_command,omitempty"` //
+	Ended     string        `json:"after_ended,omitempty"`   // what became of After
+}
+
+// Codes of problems with a cutover that a caller can act on.
+const (
+	CodeCommitted    = "committed"     // the disks are the machine's: what was asked for needs them
+	CodeNotCommitted = "not-committed" // there is nothing to undo, or to finish
+	CodeCutover      = "cutover"       // a commit or an undo is under way
+	CodeUndone       = "commit-undone" // an operator took the commit back before its end
+	CodeStopCommand  = "stop-command"  // it failed, and nothing was changed
+	CodeAfterCommand = "after-command" // it failed; the group is committed
+)

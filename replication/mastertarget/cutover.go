@@ -1,0 +1,302 @@
+package mastertarget
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"failback/replication"
+	"failback/retention"
+)
+
+// Commit implements transport.Operations. The operator's word is noted in the journal first, and carried on with after a restart: the end of ctx ends only the waiting.
+func (e *Engine) Commit(ctx context.Context, id replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error) {
+	g, err := e.group(id)
+	if err != nil {
+		return 0, err
+	}
+	if err := g.waitReady(ctx); err != nil {
+		return 0, err
+	}
+	last, ok := g.journal.Last()
+	if !ok {
+		return 0, noPointYet(id)
+	}
+	if r.Point == 0 {
+		err = g.waitConnected(ctx)
+	} else if _, err = g.journal.Point(r.Point); err != nil {
+		err = noSuchPoint(id, r.Point)
+	} else if err = g.hasAllDisks(r.Point); err == nil && r.Verify && r.Point != last.ID {
+		err = &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("point %d can't be verified: the source has the last one only, which is %d", r.Point, last.ID), Remedy: "leave out --verify, or --point"}
+	}
+	if err != nil {
+		return 0, err
+	}
+	c, err := e.beginCommit(id, r)
+	if err != nil {
+		return 0, err
+	}
+	head, err := c.await(ctx, progress)
+	if err == nil && c.undone {
+		err = &replication.Problem{Code: replication.CodeUndone, Message: fmt.Sprintf("the commit of group %s was taken back before its end", id), Remedy: fmt.Sprintf("`failback status %s` tells where the disks stand", id)}
+	}
+	return head, err
+}
+
+// hasAllDisks refuses a point that a disk joined after: its machine would get a disk of another time.
+func (g *group) hasAllDisks(p replication.PointID) error {
+	none := unborn(g.journal, p)
+	if len(none) == 0 {
+		return nil
+	}
+	return &replication.Problem{Code: "disk-unborn", Message: fmt.Sprintf("point %d of group %s does not have disk %s, which joined later", p, g.id, none[0].Disk), Remedy: fmt.Sprintf("choose a later point: `failback points %s`", g.id)}
+}
+
+// beginCommit notes what is to be done, durably, or takes part in the same that is under way.
+func (e *Engine) beginCommit(id replication.GroupID, r replication.CommitRequest) (*cutting, error) {
+	e.admin.Lock()
+	defer e.admin.Unlock()
+	g, err := e.group(id) // it may have been opened anew meanwhile
+	if err == nil {
+		err = g.isReady()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if at := g.journal.Cutover(); at != nil {
+		same := at.Step != retention.CutoverUndoing && at.Stop == r.Stop && at.After == r.After && at.Verify == r.Verify && at.NotBefore.Equal(r.NotBefore) && (r.Point == 0 || r.Point == at.Point)
+		if !same {
+			return nil, g.cutoverProblem()
+		}
+		return e.drive(id), nil
+	}
+	if err := e.drillsRunning(id); err != nil {
+		return nil, err
+	}
+	g.notice("commit", "")
+	at := retention.Cutover{Step: retention.CutoverFinal, Since: time.Now().UTC(), Point: r.Point, From: g.journal.Head(), Held: g.held(), NotBefore: r.NotBefore.UTC(), Stop: r.Stop, After: r.After, Verify: r.Verify}
+	if err := g.journal.RecordCutover(&at); err != nil {
+		g.mend(err)
+		return nil, journalProblem(id, err)
+	}
+	g.log.Info("commit", "point", r.Point, "stop", r.Stop != "", "after", r.After != "", "verify", r.Verify, "not_before", r.NotBefore)
+	e.reached("final")
+	return e.driveAnew(id, nil), nil
+}
+
+// Undo implements transport.Operations. It takes back a commit that is under way, too.
+func (e *Engine) Undo(ctx context.Context, id replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (replication.PointID, error) {
+	g, err := e.group(id)
+	if err != nil {
+		return 0, err
+	}
+	if err := g.waitReady(ctx); err != nil && !g.isAway() {
+		return 0, err
+	}
+	at := g.journal.Cutover()
+	if at == nil {
+		return 0, &replication.Problem{Code: replication.CodeNotCommitted, Message: fmt.Sprintf("group %s is not committed: there is nothing to undo", id), Remedy: fmt.Sprintf("to move its disks: `failback rewind %s POINT`, or `failback advance %s`", id, id)}
+	}
+	if _, err := g.journal.Point(replication.OriginalPoint); toOriginal && err != nil {
+		return 0, &replication.Problem{Code: "no-such-point", Message: fmt.Sprintf("group %s has no point 0: its plan does not keep the original, or it was given up", id), Remedy: fmt.Sprintf("without --to-original the disks go to where they were before the commit; `failback points %s` lists the points", id)}
+	}
+	c, err := e.wish(id, &undoWish{toOriginal})
+	if err != nil {
+		return 0, err
+	}
+	return c.await(ctx, progress)
+}
+
+// FinishCutover implements transport.Operations. That it was begun is in the catalogue first: what a crash leaves is finished at the next start.
+func (e *Engine) FinishCutover(_ context.Context, id replication.GroupID) (replication.PointID, error) {
+	e.admin.Lock()
+	defer e.admin.Unlock()
+	g, err := e.group(id)
+	if err != nil {
+		return 0, err
+	}
+	if e.takenFromUs(g) {
+		return 0, journalProblem(id, retention.ErrOwned)
+	}
+	g.mu.Lock()
+	begun := g.record.Finishing
+	g.mu.Unlock()
+	at, known := e.cutoverOf(g)
+	if !begun && (at == nil || at.Step != retention.CutoverCommitted) {
+		if err := g.cutoverProblem(); err != nil {
+			return 0, err
+		}
+		if !known {
+			return 0, g.isReady()
+		}
+		return 0, &replication.Problem{Code: replication.CodeNotCommitted, Message: fmt.Sprintf("group %s is not committed: there is nothing to finish", id),
+			Remedy: fmt.Sprintf("`failback commit %s` gives the disks to their machine; `failback unprotect %s` ends replication without", id, id)}
+	}
+	e.mu.Lock()
+	c := e.cuttings[id]
+	e.mu.Unlock()
+	if c != nil {
+		return 0, &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("the commit of group %s is not at its end: %s", id, cmp.Or(c.told().Doing, "wait")), Remedy: fmt.Sprintf("wait until it is; `failback status %s` shows how far it is", id)}
+	}
+	if err := g.changeRecord(func(r *groupRecord) { r.Finishing = true }); err != nil {
+		return 0, err
+	}
+	e.reached("finishing")
+	head := replication.NoPoint
+	if at != nil {
+		head = at.Point
+	}
+	g.end()
+	g.wg.Wait()
+	return head, e.finishRest(g)
+}
+
+// finishRest removes what is left of a group that is finished. The disks are not touched. Where that fails, the group stays, with a problem that says so.
+func (e *Engine) finishRest(g *group) error {
+	id, dir := g.id, e.journalDir(g.id)
+	err := e.cat.put(bucketFarewells, id, farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, nil, replication.Session{Group: id})})
+	if err == nil {
+		if err = retention.Remove(dir); errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		e.reached("removed")
+	}
+	if err == nil {
+		err = e.cat.remove(bucketGroups, id)
+	}
+	if err != nil {
+		p := &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is finished, and its disks stay as they are; but its journal is still at %s", id, dir), Err: err, Remedy: fmt.Sprintf("`failback finish %s` again, when the retention volume can be written", id)}
+		g.mu.Lock()
+		r := g.record
+		g.mu.Unlock()
+		left := newGroup(e, g.plan, r)
+		left.become(replication.StateError, p, "")
+		e.mu.Lock()
+		e.groups[id] = left
+		e.mu.Unlock()
+		return p
+	}
+	e.mu.Lock()
+	delete(e.groups, id)
+	e.mu.Unlock()
+	e.changed()
+	e.cfg.Log.Info("finished", "group", id)
+	if w := e.worker(g.plan.ProcessServer); w != nil {
+		said := make(chan struct{})
+		e.wg.Go(func() { defer close(said); e.sayFarewell(w) })
+		select {
+		case <-said:
+		case <-time.After(connectPatience):
+		}
+	}
+	return nil
+}
+
+// cutoverOf returns how far a group's cutover is, by its journal, be it open or not.
+func (e *Engine) cutoverOf(g *group) (at *retention.Cutover, known bool) {
+	if g.isAway() || g.isReady() == nil {
+		return g.journal.Cutover(), true
+	}
+	i, err := retention.Inspect(e.journalDir(g.id))
+	if err != nil {
+		return nil, false
+	}
+	defer i.Close()
+	return i.Cutover(), i.Whole()
+}
+
+// cutoverProblem is why a group with a cutover does nothing else; nil: there is none.
+func (g *group) cutoverProblem() error {
+	if g.isAway() {
+		return g.committedProblem()
+	}
+	if g.isReady() != nil {
+		return nil
+	}
+	return underWay(g.id, g.journal.Cutover())
+}
+
+func underWay(id replication.GroupID, at *retention.Cutover) error {
+	what := "a commit"
+	switch {
+	case at == nil:
+		return nil
+	case at.Step == retention.CutoverUndoing:
+		return &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("the commit of group %s is being undone", id), Remedy: fmt.Sprintf("wait until that is done; `failback status %s` shows how far it is", id)}
+	}
+	return &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("%s of group %s is under way since %s", what, id, at.Since.UTC().Format(time.DateTime)),
+		Remedy: fmt.Sprintf("`failback status %s` shows how far it is; `failback undo %s` takes it back", id, id)}
+}
+
+// disksTaken is why nobody else moves the disks, or ends what moves them; nil: anybody may.
+func (g *group) disksTaken() error {
+	at := g.journal.Cutover()
+	if at == nil || at.Step == retention.CutoverFinal {
+		return nil
+	}
+	return underWay(g.id, at)
+}
+
+// cutoverStatus tells of a cutover; nil: there is none.
+func (g *group) cutoverStatus() *replication.CutoverStatus {
+	if !g.isAway() && g.isReady() != nil {
+		return nil
+	}
+	at := g.journal.Cutover()
+	if at == nil {
+		return nil
+	}
+	s := &replication.CutoverStatus{Step: string(at.Step), Since: at.Since, Point: at.Point, From: at.From, Held: at.Held, NotBefore: at.NotBefore, Stop: at.Stop, After: at.After, Ended: at.Ended}
+	g.engine.mu.Lock()
+	c := g.engine.cuttings[g.id]
+	g.engine.mu.Unlock()
+	if c != nil {
+		now := c.told()
+		s.Doing = now.Doing
+	}
+	g.mu.Lock()
+	if m := g.move; m != nil {
+		s.Done, s.Total, s.Left = m.Done, m.Total, m.Left
+	} else if at.Step == retention.CutoverFinal && g.link != nil {
+		for _, l := range g.ledgers {
+			s.Done, s.Total = s.Done+l.Done, s.Total+l.Total
+		}
+	}
+	g.mu.Unlock()
+	s.Next = nextOf(at)
+	return s
+}
+
+// nextOf says what comes after a step.
+func nextOf(at *retention.Cutover) string {
+	switch at.Step {
+	case retention.CutoverFinal:
+		return "the disks are brought to the point and closed; failback undo takes it back"
+	case retention.CutoverClosing:
+		return "the disks are closed, and are the machine's; failback undo takes it back"
+	case retention.CutoverUndoing:
+		return "replication goes on"
+	}
+	return "failback undo, as long as nobody has written to the disks; failback finish in the end"
+}
+
+// lastOf returns the last listed point.
+func lastOf(j *retention.Journal) replication.PointID {
+	points := j.Points()
+	return slices.MaxFunc(points, func(a, b replication.Point) int { return cmp.Compare(a.ID, b.ID) }).ID
+}
+
+// cutoverStands refuses to forget a group that has a cutover, be it open or not.
+func (e *Engine) cutoverStands(g *group) error {
+	if err := g.cutoverProblem(); err != nil {
+		return err
+	}
+	if at, _ := e.cutoverOf(g); isCommitted(at) {
+		return &replication.Problem{Code: replication.CodeCommitted, Message: fmt.Sprintf("group %s is committed at point %d", g.id, at.Point), Remedy: fmt.Sprintf("`failback finish %s` ends it: the disks stay as they are, and the points go", g.id)}
+	}
+	return nil
+}

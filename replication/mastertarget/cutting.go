@@ -1,0 +1,601 @@
+package mastertarget
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"failback/replication"
+	"failback/retention"
+)
+
+// cutting brings a group's cutover to its end, step by step, as its journal says (retention.Cutover): each step is noted there before its first effect, so that after a restart it goes on with the one that was under way. It
+// outlives the group's handles, which are given back at the end, and taken again to undo it.
+//
+//	             the last point is listed          disks at the point,
+//	             (stop-command before it)          closed, fingerprints noted          after-command
+//	── final ───────────────────────────► closing ─────────────────────────► committed ──────────────► (finish)
+//	     │ undo: nothing was changed         │ undo                              │ undo: the targets are as they were left
+//	     ▼                                   ▼                                   ▼
+//	   (none) ◄────────────────────────── undoing ◄───────────────────────────────┘
+//	             disks where they were
+type cutting struct {
+	engine *Engine
+	id     replication.GroupID
+
+	done   chan struct{}       // closed when it has ended; then:
+	err    error               //
+	head   replication.PointID //
+	undone bool                // it was taken back
+
+	mu       sync.Mutex
+	stop     context.CancelCauseFunc // of the step under way; nil: none is
+	wish     *undoWish               // an operator's, that has not been looked at
+	ended    bool                    // no wish is looked at any more
+	commands bool                    // the after-command runs: the machine may be starting on the disks
+	doing    string
+}
+
+// undoWish is an operator who wants the disks back where they were.
+type undoWish struct{ toOriginal bool }
+
+// errUndone is the cause of the end of a step that an operator takes back.
+var errUndone = errors.New("taken back by failback undo")
+
+// drive sees to it that a group's cutover is brought to its end.
+func (e *Engine) drive(id replication.GroupID) *cutting {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.driveLocked(id, nil)
+}
+
+func (e *Engine) driveLocked(id replication.GroupID, wish *undoWish) *cutting {
+	if c := e.cuttings[id]; c != nil {
+		return c
+	}
+	c := &cutting{engine: e, id: id, done: make(chan struct{}), wish: wish}
+	e.cuttings[id] = c
+	e.wg.Go(c.run)
+	return c
+}
+
+// driveAnew is drive for one that has just been begun: who brought the one before to its end is none of it.
+func (e *Engine) driveAnew(id replication.GroupID, wish *undoWish) *cutting {
+	for {
+		e.mu.Lock()
+		was := e.cuttings[id]
+		if was == nil {
+			defer e.mu.Unlock()
+			return e.driveLocked(id, wish)
+		}
+		e.mu.Unlock()
+		<-was.done
+	}
+}
+
+// wish has a cutover taken back.
+func (e *Engine) wish(id replication.GroupID, w *undoWish) (*cutting, error) {
+	for {
+		e.mu.Lock()
+		c := e.cuttings[id]
+		e.mu.Unlock()
+		if c == nil {
+			return e.driveAnew(id, w), nil
+		}
+		c.mu.Lock()
+		switch {
+		case c.ended:
+			c.mu.Unlock()
+			<-c.done
+			continue
+		case c.commands:
+			c.mu.Unlock()
+			return nil, &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("the after-command of group %s is running: it may be starting the machine on the disks", id), Remedy: "wait until it has ended; then shut the machine down, if it was started, and undo: that is possible as long as it has written nothing"}
+		}
+		c.wish = w
+		if c.stop != nil {
+			c.stop(errUndone)
+		}
+		c.mu.Unlock()
+		return c, nil
+	}
+}
+
+// run takes one step after the other.
+func (c *cutting) run() {
+	wait := retryMin
+	for {
+		g, at, err := c.next()
+		if err != nil {
+			c.taken()
+			c.end(0, err)
+			return
+		}
+		ctx, cancel := c.begin(g)
+		over, err := c.step(ctx, g, at)
+		cancel()
+		switch {
+		case over && c.end(g.journal.Head(), err):
+			return
+		case over, err == nil:
+			wait = retryMin
+			continue
+		}
+		g.log.Warn("cutover waits", "step", at.Step, "err", err, "again_in", wait)
+		g.mend(err)
+		p := replication.AsProblem(err)
+		c.say(fmt.Sprintf("trying again in %s: %s. What to do: %s", wait, p.Error(), p.Remedy))
+		ctx, cancel = c.begin(g)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+		cancel()
+		wait = min(2*wait, retryMax)
+	}
+}
+
+// next returns the group when it is open, one way or the other, and how far its cutover is.
+func (c *cutting) next() (*group, *retention.Cutover, error) {
+	e := c.engine
+	for {
+		g, err := e.group(c.id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := e.wait(e.ctx, func() bool { return g.ctx.Err() != nil || g.isReady() == nil || g.isAway() }); err != nil {
+			return nil, nil, err
+		}
+		if g.ctx.Err() == nil {
+			return g, g.journal.Cutover(), nil
+		}
+		if err := e.wait(e.ctx, func() bool { now, err := e.group(c.id); return err != nil || now != g }); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// begin returns the context of a step: it ends with the group's handles, or when an operator takes the cutover back.
+func (c *cutting) begin(g *group) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancelCause(g.ctx)
+	c.mu.Lock()
+	c.stop = stop
+	if c.wish != nil {
+		stop(errUndone)
+	}
+	c.mu.Unlock()
+	return ctx, func() {
+		c.mu.Lock()
+		c.stop = nil
+		c.mu.Unlock()
+		stop(nil)
+	}
+}
+
+// end ends it, unless an operator has a wish since.
+func (c *cutting) end(head replication.PointID, err error) bool {
+	e := c.engine
+	e.mu.Lock()
+	c.mu.Lock()
+	if c.wish != nil && e.ctx.Err() == nil {
+		c.mu.Unlock()
+		e.mu.Unlock()
+		return false
+	}
+	c.ended, c.head, c.err = true, head, err
+	delete(e.cuttings, c.id)
+	c.mu.Unlock()
+	e.mu.Unlock()
+	close(c.done)
+	e.changed()
+	return true
+}
+
+func (c *cutting) say(doing string) {
+	c.mu.Lock()
+	c.doing = doing
+	c.mu.Unlock()
+	c.engine.changed()
+}
+
+func (c *cutting) told() replication.CutoverStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return replication.CutoverStatus{Doing: c.doing}
+}
+
+// taken returns the wish that is to be looked at, once.
+func (c *cutting) taken() *undoWish {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.wish
+	c.wish = nil
+	return w
+}
+
+// await waits for the end, and tells how far it is. The end of ctx ends only the waiting.
+func (c *cutting) await(ctx context.Context, progress func(replication.CutoverStatus)) (replication.PointID, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.done:
+			return c.head, c.err
+		case <-tick.C:
+			if g, err := c.engine.group(c.id); err == nil {
+				if s := g.cutoverStatus(); s != nil {
+					progress(*s)
+				}
+			}
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// step takes the step that the journal says is under way. over: the cutover is at its end, or nothing is left to do for now. An error that is not over is one that may go away.
+func (c *cutting) step(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
+	if at == nil {
+		c.taken()
+		return true, nil
+	}
+	w := c.taken()
+	if w != nil && ctx.Err() != nil && g.ctx.Err() == nil { // what it ended has ended
+		var cancel context.CancelFunc
+		ctx, cancel = c.begin(g)
+		defer cancel()
+	}
+	switch at.Step {
+	case retention.CutoverFinal:
+		if w != nil {
+			c.undone = true
+			return true, c.giveUp(g, nil)
+		}
+		return c.final(ctx, g, at)
+	case retention.CutoverClosing:
+		if w != nil {
+			c.undone = true
+			return false, c.turnBack(g, at, w)
+		}
+		return c.closing(ctx, g, at)
+	case retention.CutoverUndoing:
+		return c.undoing(ctx, g, at)
+	}
+	if w != nil {
+		return c.takeBack(ctx, g, at, w)
+	}
+	if g.undoRefused != nil {
+		return true, g.undoRefused
+	}
+	return c.after(ctx, g, at)
+}
+
+// note notes a step in the journal.
+func (c *cutting) note(g *group, at *retention.Cutover) error {
+	if err := g.journal.RecordCutover(at); err != nil {
+		return journalProblem(g.id, err)
+	}
+	c.engine.changed()
+	return nil
+}
+
+// giveUp ends a commit before the disks were moved: all is as before. why is nil where an operator wanted that.
+func (c *cutting) giveUp(g *group, why error) error {
+	at := g.journal.Cutover()
+	if err := c.note(g, nil); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.final = false
+	g.mu.Unlock()
+	g.wake()
+	if why == nil {
+		g.log.Info("commit taken back")
+		g.become(g.settled(), nil, "")
+		return nil
+	}
+	p := *replication.AsProblem(why)
+	p.Message, p.Err = fmt.Sprintf("group %s is not committed, and its disks were not changed: %s", g.id, p.Error()), nil
+	if at != nil && at.Stopped {
+		p.Remedy += "; the stop-command has run: start the machine at the source again, if that takes long"
+	}
+	g.log.Warn("commit given up", "err", why)
+	g.notice("commit", p.Message+". What to do: "+p.Remedy)
+	g.become(g.settled(), nil, "")
+	return &p
+}
+
+// final makes the last point, and chooses it, unless another one was asked for.
+func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
+	if wait := time.Until(at.NotBefore); !at.NotBefore.IsZero() && wait > 0 {
+		c.say("waiting until " + at.NotBefore.UTC().Format(time.DateTime) + " UTC; replication goes on")
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return false, nil
+		}
+	}
+	g.mu.Lock()
+	g.final = true // no cycle begins by itself, and no limit of the link counts
+	g.mu.Unlock()
+	g.engine.changed()
+	if at.Stop != "" && !at.Stopped {
+		c.say("running the stop-command")
+		err := runCommand(ctx, "stop", at.Stop, g.id, at.Point)
+		switch {
+		case ctx.Err() != nil:
+			return false, nil
+		case err != nil:
+			return true, c.giveUp(g, &replication.Problem{Code: replication.CodeStopCommand, Message: err.Error(), Remedy: "see why it failed; it runs on the master target's machine, as its user, and has to end with 0 when the machine is stopped"})
+		}
+		at.Stopped = true
+		if err := c.note(g, at); err != nil {
+			return false, err
+		}
+		c.engine.reached("stopped")
+	}
+	p := at.Point
+	if p == 0 {
+		if p, err = c.lastPoint(ctx, g); err != nil || ctx.Err() != nil {
+			return false, unlessEnded(ctx, err)
+		}
+		if err := g.hasAllDisks(p); err != nil {
+			return true, c.giveUp(g, err)
+		}
+		c.engine.reached("cut")
+	}
+	if at.Verify {
+		c.say(fmt.Sprintf("comparing point %d with the source", p))
+		switch _, v, differing, err := c.engine.Verify(ctx, g.id, p, func([]replication.Ledger) {}); {
+		case ctx.Err() != nil:
+			return false, nil
+		case err != nil:
+			return true, c.giveUp(g, err)
+		case !v.Equal:
+			return true, c.giveUp(g, &replication.Problem{Code: "verify-differs", Message: fmt.Sprintf("point %d differs from the source by %d bytes, in %v", p, v.Differs, differing),
+				Remedy: "do not fail back to this point: the next one is made by comparing. A source without snapshots differs too when it was written to since: stop the machine first (--stop-command)"})
+		}
+	}
+	return c.chosen(g, at, p)
+}
+
+// lastPoint makes a point, and returns when it is listed.
+func (c *cutting) lastPoint(ctx context.Context, g *group) (replication.PointID, error) {
+	c.say("making the last point")
+	answer := make(chan cutAnswer, 1)
+	g.mu.Lock()
+	g.requests.cut = append(g.requests.cut, answer)
+	g.mu.Unlock()
+	g.wake()
+	var p replication.PointID
+	select {
+	case a := <-answer:
+		if a.err != nil {
+			return 0, a.err
+		}
+		p = a.point
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	c.say(fmt.Sprintf("sending point %d, ahead of all limits of the link", p))
+	return p, g.engine.wait(ctx, func() bool { last, ok := g.journal.Last(); return ok && last.ID >= p })
+}
+
+// unlessEnded returns err, or nil where it only says that the step was ended.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// chosen notes which point it is to be: from here on no cycle is taken.
+func (c *cutting) chosen(g *group, at *retention.Cutover, p replication.PointID) (over bool, err error) {
+	e := c.engine
+	e.admin.Lock() // no drill begins meanwhile
+	defer e.admin.Unlock()
+	if err := e.drillsRunning(g.id); err != nil {
+		return true, c.giveUp(g, err)
+	}
+	next := *at
+	next.Step, next.Since, next.Point, next.From, next.Held = retention.CutoverClosing, time.Now().UTC(), p, g.journal.Head(), g.held()
+	if m := g.journal.Unfinished(); m != nil {
+		next.From = m.To
+	}
+	if err := c.note(g, &next); err != nil {
+		return false, err
+	}
+	e.reached("closing")
+	return false, nil
+}
+
+// closing brings the disks to the point, and closes them.
+func (c *cutting) closing(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
+	release, err := g.claim()
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	g.stopCycles()
+	c.say(fmt.Sprintf("bringing the disks to point %d", at.Point))
+	before := g.journal.Head()
+	if err := g.bringTo(ctx, at.Point); err != nil {
+		if ctx.Err() == nil && g.journal.Unfinished() == nil && g.journal.Head() == before && g.journal.Err() == nil { // nothing was written
+			return true, c.giveUp(g, err)
+		}
+		return false, unlessEnded(ctx, err)
+	}
+	c.engine.reached("moved")
+	if ctx.Err() != nil {
+		return false, nil
+	}
+	c.say("closing the disks")
+	return false, c.engine.seal(g)
+}
+
+// bringTo moves the disks, if they are not there. No point is given up for it.
+func (g *group) bringTo(ctx context.Context, p replication.PointID) error {
+	head := g.journal.Head()
+	if g.journal.Unfinished() == nil && head == p {
+		return nil
+	}
+	if err := g.makeRoom(ctx, &replication.MoveRequest{To: p, Advance: p >= head}, 0); err != nil {
+		return err
+	}
+	return g.moveTo(ctx, p)
+}
+
+// stopCycles ends the shipment under way; what is durable of it stays. decide begins none.
+func (g *group) stopCycles() {
+	g.mu.Lock()
+	stop := g.stopShip
+	g.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	g.wake()
+}
+
+// seal closes the group's targets, notes that they are the machine's, and opens the group without them.
+func (e *Engine) seal(g *group) error {
+	e.admin.Lock()
+	defer e.admin.Unlock()
+	g.mu.Lock()
+	g.sealing = true
+	g.mu.Unlock()
+	e.reopenLocked(g)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sealed
+}
+
+// sealNow notes that the targets, which have been closed, are the machine's.
+func (g *group) sealNow() error {
+	at := g.journal.Cutover()
+	if at == nil || at.Step != retention.CutoverClosing {
+		return nil
+	}
+	g.engine.reached("closed")
+	at.Step, at.Since = retention.CutoverCommitted, time.Now().UTC()
+	err := g.journal.RecordCutover(at)
+	if err == nil {
+		g.log.Info("committed", "point", at.Point)
+		g.engine.reached("committed")
+	}
+	return err
+}
+
+// after runs the after-command of a committed group.
+func (c *cutting) after(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
+	if at.After != "" && at.Ended == "" {
+		c.mu.Lock()
+		undo := c.wish != nil
+		c.commands, c.doing = !undo, "running the after-command"
+		c.mu.Unlock()
+		if undo {
+			return false, nil
+		}
+		err := runCommand(ctx, "after", at.After, g.id, at.Point)
+		c.mu.Lock()
+		c.commands = false
+		c.mu.Unlock()
+		if ctx.Err() != nil { // it is run again
+			return false, nil
+		}
+		at.Ended = afterDone
+		if err != nil {
+			at.Ended = err.Error()
+			g.log.Warn("after-command failed", "err", err)
+		}
+		if err := c.note(g, at); err != nil {
+			return false, err
+		}
+		c.engine.reached("after")
+	}
+	c.say("")
+	if at.After != "" && at.Ended != afterDone {
+		return true, &replication.Problem{Code: replication.CodeAfterCommand, Message: fmt.Sprintf("group %s is committed at point %d, but: %s", g.id, at.Point, at.Ended), Remedy: fmt.Sprintf("do by hand what it was to do; or `failback undo %s`", g.id)}
+	}
+	return true, nil
+}
+
+// afterDone is what became of an after-command that ended well.
+const afterDone = "done"
+
+// turnBack notes that a commit which has begun to move the disks is to be undone.
+func (c *cutting) turnBack(g *group, at *retention.Cutover, w *undoWish) error {
+	at.Step, at.Since, at.Back, at.Keep = retention.CutoverUndoing, time.Now().UTC(), at.From, at.Held
+	if w.toOriginal {
+		at.Back, at.Keep = replication.OriginalPoint, true
+	} else if !at.Keep { // the disks follow
+		at.Back = lastOf(g.journal)
+	}
+	if err := c.note(g, at); err != nil {
+		return err
+	}
+	g.log.Info("commit is undone", "back", at.Back, "held", at.Keep)
+	c.engine.reached("undoing")
+	return nil
+}
+
+// takeBack opens the disks of a committed group again, if nobody wrote to them.
+func (c *cutting) takeBack(ctx context.Context, g *group, at *retention.Cutover, w *undoWish) (over bool, err error) {
+	c.say("looking whether the disks are as they were left")
+	targets, err := g.openUnwritten(ctx, g.journal)
+	if err != nil {
+		return true, err
+	}
+	if err := closeAll(targets); err != nil {
+		return true, targetProblem(string(g.id), err)
+	}
+	c.engine.reached("unwritten")
+	c.undone = true
+	if err := c.turnBack(g, at, w); err != nil {
+		return true, err
+	}
+	c.engine.reopen(g)
+	return false, nil
+}
+
+// undoing brings the disks back, and has the group go on. Where they can't be brought there, they are held where they are: nothing is lost, and the operator says where they go.
+func (c *cutting) undoing(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
+	c.undone = true
+	release, err := g.claim()
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	g.stopCycles()
+	c.say(fmt.Sprintf("bringing the disks back to point %d", at.Back))
+	keep, why := at.Keep, g.bringTo(ctx, at.Back)
+	switch {
+	case why != nil && (ctx.Err() != nil || g.journal.Unfinished() != nil || g.journal.Err() != nil):
+		return false, unlessEnded(ctx, why)
+	case why != nil:
+		p := *replication.AsProblem(why)
+		p.Message, p.Err = fmt.Sprintf("the commit of group %s is undone, and its disks are held at point %d, but not brought to point %d: %s", g.id, g.journal.Head(), at.Back, p.Error()), nil
+		keep, why = true, &p
+	}
+	c.engine.reached("back")
+	if err := g.hold(keep, nil); err != nil {
+		return false, err
+	}
+	c.engine.reached("held")
+	if err := c.note(g, nil); err != nil {
+		return false, err
+	}
+	g.log.Info("commit undone", "head", g.journal.Head(), "held", keep)
+	c.say("")
+	g.wake()
+	g.become(g.settled(), nil, "")
+	return true, why
+}
+
+// reached tells tests that a step has come that far.
+func (e *Engine) reached(step string) {
+	if e.cfg.reached != nil {
+		e.cfg.reached(step)
+	}
+}
