@@ -1038,6 +1038,7 @@ type GroupStatus struct {
 	CatchUpNanos     int64                  `protobuf:"varint,42,opt,name=catch_up_nanos,json=catchUpNanos,proto3" json:"catch_up_nanos,omitempty"` // how long it would take to bring them there, estimated; 0: no time, or not known
 	Link             *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"`                                        // absent: nothing is being shipped
 	Original         *OriginalStatus        `protobuf:"bytes,50,opt,name=original,proto3" json:"original,omitempty"`                                // absent: point 0 is not kept
+	Cutover          *CutoverStatus         `protobuf:"bytes,130,opt,name=cutover,proto3" json:"cutover,omitempty"`                                 // absent: there is none
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1250,6 +1251,13 @@ func (x *GroupStatus) GetLink() *LinkStatus {
 func (x *GroupStatus) GetOriginal() *OriginalStatus {
 	if x != nil {
 		return x.Original
+	}
+	return nil
+}
+
+func (x *GroupStatus) GetCutover() *CutoverStatus {
+	if x != nil {
+		return x.Cutover
 	}
 	return nil
 }
@@ -2829,6 +2837,447 @@ func (x *MoveReply) GetDone() bool {
 	return false
 }
 
+type CommitRequest struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Group              string                 `protobuf:"bytes,130,opt,name=group,proto3" json:"group,omitempty"`
+	Point              uint64                 `protobuf:"varint,131,opt,name=point,proto3" json:"point,omitempty"`                                                         // 0: one that is made at the end
+	StopCommand        string                 `protobuf:"bytes,132,opt,name=stop_command,json=stopCommand,proto3" json:"stop_command,omitempty"`                           // run on the master target's machine, before the last point is made; empty: none
+	AfterCommand       string                 `protobuf:"bytes,133,opt,name=after_command,json=afterCommand,proto3" json:"after_command,omitempty"`                        // likewise, when the disks are closed
+	Verify             bool                   `protobuf:"varint,134,opt,name=verify,proto3" json:"verify,omitempty"`                                                       // compare the point with the source's snapshot before
+	NotBeforeUnixNanos int64                  `protobuf:"varint,135,opt,name=not_before_unix_nanos,json=notBeforeUnixNanos,proto3" json:"not_before_unix_nanos,omitempty"` // 0: now
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *CommitRequest) Reset() {
+	*x = CommitRequest{}
+	mi := &file_operator_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitRequest) ProtoMessage() {}
+
+func (x *CommitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
+func (*CommitRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *CommitRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *CommitRequest) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *CommitRequest) GetStopCommand() string {
+	if x != nil {
+		return x.StopCommand
+	}
+	return ""
+}
+
+func (x *CommitRequest) GetAfterCommand() string {
+	if x != nil {
+		return x.AfterCommand
+	}
+	return ""
+}
+
+func (x *CommitRequest) GetVerify() bool {
+	if x != nil {
+		return x.Verify
+	}
+	return false
+}
+
+func (x *CommitRequest) GetNotBeforeUnixNanos() int64 {
+	if x != nil {
+		return x.NotBeforeUnixNanos
+	}
+	return 0
+}
+
+type UndoRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,130,opt,name=group,proto3" json:"group,omitempty"`
+	ToOriginal    bool                   `protobuf:"varint,131,opt,name=to_original,json=toOriginal,proto3" json:"to_original,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoRequest) Reset() {
+	*x = UndoRequest{}
+	mi := &file_operator_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoRequest) ProtoMessage() {}
+
+func (x *UndoRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
+func (*UndoRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *UndoRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *UndoRequest) GetToOriginal() bool {
+	if x != nil {
+		return x.ToOriginal
+	}
+	return false
+}
+
+type CutoverReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Progress      *CutoverStatus         `protobuf:"bytes,130,opt,name=progress,proto3" json:"progress,omitempty"`
+	Head          uint64                 `protobuf:"varint,131,opt,name=head,proto3" json:"head,omitempty"`
+	Done          bool                   `protobuf:"varint,132,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CutoverReply) Reset() {
+	*x = CutoverReply{}
+	mi := &file_operator_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CutoverReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CutoverReply) ProtoMessage() {}
+
+func (x *CutoverReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
+func (*CutoverReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *CutoverReply) GetProgress() *CutoverStatus {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+func (x *CutoverReply) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *CutoverReply) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+type FinishCutoverRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,130,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishCutoverRequest) Reset() {
+	*x = FinishCutoverRequest{}
+	mi := &file_operator_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishCutoverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishCutoverRequest) ProtoMessage() {}
+
+func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
+func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *FinishCutoverRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+type FinishCutoverReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Head          uint64                 `protobuf:"varint,130,opt,name=head,proto3" json:"head,omitempty"`
+	AtPoint       bool                   `protobuf:"varint,131,opt,name=at_point,json=atPoint,proto3" json:"at_point,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishCutoverReply) Reset() {
+	*x = FinishCutoverReply{}
+	mi := &file_operator_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishCutoverReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishCutoverReply) ProtoMessage() {}
+
+func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
+func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *FinishCutoverReply) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *FinishCutoverReply) GetAtPoint() bool {
+	if x != nil {
+		return x.AtPoint
+	}
+	return false
+}
+
+// A planned failback.
+type CutoverStatus struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Step               string                 `protobuf:"bytes,130,opt,name=step,proto3" json:"step,omitempty"` // final | closing | committed | undoing
+	SinceUnixNanos     int64                  `protobuf:"varint,131,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
+	Point              uint64                 `protobuf:"varint,132,opt,name=point,proto3" json:"point,omitempty"`                                                         // that the disks are brought to; 0: the one that is being made
+	From               uint64                 `protobuf:"varint,133,opt,name=from,proto3" json:"from,omitempty"`                                                           // where the disks stood before
+	Held               bool                   `protobuf:"varint,134,opt,name=held,proto3" json:"held,omitempty"`                                                           // a rewind held them there
+	NotBeforeUnixNanos int64                  `protobuf:"varint,135,opt,name=not_before_unix_nanos,json=notBeforeUnixNanos,proto3" json:"not_before_unix_nanos,omitempty"` // 0: now
+	Doing              string                 `protobuf:"bytes,136,opt,name=doing,proto3" json:"doing,omitempty"`                                                          // in words; empty: nothing
+	Done               int64                  `protobuf:"varint,137,opt,name=done,proto3" json:"done,omitempty"`                                                           // bytes of that; 0: not known
+	Total              int64                  `protobuf:"varint,138,opt,name=total,proto3" json:"total,omitempty"`
+	LeftNanos          int64                  `protobuf:"varint,139,opt,name=left_nanos,json=leftNanos,proto3" json:"left_nanos,omitempty"` // of that, estimated; 0: not known
+	Next               string                 `protobuf:"bytes,140,opt,name=next,proto3" json:"next,omitempty"`                             // what comes then, in words
+	StopCommand        string                 `protobuf:"bytes,141,opt,name=stop_command,json=stopCommand,proto3" json:"stop_command,omitempty"`
+	AfterCommand       string                 `protobuf:"bytes,142,opt,name=after_command,json=afterCommand,proto3" json:"after_command,omitempty"`
+	AfterEnded         string                 `protobuf:"bytes,143,opt,name=after_ended,json=afterEnded,proto3" json:"after_ended,omitempty"` // what became of the after-command; empty: it has not ended, or there is none
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *CutoverStatus) Reset() {
+	*x = CutoverStatus{}
+	mi := &file_operator_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CutoverStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CutoverStatus) ProtoMessage() {}
+
+func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
+func (*CutoverStatus) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *CutoverStatus) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CutoverStatus) GetSinceUnixNanos() int64 {
+	if x != nil {
+		return x.SinceUnixNanos
+	}
+	return 0
+}
+
+func (x *CutoverStatus) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *CutoverStatus) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *CutoverStatus) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *CutoverStatus) GetNotBeforeUnixNanos() int64 {
+	if x != nil {
+		return x.NotBeforeUnixNanos
+	}
+	return 0
+}
+
+func (x *CutoverStatus) GetDoing() string {
+	if x != nil {
+		return x.Doing
+	}
+	return ""
+}
+
+func (x *CutoverStatus) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *CutoverStatus) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *CutoverStatus) GetLeftNanos() int64 {
+	if x != nil {
+		return x.LeftNanos
+	}
+	return 0
+}
+
+func (x *CutoverStatus) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *CutoverStatus) GetStopCommand() string {
+	if x != nil {
+		return x.StopCommand
+	}
+	return ""
+}
+
+func (x *CutoverStatus) GetAfterCommand() string {
+	if x != nil {
+		return x.AfterCommand
+	}
+	return ""
+}
+
+func (x *CutoverStatus) GetAfterEnded() string {
+	if x != nil {
+		return x.AfterEnded
+	}
+	return ""
+}
+
 type VerifyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -2839,7 +3288,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +3300,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +3313,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -2894,7 +3343,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2906,7 +3355,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2919,7 +3368,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -2968,7 +3417,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3429,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3442,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -3028,7 +3477,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3489,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3053,7 +3502,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -3093,7 +3542,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +3554,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3118,7 +3567,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -3188,7 +3637,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,7 +3649,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3213,7 +3662,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -3257,7 +3706,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3269,7 +3718,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3282,7 +3731,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -3380,7 +3829,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3392,7 +3841,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3405,7 +3854,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -3439,7 +3888,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3451,7 +3900,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3464,7 +3913,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -3491,7 +3940,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3503,7 +3952,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3516,7 +3965,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -3544,7 +3993,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +4005,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3569,7 +4018,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -3602,7 +4051,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3614,7 +4063,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3627,7 +4076,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -3648,7 +4097,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3660,7 +4109,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3673,7 +4122,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -3708,7 +4157,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3720,7 +4169,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3733,7 +4182,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -3768,7 +4217,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3780,7 +4229,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3793,7 +4242,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -3825,7 +4274,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3837,7 +4286,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3850,7 +4299,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 type VolumesReply struct {
@@ -3862,7 +4311,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3874,7 +4323,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3887,7 +4336,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -3913,7 +4362,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3925,7 +4374,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3938,7 +4387,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Volume) GetPath() string {
@@ -4008,7 +4457,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4020,7 +4469,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4033,7 +4482,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -4067,7 +4516,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4079,7 +4528,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4092,7 +4541,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -4119,7 +4568,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4131,7 +4580,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4144,7 +4593,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -4170,7 +4619,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4182,7 +4631,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4195,7 +4644,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -4219,7 +4668,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4231,7 +4680,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4244,7 +4693,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -4302,7 +4751,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4314,7 +4763,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4327,7 +4776,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -4378,7 +4827,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4390,7 +4839,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4403,7 +4852,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -4533,7 +4982,7 @@ const file_operator_proto_rawDesc = "" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xa5\a\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xdc\a\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -4564,7 +5013,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x06behind\x18) \x01(\x03R\x06behind\x12$\n" +
 	"\x0ecatch_up_nanos\x18* \x01(\x03R\fcatchUpNanos\x12+\n" +
 	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\x127\n" +
-	"\boriginal\x182 \x01(\v2\x1b.failback.v1.OriginalStatusR\boriginal\"@\n" +
+	"\boriginal\x182 \x01(\v2\x1b.failback.v1.OriginalStatusR\boriginal\x125\n" +
+	"\acutover\x18\x82\x01 \x01(\v2\x1a.failback.v1.CutoverStatusR\acutover\"@\n" +
 	"\x0eOriginalStatus\x12\x16\n" +
 	"\x06saving\x18\x01 \x01(\bR\x06saving\x12\x16\n" +
 	"\x06stored\x18\x02 \x01(\x03R\x06stored\"\xfb\x01\n" +
@@ -4699,7 +5149,44 @@ const file_operator_proto_rawDesc = "" +
 	"\tMoveReply\x123\n" +
 	"\bprogress\x18\x01 \x01(\v2\x17.failback.v1.MoveStatusR\bprogress\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
-	"\x04done\x18\x03 \x01(\bR\x04done\";\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"\xd4\x01\n" +
+	"\rCommitRequest\x12\x15\n" +
+	"\x05group\x18\x82\x01 \x01(\tR\x05group\x12\x15\n" +
+	"\x05point\x18\x83\x01 \x01(\x04R\x05point\x12\"\n" +
+	"\fstop_command\x18\x84\x01 \x01(\tR\vstopCommand\x12$\n" +
+	"\rafter_command\x18\x85\x01 \x01(\tR\fafterCommand\x12\x17\n" +
+	"\x06verify\x18\x86\x01 \x01(\bR\x06verify\x122\n" +
+	"\x15not_before_unix_nanos\x18\x87\x01 \x01(\x03R\x12notBeforeUnixNanos\"F\n" +
+	"\vUndoRequest\x12\x15\n" +
+	"\x05group\x18\x82\x01 \x01(\tR\x05group\x12 \n" +
+	"\vto_original\x18\x83\x01 \x01(\bR\n" +
+	"toOriginal\"q\n" +
+	"\fCutoverReply\x127\n" +
+	"\bprogress\x18\x82\x01 \x01(\v2\x1a.failback.v1.CutoverStatusR\bprogress\x12\x13\n" +
+	"\x04head\x18\x83\x01 \x01(\x04R\x04head\x12\x13\n" +
+	"\x04done\x18\x84\x01 \x01(\bR\x04done\"-\n" +
+	"\x14FinishCutoverRequest\x12\x15\n" +
+	"\x05group\x18\x82\x01 \x01(\tR\x05group\"E\n" +
+	"\x12FinishCutoverReply\x12\x13\n" +
+	"\x04head\x18\x82\x01 \x01(\x04R\x04head\x12\x1a\n" +
+	"\bat_point\x18\x83\x01 \x01(\bR\aatPoint\"\xa8\x03\n" +
+	"\rCutoverStatus\x12\x13\n" +
+	"\x04step\x18\x82\x01 \x01(\tR\x04step\x12)\n" +
+	"\x10since_unix_nanos\x18\x83\x01 \x01(\x03R\x0esinceUnixNanos\x12\x15\n" +
+	"\x05point\x18\x84\x01 \x01(\x04R\x05point\x12\x13\n" +
+	"\x04from\x18\x85\x01 \x01(\x04R\x04from\x12\x13\n" +
+	"\x04held\x18\x86\x01 \x01(\bR\x04held\x122\n" +
+	"\x15not_before_unix_nanos\x18\x87\x01 \x01(\x03R\x12notBeforeUnixNanos\x12\x15\n" +
+	"\x05doing\x18\x88\x01 \x01(\tR\x05doing\x12\x13\n" +
+	"\x04done\x18\x89\x01 \x01(\x03R\x04done\x12\x15\n" +
+	"\x05total\x18\x8a\x01 \x01(\x03R\x05total\x12\x1e\n" +
+	"\n" +
+	"left_nanos\x18\x8b\x01 \x01(\x03R\tleftNanos\x12\x13\n" +
+	"\x04next\x18\x8c\x01 \x01(\tR\x04next\x12\"\n" +
+	"\fstop_command\x18\x8d\x01 \x01(\tR\vstopCommand\x12$\n" +
+	"\rafter_command\x18\x8e\x01 \x01(\tR\fafterCommand\x12 \n" +
+	"\vafter_ended\x18\x8f\x01 \x01(\tR\n" +
+	"afterEnded\";\n" +
 	"\rVerifyRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\"\xb7\x01\n" +
@@ -4825,7 +5312,7 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\xd4\v\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xab\r\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
@@ -4845,7 +5332,10 @@ const file_operator_proto_rawDesc = "" +
 	"\vRecordDrill\x12\x1f.failback.v1.RecordDrillRequest\x1a\x1d.failback.v1.RecordDrillReply\x125\n" +
 	"\x03Pin\x12\x17.failback.v1.PinRequest\x1a\x15.failback.v1.PinReply\x129\n" +
 	"\x05Unpin\x12\x19.failback.v1.UnpinRequest\x1a\x15.failback.v1.PinReply\x12=\n" +
-	"\x05Scrub\x12\x19.failback.v1.ScrubRequest\x1a\x17.failback.v1.ScrubReply0\x01\x12G\n" +
+	"\x05Scrub\x12\x19.failback.v1.ScrubRequest\x1a\x17.failback.v1.ScrubReply0\x01\x12A\n" +
+	"\x06Commit\x12\x1a.failback.v1.CommitRequest\x1a\x19.failback.v1.CutoverReply0\x01\x12=\n" +
+	"\x04Undo\x12\x18.failback.v1.UndoRequest\x1a\x19.failback.v1.CutoverReply0\x01\x12S\n" +
+	"\rFinishCutover\x12!.failback.v1.FinishCutoverRequest\x1a\x1f.failback.v1.FinishCutoverReply\x12G\n" +
 	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
 	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReply\x12;\n" +
 	"\x05Token\x12\x19.failback.v1.TokenRequest\x1a\x17.failback.v1.TokenReply\x12D\n" +
@@ -4864,80 +5354,86 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_operator_proto_goTypes = []any{
-	(*PlanRequest)(nil),        // 0: failback.v1.PlanRequest
-	(*CheckReply)(nil),         // 1: failback.v1.CheckReply
-	(*Finding)(nil),            // 2: failback.v1.Finding
-	(*ReprotectReply)(nil),     // 3: failback.v1.ReprotectReply
-	(*AdoptRequest)(nil),       // 4: failback.v1.AdoptRequest
-	(*AdoptReply)(nil),         // 5: failback.v1.AdoptReply
-	(*AdoptedDisk)(nil),        // 6: failback.v1.AdoptedDisk
-	(*ApplyRequest)(nil),       // 7: failback.v1.ApplyRequest
-	(*ApplyReply)(nil),         // 8: failback.v1.ApplyReply
-	(*PlanChange)(nil),         // 9: failback.v1.PlanChange
-	(*UnbornDisk)(nil),         // 10: failback.v1.UnbornDisk
-	(*StatusRequest)(nil),      // 11: failback.v1.StatusRequest
-	(*StatusReply)(nil),        // 12: failback.v1.StatusReply
-	(*WorkerStatus)(nil),       // 13: failback.v1.WorkerStatus
-	(*GroupStatus)(nil),        // 14: failback.v1.GroupStatus
-	(*OriginalStatus)(nil),     // 15: failback.v1.OriginalStatus
-	(*ScrubStatus)(nil),        // 16: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),       // 17: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),         // 18: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),        // 19: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),         // 20: failback.v1.DiskStatus
-	(*MoveStatus)(nil),         // 21: failback.v1.MoveStatus
-	(*CutRequest)(nil),         // 22: failback.v1.CutRequest
-	(*CutReply)(nil),           // 23: failback.v1.CutReply
-	(*PointsRequest)(nil),      // 24: failback.v1.PointsRequest
-	(*PointsReply)(nil),        // 25: failback.v1.PointsReply
-	(*Point)(nil),              // 26: failback.v1.Point
-	(*Pin)(nil),                // 27: failback.v1.Pin
-	(*PinRequest)(nil),         // 28: failback.v1.PinRequest
-	(*UnpinRequest)(nil),       // 29: failback.v1.UnpinRequest
-	(*PinReply)(nil),           // 30: failback.v1.PinReply
-	(*Verified)(nil),           // 31: failback.v1.Verified
-	(*MoveRequest)(nil),        // 32: failback.v1.MoveRequest
-	(*MovePlan)(nil),           // 33: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),  // 34: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),          // 35: failback.v1.MoveReply
-	(*VerifyRequest)(nil),      // 36: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),        // 37: failback.v1.VerifyReply
-	(*ExportRequest)(nil),      // 38: failback.v1.ExportRequest
-	(*ExportReply)(nil),        // 39: failback.v1.ExportReply
-	(*DrillRequest)(nil),       // 40: failback.v1.DrillRequest
-	(*DrillReply)(nil),         // 41: failback.v1.DrillReply
-	(*DrillStatus)(nil),        // 42: failback.v1.DrillStatus
-	(*DrillFile)(nil),          // 43: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),    // 44: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),      // 45: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil), // 46: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),   // 47: failback.v1.RecordDrillReply
-	(*Drilled)(nil),            // 48: failback.v1.Drilled
-	(*UnprotectRequest)(nil),   // 49: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),     // 50: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),     // 51: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),       // 52: failback.v1.VolumesReply
-	(*Volume)(nil),             // 53: failback.v1.Volume
-	(*TokenRequest)(nil),       // 54: failback.v1.TokenRequest
-	(*TokenReply)(nil),         // 55: failback.v1.TokenReply
-	(*RebindRequest)(nil),      // 56: failback.v1.RebindRequest
-	(*RebindReply)(nil),        // 57: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),    // 58: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),      // 59: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),      // 60: failback.v1.GroupThrottle
-	nil,                        // 61: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),           // 62: failback.v1.PathDone
-	(*Problem)(nil),            // 63: failback.v1.Problem
-	(*LinkStatus)(nil),         // 64: failback.v1.LinkStatus
-	(*DiskLedger)(nil),         // 65: failback.v1.DiskLedger
-	(*Progress)(nil),           // 66: failback.v1.Progress
+	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
+	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
+	(*Finding)(nil),              // 2: failback.v1.Finding
+	(*ReprotectReply)(nil),       // 3: failback.v1.ReprotectReply
+	(*AdoptRequest)(nil),         // 4: failback.v1.AdoptRequest
+	(*AdoptReply)(nil),           // 5: failback.v1.AdoptReply
+	(*AdoptedDisk)(nil),          // 6: failback.v1.AdoptedDisk
+	(*ApplyRequest)(nil),         // 7: failback.v1.ApplyRequest
+	(*ApplyReply)(nil),           // 8: failback.v1.ApplyReply
+	(*PlanChange)(nil),           // 9: failback.v1.PlanChange
+	(*UnbornDisk)(nil),           // 10: failback.v1.UnbornDisk
+	(*StatusRequest)(nil),        // 11: failback.v1.StatusRequest
+	(*StatusReply)(nil),          // 12: failback.v1.StatusReply
+	(*WorkerStatus)(nil),         // 13: failback.v1.WorkerStatus
+	(*GroupStatus)(nil),          // 14: failback.v1.GroupStatus
+	(*OriginalStatus)(nil),       // 15: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),          // 16: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),         // 17: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),           // 18: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),          // 19: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),           // 20: failback.v1.DiskStatus
+	(*MoveStatus)(nil),           // 21: failback.v1.MoveStatus
+	(*CutRequest)(nil),           // 22: failback.v1.CutRequest
+	(*CutReply)(nil),             // 23: failback.v1.CutReply
+	(*PointsRequest)(nil),        // 24: failback.v1.PointsRequest
+	(*PointsReply)(nil),          // 25: failback.v1.PointsReply
+	(*Point)(nil),                // 26: failback.v1.Point
+	(*Pin)(nil),                  // 27: failback.v1.Pin
+	(*PinRequest)(nil),           // 28: failback.v1.PinRequest
+	(*UnpinRequest)(nil),         // 29: failback.v1.UnpinRequest
+	(*PinReply)(nil),             // 30: failback.v1.PinReply
+	(*Verified)(nil),             // 31: failback.v1.Verified
+	(*MoveRequest)(nil),          // 32: failback.v1.MoveRequest
+	(*MovePlan)(nil),             // 33: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),    // 34: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),            // 35: failback.v1.MoveReply
+	(*CommitRequest)(nil),        // 36: failback.v1.CommitRequest
+	(*UndoRequest)(nil),          // 37: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 38: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 39: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 40: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 41: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 42: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 43: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 44: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 45: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 46: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 47: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 48: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 49: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 50: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 51: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 52: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 53: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 54: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 55: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 56: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 57: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 58: failback.v1.VolumesReply
+	(*Volume)(nil),               // 59: failback.v1.Volume
+	(*TokenRequest)(nil),         // 60: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 61: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 62: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 63: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 64: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 65: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 66: failback.v1.GroupThrottle
+	nil,                          // 67: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 68: failback.v1.PathDone
+	(*Problem)(nil),              // 69: failback.v1.Problem
+	(*LinkStatus)(nil),           // 70: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 71: failback.v1.DiskLedger
+	(*Progress)(nil),             // 72: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	62, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	61, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	68, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	67, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
 	26, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
@@ -4945,86 +5441,94 @@ var file_operator_proto_depIdxs = []int32{
 	2,  // 7: failback.v1.ApplyReply.findings:type_name -> failback.v1.Finding
 	14, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	63, // 10: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	69, // 10: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	20, // 11: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	21, // 12: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	19, // 13: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	42, // 14: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	48, // 14: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
 	16, // 15: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
 	27, // 16: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	64, // 17: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	70, // 17: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
 	15, // 18: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	16, // 19: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	65, // 20: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	26, // 21: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	31, // 22: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	48, // 23: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	27, // 24: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	26, // 25: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	10, // 26: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
-	21, // 27: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	66, // 28: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	31, // 29: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	42, // 30: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	43, // 31: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	10, // 32: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	42, // 33: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	48, // 34: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	48, // 35: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	53, // 36: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 37: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	60, // 38: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
-	0,  // 39: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 40: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 41: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 42: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
-	11, // 43: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	22, // 44: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	24, // 45: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	32, // 46: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	32, // 47: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	34, // 48: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	36, // 49: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	38, // 50: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	40, // 51: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	44, // 52: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	46, // 53: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	28, // 54: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	29, // 55: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	17, // 56: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	49, // 57: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	51, // 58: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	54, // 59: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	58, // 60: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	56, // 61: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 62: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 63: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 64: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 65: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	12, // 66: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	23, // 67: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	25, // 68: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	35, // 69: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	33, // 70: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	35, // 71: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	37, // 72: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	39, // 73: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	41, // 74: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	45, // 75: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	47, // 76: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	30, // 77: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	30, // 78: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	18, // 79: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	50, // 80: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	52, // 81: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	55, // 82: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	59, // 83: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	57, // 84: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	62, // [62:85] is the sub-list for method output_type
-	39, // [39:62] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	41, // 19: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	16, // 20: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	71, // 21: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	26, // 22: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	31, // 23: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	54, // 24: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	27, // 25: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	26, // 26: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	10, // 27: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
+	21, // 28: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	41, // 29: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	72, // 30: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	31, // 31: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	48, // 32: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	49, // 33: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	10, // 34: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
+	48, // 35: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	54, // 36: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	54, // 37: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	59, // 38: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 39: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	66, // 40: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	0,  // 41: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 42: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 43: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 44: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
+	11, // 45: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	22, // 46: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	24, // 47: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	32, // 48: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	32, // 49: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	34, // 50: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	42, // 51: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	44, // 52: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	46, // 53: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	50, // 54: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	52, // 55: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	28, // 56: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	29, // 57: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	17, // 58: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	36, // 59: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	37, // 60: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	39, // 61: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	55, // 62: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	57, // 63: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	60, // 64: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	64, // 65: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	62, // 66: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 67: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 68: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 69: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 70: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	12, // 71: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	23, // 72: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	25, // 73: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	35, // 74: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	33, // 75: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	35, // 76: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	43, // 77: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	45, // 78: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	47, // 79: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	51, // 80: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	53, // 81: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	30, // 82: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	30, // 83: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	18, // 84: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	38, // 85: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	38, // 86: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	40, // 87: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	56, // 88: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	58, // 89: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	61, // 90: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	65, // 91: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	63, // 92: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	67, // [67:93] is the sub-list for method output_type
+	41, // [41:67] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -5039,7 +5543,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   62,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

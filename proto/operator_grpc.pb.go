@@ -23,29 +23,32 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Operator_Check_FullMethodName       = "/failback.v1.Operator/Check"
-	Operator_Reprotect_FullMethodName   = "/failback.v1.Operator/Reprotect"
-	Operator_Adopt_FullMethodName       = "/failback.v1.Operator/Adopt"
-	Operator_Apply_FullMethodName       = "/failback.v1.Operator/Apply"
-	Operator_Status_FullMethodName      = "/failback.v1.Operator/Status"
-	Operator_Cut_FullMethodName         = "/failback.v1.Operator/Cut"
-	Operator_Points_FullMethodName      = "/failback.v1.Operator/Points"
-	Operator_Move_FullMethodName        = "/failback.v1.Operator/Move"
-	Operator_PlanMove_FullMethodName    = "/failback.v1.Operator/PlanMove"
-	Operator_CancelMove_FullMethodName  = "/failback.v1.Operator/CancelMove"
-	Operator_Verify_FullMethodName      = "/failback.v1.Operator/Verify"
-	Operator_Export_FullMethodName      = "/failback.v1.Operator/Export"
-	Operator_Drill_FullMethodName       = "/failback.v1.Operator/Drill"
-	Operator_EndDrill_FullMethodName    = "/failback.v1.Operator/EndDrill"
-	Operator_RecordDrill_FullMethodName = "/failback.v1.Operator/RecordDrill"
-	Operator_Pin_FullMethodName         = "/failback.v1.Operator/Pin"
-	Operator_Unpin_FullMethodName       = "/failback.v1.Operator/Unpin"
-	Operator_Scrub_FullMethodName       = "/failback.v1.Operator/Scrub"
-	Operator_Unprotect_FullMethodName   = "/failback.v1.Operator/Unprotect"
-	Operator_Volumes_FullMethodName     = "/failback.v1.Operator/Volumes"
-	Operator_Token_FullMethodName       = "/failback.v1.Operator/Token"
-	Operator_Throttle_FullMethodName    = "/failback.v1.Operator/Throttle"
-	Operator_Rebind_FullMethodName      = "/failback.v1.Operator/Rebind"
+	Operator_Check_FullMethodName         = "/failback.v1.Operator/Check"
+	Operator_Reprotect_FullMethodName     = "/failback.v1.Operator/Reprotect"
+	Operator_Adopt_FullMethodName         = "/failback.v1.Operator/Adopt"
+	Operator_Apply_FullMethodName         = "/failback.v1.Operator/Apply"
+	Operator_Status_FullMethodName        = "/failback.v1.Operator/Status"
+	Operator_Cut_FullMethodName           = "/failback.v1.Operator/Cut"
+	Operator_Points_FullMethodName        = "/failback.v1.Operator/Points"
+	Operator_Move_FullMethodName          = "/failback.v1.Operator/Move"
+	Operator_PlanMove_FullMethodName      = "/failback.v1.Operator/PlanMove"
+	Operator_CancelMove_FullMethodName    = "/failback.v1.Operator/CancelMove"
+	Operator_Verify_FullMethodName        = "/failback.v1.Operator/Verify"
+	Operator_Export_FullMethodName        = "/failback.v1.Operator/Export"
+	Operator_Drill_FullMethodName         = "/failback.v1.Operator/Drill"
+	Operator_EndDrill_FullMethodName      = "/failback.v1.Operator/EndDrill"
+	Operator_RecordDrill_FullMethodName   = "/failback.v1.Operator/RecordDrill"
+	Operator_Pin_FullMethodName           = "/failback.v1.Operator/Pin"
+	Operator_Unpin_FullMethodName         = "/failback.v1.Operator/Unpin"
+	Operator_Scrub_FullMethodName         = "/failback.v1.Operator/Scrub"
+	Operator_Commit_FullMethodName        = "/failback.v1.Operator/Commit"
+	Operator_Undo_FullMethodName          = "/failback.v1.Operator/Undo"
+	Operator_FinishCutover_FullMethodName = "/failback.v1.Operator/FinishCutover"
+	Operator_Unprotect_FullMethodName     = "/failback.v1.Operator/Unprotect"
+	Operator_Volumes_FullMethodName       = "/failback.v1.Operator/Volumes"
+	Operator_Token_FullMethodName         = "/failback.v1.Operator/Token"
+	Operator_Throttle_FullMethodName      = "/failback.v1.Operator/Throttle"
+	Operator_Rebind_FullMethodName        = "/failback.v1.Operator/Rebind"
 )
 
 // OperatorClient is the client API for Operator service.
@@ -85,6 +88,12 @@ type OperatorClient interface {
 	Unpin(ctx context.Context, in *UnpinRequest, opts ...grpc.CallOption) (*PinReply, error)
 	// Reads the whole journal now, and mends what it finds damaged. Sends progress; ends when the pass has begun, or has ended, as asked. Ending the call early does not end the pass.
 	Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error)
+	// Gives the disks to their machine: makes the last point, brings the disks to it, and closes them. Sends progress, and ends when the group is committed. Ending the call early does not end the commit.
+	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error)
+	// Takes a commit back, as long as nobody has written to the disks. Progress and end as with Commit.
+	Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error)
+	// Ends a group that is committed: its points go, its disks stay.
+	FinishCutover(ctx context.Context, in *FinishCutoverRequest, opts ...grpc.CallOption) (*FinishCutoverReply, error)
 	Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error)
@@ -338,6 +347,54 @@ func (c *operatorClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_ScrubClient = grpc.ServerStreamingClient[ScrubReply]
 
+func (c *operatorClient) Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[6], Operator_Commit_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CommitRequest, CutoverReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_CommitClient = grpc.ServerStreamingClient[CutoverReply]
+
+func (c *operatorClient) Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[7], Operator_Undo_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[UndoRequest, CutoverReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_UndoClient = grpc.ServerStreamingClient[CutoverReply]
+
+func (c *operatorClient) FinishCutover(ctx context.Context, in *FinishCutoverRequest, opts ...grpc.CallOption) (*FinishCutoverReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FinishCutoverReply)
+	err := c.cc.Invoke(ctx, Operator_FinishCutover_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorClient) Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnprotectReply)
@@ -425,6 +482,12 @@ type OperatorServer interface {
 	Unpin(context.Context, *UnpinRequest) (*PinReply, error)
 	// Reads the whole journal now, and mends what it finds damaged. Sends progress; ends when the pass has begun, or has ended, as asked. Ending the call early does not end the pass.
 	Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubReply]) error
+	// Gives the disks to their machine: makes the last point, brings the disks to it, and closes them. Sends progress, and ends when the group is committed. Ending the call early does not end the commit.
+	Commit(*CommitRequest, grpc.ServerStreamingServer[CutoverReply]) error
+	// Takes a commit back, as long as nobody has written to the disks. Progress and end as with Commit.
+	Undo(*UndoRequest, grpc.ServerStreamingServer[CutoverReply]) error
+	// Ends a group that is committed: its points go, its disks stay.
+	FinishCutover(context.Context, *FinishCutoverRequest) (*FinishCutoverReply, error)
 	Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(context.Context, *VolumesRequest) (*VolumesReply, error)
@@ -497,6 +560,15 @@ func (UnimplementedOperatorServer) Unpin(context.Context, *UnpinRequest) (*PinRe
 }
 func (UnimplementedOperatorServer) Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubReply]) error {
 	return status.Error(codes.Unimplemented, "method Scrub not implemented")
+}
+func (UnimplementedOperatorServer) Commit(*CommitRequest, grpc.ServerStreamingServer[CutoverReply]) error {
+	return status.Error(codes.Unimplemented, "method Commit not implemented")
+}
+func (UnimplementedOperatorServer) Undo(*UndoRequest, grpc.ServerStreamingServer[CutoverReply]) error {
+	return status.Error(codes.Unimplemented, "method Undo not implemented")
+}
+func (UnimplementedOperatorServer) FinishCutover(context.Context, *FinishCutoverRequest) (*FinishCutoverReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method FinishCutover not implemented")
 }
 func (UnimplementedOperatorServer) Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unprotect not implemented")
@@ -816,6 +888,46 @@ func _Operator_Scrub_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_ScrubServer = grpc.ServerStreamingServer[ScrubReply]
 
+func _Operator_Commit_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CommitRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).Commit(m, &grpc.GenericServerStream[CommitRequest, CutoverReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_CommitServer = grpc.ServerStreamingServer[CutoverReply]
+
+func _Operator_Undo_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(UndoRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).Undo(m, &grpc.GenericServerStream[UndoRequest, CutoverReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_UndoServer = grpc.ServerStreamingServer[CutoverReply]
+
+func _Operator_FinishCutover_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FinishCutoverRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).FinishCutover(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_FinishCutover_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).FinishCutover(ctx, req.(*FinishCutoverRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Operator_Unprotect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnprotectRequest)
 	if err := dec(in); err != nil {
@@ -962,6 +1074,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Operator_Unpin_Handler,
 		},
 		{
+			MethodName: "FinishCutover",
+			Handler:    _Operator_FinishCutover_Handler,
+		},
+		{
 			MethodName: "Unprotect",
 			Handler:    _Operator_Unprotect_Handler,
 		},
@@ -1011,6 +1127,16 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Scrub",
 			Handler:       _Operator_Scrub_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Commit",
+			Handler:       _Operator_Commit_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Undo",
+			Handler:       _Operator_Undo_Handler,
 			ServerStreams: true,
 		},
 	},

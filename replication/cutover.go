@@ -1,6 +1,11 @@
 package replication
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
 
 // CommitRequest is how an operator wants a group to fail back.
 type CommitRequest struct {
@@ -9,6 +14,19 @@ type CommitRequest struct {
 	After     string    // command that is run when the disks are closed; empty: none
 	Verify    bool      // compare the point with the source's snapshot before
 	NotBefore time.Time // nothing happens until then; replication goes on
+}
+
+// MaxCommand bounds the bytes of a command of a commit.
+const MaxCommand = 4 << 10
+
+// Check says whether the request is one.
+func (r *CommitRequest) Check() error {
+	for name, line := range map[string]string{"stop-command": r.Stop, "after-command": r.After} {
+		if len(line) > MaxCommand || !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
+			return &Problem{Code: CodeCutover, Message: fmt.Sprintf("the %s of %d bytes is none: at most %d bytes of text", name, len(line), MaxCommand), Remedy: "put it into a script on the master target's machine, and name that"}
+		}
+	}
+	return nil
 }
 
 // CutoverStatus tells of a planned failback.

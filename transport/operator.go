@@ -50,6 +50,12 @@ type Operations interface {
 	// Scrub begins to read the group's journal in whole, at a rate in bytes a second (0: as fast as arrivals allow), or takes part in the pass under way; damage is mended as far as it can be. It
 	// returns when the pass has begun, or, with wait, when it has ended. The end of ctx ends the waiting, never the pass. Progress as with Move.
 	Scrub(ctx context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error)
+	// Commit gives the disks to their machine, and returns the point that they show then. It goes on after a restart; one that asks for the same takes part. The end of ctx ends the waiting, never the commit. Progress as with Move.
+	Commit(ctx context.Context, group replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (head replication.PointID, err error)
+	// Undo takes a commit back, also one that is under way: the disks go to where they were, or to point 0, and replication goes on. It is refused where somebody has written to them. Context and progress as with Commit.
+	Undo(ctx context.Context, group replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (head replication.PointID, err error)
+	// FinishCutover ends a group that is committed: its points go, its disks stay. Head is the point that they showed when they were given; replication.NoPoint: not known any more.
+	FinishCutover(ctx context.Context, group replication.GroupID) (head replication.PointID, err error)
 	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty. Without giveUpOriginal it is refused where what the disks were before would be lost (CodeOriginalLost).
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal, giveUpOriginal bool) (head replication.PointID, journal string, err error)
 	// Volumes tells of every volume that is mounted, and whether journals may lie on it.

@@ -61,6 +61,8 @@ func same[T any](t *testing.T, what string, got, want T) {
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
 
+var cuttingOver = replication.CutoverStatus{Step: "closing", Since: noon, Point: 1, From: 2, Held: true, NotBefore: noon.Add(1), Doing: "moving", Done: 3, Total: 4, Left: 5, Next: "more", Stop: "stop", After: "start", Ended: "done"}
+
 // TestOperatorStatusArrivesWhole fills every field, so that one that is forgotten on the way shows.
 func TestOperatorStatusArrivesWhole(t *testing.T) {
 	want := replication.Status{
@@ -81,6 +83,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Link:   &replication.LinkStatus{Lanes: 4, Most: 8, Mix: []replication.LevelShare{{Level: "s2", Share: .25}}, Rate: 1e6, Takes: 2e6, Binds: "link", Limit: 3e6},
 
 			Original: &replication.OriginalStatus{Saving: true, Stored: 10},
+			Cutover:  &cuttingOver,
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},
 	}
@@ -290,6 +293,20 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 			progress(ledgers)
 			return 7, verified, []replication.DiskID{"m/d"}, nil
 		},
+		OnCommit: func(g replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error) {
+			note("commit %s %d %s %s %v %v", g, r.Point, r.Stop, r.After, r.Verify, r.NotBefore.Equal(noon))
+			progress(cuttingOver)
+			return 5, nil
+		},
+		OnUndo: func(g replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (replication.PointID, error) {
+			note("undo %s %v", g, toOriginal)
+			progress(cuttingOver)
+			return 6, nil
+		},
+		OnFinish: func(g replication.GroupID) (replication.PointID, error) {
+			note("finish %s", g)
+			return replication.NoPoint, nil
+		},
 		OnUnprotect: func(g replication.GroupID, keep, giveUp bool) (replication.PointID, string, error) {
 			note("unprotect %s %v %v", g, keep, giveUp)
 			return 2, "/retention/erp", nil
@@ -324,6 +341,15 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	same(t, "verify", fmt.Sprintf("%v %v %v", point, differing, err), "7 [m/d] <nil>")
 	same(t, "verify", gotVerified, verified)
 	same(t, "progress of verify", gotLedgers, ledgers)
+	var gotCutting []replication.CutoverStatus
+	cutting := func(s replication.CutoverStatus) { gotCutting = append(gotCutting, s) }
+	head, err = c.Commit(ctx, "erp", replication.CommitRequest{Point: 5, Stop: "stop", After: "start", Verify: true, NotBefore: noon}, cutting)
+	same(t, "commit", fmt.Sprintf("%v %v", head, err), "5 <nil>")
+	head, err = c.Undo(ctx, "erp", true, cutting)
+	same(t, "undo", fmt.Sprintf("%v %v", head, err), "6 <nil>")
+	same(t, "progress of a cutover", gotCutting, []replication.CutoverStatus{cuttingOver, cuttingOver})
+	head, err = c.FinishCutover(ctx, "erp")
+	same(t, "finish", fmt.Sprintf("%v %v", head == replication.NoPoint, err), "true <nil>")
 	head, journal, err := c.Unprotect(ctx, "erp", true, true)
 	same(t, "unprotect", fmt.Sprintf("%v %v %v", head, journal, err), "2 /retention/erp <nil>")
 	gotVolumes, err := c.Volumes(ctx)
@@ -331,7 +357,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	volumes[1].Path = "/odd\uFFFD" // a path may be any bytes
 	same(t, "volumes", gotVolumes, volumes)
 	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp", "points erp", "plan move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "cancel move erp true",
-		"move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "verify erp 0", "unprotect erp true true", "volumes"})
+		"move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "verify erp 0", "commit erp 5 stop start true true", "undo erp true", "finish erp", "unprotect erp true true", "volumes"})
 }
 
 func TestOperatorProblemsArriveAsTold(t *testing.T) {

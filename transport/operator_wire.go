@@ -80,6 +80,9 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	for _, p := range g.Pins {
 		r.Pins = append(r.Pins, pinToWire(p))
 	}
+	if g.Cutover != nil {
+		r.Cutover = cutoverToWire(*g.Cutover)
+	}
 	if o := g.Original; o != nil {
 		r.Original = &failbackpb.OriginalStatus{Saving: o.Saving, Stored: o.Stored}
 	}
@@ -112,6 +115,10 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 			Disk: replication.DiskID(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerFromWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
 			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: replication.PointID(d.Joined), Unborn: d.Unborn,
 		})
+	}
+	if r.Cutover != nil {
+		c := cutoverFromWire(r.Cutover)
+		g.Cutover = &c
 	}
 	g.Link = linkFromWire(r.Link)
 	g.Drills = []replication.DrillStatus{}

@@ -205,6 +205,7 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 			fmt.Fprintf(w, "  What to do: %s\n", p.Remedy)
 		}
 	}
+	printCutover(w, g.Cutover, now)
 	printLink(w, g)
 	printSpace(w, g.Space)
 	printScrub(w, g.Scrub, now)

@@ -108,7 +108,7 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 	root.SetIn(t.in)
 	root.SetOut(t.out)
 	root.SetErr(t.err)
-	root.AddGroup(&cobra.Group{ID: "protect", Title: "Protect:"}, &cobra.Group{ID: "points", Title: "Points:"}, &cobra.Group{ID: "tool", Title: "Around it:"})
+	root.AddGroup(&cobra.Group{ID: "protect", Title: "Protect:"}, &cobra.Group{ID: "points", Title: "Points:"}, &cobra.Group{ID: "cutover", Title: "Fail back:"}, &cobra.Group{ID: "tool", Title: "Around it:"})
 	add := func(id string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = id
@@ -117,6 +117,7 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 	}
 	add("protect", t.checkCommand(), t.reprotectCommand(), t.applyCommand(), t.statusCommand(), t.unprotectCommand(), t.adoptCommand())
 	add("points", t.pointsCommand(), t.cutCommand(), t.pinCommand(), t.unpinCommand(), t.rewindCommand(), t.advanceCommand(), t.moveCommand(), t.verifyCommand(), t.scrubCommand(), t.drillCommand(), t.exportCommand())
+	add("cutover", t.commitCommand(), t.undoCommand(), t.finishCommand())
 	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.throttleCommand(), t.versionCommand())
 	root.SetHelpCommandGroupID("tool")
 	root.SetCompletionCommandGroupID("tool")

@@ -20,8 +20,8 @@ func (g *group) rest() {
 	if n, err := directorySize(g.engine.journalDir(g.id)); err == nil {
 		g.journalSize.Store(n)
 	}
-	g.become(replication.StateCommitted, nil, "")
 	close(g.away)
+	g.become(replication.StateCommitted, nil, "")
 	g.engine.drive(g.id)
 	g.engine.changed()
 	for {
@@ -69,8 +69,8 @@ func (g *group) awayStatus(s *replication.GroupStatus) {
 			s.Disks[i].Size, s.Disks[i].State, s.Disks[i].Joined = d.Size, "committed", births[i]
 		}
 	}
-	if at := j.Cutover(); at != nil {
-		s.Since = at.Since
+	if at := j.Cutover(); isCommitted(at) {
+		s.State, s.Since = replication.StateCommitted, at.Since
 	}
 }
 

@@ -19,6 +19,9 @@ func (e *Engine) Commit(ctx context.Context, id replication.GroupID, r replicati
 	if err != nil {
 		return 0, err
 	}
+	if err := r.Check(); err != nil {
+		return 0, err
+	}
 	if err := g.waitReady(ctx); err != nil {
 		return 0, err
 	}

@@ -106,6 +106,7 @@ func isProblem(t *testing.T, what string, err error, code string) {
 
 // TestCommit gives the disks to their machine, with all that belongs to it, takes them back, and gives them again.
 func TestCommit(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, 21)
 	ctx := context.Background()
 	p.protected(3)
@@ -245,6 +246,7 @@ func (p *pair) refused() {
 
 // TestUndoOfWritten: once somebody wrote to a target, of whichever kind, undo is refused, and touches nothing; once that is reverted, it is done.
 func TestUndoOfWritten(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, 22)
 	ctx := context.Background()
 	p.protected(2)
@@ -292,6 +294,7 @@ func write(d io.WriterAt, off int64, b []byte) error {
 
 // TestCommitGivenUp: what goes wrong before the disks are moved leaves all as it was, and says so.
 func TestCommitGivenUp(t *testing.T) {
+	t.Parallel()
 	p := newPair(t, 23)
 	ctx := context.Background()
 	p.protected(2)
@@ -395,6 +398,7 @@ func (x *images) put(i int) {
 
 // TestCutoverKilled kills the master target at each step of a commit, of an undo and of finishing: the next one goes on from there, and no point is lost.
 func TestCutoverKilled(t *testing.T) {
+	t.Parallel()
 	x := &images{}
 	p := newPairWith(t, 24, Config{reached: x.take})
 	x.p = p

@@ -13,6 +13,8 @@
 //	                                │                       │
 //	                                └──► unprotected ◄──────┘  from any state, at the operator's word: the group is forgotten
 //
+//	protected, held ──commit──► final ──► committed ──finish──► (forgotten)      undo leads back from final and committed
+//
 // A cycle: cut at the source → record the open cycle durably (Begin) → ship → list the point → let the source release the earlier one (I6) → move the
 // disks forward when it is time, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
 // listing by the totals, the move by its record.
@@ -39,6 +41,9 @@
 // A plan that changes (apply.go) is compared with the one in force, by package plan; what can be changed is, and the group is opened anew with it. Disks that join are in the journal first, with the plan: after a crash that counts. Their
 // numbers are the next ones, wherever they stand in the plan. The next cycle brings them in: the process server compares them whole, with the targets as they stand, and ships the others' changes; a lane's blocks go through
 // to the disks that join, and into the journal for the others.
+//
+// A cutover (cutover.go, cutting.go) gives the disks to their machine. Its steps are in the journal, each before its first effect; one goroutine takes them, whichever handles the group has at the time. A committed group
+// (away.go) has its journal open, and nothing of its targets; undo opens them again when they are as they were left. That a group is being finished is in the catalogue, as its journal goes.
 //
 // A drill (drills.go) shows the disks of a point as files, by package drill. What it reads is lent by the group (shown.go), which takes it back before its journal closes and lends it
 // again when it has been opened anew.

@@ -35,6 +35,9 @@ type Fake struct {
 	OnRecordDrill func(group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error)
 	OnPin         func(group replication.GroupID, pin replication.Pin) (replication.Point, error)
 	OnUnpin       func(group replication.GroupID, point replication.PointID) (replication.Point, error)
+	OnCommit      func(group replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error)
+	OnUndo        func(group replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (replication.PointID, error)
+	OnFinish      func(group replication.GroupID) (replication.PointID, error)
 	OnUnprotect   func(group replication.GroupID, keepJournal, giveUpOriginal bool) (replication.PointID, string, error)
 	OnVolumes     func() ([]replication.Volume, error)
 	OnToken       func(name string, life time.Duration, replace bool) (link.Token, time.Time, error)
@@ -186,6 +189,30 @@ func (f *Fake) Unpin(_ context.Context, group replication.GroupID, point replica
 		return replication.Point{}, errNotStaged
 	}
 	return f.OnUnpin(group, point)
+}
+
+// Commit calls OnCommit.
+func (f *Fake) Commit(_ context.Context, group replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error) {
+	if f.OnCommit == nil {
+		return 0, errNotStaged
+	}
+	return f.OnCommit(group, r, progress)
+}
+
+// Undo calls OnUndo.
+func (f *Fake) Undo(_ context.Context, group replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (replication.PointID, error) {
+	if f.OnUndo == nil {
+		return 0, errNotStaged
+	}
+	return f.OnUndo(group, toOriginal, progress)
+}
+
+// FinishCutover calls OnFinish.
+func (f *Fake) FinishCutover(_ context.Context, group replication.GroupID) (replication.PointID, error) {
+	if f.OnFinish == nil {
+		return 0, errNotStaged
+	}
+	return f.OnFinish(group)
 }
 
 // Unprotect calls OnUnprotect.
