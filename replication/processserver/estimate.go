@@ -17,6 +17,9 @@ type estimate struct {
 	others  others
 	windows int     // taken
 	left    float64 // payload of these
+	grew    int     // windows in a row that the link did not bind in
+	drops   int     // windows in a row that the link seems to have taken far less in, and
+	dropped float64 // the most that it took in one of them
 	now     mix     // chosen last
 	binds   string
 }
@@ -24,17 +27,21 @@ type estimate struct {
 // Samples older than so many bytes of them count little.
 const sampleMemory = 32 << 16
 
-// coresLeft is the share of the cores that a mix leaves, and idleAbove the one of those that could be had above which it is not they that bind.
+// coresLeft is the share of the cores that a mix leaves, idleAbove the one of those that could be had above which it is not they that bind, and idleLeast what of all must be idle for that.
 const (
 	coresLeft = 0.06
 	idleAbove = 0.15
+	idleLeast = 0.03
 )
+
+// idleWaits is the share of the machine's cores that is idle where frames wait for the link and for nothing else.
+const idleWaits = 0.1
 
 // wireCost is what a payload byte is thought to cost, in CPU seconds, as long as windows do not tell: at this end, half a second a GiB. Where both ends, or a tunnel's, are on one machine it is a
 // multiple of that.
 const wireCost = 0.5 / (1 << 30)
 
-// line fits what a window's raw byte cost, compression not counted, to the ratio at which it was sent: what is fixed, and what is paid for each byte sent. Older windows count less.
+// line fits what a window's raw byte cost, compression not counted, to the ratio at which it was sent: what is fixed, and what is paid for each byte sent. Older windows count less, and those in which little passed.
 type line struct{ n, x, y, xx, xy float64 }
 
 // Older windows count for so much less with each new one; and without a spread of ratios of about the root of lineTrust, the slope is the one that is thought.
@@ -43,8 +50,8 @@ const (
 	lineTrust  = 0.002
 )
 
-func (l *line) add(x, y float64) {
-	*l = line{l.n*lineMemory + 1, l.x*lineMemory + x, l.y*lineMemory + y, l.xx*lineMemory + x*x, l.xy*lineMemory + x*y}
+func (l *line) add(x, y, weight float64) {
+	*l = line{l.n*lineMemory + weight, l.x*lineMemory + weight*x, l.y*lineMemory + weight*y, l.xx*lineMemory + weight*x*x, l.xy*lineMemory + weight*x*y}
 }
 
 // fit returns both, none below 0.
@@ -61,8 +68,21 @@ func (l *line) fit(slope float64) (fixed, each float64) {
 // buffered is about what lanes, sockets and queues hold: before so much has left, it is not known that no link binds.
 const buffered = 8 << 20
 
-// linkGrowth is by how much the link is thought to take more than it was seen to, after a window in which it did not bind.
-const linkGrowth = 1.15
+// linkDrops is how many windows in a row the link must seem to take far less for that to be believed.
+const linkDrops = 3
+
+// linkGrowth is by which share the link is thought to take more than it was seen to, after a window in which it did not bind; after linkGrowths of them in a row, by so many times that. The less
+// is tried, the less is lost where it takes no more.
+const (
+	linkGrowth  = 0.05
+	linkGrowths = 4
+)
+
+// sourceGrowth is by how much the source may be able to be read faster than it was.
+const sourceGrowth = 1.15
+
+// begins says whether too little has left for the link to show.
+func (e *estimate) begins() bool { return e.left < buffered }
 
 func newEstimate() estimate {
 	return estimate{link: math.Inf(1), source: math.Inf(1)}
@@ -92,29 +112,51 @@ func (e *estimate) take(w window) (mix, bool) {
 	sent := w.payload / w.seconds
 	switch {
 	case full && math.IsInf(e.link, 1) && e.windows == 1: // what fills buffers says nothing
-		e.now = only(firstLevel)
-		return e.now, true
 	case full: // whatever it is that takes no more: the link, the other end, or what comes between
-		if math.IsInf(e.link, 1) || sent < .8*e.link || sent > 1.25*e.link {
-			e.link = sent
-		}
-		e.link += (sent - e.link) / 2
+		e.takes(sent, w.idle >= idleWaits)
+		e.grew = 0
 	case !math.IsInf(e.link, 1): // it took this much at least
-		if e.link = max(e.link, sent) * linkGrowth; e.link > 16*sent {
+		e.grew = min(e.grew+1, linkGrowths)
+		e.drops, e.dropped = 0, 0
+		if e.link = max(e.link, sent) * (1 + linkGrowth*float64(e.grew)); e.link > 16*sent {
 			e.link = math.Inf(1)
 		}
 	}
 	e.source = math.Inf(1)
 	if empty && w.spare() { // nothing of ours binds: the source can't be read faster
-		e.source = linkGrowth * w.raw / w.seconds
+		e.source = sourceGrowth * w.raw / w.seconds
 	}
-	if math.IsInf(e.link, 1) && e.left < buffered {
+	if e.begins() {
 		e.now = only(firstLevel)
+		if e.windows > 1 && math.IsInf(e.link, 1) { // nothing waits: it is we who are slow
+			e.now = only(nextLevel)
+		}
 		return e.now, true
 	}
 	cores := min(w.ours()+e.others.forUs()*sent, w.cores) * (1 - coresLeft)
 	e.now = plant{costs: e.costs, cores: cores, fixed: e.fixed, wire: e.wire + e.others.forUs(), link: e.link, source: e.source}.best()
 	return e.now, true
+}
+
+// takes notes what left while frames waited. That it was far less is believed when it was so again and again, or when there was nothing else to wait for: this machine's cores, or the other end's, stop
+// for a moment more often than links change.
+func (e *estimate) takes(sent float64, sure bool) {
+	if sure && sent < e.link {
+		e.link, e.drops, e.dropped = sent, 0, 0
+		return
+	}
+	if sent >= .8*e.link || math.IsInf(e.link, 1) {
+		e.drops, e.dropped = 0, 0
+		if math.IsInf(e.link, 1) || sent > 1.25*e.link {
+			e.link = sent
+		}
+		e.link += (sent - e.link) / 2
+		return
+	}
+	e.drops, e.dropped = e.drops+1, max(e.dropped, sent)
+	if e.drops == linkDrops {
+		e.link, e.drops, e.dropped = e.dropped, 0, 0
+	}
 }
 
 // other finds what everything but compression costs, ours and what others do for us.
@@ -123,7 +165,7 @@ func (e *estimate) other(w window) {
 		e.now = only(firstLevel)
 	}
 	compression := e.now.of(e.costs).cpu // by the mix that was
-	e.line.add(w.payload/w.raw, max(w.own/w.raw-compression, 0))
+	e.line.add(w.payload/w.raw, max((w.own-w.sampled)/w.raw-compression, 0), w.raw)
 	e.fixed, e.wire = e.line.fit(wireCost)
 	if w.idle >= 0 {
 		e.others.add(w)
@@ -138,5 +180,10 @@ func (w window) ours() float64 {
 	return max(w.idle*w.cores+w.own/w.seconds, w.cores/2)
 }
 
-// spare says whether we use less than we could.
-func (w window) spare() bool { return w.own/w.seconds < (1-idleAbove)*w.ours() }
+// spare says whether we use less than we could: cores must be idle. Where others use all that we do not, it can't be told what more we would get.
+func (w window) spare() bool {
+	if w.idle >= 0 && w.idle < idleLeast {
+		return false
+	}
+	return w.own/w.seconds < (1-idleAbove)*w.ours()
+}

@@ -28,6 +28,7 @@ type ladder struct {
 	own     time.Duration // CPU time of this process, at the window's begin
 	started time.Time
 	sampled time.Duration // CPU time spent on samples
+	before  time.Duration // of these, before the window
 }
 
 // window is what was seen in a while.
@@ -38,6 +39,7 @@ type window struct {
 	run          int     // of the last ones, found it full
 	raw, payload float64 // bytes of these frames
 	own          float64 // CPU seconds that this process had
+	sampled      float64 // of these, spent on samples
 	idle         float64 // share of the machine's cores, 0 to 1; below 0: not known
 	cores        float64
 }
@@ -47,7 +49,7 @@ const (
 	ladderFrames = 4
 	ladderEvery  = 250 * time.Millisecond
 	ladderSlow   = time.Second
-	ladderBegin  = 100 * time.Millisecond // the first one
+	ladderBegin  = 100 * time.Millisecond // while there is little to go by
 )
 
 // Samples take at most sampleShare of the workers' time, after the first few, and are of blocks of at least sampleLeast.
@@ -59,6 +61,9 @@ const (
 
 // firstLevel is that of all, until something is known: on a fast link that costs a tenth of a second, a light one would fill the buffers before a slow link for long.
 const firstLevel = block.LevelZstd2
+
+// nextLevel is that of what follows, as long as no more is known than that the link takes all.
+const nextLevel = block.LevelZstd1
 
 // newLadder returns the ladder of a shipment with so many workers. Pin, if there is one, is the level of all.
 func newLadder(pin *block.Level, workers int) *ladder {
@@ -103,17 +108,21 @@ func (l *ladder) note(f *block.Frame, length, capacity int) {
 	}
 	now := time.Now()
 	passed := now.Sub(l.begin)
-	if passed < ladderEvery && (l.est.windows > 0 || passed < ladderBegin) || w.frames < ladderFrames && passed < ladderSlow {
+	every := ladderEvery
+	if l.est.begins() {
+		every = ladderBegin
+	}
+	if passed < every || w.frames < ladderFrames && passed < ladderSlow {
 		return
 	}
 	cpu, own := readCPU(), processCPU()
-	w.own = (own - l.own).Seconds()
+	w.own, w.sampled = (own - l.own).Seconds(), (l.sampled - l.before).Seconds()
 	w.seconds, w.idle, w.cores = passed.Seconds(), cpu.idleSince(l.cpu), float64(runtime.NumCPU())
 	l.est.binds = w.binds()
 	if next, ok := l.est.take(*w); ok && !l.pinned {
 		l.now.Store(&next)
 	}
-	l.seen, l.begin, l.cpu, l.own = window{}, now, cpu, own
+	l.seen, l.begin, l.cpu, l.own, l.before = window{}, now, cpu, own, l.sampled
 }
 
 // status tells what is chosen and why.

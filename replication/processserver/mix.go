@@ -52,7 +52,7 @@ func (p plant) best() mix {
 	var found mix
 	rate, ratio := -1.0, math.Inf(1)
 	try := func(m mix) {
-		const alike = 0.005
+		const alike = 0.03 // costs are not known any better, and what is sent costs others too, which is seen late
 		r, c := p.rate(m), m.of(p.costs).ratio
 		if r > rate*(1+alike) || r > rate*(1-alike) && c < ratio {
 			found, rate, ratio = m, max(r, rate), c
