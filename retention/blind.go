@@ -31,14 +31,15 @@ func seeing(files []*sealed) []*sealed {
 }
 
 // hides says whether a blind file may have a newer version, up to a point, than the one that was found, and the newest that it may have. sp.in is nil where nothing was found.
-func (s *sealed) hides(sp *span, p replication.PointID) (newest replication.PointID, may bool) {
-	if s.low() > p {
+func (c *catalog) hides(b *sealed, sp *span, p replication.PointID) (newest replication.PointID, may bool) {
+	born := c.born(sp.disk)
+	if b.low() > p || born == NoPoint || b.hdr.kind == segmentFile && b.high() <= born { // up to a disk's birth no segment has anything of it
 		return 0, false
 	}
-	newest = min(s.high(), p)
+	newest = min(b.high(), p)
 	if sp.in != nil {
-		later := !sp.attempt() || s.hdr.kind != segmentFile || s.rank < sp.in.rank // of two attempts at a cycle the later one counts
-		if sp.version > newest || sp.version == newest && sp.hasContent() && later {
+		counts := !sp.attempt() || b.rank < sp.in.rank || !slices.Contains(c.mixed, newest) // of several attempts at a cycle the later one counts
+		if sp.version > newest || sp.version == newest && sp.hasContent() && counts {
 			return 0, false
 		}
 	}
@@ -48,7 +49,7 @@ func (s *sealed) hides(sp *span, p replication.PointID) (newest replication.Poin
 // doubt returns a blind file that may have a newer version, up to a point, than the one that was found, and the newest that it may have; nil: none. sp.in is nil where nothing was found.
 func (c *catalog) doubt(sp *span, p replication.PointID) (in *sealed, newest replication.PointID) {
 	for _, b := range c.blind {
-		if v, may := b.hides(sp, p); may && (in == nil || v > newest) {
+		if v, may := c.hides(b, sp, p); may && (in == nil || v > newest) {
 			in, newest = b, v
 		}
 	}
@@ -155,7 +156,15 @@ func (c *catalog) blindBetween(after, upTo replication.PointID) bool {
 
 // eachDoubt calls fn with what a point shows of a disk that may have been in a blind file, and can't be had.
 func (c *catalog) eachDoubt(ctx context.Context, disk replication.DiskNo, p replication.PointID, fn func(span)) error {
-	if c.unborn(disk, p) != nil || !slices.ContainsFunc(c.blind, func(b *sealed) bool { return b.low() <= p }) {
+	if c.unborn(disk, p) != nil {
+		return nil
+	}
+	return c.eachDoubtMoved(ctx, disk, p, fn)
+}
+
+// eachDoubtMoved is eachDoubt of what a move to the point needs: of a disk that joined later that is what it had at its birth.
+func (c *catalog) eachDoubtMoved(ctx context.Context, disk replication.DiskNo, p replication.PointID, fn func(span)) error {
+	if c.born(disk) == NoPoint || !slices.ContainsFunc(c.blind, func(b *sealed) bool { return b.low() <= p }) {
 		return nil
 	}
 	v, err := newView(c, disk, p)
@@ -224,6 +233,11 @@ func (c *catalog) reckonBlind(ctx context.Context, d *Damage) error {
 	}
 	d.Bytes += most
 	return nil
+}
+
+// frozen says whether a file is a segment of which a blind file may be a later attempt: by itself it does not tell what of it counts.
+func (c *catalog) frozen(s *sealed) bool {
+	return s.hdr.kind == segmentFile && slices.Contains(c.mixed, s.hdr.point) && slices.ContainsFunc(c.blind, func(b *sealed) bool { return b.low() <= s.hdr.point && s.hdr.point <= b.high() })
 }
 
 // standing is that of the state. While a file is blind nothing counts as spare: what the disks hold may be a version that it had.

@@ -24,6 +24,7 @@ type checkpointRecord struct {
 	Points       []replication.Point    `json:"points"`
 	Origin       replication.PointID    `json:"origin"`
 	Births       []replication.PointID  `json:"births,omitempty"`
+	Mixed        []replication.PointID  `json:"mixed,omitempty"` // those of which segments are left
 	Files        []checkpointFile       `json:"files"`
 	Saved        int                    `json:"saved"`
 	Packed       int                    `json:"packed"`
@@ -49,6 +50,11 @@ func (s *state) checkpoint(before chain) checkpointRecord {
 		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Cutover: s.cutover, Before: string(before.hash()),
 	}
 	r.Damage = fewerHeld(s.damage)
+	for _, p := range s.mixed {
+		if slices.ContainsFunc(s.files, func(f namedFile) bool { return f.kind == segmentFile && f.point == p }) {
+			r.Mixed = append(r.Mixed, p)
+		}
+	}
 	if s.scrub != (ScrubState{}) {
 		scrub := s.scrub
 		r.Scrub = &scrub
@@ -77,7 +83,7 @@ func fewerHeld(parts []Part) (out []Part) {
 func (s *state) restore(r checkpointRecord) error {
 	id := s.id
 	*s = state{
-		id: id, generation: r.Generation, owner: r.Owner, released: r.Released, settings: r.Settings, begun: r.Begun, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin, births: r.Births,
+		id: id, generation: r.Generation, owner: r.Owner, released: r.Released, settings: r.Settings, begun: r.Begun, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin, births: r.Births, mixed: r.Mixed,
 		saved: r.Saved, packed: r.Packed, head: r.Head, move: r.Move, moves: r.Moves,
 	}
 	for _, f := range r.Files {

@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/replication/block"
 )
 
 // operation is one of the things that a journal does, from a state that is always the same.
@@ -354,4 +356,65 @@ func (w *world) outlives(k uint64, round int) error {
 		return err
 	}
 	return w.j.Close()
+}
+
+// sealedWhole ends the power at each operation of the sealing of a file, in many ways: an index that is found afterwards tells of nothing that is not there.
+func sealedWhole(t *testing.T, rounds uint64) error {
+	for round := range rounds {
+		for k := 1; ; k++ {
+			w := plainWorld(t, 12)
+			name := w.j.path(segDir, "9-1-1-0-1"+segSuffix)
+			x, err := createWriter(w.j.vol, name, fileHeader{kind: segmentFile, journal: w.j.journal, point: 9, generation: 1, session: 1, attempt: 1, group: w.j.id.Group}, &w.j.t)
+			if err != nil {
+				return err
+			}
+			for n := range 3 {
+				raw := bytes.Repeat([]byte{byte(n), 7}, replication.Page)
+				b := block.Block{Kind: block.Data, Extents: []replication.Extent{{Off: int64(n) * 2 * replication.Page, End: int64(n+1) * 2 * replication.Page}}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}
+				if err := x.append(&b, 9); err != nil {
+					return err
+				}
+				if n == 0 { // the header is durable
+					if err := x.sync(); err != nil {
+						return err
+					}
+				}
+			}
+			if err := syncDir(w.j.vol, w.j.path(segDir)); err != nil {
+				return err
+			}
+			w.m.cutAt = w.m.ops + k
+			_, err = w.j.sealWriter(x)
+			if !w.m.off {
+				if err != nil {
+					return err
+				}
+				break
+			}
+			w.m.r, w.m.cutAt = rand.New(rand.NewPCG(round, uint64(k))), 0
+			w.m.reboot()
+			s, err := openSealed(newHandles(w.m.volume(), 4), name, &w.j.id, w.j.journal)
+			if err != nil || s.verifyIndex(&w.j.id) != nil {
+				continue
+			}
+			for n := range s.foot.chunks {
+				es, err := s.chunk(nil, n, make([]byte, chunkSize))
+				for _, e := range es {
+					if _, _, err := s.block(e.at, &w.j.id); err != nil {
+						return fmt.Errorf("the power failed at operation %d, and an index tells of %v: %w", k, e.ext, err)
+					}
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func TestSealedFilesAreWhole(t *testing.T) {
+	if err := sealedWhole(t, 40); err != nil {
+		t.Error(err)
+	}
 }

@@ -130,9 +130,9 @@
 //	0      place A
 //	4096   place B
 //
-//	place: checksum u32 of the 60 bytes that follow, number N of a save u32, end u64, how often this was written u64, journal [16], zeros
+//	place: checksum u32 of the 60 bytes that follow, number N of a save u32, end u64, how often this was written u64, journal [16], saves before the N-th u32, zeros
 //
-// The saves before the N-th are sealed, and of that one all blocks up to end are durable; what of them can't be read is damage, not torn: the journal is not opened. It is durable before anything is written over that the blocks hold,
+// There are so many saves before the N-th (a number whose save came out empty has none). They are sealed, and of that one all blocks up to end are durable; what of them can't be read is damage, not torn: the journal is not opened. It is durable before anything is written over that the blocks hold,
 // and written to both places in turn.
 //
 // # Coverage

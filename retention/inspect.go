@@ -247,10 +247,20 @@ func (i *Inspection) lookAtCycle(st *state) error {
 			return err
 		}
 	}
-	if st.savesOriginal() {
-		return i.lookAtUnlisted(saveDir, isOriginal)
+	if !st.savesOriginal() {
+		return nil
 	}
-	return nil
+	if end, err := i.j.readOriginalEnd(); err == nil { // else it is told where the saves are examined
+		names, err := i.list(saveDir)
+		if err != nil {
+			return err
+		}
+		if n := end.missing(names); n != "" {
+			name := i.j.path(saveDir, n)
+			i.findings = append(i.findings, Finding{File: name, What: "missing: " + lostOriginal(name, 0).Error(), Damage: true, Fatal: true})
+		}
+	}
+	return i.lookAtUnlisted(saveDir, isOriginal)
 }
 
 // lookAtUnlisted finds files in a directory that no record names yet.

@@ -20,10 +20,11 @@ func (j *Journal) Mend(ctx context.Context, disks []Disk) (mended int64, err err
 	if err := j.checkDisks(disks); err != nil {
 		return 0, err
 	}
-	buried, err := j.buryWhole(ctx)
-	if err != nil || !j.now.Load().anyLost() {
-		return buried, err
+	buried, berr := j.buryWhole(ctx)
+	if j.usable() != nil || !j.now.Load().anyLost() {
+		return buried, berr
 	}
+	defer func() { err = errors.Join(err, berr) }()
 	r, err := j.Repair(j.Head())
 	if err != nil {
 		return 0, err

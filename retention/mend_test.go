@@ -39,6 +39,43 @@ func quarantined(t *testing.T) (w *world, last replication.PointID) {
 	return w, last
 }
 
+// lostBuried has what was lost sent again, and then rewrites that without what the disks hold: what is lost would show.
+func lostBuried(t *testing.T) error {
+	w, last := quarantined(t)
+	lost, err := w.j.Lost(t.Context(), last)
+	if err != nil || len(lost) == 0 {
+		return fmt.Errorf("lost: %v, %w", lost, err)
+	}
+	r, err := w.j.Repair(last)
+	if err != nil {
+		return err
+	}
+	for _, l := range lost {
+		raw := w.truth[last][l.Disk][l.Extent.Off:l.Extent.End]
+		b := block.Block{Disk: l.Disk, Kind: block.Data, Extents: []replication.Extent{l.Extent}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}
+		if err := r.Append(&b, raw); err != nil {
+			return errors.Join(err, r.Abort())
+		}
+	}
+	if _, err := r.Commit(); err != nil {
+		return err
+	}
+	if err := w.moveTo(last); err != nil {
+		return err
+	}
+	files := w.j.now.Load().state.files
+	if _, err := w.j.Rewrite(t.Context(), []string{filepath.ToSlash(files[len(files)-1].path())}, RewriteOptions{Spares: DropSpares}); err != nil {
+		return err
+	}
+	return w.check("what was sent again is rewritten")
+}
+
+func TestWhatWasSentAgainStays(t *testing.T) {
+	if err := lostBuried(t); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestGoldenDamage reads back records of quarantined parts and of scrubbing, and a pack that tells what is lost, from files that never change, and writes the same.
 func TestGoldenDamage(t *testing.T) {
 	w, last := quarantined(t)

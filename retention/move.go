@@ -221,6 +221,9 @@ func (m *mover) settle(ctx context.Context, to replication.PointID) error {
 func (m *mover) begin(ctx context.Context, to replication.PointID) error {
 	c := m.j.shelf.pin()
 	defer m.j.shelf.unpin(c)
+	if slices.ContainsFunc(c.blind, func(b *sealed) bool { return b.low() <= max(c.head, to) }) { // found since they were buried
+		return errDamageChanged
+	}
 	e, err := c.reckonMove(ctx, c.head, to)
 	if err != nil {
 		return err

@@ -75,8 +75,8 @@ func (j *Journal) openOriginal(st *state) error {
 		o.last = max(o.last, number)
 		o.unsealed = append(o.unsealed, j.path(saveDir, n))
 	}
-	if name := j.originalPath(o.end.number); o.end.number > 0 && !slices.Contains(o.unsealed, name) {
-		return lostOriginal(name, 0)
+	if n := o.end.missing(names); n != "" {
+		return lostOriginal(j.path(saveDir, n), 0)
 	}
 	if err := j.adoptOriginals(); err != nil && !errors.Is(err, ErrNoSpace) { // no room for an index now: nothing is saved, nor written over, before there is
 		return err
@@ -315,7 +315,7 @@ func (j *Journal) originalRecord(c *replication.Cycle) (*originalRecord, []*seal
 
 // over makes the pack that tells, of all that saves of point 0 hold, that the disks hold another version; nil where that is nothing.
 func (j *Journal) over(saves []*sealed, version replication.PointID) (*sealed, error) {
-	return j.packed(version, func(w *writer) error {
+	return j.packed(version, 1, func(w *writer) error {
 		for d := range j.id.Disks {
 			o, err := layers(saves, replication.DiskNo(d), 0, allVersions)
 			if err != nil {

@@ -23,6 +23,7 @@ type originalEnd struct {
 	number int
 	end    int64
 	turn   uint64 // of writing it: odd ones go to the second place
+	sealed int    // files before number that have something
 }
 
 func (m originalEnd) encode(u uuid) []byte {
@@ -31,6 +32,7 @@ func (m originalEnd) encode(u uuid) []byte {
 	le.PutUint64(b[8:], uint64(m.end))
 	le.PutUint64(b[16:], m.turn)
 	copy(b[24:40], u[:])
+	le.PutUint32(b[40:], uint32(m.sealed))
 	le.PutUint32(b, crc32.Checksum(b[4:originalEndBytes], castagnoli))
 	return b
 }
@@ -40,7 +42,7 @@ func parseOriginalEnd(b []byte, u uuid) (m originalEnd, ok bool) {
 	if le.Uint32(b) != crc32.Checksum(b[4:originalEndBytes], castagnoli) || uuid(b[24:40]) != u {
 		return m, false
 	}
-	m = originalEnd{number: int(le.Uint32(b[4:])), end: int64(le.Uint64(b[8:])), turn: le.Uint64(b[16:])}
+	m = originalEnd{number: int(le.Uint32(b[4:])), end: int64(le.Uint64(b[8:])), turn: le.Uint64(b[16:]), sealed: int(le.Uint32(b[40:]))}
 	return m, m.turn > 0
 }
 
@@ -91,7 +93,7 @@ func (j *Journal) acknowledgeOriginal(number int, end int64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	m := originalEnd{number, end, j.original.end.turn + 1}
+	m := originalEnd{number, end, j.original.end.turn + 1, len(j.original.sealed)}
 	if _, err := f.WriteAt(m.encode(j.journal), int64(m.turn%2)*originalEndPlace); err != nil {
 		return fmt.Errorf("write %s: %w", base(name), noSpace(err))
 	}
@@ -116,6 +118,31 @@ func (m originalEnd) needs(number int) int64 {
 		return m.end
 	}
 	return 0
+}
+
+// missing returns what was acknowledged and is not among the files of point 0 that there are; "": nothing. Files without anything in them leave gaps in the numbers.
+func (m originalEnd) missing(names []string) (name string) {
+	there := map[int]bool{}
+	for _, n := range names {
+		if number, ok := originalNumber(n); ok {
+			there[number] = true
+		}
+	}
+	if m.number > 0 && !there[m.number] {
+		return fmt.Sprintf("%s%d%s", originalPrefix, m.number, saveSuffix)
+	}
+	before := 0
+	for number := range there {
+		if number < m.number {
+			before++
+		}
+	}
+	for number := 1; before < m.sealed && number < m.number; number++ {
+		if !there[number] {
+			return fmt.Sprintf("%s%d%s", originalPrefix, number, saveSuffix)
+		}
+	}
+	return ""
 }
 
 // lostOriginal says that acknowledged blocks of point 0 can't be read.

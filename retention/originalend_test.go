@@ -89,7 +89,7 @@ func TestHarmedOriginalIsNotTakenForTorn(t *testing.T) {
 }
 
 func TestOriginalEndOfAnotherJournalOrTornIsNone(t *testing.T) {
-	m := originalEnd{3, 77, 5}
+	m := originalEnd{3, 77, 5, 0}
 	b := m.encode(uuid{1})
 	if got, ok := parseOriginalEnd(b, uuid{1}); !ok || got != m {
 		t.Errorf("got %+v", got)

@@ -98,6 +98,9 @@ func (c *catalog) pick(dir string, names []string) (files []*sealed, err error) 
 		if s.bad != nil {
 			return nil, fmt.Errorf("rewrite: %w", s.bad)
 		}
+		if c.frozen(s) {
+			return nil, fmt.Errorf("rewrite: %w: of %s it can't be told what counts: a later attempt at its cycle may be in a file of which nothing can be read", ErrInUse, base(s.name))
+		}
 		if len(files) > 1 && (c.class(s.low()) != c.class(s.high()) || c.class(s.low()) != c.class(files[0].low())) {
 			return nil, fmt.Errorf("rewrite: %s and %s have content of several points", base(files[0].name), base(s.name))
 		}
@@ -117,6 +120,9 @@ func (j *Journal) replace(c *catalog, r replaceRecord, opt RewriteOptions, with 
 		if opt.Spares != KeepSpares && !leftOut(ruleSparesStill) && (st.moves != c.moves || st.move != nil) {
 			return nil, fmt.Errorf("%w: the disks moved meanwhile", ErrInUse)
 		}
+		if opt.Spares != KeepSpares && !slices.Equal(st.blindFiles(), c.blindFiles()) {
+			return nil, fmt.Errorf("%w: what is spare may be needed: a file was found to be damaged meanwhile", ErrInUse)
+		}
 		return r, nil
 	}, with...)
 }
@@ -124,7 +130,7 @@ func (j *Journal) replace(c *catalog, r replaceRecord, opt RewriteOptions, with 
 // pack writes what is needed of files to a new one, sealed and durable; nil when nothing is.
 func (j *Journal) pack(ctx context.Context, c *catalog, files []*sealed, opt RewriteOptions) (*sealed, error) {
 	last, _ := c.last()
-	return j.packed(last.ID, func(w *writer) error {
+	return j.packed(last.ID, 1, func(w *writer) error {
 		p := &packer{w: w, blocks: newContents(&j.id, j.t.moveBlocks), id: &j.id, pace: opt.Pace, ctx: ctx}
 		for d := range c.id.Disks {
 			if err := c.needed(replication.DiskNo(d), files, opt.Spares, p.put); err != nil {
@@ -138,10 +144,10 @@ func (j *Journal) pack(ctx context.Context, c *catalog, files []*sealed, opt Rew
 	})
 }
 
-// packed makes the next pack, of versions up to last, of what fill writes: sealed and durable; nil when that is nothing.
-func (j *Journal) packed(last replication.PointID, fill func(*writer) error) (*sealed, error) {
+// packed makes the next pack, the n-th from now on, of versions up to last, of what fill writes: sealed and durable; nil when that is nothing.
+func (j *Journal) packed(last replication.PointID, n int, fill func(*writer) error) (*sealed, error) {
 	st := j.now.Load()
-	name := j.path(packDir, fmt.Sprintf("%d%s", st.packed+1, packSuffix))
+	name := j.path(packDir, fmt.Sprintf("%d%s", st.packed+n, packSuffix))
 	if err := removeIfThere(j.vol, name+newSuffix); err != nil {
 		return nil, err
 	}
@@ -228,7 +234,7 @@ type packing struct {
 
 // put adds a span.
 func (p *packer) put(sp span) error {
-	if p.pace != nil {
+	if p.pace != nil && sp.hasContent() {
 		if err := p.pace(p.ctx, int(sp.ext.Len())); err != nil {
 			return err
 		}

@@ -27,6 +27,7 @@ type state struct {
 	used         replication.PointID    // the highest number that a cycle ever had
 	dropped      replication.PointID    // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
 	points       []replication.Point    // listed, rising
+	mixed        []replication.PointID  // rising: points of which two segments have the same bytes, as a cycle was sent in several attempts or rounds: the later one counts
 	births       []replication.PointID  // by disk number, as far as any joined: its first point; 0: there from the begin, NoPoint: none yet. They rise
 	origin       replication.PointID    // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
 	files        []namedFile            // that the journal holds, in the order in which they were named: among equal versions the later one stands above
@@ -263,6 +264,9 @@ func (s *state) list(r record) error {
 	if (x.Route == replication.Through) != (s.origin == 0) {
 		return fmt.Errorf("point %d took the route %q", x.Point, x.Route)
 	}
+	if s.sentTwice(x) {
+		s.mixed = append(slices.Clone(s.mixed), x.Point)
+	}
 	if err := s.birth(x); err != nil {
 		return err
 	}
@@ -284,6 +288,20 @@ func (s *state) list(r record) error {
 		s.head, s.origin = x.Point, x.Point
 	}
 	return nil
+}
+
+// sentTwice says whether the segments of a point that is being listed have more than what changed.
+func (s *state) sentTwice(x pointRecord) bool {
+	changed := x.Bytes
+	for _, d := range x.Disks {
+		if s.born(d.Disk) == NoPoint { // written through
+			changed -= d.Bytes
+		}
+	}
+	for _, f := range x.Files {
+		changed -= f.Bytes
+	}
+	return x.Route == replication.Journaled && changed < 0
 }
 
 // logVersion is the version of a log that says all this: what an earlier release would misunderstand has a higher one.

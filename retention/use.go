@@ -130,6 +130,12 @@ func (j *Journal) Use(ctx context.Context, keep []replication.PointID) (Use, err
 				f.Dead = f.Size - f.Cold
 				f.Spare = f.Cold
 			}
+			if len(c.blind) > 0 { // nothing is given up that the disks are taken to hold
+				f.Spare, f.Cold = 0, 0
+			}
+			if c.frozen(s) {
+				f.Dead = 0
+			}
 		}
 		u.Files = append(u.Files, f)
 	}

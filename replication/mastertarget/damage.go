@@ -125,10 +125,10 @@ func (g *group) lookAtDamage() error {
 	if n > 0 {
 		g.log.Info("damage mended from the disks", "bytes", n)
 	}
-	if err != nil && !errors.Is(err, retention.ErrInUse) {
-		return err
+	moving, merr := errors.Is(err, retention.ErrInUse), err
+	if moving {
+		merr = nil
 	}
-	moving := err != nil
 	changes = g.journal.Changes()
 	start := time.Now()
 	d, err := g.journal.Damage(g.ctx)
@@ -138,7 +138,7 @@ func (g *group) lookAtDamage() error {
 	k.mu.Lock()
 	before := k.damage
 	k.damage, k.known, k.taken, k.cost = d, true, time.Now(), time.Since(start)
-	if k.seen = changes; moving { // look again when the disks stand
+	if k.seen = changes; moving || merr != nil { // look again when the disks stand, or there is room
 		k.seen = 0
 	}
 	k.mu.Unlock()
@@ -152,7 +152,7 @@ func (g *group) lookAtDamage() error {
 	}
 	g.notice("damage", damageNotice(d, g.journal.Identity().Disks))
 	g.engine.changed()
-	return nil
+	return merr
 }
 
 func (g *group) disks() []retention.Disk {
