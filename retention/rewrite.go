@@ -234,8 +234,12 @@ type packing struct {
 
 // put adds a span.
 func (p *packer) put(sp span) error {
-	if p.pace != nil && sp.hasContent() {
-		if err := p.pace(p.ctx, int(sp.ext.Len())); err != nil {
+	if p.pace != nil {
+		n := entryCost
+		if sp.hasContent() {
+			n = int(sp.ext.Len())
+		}
+		if err := p.pace(p.ctx, n); err != nil {
 			return err
 		}
 	}
