@@ -516,3 +516,29 @@ func TestPointRanges(t *testing.T) {
 		}
 	}
 }
+
+// TestJournalExtractOfCommitted: after the disks were given to their machine, points are read as long as they are as they were left; and the list says so.
+func TestJournalExtractOfCommitted(t *testing.T) {
+	s := newJournalStand(t)
+	s.end()
+	j, err := retention.Open(s.dir, "erp")
+	s.must(err)
+	head := j.Head()
+	s.must(j.RecordCutover(&retention.Cutover{Step: retention.CutoverCommitted, Since: noon, Point: head, From: head}))
+	s.must(j.Close())
+	s.extractAll()
+	if code, out, errs := local(t, nil, "journal", "list", s.dir); code != 0 || !strings.Contains(string(out), "when they were given to their machine") {
+		t.Errorf("list: %d, %s%s", code, out, errs)
+	}
+	path := filepath.Join(s.base, "later.raw")
+	if code, _, errs := local(t, nil, "journal", "extract", s.dir, "2", "data", path); code != 0 || !strings.Contains(errs, "must not be started") {
+		t.Errorf("extract: %d, %s", code, errs)
+	}
+	ok(t, strings.NewReader("a machine was here"), "disk", "write", s.paths[1], "--offset", "0")
+	if code, _, errs := local(t, nil, "journal", "extract", s.dir, "2", "data", path+"2"); code != 1 || !strings.Contains(errs, "changed by something else") {
+		t.Errorf("extract once the machine ran: %d, %s", code, errs)
+	}
+	if code, _, errs := local(t, nil, "journal", "extract", s.dir, "2", "data", path+"2", "--accept-changed-disk"); code != 0 || !strings.Contains(errs, "may be of any time") {
+		t.Errorf("accepted: %d, %s", code, errs)
+	}
+}

@@ -64,6 +64,12 @@ and gets its name when it is whole and durable.`,
 	return c
 }
 
+// committed says whether the disks of a journal were given to their machine.
+func committed(i *retention.Inspection) bool {
+	at := i.Cutover()
+	return at != nil && at.Step == retention.CutoverCommitted
+}
+
 func (t *tool) journalExtract(ctx context.Context, x extraction) error {
 	format, err := x.newFormat()
 	if err != nil {
@@ -99,6 +105,15 @@ func (t *tool) journalExtract(ctx context.Context, x extraction) error {
 		warn = append(warn, fmt.Sprintf("accepted: %v; what the journal does not hold may be of any time", err))
 	}
 	warn = append(warn, more...)
+	given := err == nil && committed(i) // to its machine, which may start at any moment
+	if committed(i) {
+		if unsure := more[min(len(more), len(target.Description().Notices)):]; given && len(unsure) > 0 && !x.accept {
+			return &replication.Problem{Code: replication.CodeCommitted, Message: fmt.Sprintf("the disks were given to their machine, and it can't be told whether it has written to %s: %s", path, strings.Join(unsure, "; ")),
+				Remedy: "if it was never started, --accept-changed-disk reads it nevertheless"}
+		}
+		warn = append(warn, "the disks were given to their machine (failback commit): it must not be started meanwhile")
+		i.TakeForOurs()
+	}
 	for _, w := range warn {
 		if !t.json {
 			fmt.Fprintf(t.err, "WARNING: %s\n", w)
@@ -112,6 +127,14 @@ func (t *tool) journalExtract(ctx context.Context, x extraction) error {
 	files, err := t.makeDisk(ctx, x.file, format, pointDisk{r}, string(disk.ID), func() error {
 		if changed, err := i.Changed(); err != nil || changed {
 			return errors.Join(retention.ErrLocked, err)
+		}
+		if given {
+			now, err := blockio.OpenReader(path)
+			if err != nil {
+				return diskProblem(path, err)
+			}
+			_, err = sameDisk(ctx, i, disk, path, now)
+			return errors.Join(err, now.Close())
 		}
 		return nil
 	})

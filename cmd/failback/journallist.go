@@ -47,6 +47,7 @@ type journalJSON struct {
 	Whole       bool                   `json:"whole"` // the log could be read up to its end
 	Head        replication.PointID    `json:"head"`  // means nothing while there are no points
 	Unfinished  *moveJSON              `json:"unfinished"`
+	Cutover     *retention.Cutover     `json:"cutover"` // null: none
 	Disks       []journalDiskJSON      `json:"disks"`
 	Points      []replication.Point    `json:"points"`
 	Cycle       *cycleJSON             `json:"cycle"`
@@ -119,6 +120,7 @@ func describeJournal(ctx context.Context, dir string, i *retention.Inspection) (
 		Directory: dir, Group: id.Group, Journal: id.UUID, Created: id.Created, Generation: i.Generation(), Records: i.Records(), Running: i.Running(), Retired: i.Retired(), Whole: i.Whole(),
 		Head: i.Head(), Disks: []journalDiskJSON{}, Points: append([]replication.Point{}, i.Points()...), Files: []journalFileJSON{}, Findings: findingsOf(id, i.Findings()),
 	}
+	j.Cutover = i.Cutover()
 	if m := i.Unfinished(); m != nil {
 		j.Unfinished = &moveJSON{m.From, m.To}
 	}
@@ -289,6 +291,8 @@ func inUse(j journalJSON) string {
 
 func whereDisksStand(j journalJSON) string {
 	switch {
+	case j.Cutover != nil && j.Cutover.Step == retention.CutoverCommitted:
+		return fmt.Sprintf("at point %d when they were given to their machine (failback commit); what it wrote since is not known here", j.Head)
 	case j.Unfinished != nil:
 		return fmt.Sprintf("within a move from point %d to %d that is not finished; every point can be read nevertheless", j.Unfinished.From, j.Unfinished.To)
 	case len(j.Points) == 0:

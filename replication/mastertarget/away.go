@@ -2,6 +2,7 @@ package mastertarget
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -89,11 +90,7 @@ func (g *group) openUnwritten(ctx context.Context, j *retention.Journal) (target
 		if err == nil {
 			t = g.wrapped(d.Target, t)
 			targets = append(targets, t)
-			if i >= len(prints) || prints[i] == "" && t.Description().ContentID == 0 {
-				err = &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("it can't be told whether target %s was written to: it has no content id, and no fingerprint was taken", d.Target)}
-			} else {
-				err = sameFingerprint(ctx, prints[i], t)
-			}
+			err = unwritten(ctx, prints, i, t)
 		}
 		if err != nil {
 			p := replication.AsProblem(err)
@@ -123,6 +120,32 @@ func sameFile(a, b string) bool {
 		return true
 	}
 	return resolved(a) == resolved(b)
+}
+
+// unwritten says why a target may have been written to since its fingerprint was taken. What can't be told counts as written to.
+func unwritten(ctx context.Context, prints []string, i int, t blockio.Target) error {
+	cant := &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("it can't be told whether target %s was written to", t.Description().Path)}
+	if i >= len(prints) || prints[i] == "" && t.Description().ContentID == 0 {
+		cant.Message += ": it has no content id, and no fingerprint was taken"
+		return cant
+	}
+	if prints[i] == "" { // a disk that keeps tables: its content id tells
+		return nil
+	}
+	now, err := t.Fingerprint(ctx)
+	if err == nil {
+		err = blockio.Fingerprint(prints[i]).Check(now)
+	}
+	switch {
+	case errors.Is(err, blockio.ErrChanged):
+		return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", t.Description().Path), Err: err}
+	case errors.Is(err, blockio.ErrUnsupported): // taken by another version
+		cant.Err = err
+		return cant
+	case err != nil:
+		return targetProblem(t.Description().Path, err)
+	}
+	return nil
 }
 
 func isCommitted(at *retention.Cutover) bool {

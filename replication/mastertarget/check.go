@@ -407,8 +407,9 @@ func inside(path, dir string) bool {
 // holder returns the group that has the target already, or "".
 func (e *Engine) holder(target string) replication.GroupID {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	for id, g := range e.groups {
+	groups := maps.Clone(e.groups)
+	e.mu.Unlock()
+	for id, g := range groups {
 		for _, d := range g.plan.Disks() {
 			if sameFile(d.Target, target) {
 				return id

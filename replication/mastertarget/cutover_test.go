@@ -396,6 +396,50 @@ func (x *images) put(i int) {
 	}
 }
 
+// refusesWritten: where the master target was killed after an undo had looked at the disks, and before it took them, and somebody wrote to one meanwhile, the group is committed still.
+func (x *images) refusesWritten(t *testing.T, undoing int) {
+	x.put(undoing)
+	p := x.p
+	p.run("sh", "-c", fmt.Sprintf("printf 'a machine was here' | dd of=%s bs=512 seek=9 conv=notrunc status=none", p.dst(1)))
+	was, err := os.ReadFile(p.dst(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.open()
+	if err := p.master.wait(context.Background(), func() bool { s := p.state(); return s.Cutover != nil && s.State != replication.StateChecking }); err != nil {
+		t.Fatal(err)
+	}
+	if s := p.state(); s.State != replication.StateCommitted || s.Cutover.Step != "committed" {
+		t.Errorf("written to between the look and the opening: %+v, cutover %+v", s, s.Cutover)
+	}
+	_, err = p.master.Undo(context.Background(), "g", false, silent)
+	isProblem(t, "undo after that", err, "target-changed")
+	p.close()
+	if now, err := os.ReadFile(p.dst(1)); err != nil || !bytes.Equal(now, was) {
+		t.Errorf("what was written to the disk was written over: %v", err)
+	}
+}
+
+// TestUndoToOriginal brings the disks of a committed group to what they were before it was protected, and holds them there.
+func TestUndoToOriginal(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 25)
+	p.plan = append([]byte("keep_original: true\n"), p.plan...)
+	p.protected(2)
+	p.kept[0] = nil
+	for _, n := range p.sizes { // the targets were created
+		p.kept[0] = append(p.kept[0], make([]byte, n))
+	}
+	p.commit(replication.CommitRequest{})
+	head, err := p.master.Undo(context.Background(), "g", true, silent)
+	if err != nil || head != 0 || !p.state().Held {
+		t.Fatalf("undone to %d, held %v, error %v", head, p.state().Held, err)
+	}
+	p.disksShow(0)
+	p.contents("undone to the original")
+	p.close()
+}
+
 // TestCutoverKilled kills the master target at each step of a commit, of an undo and of finishing: the next one goes on from there, and no point is lost.
 func TestCutoverKilled(t *testing.T) {
 	t.Parallel()
@@ -427,6 +471,7 @@ func TestCutoverKilled(t *testing.T) {
 			t.Errorf("no step %s among %v", want, x.steps)
 		}
 	}
+	x.refusesWritten(t, slices.Index(x.steps, "undoing"))
 	for i, step := range x.steps {
 		for id := range p.kept { // of another world
 			if id > 4 {

@@ -586,6 +586,9 @@ func (c *cutting) undoing(ctx context.Context, g *group, at *retention.Cutover) 
 	if err := c.note(g, nil); err != nil {
 		return false, err
 	}
+	g.mu.Lock()
+	g.final = false
+	g.mu.Unlock()
 	g.log.Info("commit undone", "head", g.journal.Head(), "held", keep)
 	c.say("")
 	g.wake()
