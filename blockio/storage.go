@@ -78,7 +78,7 @@ func (s *osFile) WriteAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		return n, fmt.Errorf("offset %d, %d bytes: %w", off, len(p), err)
 	}
-	if s.direct == nil {
+	if s.direct == nil && !s.device { // a device is written out by the kernel as quickly, and without being asked
 		s.early.wrote(s.f, off, int64(n))
 	}
 	return n, nil
