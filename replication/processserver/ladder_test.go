@@ -213,6 +213,20 @@ func TestLadderSitsHiccupsOut(t *testing.T) {
 	}
 }
 
+// TestRawIsInNoMix: all is compressed, or nothing.
+func TestRawIsInNoMix(t *testing.T) {
+	for _, costs := range [][levels]cost{programs, texts, packed} {
+		for _, cores := range []float64{.3, .7, 1, 2, 8} {
+			for mbits := 10.0; mbits < 20000; mbits *= 1.3 {
+				p := plant{costs, cores, 3e-9, mbits * 1e6 / 8, math.Inf(1), wireCost}
+				if m := p.best(); m[block.Raw] > 0 && m[block.Raw] < 1 {
+					t.Fatalf("%.1f cores at %.0f Mbit/s: %.2f", cores, mbits, m)
+				}
+			}
+		}
+	}
+}
+
 func TestPickTakesLevelsInTheirShares(t *testing.T) {
 	l := &ladder{pinned: true}
 	l.now.Store(&mix{0, 0, .25, .75, 0})

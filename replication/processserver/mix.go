@@ -48,6 +48,7 @@ func (p plant) rate(m mix) float64 {
 
 // best returns the mix with the highest rate: where compression and the link are both busy all the time, or, where one of them can't be, what spares the other. Of
 // mixes that are as fast, the one that sends least. With two things that bind, no mix of more than two levels is better than all of two.
+// What is not compressed is in none: it gains little by the reckoning, and where others on this machine, such as the other end, pay for what is sent and strangers hide that, it loses a fifth.
 func (p plant) best() mix {
 	var found mix
 	rate, ratio := -1.0, math.Inf(1)
@@ -61,7 +62,7 @@ func (p plant) best() mix {
 	for a := range levels {
 		try(only(block.Level(a)))
 	}
-	for a := range levels {
+	for a := int(block.LevelLZ4); a < levels; a++ {
 		for b := a + 1; b < levels; b++ {
 			if s, ok := p.meet(a, b); ok {
 				m := mix{}
