@@ -163,7 +163,11 @@ func (e *Engine) finishRest(g *group) error {
 	id, dir := g.id, e.journalDir(g.id)
 	err := e.cat.put(bucketFarewells, id, farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, nil, replication.Session{Group: id})})
 	if err == nil {
-		if err = retention.Remove(dir); errors.Is(err, os.ErrNotExist) {
+		switch err = retention.Remove(dir); {
+		case errors.Is(err, os.ErrNotExist):
+			err = nil
+		case errors.Is(err, retention.ErrNotJournal): // what an earlier attempt has left is not the journal's
+			e.cfg.Log.Warn("the journal is gone, and files of somebody else stay in its place", "group", id, "dir", dir)
 			err = nil
 		}
 		e.reached("removed")

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -523,4 +524,139 @@ func TestCutoverKilled(t *testing.T) {
 		}
 		p.close()
 	}
+}
+
+// TestCommittedIsAdopted: another master target takes a committed group over as it stands, without looking at its disks; the old one is refused, and the new one undoes it.
+func TestCommittedIsAdopted(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 26)
+	ctx := context.Background()
+	p.protected(2)
+	head := p.commit(replication.CommitRequest{})
+	p.close()
+	if err := os.Rename(filepath.Join(p.dir, "mt"), filepath.Join(p.dir, "old")); err != nil {
+		t.Fatal(err)
+	}
+	p.open()
+	if checked, err := p.master.Check(ctx, p.plan, replication.PathAsk{}); err != nil || !hasCode(checked.Findings, codeTaken) && !hasCode(checked.Findings, replication.CodeCommitted) {
+		t.Errorf("check where the group is not known: %+v, error %v", checked.Findings, err)
+	}
+	held, err := blockio.OpenTarget(p.dst(0), blockio.TargetOptions{}) // by the machine
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := p.master.Adopt(ctx, replication.AdoptRequest{Dir: filepath.Join(p.dir, "ret", "g"), OldHostIsOff: true})
+	if err != nil || !a.Adopted {
+		t.Fatalf("adopt: %+v, error %v", a, err)
+	}
+	if s := p.state(); s.State != replication.StateCommitted || s.Cutover.Point != head {
+		t.Errorf("adopted: %+v", s)
+	}
+	held.Close()
+	if got := p.undo(); got != head {
+		t.Errorf("undone to %d", got)
+	}
+	p.contents("adopted, and undone")
+	p.change()
+	p.made()
+	p.contents("replicating")
+	p.commit(replication.CommitRequest{Point: 1})
+	if err := os.WriteFile(filepath.Join(p.dir, "ret", "g", "notes"), []byte("mine"), 0o600); err != nil { // of somebody else
+		t.Fatal(err)
+	}
+	_, err = p.master.FinishCutover(ctx, "g")
+	isProblem(t, "finish with a file in the way", err, "journal")
+	p.close()
+	p.open() // tries again, and says so
+	if err := os.Remove(filepath.Join(p.dir, "ret", "g", "notes")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.master.wait(ctx, func() bool {
+		s, _ := p.master.Status(ctx, "")
+		return len(s.Groups) == 0 || s.Groups[0].State == replication.StateError
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := p.master.Status(ctx, ""); len(s.Groups) > 0 {
+		if _, err := p.master.FinishCutover(ctx, "g"); err != nil {
+			t.Errorf("finish again: %v", err)
+		}
+	}
+	p.machineSees(1)
+	p.close()
+}
+
+// weakTarget fails to sync once.
+type weakTarget struct {
+	blockio.Target
+	fails *atomic.Bool
+}
+
+func (t weakTarget) Sync() error {
+	if t.fails.CompareAndSwap(true, false) {
+		return fmt.Errorf("sync: %w", blockio.ErrPoisoned)
+	}
+	return t.Target.Sync()
+}
+
+// TestCommitOverStorageThatFails: a sync that fails while the disks are brought to the point has the group opened anew, and the commit goes on.
+func TestCommitOverStorageThatFails(t *testing.T) {
+	t.Parallel()
+	var fails atomic.Bool
+	p := newPairWith(t, 27, Config{wrap: func(_ string, t blockio.Target) blockio.Target { return weakTarget{t, &fails} }})
+	p.protected(3)
+	for range 2 {
+		if _, err := p.master.Move(context.Background(), "g", replication.MoveRequest{Advance: true}, func(replication.MoveStatus) {}); err != nil { // they may be a little behind
+			t.Fatal(err)
+		}
+		fails.Store(true)
+		head := p.commit(replication.CommitRequest{Point: 1})
+		if fails.Load() || head != 1 {
+			t.Errorf("committed at %d; a sync failed: %v", head, !fails.Load())
+		}
+		p.machineSees(1)
+		fails.Store(true)
+		if got := p.undo(); got != 3 {
+			t.Errorf("undone to %d", got)
+		}
+		p.contents("undone")
+	}
+	p.close()
+}
+
+// TestUndoWhileTheDisksMove takes a commit back whose move has begun to write: the disks go back, and the one who waits for the commit is told.
+func TestUndoWhileTheDisksMove(t *testing.T) {
+	t.Parallel()
+	x := &moveGate{inside: make(chan struct{}, 1)}
+	defer x.open()
+	p := newPairWith(t, 28, Config{wrap: func(_ string, t blockio.Target) blockio.Target { return gatedTarget{t, x} }})
+	ctx := context.Background()
+	p.protected(3)
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{Advance: true}, func(replication.MoveStatus) {}); err != nil {
+		t.Fatal(err)
+	}
+	x.shut(&x.writes)
+	commit := called(func() (replication.PointID, error) {
+		return p.master.Commit(ctx, "g", replication.CommitRequest{Point: 1}, silent)
+	})
+	<-x.inside
+	_, err := p.master.Move(ctx, "g", replication.MoveRequest{To: 2}, func(replication.MoveStatus) {})
+	isProblem(t, "a move meanwhile", err, replication.CodeCutover)
+	_, err = p.master.CancelMove(ctx, "g", false, func(replication.MoveStatus) {})
+	isProblem(t, "cancel the move", err, replication.CodeCutover)
+	_, err = p.master.Cut(ctx, "g")
+	isProblem(t, "cut", err, replication.CodeCutover)
+	undo := called(func() (replication.PointID, error) {
+		return p.master.Undo(ctx, "g", false, func(replication.CutoverStatus) { x.open() })
+	})
+	if a := <-undo; a.err != nil || a.head != 3 {
+		t.Errorf("undone to %d: %v", a.head, a.err)
+	}
+	a := <-commit
+	isProblem(t, "the commit", a.err, replication.CodeUndone)
+	p.disksShow(3)
+	p.contents("undone in the middle")
+	p.change()
+	p.made()
+	p.close()
 }
