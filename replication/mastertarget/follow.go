@@ -18,6 +18,7 @@ type following struct {
 	head, last replication.PointID
 	bound      time.Duration // that bringing the disks to the last point may come to take
 	takes      time.Duration // to bring them there, estimated
+	tight      bool          // what that may save takes much of the room that there is
 	cycling    bool          // a cycle is under way
 	quiet      time.Time     // when the last one ended
 	quietFor   time.Duration
@@ -27,7 +28,7 @@ type following struct {
 const quietFor = 2 * time.Second
 
 // decideFollow says whether the disks are to move by themselves, to the last point; and else, when to ask again: zero when only an event can change it. As long as cycles come one after another
-// the disks wait: what several of them changed is saved and written once. They go when waiting longer would make catching up take longer than the bound, and when it is quiet.
+// the disks wait: what several of them changed is saved and written once. They go when waiting longer would make catching up take longer than the bound, or what that saves might not fit any more, and when it is quiet.
 func decideFollow(f following) (move bool, again time.Time) {
 	still := f.quiet.Add(f.quietFor)
 	switch {
@@ -37,7 +38,7 @@ func decideFollow(f following) (move bool, again time.Time) {
 		return true, time.Time{}
 	case f.held, f.last == 0, f.head == f.last:
 		return false, time.Time{}
-	case f.takes >= f.bound: // also when the disks are to follow at once
+	case f.tight, f.takes >= f.bound: // also when the disks are to follow at once
 		return true, time.Time{}
 	case f.cycling:
 		return false, time.Time{}
@@ -52,6 +53,7 @@ type lag struct {
 	head, last replication.PointID
 	points     int
 	takes      time.Duration
+	tight      bool // what moving there saves may come to half of the room that there is
 }
 
 // behind tells how far the disks are behind the last point. It reads indexes when that has changed.
@@ -71,9 +73,11 @@ func (g *group) behind() lag {
 	} else if g.plan.Policy.HeadLag == 0 { // they go at once
 		now.takes = time.Millisecond
 	} else if was.head == now.head && was.last == now.last {
-		now.takes = was.takes
+		now.takes, now.tight = was.takes, was.tight
 	} else if n, err := g.journal.EstimateWrite(g.ctx, now.last); err == nil {
 		now.takes = max(g.moveRate.takes(n), time.Millisecond)
+		free, reserve, _, err := g.spaceFor(0)
+		now.tight = err == nil && n > 0 && n >= (free-reserve)/2
 	} else {
 		g.log.Warn("how far the disks are behind is not known", "err", err)
 		now.takes = replication.MaxHeadLag // go and see
@@ -91,7 +95,7 @@ func (g *group) followed(l lag) (to replication.PointID, again time.Time) {
 	g.mu.Lock()
 	f := following{
 		now: time.Now(), claimed: g.claims > 0 || taken, held: g.record.Held, unfinished: m != nil, head: g.journal.Head(), last: l.last,
-		bound: time.Duration(g.plan.Policy.HeadLag), takes: l.takes, cycling: open && g.full == "", quiet: g.quiet, quietFor: quietFor,
+		bound: time.Duration(g.plan.Policy.HeadLag), takes: l.takes, tight: l.tight, cycling: open && g.full == "", quiet: g.quiet, quietFor: quietFor,
 	}
 	g.mu.Unlock()
 	if q := g.engine.cfg.quiet; q != 0 {

@@ -23,6 +23,8 @@ func TestDecideFollow(t *testing.T) {
 		"NeverACycle":               {with(func(f *following) { f.quiet = time.Time{} }), true, time.Time{}},
 		"CycleUnderWay":             {with(func(f *following) { f.cycling = true }), false, time.Time{}},
 		"CycleAndAtTheBound":        {with(func(f *following) { f.cycling, f.takes = true, f.bound }), true, time.Time{}},
+		"CycleAndLittleRoom":        {with(func(f *following) { f.cycling, f.tight = true, true }), true, time.Time{}},
+		"HeldAndLittleRoom":         {with(func(f *following) { f.held, f.tight = true, true }), false, time.Time{}},
 		"JustListedAndAtTheBound":   {with(func(f *following) { f.quiet, f.takes = now, time.Hour }), true, time.Time{}},
 		"AtOnce":                    {with(func(f *following) { f.cycling, f.bound, f.quiet = true, 0, now }), true, time.Time{}},
 		"AtOnceAndThere":            {with(func(f *following) { f.bound, f.takes, f.head = 0, 0, f.last }), false, time.Time{}},
