@@ -1991,6 +1991,7 @@ type CutDone struct {
 	Tracked       bool                   `protobuf:"varint,4,opt,name=tracked,proto3" json:"tracked,omitempty"`
 	UntrackedWhy  string                 `protobuf:"bytes,5,opt,name=untracked_why,json=untrackedWhy,proto3" json:"untracked_why,omitempty"`
 	Sizes         []int64                `protobuf:"varint,6,rep,packed,name=sizes,proto3" json:"sizes,omitempty"` // by disk number
+	Held          bool                   `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`          // the cut was there when it was ordered: what was written since is not in it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2065,6 +2066,13 @@ func (x *CutDone) GetSizes() []int64 {
 		return x.Sizes
 	}
 	return nil
+}
+
+func (x *CutDone) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
 }
 
 type ShipDone struct {
@@ -3787,7 +3795,7 @@ const file_replication_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12.\n" +
 	"\aproblem\x18\x03 \x01(\v2\x14.failback.v1.ProblemR\aproblem\x12\x12\n" +
 	"\x04view\x18\x04 \x01(\tR\x04view\x12\x14\n" +
-	"\x05place\x18\x05 \x01(\tR\x05place\"\xb1\x01\n" +
+	"\x05place\x18\x05 \x01(\tR\x05place\"\xc5\x01\n" +
 	"\aCutDone\x12\x1d\n" +
 	"\n" +
 	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x1a\n" +
@@ -3795,7 +3803,8 @@ const file_replication_proto_rawDesc = "" +
 	"\x06stable\x18\x03 \x01(\bR\x06stable\x12\x18\n" +
 	"\atracked\x18\x04 \x01(\bR\atracked\x12#\n" +
 	"\runtracked_why\x18\x05 \x01(\tR\funtrackedWhy\x12\x14\n" +
-	"\x05sizes\x18\x06 \x03(\x03R\x05sizes\" \n" +
+	"\x05sizes\x18\x06 \x03(\x03R\x05sizes\x12\x12\n" +
+	"\x04held\x18\a \x01(\bR\x04held\" \n" +
 	"\bShipDone\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\"\r\n" +
 	"\vReleaseDone\"\f\n" +

@@ -41,6 +41,7 @@ type Cut struct {
 	Stable   bool      `json:"stable"`   // the view does not change while it is read, and survives the process server's restart
 	Tracked  bool      `json:"tracked"`  // changes since the base are known or can be found
 	Sizes    []int64   `json:"sizes"`    // by disk number, bytes
+	Held     bool      `json:"-"`        // it was there when it was asked for: what its machine wrote since is not in it
 }
 
 // Total is what the process server says of one disk at the end of a cycle: the master target lists the point only if what is durable is exactly that.

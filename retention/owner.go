@@ -59,6 +59,12 @@ func OpenAs(dir string, group replication.GroupID, owner string) (*Journal, erro
 	return openAs(osVolume{}, dir, group, owner, defaultTuning)
 }
 
+// OwnedBy says, without opening the journal in a directory, whether it is another master target's (ErrOwned) than the one of that name.
+func OwnedBy(dir, owner string) error {
+	forgetCached(dir)
+	return ownedBy(osVolume{}, dir, owner)
+}
+
 // ownedBy refuses a journal whose log names another owner. The log is only read: its owner may be writing to it, where locks don't reach it.
 func ownedBy(vol volume, dir, owner string) error {
 	name := filepath.Join(dir, logName)

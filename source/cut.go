@@ -24,14 +24,16 @@ func (s *Images) Cut(ctx context.Context, point, base replication.PointID) (repl
 	if base >= point {
 		return replication.Cut{}, fmt.Errorf("cut point %d from base %d of group %s: points rise from 1", point, base, s.group)
 	}
-	c, err := s.cut(ctx, point)
+	c, held, err := s.cut(ctx, point)
 	if err != nil {
 		return replication.Cut{}, fmt.Errorf("cut point %d of group %s: %w", point, s.group, err)
 	}
 	if c, err = s.track(ctx, c, base); err != nil {
 		return replication.Cut{}, fmt.Errorf("changes of group %s from point %d to %d: %w", s.group, base, point, err)
 	}
-	return c.told(), nil
+	told := c.told()
+	told.Held = held
+	return told, nil
 }
 
 // told is the cut as Cut tells it.
@@ -61,33 +63,34 @@ func (s *Images) Untracked(point replication.PointID) string {
 }
 
 // cut returns the cut of the point as it is held, or makes it.
-func (s *Images) cut(ctx context.Context, point replication.PointID) (*cut, error) {
+func (s *Images) cut(ctx context.Context, point replication.PointID) (c *cut, held bool, err error) {
 	if err := s.usable(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if c := s.cutOf(point); c != nil {
 		why, err := s.stale(c)
 		if err != nil || why == "" {
-			return c, err
+			return c, true, err
 		}
 		if c.Listed {
-			return nil, fmt.Errorf("it is listed, and cannot be made again: %s", why)
+			return nil, false, fmt.Errorf("it is listed, and cannot be made again: %s", why)
 		}
 		s.log.Info("point is cut again", "point", point, "why", why)
 		if err := s.drop(c); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if err := s.settle(ctx, point); err != nil {
 		s.log.Warn("views are not let go of before the cut", "point", point, "err", err)
 	}
 	s.mu.Lock()
-	held, left := len(s.state.Cuts), len(s.state.Pending)
+	many, left := len(s.state.Cuts), len(s.state.Pending)
 	s.mu.Unlock()
-	if held >= maxHeld || left >= maxPending {
-		return nil, fmt.Errorf("%d points are held and %d views are not let go of, the most are %d and %d: see to the release commands", held, left, maxHeld, maxPending)
+	if many >= maxHeld || left >= maxPending {
+		return nil, false, fmt.Errorf("%d points are held and %d views are not let go of, the most are %d and %d: see to the release commands", many, left, maxHeld, maxPending)
 	}
-	return s.make(ctx, point)
+	c, err = s.make(ctx, point)
+	return c, false, err
 }
 
 // stale says why a cut cannot be used any more, "" if it can.

@@ -406,6 +406,18 @@ func TestHeldCutIsNotAnotherPaths(t *testing.T) {
 	}
 }
 
+// TestHeldCutSaysSo: who asks for a cut learns whether it was made for that, or was there.
+func TestHeldCutSaysSo(t *testing.T) {
+	src := filepath.Join(t.TempDir(), "src")
+	mustWrite(t, src, make([]byte, 1<<20))
+	s := mustOpen(t, t.TempDir(), spec(0, src))
+	for _, held := range []bool{false, true} {
+		if c, err := s.Cut(t.Context(), 1, 0); err != nil || c.Held != held {
+			t.Errorf("held: %v, want %v; %v", c.Held, held, err)
+		}
+	}
+}
+
 func TestCutRefuses(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "src")
 	mustWrite(t, src, make([]byte, 1<<20))

@@ -241,7 +241,7 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 		}
 		c, err := d.worker.Cut(ctx, spec, replication.PointID(v.Cut.Point), link.Base{Point: replication.PointID(v.Cut.Base), Snapshot: v.Cut.BaseSnapshot})
 		return &failbackpb.Report{What: &failbackpb.Report_Cut{Cut: &failbackpb.CutDone{
-			UnixNanos: c.Time.UnixNano(), Snapshot: c.Snapshot, Stable: c.Stable, Tracked: c.Tracked, UntrackedWhy: c.UntrackedWhy, Sizes: c.Sizes,
+			UnixNanos: c.Time.UnixNano(), Snapshot: c.Snapshot, Stable: c.Stable, Tracked: c.Tracked, UntrackedWhy: c.UntrackedWhy, Sizes: c.Sizes, Held: c.Held,
 		}}}, err
 	case *failbackpb.Order_Ship:
 		spec, err := specFromWire(v.Ship.Group)

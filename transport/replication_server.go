@@ -427,7 +427,7 @@ func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point replication.P
 	c := r.GetCut()
 	return link.Cut{
 		Cut: replication.Cut{
-			Time: time.Unix(0, c.GetUnixNanos()).UTC(), Snapshot: c.GetSnapshot(), Stable: c.GetStable(), Tracked: c.GetTracked(), Sizes: c.GetSizes(),
+			Time: time.Unix(0, c.GetUnixNanos()).UTC(), Snapshot: c.GetSnapshot(), Stable: c.GetStable(), Tracked: c.GetTracked(), Sizes: c.GetSizes(), Held: c.GetHeld(),
 		},
 		UntrackedWhy: c.GetUntrackedWhy(),
 	}, nil

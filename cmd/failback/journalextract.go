@@ -133,7 +133,10 @@ func (t *tool) journalExtract(ctx context.Context, x extraction) error {
 			if err != nil {
 				return diskProblem(path, err)
 			}
-			_, err = sameDisk(ctx, i, disk, path, now)
+			later, err := sameDisk(ctx, i, disk, path, now)
+			if err == nil && len(later) != len(more) {
+				err = &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("%s was not left alone while it was read: %s", path, strings.Join(later, "; ")), Remedy: "see that the machine is off, and try again"}
+			}
 			return errors.Join(err, now.Close())
 		}
 		return nil

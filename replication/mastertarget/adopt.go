@@ -66,6 +66,7 @@ func (a *adopting) look(ctx context.Context) error {
 		return nil
 	}
 	a.findings = append(a.findings, a.engine.volumes.Check(ctx, a.engine.uses(a.plan), true)...)
+	a.cutover(i.Cutover())
 	if isCommitted(i.Cutover()) { // they are the machine's: they are looked at when that is undone
 		for _, d := range a.plan.Disks() {
 			a.report.Disks = append(a.report.Disks, replication.AdoptedDisk{Disk: d.Name, Size: a.id.Disks[d.No].Size, Target: d.Target, State: "is the machine's: the group is committed"})
@@ -74,6 +75,18 @@ func (a *adopting) look(ctx context.Context) error {
 	}
 	a.disks(ctx)
 	return nil
+}
+
+// cutover tells what becomes of a commit that the old master target had begun.
+func (a *adopting) cutover(x *retention.Cutover) {
+	switch {
+	case x == nil, x.Step == retention.CutoverUndoing:
+	case x.Step != retention.CutoverCommitted:
+		a.find(replication.Warning, replication.CodeCutover, string(a.id.Group), fmt.Sprintf("a commit of group %s was under way, and is taken back; no command of it runs here (to stop the machine: %q, when it is done: %q)", a.id.Group, x.Stop, x.After),
+			fmt.Sprintf("see whether the machine in Azure was stopped, and start it again; then `failback commit %s`, if it is to be done from here", a.id.Group))
+	case x.After != "" && x.Ended == "":
+		a.find(replication.Warning, replication.CodeCutover, string(a.id.Group), fmt.Sprintf("group %s is committed, and it is not known whether the command that was to be run then, %q, did: it does not run here", a.id.Group, x.After), "see what it was to do, and do it")
+	}
 }
 
 func (a *adopting) describe(i *retention.Inspection) {
@@ -277,11 +290,38 @@ func (a *adopting) take(ctx context.Context) (err error) {
 	if err := j.RecordSettings(settingsOf(a.plan, a.report.Held)); err != nil {
 		return journalProblem(a.id.Group, err)
 	}
+	if err := a.withoutCommands(j); err != nil {
+		return journalProblem(a.id.Group, err)
+	}
 	a.report.Open = 0
 	if c := j.OpenCycle(); c != nil {
 		a.report.Open = c.Point
 	}
 	return nil
+}
+
+// withoutCommands sees that no command runs here that was given to the old master target: a commit that was under way is taken back, and the after-command of one that is at its end does not run.
+func (a *adopting) withoutCommands(j *retention.Journal) error {
+	x := j.Cutover()
+	if x == nil {
+		return nil
+	}
+	at := *x
+	switch at.Step {
+	case retention.CutoverFinal:
+		return j.RecordCutover(nil)
+	case retention.CutoverClosing:
+		at.Step, at.Since, at.Back, at.Keep = retention.CutoverUndoing, time.Now().UTC(), at.From, at.Held
+		if !at.Keep {
+			at.Back = lastOf(j)
+		}
+	case retention.CutoverCommitted:
+		if at.After == "" || at.Ended != "" {
+			return nil
+		}
+		at.Ended = "not run: the group was adopted"
+	}
+	return j.RecordCutover(&at)
 }
 
 // begin puts the group into the catalogue and starts it.

@@ -161,7 +161,24 @@ func (e *Engine) FinishCutover(_ context.Context, id replication.GroupID) (repli
 // finishRest removes what is left of a group that is finished. The disks are not touched. Where that fails, the group stays, with a problem that says so.
 func (e *Engine) finishRest(g *group) error {
 	id, dir := g.id, e.journalDir(g.id)
-	err := e.cat.put(bucketFarewells, id, farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, nil, replication.Session{Group: id})})
+	err := e.volumeProblem(e.ctx) // else all is gone where its volume is not there
+	var owned *retention.Owned
+	if err == nil {
+		if err = retention.OwnedBy(dir, e.self.ID); errors.As(err, &owned) {
+			e.cfg.Log.Warn("another master target has the journal: the group is forgotten here, and it stays", "group", id, "dir", dir, "owner", owned.Owner.Host)
+			err = e.cat.remove(bucketGroups, id)
+			e.mu.Lock()
+			delete(e.groups, id)
+			e.mu.Unlock()
+			e.changed()
+			return err
+		} else if errors.Is(err, retention.ErrNotJournal) || errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err == nil {
+		err = e.cat.put(bucketFarewells, id, farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, nil, replication.Session{Group: id})})
+	}
 	if err == nil {
 		switch err = retention.Remove(dir); {
 		case errors.Is(err, os.ErrNotExist):

@@ -161,7 +161,7 @@ func (g *group) cycle(w *worker) error {
 	}()
 	asked := g.cutsAsked()
 	c, fresh, err := g.begin(ctx, w)
-	if fresh || err != nil { // a cycle that goes on was cut before it was asked for
+	if fresh || err != nil { // a cycle that goes on was cut before it was asked for, and so was one whose cut the source has held since
 		g.answerCuts(asked, c, err)
 	}
 	if err != nil {
@@ -250,7 +250,7 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 		return c, false, journalProblem(g.id, err)
 	}
 	g.log.Info("cycle begun", "point", c.Point, "base", c.Base, "mode", c.Mode, "route", c.Route, "joining", len(g.joining()))
-	return c, !again, nil
+	return c, !again && !c.Cut.Held, nil
 }
 
 // resumes says whether what is durable of an open cycle may stay when it goes on. What a journal holds of a source that changes while it is read may not: a page that
