@@ -29,7 +29,8 @@
 // What storage can't read is damage when it fails twice; an error that passes is none. Scrub reads files in whole. A damaged header, index or footer is made again, the header from the file's name or from what each entry says of it, the
 // rest from the blocks, or from the index where that is whole, and must come out as the log says, to the byte; so it is when the journal is opened. A file that is gone, or of which too much is damaged, is blind: it may have had any byte,
 // in the versions that the log says it had. What stands above those is served nevertheless, and so is what the disks show, at the head's point and wherever no version lies between that and the point that is read; all else is lost, and no
-// spare is given up. It is buried, by a pack in its place that says, in index entries alone, what of that the disks hold and what is lost, when nothing is lost by that (Mend), or before the disks move, as what the move saves would else be saved as of a wrong version. Mend saves from the disks what is lost and they show;
+// spare is given up. Where two segments of a point have the same bytes, as its cycle was sent in several attempts or rounds, the later one counts, and nothing is said of the earlier one's while the later may be blind. Where the disks hold a byte since a point before the
+// blind file's versions, it is not in the file, as what a move writes over is saved before. The file is buried, by a pack in its place that says, in index entries alone, what of that the disks hold and what is lost, when nothing is lost by that (Mend), or before the disks move, as what the move saves would else be saved as of a wrong version. Mend saves from the disks what is lost and they show;
 // Repair takes in from elsewhere what a point shows. Both make a pack, with the versions that were lost, named by one record: points that need these versions are whole again.
 //
 // # Point 0
