@@ -43,13 +43,6 @@ func (p *pair) smallVolumes(kind string) {
 	}
 }
 
-func (p *pair) run(name string, args ...string) {
-	p.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		p.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
-	}
-}
-
 // fillUp leaves no space on a volume, and returns what gives it back.
 func fillUp(t *testing.T, dir string) (empty func()) {
 	t.Helper()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -381,5 +382,12 @@ func (p *pair) move() {
 		if at := differs(got, want); at >= 0 && to != points[len(points)-1].ID {
 			p.t.Fatalf("disk %d at head %d differs at %d", i, to, at)
 		}
+	}
+}
+
+func (p *pair) run(name string, args ...string) {
+	p.t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		p.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
 }
