@@ -31,14 +31,18 @@ type Cutover struct {
 	Held  bool                `json:"held,omitempty"`  // a rewind held them there
 	Back  replication.PointID `json:"back,omitempty"`  // undoing: where the disks are brought
 	Keep  bool                `json:"keep,omitempty"`  // undoing: and are held there; else they follow
+	Begun bool                `json:"begun,omitempty"` // committed: the after-command was begun; where Ended is empty, it may be running, be it that the process which began it is gone
 	Ended string              `json:"ended,omitempty"` // committed: what became of the after-command; empty: it is still to be run, if there is one
 
+	Untaken bool `json:"untaken,omitempty"` // undoing: no session of ours has begun since the disks were their machine's, so that it may have written to them until now
+
 	// What the operator asked for.
-	NotBefore time.Time `json:"not_before,omitzero"`
-	Stop      string    `json:"stop,omitempty"`  // command that stops the machine at the source
-	After     string    `json:"after,omitempty"` // command to be run when the disks are closed
-	Verify    bool      `json:"verify,omitempty"`
-	Stopped   bool      `json:"stopped,omitempty"` // Stop has come to its end
+	Asked     replication.PointID `json:"asked,omitempty"` // 0: the one that is made at the end
+	NotBefore time.Time           `json:"not_before,omitzero"`
+	Stop      string              `json:"stop,omitempty"`  // command that stops the machine at the source
+	After     string              `json:"after,omitempty"` // command to be run when the disks are closed
+	Verify    bool                `json:"verify,omitempty"`
+	Stopped   bool                `json:"stopped,omitempty"` // Stop has come to its end
 }
 
 // RecordCutover notes how far a cutover is; nil: there is none any more. To note the same again changes nothing.

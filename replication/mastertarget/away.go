@@ -94,7 +94,7 @@ func (g *group) openUnwritten(ctx context.Context, j *retention.Journal) (target
 		}
 		if err != nil {
 			p := replication.AsProblem(err)
-			if first == nil {
+			if first == nil || first.Code != codeTargetChanged && p.Code == codeTargetChanged { // that it was written to is what counts: that another one is in use goes away
 				first = p
 			}
 			refused = append(refused, fmt.Sprintf("disk %s: %s", d.Name, p.Error()))
@@ -107,12 +107,15 @@ func (g *group) openUnwritten(ctx context.Context, j *retention.Journal) (target
 		g.log.Warn("close targets", "err", cerr)
 	}
 	code, remedy := first.Code, "see that the targets are there, and in nobody's use (is the machine running on them? shut it down first); then try again"
-	if code == "target-changed" {
+	if code == codeTargetChanged {
 		remedy = fmt.Sprintf("the machine ran on them, or somebody else wrote: its bytes are newer than ours, and are not overwritten. To keep them: `failback finish %s`. To give them up: revert the disks to the platform's snapshot of before it was started, "+
 			"if there is one, and undo again; or finish, and protect the group anew: `failback reprotect` compares with the source", g.id)
 	}
 	return nil, &replication.Problem{Code: code, Message: fmt.Sprintf("group %s can't be taken back: %s", g.id, strings.Join(refused, "; ")), Remedy: remedy}
 }
+
+// codeTargetChanged is the code of a target that holds what we did not write.
+const codeTargetChanged = "target-changed"
 
 // sameFile says whether two paths name one file or device.
 func sameFile(a, b string) bool {
@@ -124,7 +127,7 @@ func sameFile(a, b string) bool {
 
 // unwritten says why a target may have been written to since its fingerprint was taken. What can't be told counts as written to.
 func unwritten(ctx context.Context, prints []string, i int, t blockio.Target) error {
-	cant := &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("it can't be told whether target %s was written to", t.Description().Path)}
+	cant := &replication.Problem{Code: codeTargetChanged, Message: fmt.Sprintf("it can't be told whether target %s was written to", t.Description().Path)}
 	if i >= len(prints) || prints[i] == "" && t.Description().ContentID == 0 {
 		cant.Message += ": it has no content id, and no fingerprint was taken"
 		return cant
@@ -138,7 +141,7 @@ func unwritten(ctx context.Context, prints []string, i int, t blockio.Target) er
 	}
 	switch {
 	case errors.Is(err, blockio.ErrChanged):
-		return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", t.Description().Path), Err: err}
+		return &replication.Problem{Code: codeTargetChanged, Message: fmt.Sprintf("target %s was changed by something else", t.Description().Path), Err: err}
 	case errors.Is(err, blockio.ErrUnsupported): // taken by another version
 		cant.Err = err
 		return cant

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ const (
 )
 
 // runCommand runs a command of the operator's on this machine, as this process's user: by sh, with the group and the point (0: not made yet) as $1 and $2, and as FAILBACK_GROUP and FAILBACK_POINT. The end of ctx ends it, with
-// what it started. Where this process is killed, it goes on, and is run again by the next one.
+// what it started. Where this process is killed, the shell is too (on Linux), what it started may go on, and it is run again by the next one.
 func runCommand(ctx context.Context, what, line string, group replication.GroupID, point replication.PointID) error {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
@@ -27,6 +28,8 @@ func runCommand(ctx context.Context, what, line string, group replication.GroupI
 	cmd.Env = append(os.Environ(), "FAILBACK_GROUP="+string(group), fmt.Sprintf("FAILBACK_POINT=%d", point))
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = "/", said, said, 5*time.Second
 	ownGroup(cmd)
+	runtime.LockOSThread() // its end would be the command's
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay): // what it leaves running on purpose may hold its output

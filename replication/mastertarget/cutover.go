@@ -23,7 +23,14 @@ func (e *Engine) Commit(ctx context.Context, id replication.GroupID, r replicati
 		return 0, err
 	}
 	if err := g.waitReady(ctx); err != nil {
-		return 0, err
+		if !g.isAway() {
+			return 0, err
+		}
+		c, err := e.runAfter(ctx, id, r)
+		if err != nil {
+			return 0, err
+		}
+		return c.committed(ctx, progress)
 	}
 	last, ok := g.journal.Last()
 	if !ok {
@@ -39,15 +46,26 @@ func (e *Engine) Commit(ctx context.Context, id replication.GroupID, r replicati
 	if err != nil {
 		return 0, err
 	}
-	c, err := e.beginCommit(id, r)
+	c, err := e.beginCommit(ctx, id, r)
 	if err != nil {
 		return 0, err
 	}
+	return c.committed(ctx, progress)
+}
+
+// committed waits for the end for one who wants the group committed: what the journal says then is what counts.
+func (c *cutting) committed(ctx context.Context, progress func(replication.CutoverStatus)) (replication.PointID, error) {
 	head, err := c.await(ctx, progress)
-	if err == nil && c.undone {
-		err = &replication.Problem{Code: replication.CodeUndone, Message: fmt.Sprintf("the commit of group %s was taken back before its end", id), Remedy: fmt.Sprintf("`failback status %s` tells where the disks stand", id)}
+	switch {
+	case err != nil:
+		return 0, err
+	case !isCommitted(c.at):
+		return 0, &replication.Problem{Code: replication.CodeUndone, Message: fmt.Sprintf("the commit of group %s was taken back before its end", c.id), Remedy: fmt.Sprintf("`failback status %s` tells where the disks stand", c.id)}
+	case c.at.After != "" && c.at.Ended != afterDone:
+		return 0, &replication.Problem{Code: replication.CodeAfterCommand, Message: fmt.Sprintf("group %s is committed at point %d, but: %s", c.id, c.at.Point, cmp.Or(c.at.Ended, "its after-command has not run")),
+			Remedy: fmt.Sprintf("do by hand what it was to do; or the same `failback commit` again, which runs it again; or `failback undo %s`", c.id)}
 	}
-	return head, err
+	return head, nil
 }
 
 // hasAllDisks refuses a point that a disk joined after: its machine would get a disk of another time.
@@ -59,8 +77,28 @@ func (g *group) hasAllDisks(p replication.PointID) error {
 	return &replication.Problem{Code: "disk-unborn", Message: fmt.Sprintf("point %d of group %s does not have disk %s, which joined later", p, g.id, none[0].Disk), Remedy: fmt.Sprintf("choose a later point: `failback points %s`", g.id)}
 }
 
+// asked says whether a cutover is what an operator asks for.
+func asked(at *retention.Cutover, r *replication.CommitRequest) bool {
+	return at.Stop == r.Stop && at.After == r.After && at.Verify == r.Verify && at.NotBefore.Equal(r.NotBefore) && at.Asked == r.Point
+}
+
 // beginCommit notes what is to be done, durably, or takes part in the same that is under way.
-func (e *Engine) beginCommit(id replication.GroupID, r replication.CommitRequest) (*cutting, error) {
+func (e *Engine) beginCommit(ctx context.Context, id replication.GroupID, r replication.CommitRequest) (*cutting, error) {
+	for {
+		c, was, err := e.tryCommit(id, r)
+		if err != nil || c != nil {
+			return c, err
+		}
+		select { // without e.admin, which it may need to come to its end
+		case <-was.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// tryCommit is beginCommit; it returns the cutting before, where that has yet to end.
+func (e *Engine) tryCommit(id replication.GroupID, r replication.CommitRequest) (c, was *cutting, err error) {
 	e.admin.Lock()
 	defer e.admin.Unlock()
 	g, err := e.group(id) // it may have been opened anew meanwhile
@@ -68,27 +106,87 @@ func (e *Engine) beginCommit(id replication.GroupID, r replication.CommitRequest
 		err = g.isReady()
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if at := g.journal.Cutover(); at != nil {
-		same := at.Step != retention.CutoverUndoing && at.Stop == r.Stop && at.After == r.After && at.Verify == r.Verify && at.NotBefore.Equal(r.NotBefore) && (r.Point == 0 || r.Point == at.Point)
-		if !same {
-			return nil, g.cutoverProblem()
+		if at.Step == retention.CutoverUndoing || !asked(at, &r) {
+			return nil, nil, g.cutoverProblem()
 		}
-		return e.drive(id), nil
+		return e.drive(id), nil, nil
+	}
+	e.mu.Lock()
+	was = e.cuttings[id]
+	e.mu.Unlock()
+	if was != nil {
+		return nil, was, nil
 	}
 	if err := e.drillsRunning(id); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	g.notice("commit", "")
-	at := retention.Cutover{Step: retention.CutoverFinal, Since: time.Now().UTC(), Point: r.Point, From: g.journal.Head(), Held: g.held(), NotBefore: r.NotBefore.UTC(), Stop: r.Stop, After: r.After, Verify: r.Verify}
-	if err := g.journal.RecordCutover(&at); err != nil {
-		g.mend(err)
-		return nil, journalProblem(id, err)
+	at := retention.Cutover{Step: retention.CutoverFinal, Since: time.Now().UTC(), Point: r.Point, Asked: r.Point, From: g.journal.Head(), Held: g.held(), NotBefore: r.NotBefore.UTC(), Stop: r.Stop, After: r.After, Verify: r.Verify}
+	err = e.whileDrills(id, func(func(replication.PointID) bool) error { // nor is a point dropped meanwhile
+		if _, err := g.journal.Point(r.Point); r.Point != 0 && err != nil {
+			return noSuchPoint(id, r.Point)
+		}
+		if err := g.journal.RecordCutover(&at); err != nil {
+			g.mend(err)
+			return journalProblem(id, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	g.log.Info("commit", "point", r.Point, "stop", r.Stop != "", "after", r.After != "", "verify", r.Verify, "not_before", r.NotBefore)
 	e.reached("final")
-	return e.driveAnew(id, nil), nil
+	return e.drive(id), nil, nil
+}
+
+// runAfter has the after-command of a committed group run, which failed, or did not run: who gives the same command line again wants that.
+func (e *Engine) runAfter(ctx context.Context, id replication.GroupID, r replication.CommitRequest) (*cutting, error) {
+	for {
+		c, was, err := e.tryAfter(id, r)
+		if err != nil || c != nil {
+			return c, err
+		}
+		select {
+		case <-was.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (e *Engine) tryAfter(id replication.GroupID, r replication.CommitRequest) (c, was *cutting, err error) {
+	e.admin.Lock()
+	defer e.admin.Unlock()
+	g, err := e.group(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	at, _ := e.cutoverOf(g)
+	if !g.isAway() || !isCommitted(at) || at.After == "" || at.Ended == afterDone || !asked(at, &r) {
+		if err := g.isReady(); err != nil {
+			return nil, nil, err
+		}
+		return nil, nil, underWay(id, g.journal.Cutover())
+	}
+	e.mu.Lock()
+	was = e.cuttings[id]
+	e.mu.Unlock()
+	switch {
+	case at.Ended == "":
+		return e.drive(id), nil, nil
+	case was != nil:
+		return nil, was, nil
+	}
+	at.Ended = ""
+	if err := g.journal.RecordCutover(at); err != nil {
+		g.mend(err)
+		return nil, nil, journalProblem(id, err)
+	}
+	return e.drive(id), nil, nil
 }
 
 // Undo implements transport.Operations. It takes back a commit that is under way, too.
@@ -104,6 +202,14 @@ func (e *Engine) Undo(ctx context.Context, id replication.GroupID, toOriginal bo
 	if at == nil {
 		return 0, &replication.Problem{Code: replication.CodeNotCommitted, Message: fmt.Sprintf("group %s is not committed: there is nothing to undo", id), Remedy: fmt.Sprintf("to move its disks: `failback rewind %s POINT`, or `failback advance %s`", id, id)}
 	}
+	if isCommitted(at) && at.Begun && at.Ended == "" {
+		return 0, afterRuns(id)
+	}
+	if toOriginal {
+		if err := noOriginalNow(id, at); err != nil {
+			return 0, err
+		}
+	}
 	if _, err := g.journal.Point(replication.OriginalPoint); toOriginal && err != nil {
 		return 0, &replication.Problem{Code: "no-such-point", Message: fmt.Sprintf("group %s has no point 0: its plan does not keep the original, or it was given up", id), Remedy: fmt.Sprintf("without --to-original the disks go to where they were before the commit; `failback points %s` lists the points", id)}
 	}
@@ -111,7 +217,33 @@ func (e *Engine) Undo(ctx context.Context, id replication.GroupID, toOriginal bo
 	if err != nil {
 		return 0, err
 	}
-	return c.await(ctx, progress)
+	head, err := c.await(ctx, progress)
+	switch {
+	case c.refusal != nil:
+		return 0, c.refusal
+	case err != nil:
+		return 0, err
+	case c.at != nil:
+		return 0, &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("the commit of group %s is not undone: it is %s", id, c.at.Step), Remedy: fmt.Sprintf("undo again; `failback status %s` tells how far it is", id)}
+	}
+	return head, nil
+}
+
+func afterRuns(id replication.GroupID) error {
+	return &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("the after-command of group %s is running: it may be starting the machine on the disks", id),
+		Remedy: "wait until it has ended (one that a restart cut off is run again); then shut the machine down, if it was started, and undo: that is possible as long as it has written nothing"}
+}
+
+// noOriginalNow says why the disks can't be brought to point 0 by undoing; nil: they can.
+func noOriginalNow(id replication.GroupID, at *retention.Cutover) error {
+	switch at.Step {
+	case retention.CutoverFinal:
+		return &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("the commit of group %s has not begun to move its disks: to take it back does not move them to point 0, and nothing was done", id),
+			Remedy: fmt.Sprintf("`failback undo %s`, and then `failback rewind %s 0`", id, id)}
+	case retention.CutoverUndoing:
+		return &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("the commit of group %s is being undone already, to point %d", id, at.Back), Remedy: fmt.Sprintf("wait until that is done; then `failback rewind %s 0`", id)}
+	}
+	return nil
 }
 
 // FinishCutover implements transport.Operations. That it was begun is in the catalogue first: what a crash leaves is finished at the next start.

@@ -1,6 +1,7 @@
 package mastertarget
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,15 +26,22 @@ type cutting struct {
 	engine *Engine
 	id     replication.GroupID
 
-	done   chan struct{}       // closed when it has ended; then:
-	err    error               //
-	head   replication.PointID //
-	undone bool                // it was taken back
+	done chan struct{}       // closed when it has ended; then:
+	err  error               //
+	head replication.PointID //
+	at   *retention.Cutover  // what the journal said then
+
+	// Of run alone, until it has ended.
+	refusal  error     // why it was not taken back, though an operator wanted that
+	owed     *undoWish // that was looked at, and has yet to be noted
+	quits    error     // why it is given up, which has yet to be noted
+	stopping bool      // the stop-command was begun
+	ended    string    // what became of the after-command, which has yet to be noted
 
 	mu       sync.Mutex
 	stop     context.CancelCauseFunc // of the step under way; nil: none is
 	wish     *undoWish               // an operator's, that has not been looked at
-	ended    bool                    // no wish is looked at any more
+	over     bool                    // no wish is looked at any more
 	commands bool                    // the after-command runs: the machine may be starting on the disks
 	doing    string
 }
@@ -51,6 +59,7 @@ func (e *Engine) drive(id replication.GroupID) *cutting {
 	return e.driveLocked(id, nil)
 }
 
+// driveLocked is drive. e.mu is held.
 func (e *Engine) driveLocked(id replication.GroupID, wish *undoWish) *cutting {
 	if c := e.cuttings[id]; c != nil {
 		return c
@@ -61,38 +70,26 @@ func (e *Engine) driveLocked(id replication.GroupID, wish *undoWish) *cutting {
 	return c
 }
 
-// driveAnew is drive for one that has just been begun: who brought the one before to its end is none of it.
-func (e *Engine) driveAnew(id replication.GroupID, wish *undoWish) *cutting {
-	for {
-		e.mu.Lock()
-		was := e.cuttings[id]
-		if was == nil {
-			defer e.mu.Unlock()
-			return e.driveLocked(id, wish)
-		}
-		e.mu.Unlock()
-		<-was.done
-	}
-}
-
 // wish has a cutover taken back.
 func (e *Engine) wish(id replication.GroupID, w *undoWish) (*cutting, error) {
 	for {
 		e.mu.Lock()
 		c := e.cuttings[id]
-		e.mu.Unlock()
 		if c == nil {
-			return e.driveAnew(id, w), nil
+			c = e.driveLocked(id, w)
+			e.mu.Unlock()
+			return c, nil
 		}
+		e.mu.Unlock()
 		c.mu.Lock()
 		switch {
-		case c.ended:
+		case c.over:
 			c.mu.Unlock()
 			<-c.done
 			continue
 		case c.commands:
 			c.mu.Unlock()
-			return nil, &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("the after-command of group %s is running: it may be starting the machine on the disks", id), Remedy: "wait until it has ended; then shut the machine down, if it was started, and undo: that is possible as long as it has written nothing"}
+			return nil, afterRuns(id)
 		}
 		c.wish = w
 		if c.stop != nil {
@@ -110,14 +107,14 @@ func (c *cutting) run() {
 		g, at, err := c.next()
 		if err != nil {
 			c.taken()
-			c.end(0, err)
+			c.end(0, nil, err)
 			return
 		}
 		ctx, cancel := c.begin(g)
 		over, err := c.step(ctx, g, at)
 		cancel()
 		switch {
-		case over && c.end(g.journal.Head(), err):
+		case over && c.end(g.journal.Head(), g.journal.Cutover(), err):
 			return
 		case over, err == nil:
 			wait = retryMin
@@ -175,7 +172,7 @@ func (c *cutting) begin(g *group) (context.Context, context.CancelFunc) {
 }
 
 // end ends it, unless an operator has a wish since.
-func (c *cutting) end(head replication.PointID, err error) bool {
+func (c *cutting) end(head replication.PointID, at *retention.Cutover, err error) bool {
 	e := c.engine
 	e.mu.Lock()
 	c.mu.Lock()
@@ -184,7 +181,7 @@ func (c *cutting) end(head replication.PointID, err error) bool {
 		e.mu.Unlock()
 		return false
 	}
-	c.ended, c.head, c.err = true, head, err
+	c.over, c.head, c.at, c.err = true, head, at, err
 	delete(e.cuttings, c.id)
 	c.mu.Unlock()
 	e.mu.Unlock()
@@ -206,12 +203,18 @@ func (c *cutting) told() replication.CutoverStatus {
 	return replication.CutoverStatus{Doing: c.doing}
 }
 
-// taken returns the wish that is to be looked at, once.
+// taken returns the wish that is to be looked at, once; one that could not be noted comes again, unless there is a newer one.
 func (c *cutting) taken() *undoWish {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.wish
-	c.wish = nil
+	if w == nil {
+		w = c.owed
+	}
+	c.wish, c.owed = nil, nil
+	if w != nil {
+		c.refusal = nil
+	}
 	return w
 }
 
@@ -239,6 +242,9 @@ func (c *cutting) await(ctx context.Context, progress func(replication.CutoverSt
 func (c *cutting) step(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
 	if at == nil {
 		c.taken()
+		if why := c.quits; why != nil { // it was noted after all
+			return true, c.gaveUp(g, why)
+		}
 		return true, nil
 	}
 	w := c.taken()
@@ -247,17 +253,29 @@ func (c *cutting) step(ctx context.Context, g *group, at *retention.Cutover) (ov
 		ctx, cancel = c.begin(g)
 		defer cancel()
 	}
-	switch at.Step {
-	case retention.CutoverFinal:
-		if w != nil {
-			c.undone = true
-			return true, c.giveUp(g, nil)
+	if w != nil && w.toOriginal {
+		if c.refusal = noOriginalNow(g.id, at); c.refusal != nil { // it had come further when that was asked for
+			w = nil
 		}
-		return c.final(ctx, g, at)
-	case retention.CutoverClosing:
-		if w != nil {
-			c.undone = true
-			return false, c.turnBack(g, at, w)
+	}
+	switch at.Step {
+	case retention.CutoverFinal, retention.CutoverClosing:
+		switch {
+		case at.Step == retention.CutoverFinal && w != nil:
+			if over, err = c.giveUp(g, nil); err != nil {
+				c.owed = w
+			}
+			return over, err
+		case w != nil:
+			if err := c.turnBack(g, at, w); err != nil {
+				c.owed = w
+				return false, err
+			}
+			return false, nil
+		case c.quits != nil:
+			return c.giveUp(g, c.quits)
+		case at.Step == retention.CutoverFinal:
+			return c.final(ctx, g, at)
 		}
 		return c.closing(ctx, g, at)
 	case retention.CutoverUndoing:
@@ -267,39 +285,59 @@ func (c *cutting) step(ctx context.Context, g *group, at *retention.Cutover) (ov
 		return c.takeBack(ctx, g, at, w)
 	}
 	if g.undoRefused != nil {
-		return true, g.undoRefused
+		c.refusal, g.undoRefused = g.undoRefused, nil
+		return true, nil
 	}
 	return c.after(ctx, g, at)
 }
 
 // note notes a step in the journal.
 func (c *cutting) note(g *group, at *retention.Cutover) error {
-	if err := g.journal.RecordCutover(at); err != nil {
+	var err error
+	if fails := c.engine.cfg.notes; fails != nil {
+		err = fails(at)
+	}
+	if err == nil {
+		err = g.journal.RecordCutover(at)
+	}
+	if err != nil {
 		return journalProblem(g.id, err)
 	}
 	c.engine.changed()
 	return nil
 }
 
-// giveUp ends a commit before the disks were moved: all is as before. why is nil where an operator wanted that.
-func (c *cutting) giveUp(g *group, why error) error {
+// giveUp ends a commit before the disks were moved: all is as before. why is nil where an operator wanted that. Where that can't be noted, it is not over, and is tried again: nothing else is done meanwhile.
+func (c *cutting) giveUp(g *group, why error) (over bool, err error) {
 	at := g.journal.Cutover()
+	c.quits = why
+	c.stopping = c.stopping || at != nil && at.Stopped
 	if err := c.note(g, nil); err != nil {
-		return err
+		return false, err
 	}
+	return true, c.gaveUp(g, why)
+}
+
+// gaveUp tells that a commit was given up.
+func (c *cutting) gaveUp(g *group, why error) error {
+	c.quits = nil
 	g.mu.Lock()
 	g.final = false
 	g.mu.Unlock()
 	g.wake()
+	const again = "start the machine at the source again, if it does not run: the stop-command was begun"
 	if why == nil {
 		g.log.Info("commit taken back")
+		if c.stopping {
+			g.notice("commit", "the commit was taken back: "+again)
+		}
 		g.become(g.settled(), nil, "")
 		return nil
 	}
 	p := *replication.AsProblem(why)
 	p.Message, p.Err = fmt.Sprintf("group %s is not committed, and its disks were not changed: %s", g.id, p.Error()), nil
-	if at != nil && at.Stopped {
-		p.Remedy += "; the stop-command has run: start the machine at the source again, if that takes long"
+	if c.stopping {
+		p.Remedy += "; " + again
 	}
 	g.log.Warn("commit given up", "err", why)
 	g.notice("commit", p.Message+". What to do: "+p.Remedy)
@@ -317,18 +355,22 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 			return false, nil
 		}
 	}
-	g.mu.Lock()
-	g.final = true // no cycle begins by itself, and no limit of the link counts
-	g.mu.Unlock()
+	if err := c.allows(g, at); err != nil {
+		return c.giveUp(g, err)
+	}
 	g.engine.changed()
 	if at.Stop != "" && !at.Stopped {
+		if err := g.journal.StillOurs(); err != nil {
+			return false, journalProblem(g.id, err)
+		}
 		c.say("running the stop-command")
+		c.stopping = true
 		err := runCommand(ctx, "stop", at.Stop, g.id, at.Point)
 		switch {
 		case ctx.Err() != nil:
 			return false, nil
 		case err != nil:
-			return true, c.giveUp(g, &replication.Problem{Code: replication.CodeStopCommand, Message: err.Error(), Remedy: "see why it failed; it runs on the master target's machine, as its user, and has to end with 0 when the machine is stopped"})
+			return c.giveUp(g, &replication.Problem{Code: replication.CodeStopCommand, Message: err.Error(), Remedy: "see why it failed; it runs on the master target's machine, as its user, and has to end with 0 when the machine is stopped"})
 		}
 		at.Stopped = true
 		if err := c.note(g, at); err != nil {
@@ -342,7 +384,7 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 			return false, unlessEnded(ctx, err)
 		}
 		if err := g.hasAllDisks(p); err != nil {
-			return true, c.giveUp(g, err)
+			return c.giveUp(g, err)
 		}
 		c.engine.reached("cut")
 	}
@@ -352,13 +394,38 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 		case ctx.Err() != nil:
 			return false, nil
 		case err != nil:
-			return true, c.giveUp(g, err)
+			return c.giveUp(g, err)
 		case !v.Equal:
-			return true, c.giveUp(g, &replication.Problem{Code: "verify-differs", Message: fmt.Sprintf("point %d differs from the source by %d bytes, in %v", p, v.Differs, differing),
+			return c.giveUp(g, &replication.Problem{Code: "verify-differs", Message: fmt.Sprintf("point %d differs from the source by %d bytes, in %v", p, v.Differs, differing),
 				Remedy: "do not fail back to this point: the next one is made by comparing. A source without snapshots differs too when it was written to since: stop the machine first (--stop-command)"})
 		}
 	}
 	return c.chosen(g, at, p)
+}
+
+// allows says what would have the commit given up in the end, before anything is done for it: from here on no drill begins.
+func (c *cutting) allows(g *group, at *retention.Cutover) error {
+	e := c.engine
+	e.admin.Lock()
+	defer e.admin.Unlock()
+	g.mu.Lock()
+	g.final = true // no cycle begins by itself, and no limit of the link counts
+	g.mu.Unlock()
+	if err := e.drillsRunning(g.id); err != nil {
+		return err
+	}
+	if at.Point == 0 {
+		return nil
+	}
+	return g.shows(at.Point)
+}
+
+// shows says why a machine can't be given a point; nil: it can.
+func (g *group) shows(p replication.PointID) error {
+	if _, err := g.journal.Point(p); err != nil {
+		return noSuchPoint(g.id, p)
+	}
+	return g.hasAllDisks(p)
 }
 
 // lastPoint makes a point, and returns when it is listed.
@@ -396,8 +463,8 @@ func (c *cutting) chosen(g *group, at *retention.Cutover, p replication.PointID)
 	e := c.engine
 	e.admin.Lock() // no drill begins meanwhile
 	defer e.admin.Unlock()
-	if err := e.drillsRunning(g.id); err != nil {
-		return true, c.giveUp(g, err)
+	if err := cmp.Or(e.drillsRunning(g.id), g.shows(p)); err != nil {
+		return c.giveUp(g, err)
 	}
 	next := *at
 	next.Step, next.Since, next.Point, next.From, next.Held = retention.CutoverClosing, time.Now().UTC(), p, g.journal.Head(), g.held()
@@ -423,7 +490,7 @@ func (c *cutting) closing(ctx context.Context, g *group, at *retention.Cutover) 
 	before := g.journal.Head()
 	if err := g.bringTo(ctx, at.Point); err != nil {
 		if ctx.Err() == nil && g.journal.Unfinished() == nil && g.journal.Head() == before && g.journal.Err() == nil { // nothing was written
-			return true, c.giveUp(g, err)
+			return c.giveUp(g, err)
 		}
 		return false, unlessEnded(ctx, err)
 	}
@@ -490,39 +557,59 @@ func (g *group) sealNow() error {
 // after runs the after-command of a committed group.
 func (c *cutting) after(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
 	if at.After != "" && at.Ended == "" {
-		c.mu.Lock()
-		undo := c.wish != nil
-		c.commands, c.doing = !undo, "running the after-command"
-		c.mu.Unlock()
-		if undo {
-			return false, nil
+		if c.ended == "" {
+			if err := g.journal.StillOurs(); err != nil {
+				return false, journalProblem(g.id, err)
+			}
+			c.mu.Lock()
+			undo := c.wish != nil
+			c.commands, c.doing = !undo, "running the after-command"
+			c.mu.Unlock()
+			if undo {
+				return false, nil
+			}
+			ended, err := c.runAfter(ctx, g, at)
+			c.mu.Lock()
+			c.commands = false
+			c.mu.Unlock()
+			if err != nil || ended == "" {
+				return false, err
+			}
+			c.ended = ended
 		}
-		err := runCommand(ctx, "after", at.After, g.id, at.Point)
-		c.mu.Lock()
-		c.commands = false
-		c.mu.Unlock()
-		if ctx.Err() != nil { // it is run again
-			return false, nil
-		}
-		at.Ended = afterDone
-		if err != nil {
-			at.Ended = err.Error()
-			g.log.Warn("after-command failed", "err", err)
-		}
+		at.Begun, at.Ended = true, c.ended
 		if err := c.note(g, at); err != nil {
 			return false, err
 		}
+		c.ended = ""
 		c.engine.reached("after")
 	}
 	c.say("")
-	if at.After != "" && at.Ended != afterDone {
-		return true, &replication.Problem{Code: replication.CodeAfterCommand, Message: fmt.Sprintf("group %s is committed at point %d, but: %s", g.id, at.Point, at.Ended), Remedy: fmt.Sprintf("do by hand what it was to do; or `failback undo %s`", g.id)}
-	}
 	return true, nil
 }
 
-// afterDone is what became of an after-command that ended well.
-const afterDone = "done"
+// runAfter runs the after-command, and returns what became of it; "": it was cut off, and is run again. That it was begun is noted first: the next process may find it running still.
+func (c *cutting) runAfter(ctx context.Context, g *group, at *retention.Cutover) (ended string, err error) {
+	at.Begun = true
+	if err := c.note(g, at); err != nil {
+		return "", err
+	}
+	c.engine.reached("begun")
+	switch err := runCommand(ctx, "after", at.After, g.id, at.Point); {
+	case ctx.Err() != nil:
+		return "", nil
+	case err != nil:
+		g.log.Warn("after-command failed", "err", err)
+		return err.Error(), nil
+	}
+	return afterDone, nil
+}
+
+// What became of an after-command, unless it failed.
+const (
+	afterDone   = "done"
+	afterNotRun = "not run: an undo was asked for"
+)
 
 // turnBack notes that a commit which has begun to move the disks is to be undone.
 func (c *cutting) turnBack(g *group, at *retention.Cutover, w *undoWish) error {
@@ -542,18 +629,34 @@ func (c *cutting) turnBack(g *group, at *retention.Cutover, w *undoWish) error {
 
 // takeBack opens the disks of a committed group again, if nobody wrote to them.
 func (c *cutting) takeBack(ctx context.Context, g *group, at *retention.Cutover, w *undoWish) (over bool, err error) {
+	if at.After != "" && at.Ended == "" {
+		if at.Begun {
+			c.refusal = afterRuns(g.id)
+			return false, nil
+		}
+		at.Ended = afterNotRun // whatever becomes of the undo: nobody is to be surprised by it at a later start
+		if err := c.note(g, at); err != nil {
+			c.owed = w
+			return false, err
+		}
+	}
 	c.say("looking whether the disks are as they were left")
 	targets, err := g.openUnwritten(ctx, g.journal)
-	if err != nil {
-		return true, err
+	if err == nil {
+		if cerr := closeAll(targets); cerr != nil {
+			err = targetProblem(string(g.id), cerr)
+		}
 	}
-	if err := closeAll(targets); err != nil {
-		return true, targetProblem(string(g.id), err)
+	if err != nil {
+		c.say("")
+		c.refusal = err
+		return true, nil
 	}
 	c.engine.reached("unwritten")
-	c.undone = true
+	at.Untaken = true
 	if err := c.turnBack(g, at, w); err != nil {
-		return true, err
+		c.owed = w
+		return false, err
 	}
 	c.engine.reopen(g)
 	return false, nil
@@ -561,7 +664,6 @@ func (c *cutting) takeBack(ctx context.Context, g *group, at *retention.Cutover,
 
 // undoing brings the disks back, and has the group go on. Where they can't be brought there, they are held where they are: nothing is lost, and the operator says where they go.
 func (c *cutting) undoing(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
-	c.undone = true
 	release, err := g.claim()
 	if err != nil {
 		return false, err

@@ -301,6 +301,12 @@ func (e *Engine) register(d *running) (replication.Point, error) {
 	var points []replication.Point
 	if err == nil && g.isReady() == nil {
 		err = g.disksTaken()
+		g.mu.Lock()
+		final := g.final
+		g.mu.Unlock()
+		if at := g.journal.Cutover(); err == nil && at != nil && (final || !time.Now().Before(at.NotBefore)) { // it would be refused in the end, when the source is stopped
+			err = underWay(d.group, at)
+		}
 	}
 	if err == nil {
 		err = g.view(e.drills.ctx, func(j toldByJournal) error {

@@ -40,6 +40,8 @@ type Config struct {
 	retry time.Duration
 	// reached is told how far a cutover has come: it goes on when that returns.
 	reached func(step string)
+	// notes may fail the noting of a step in the journal; nil: there is none.
+	notes func(*retention.Cutover) error
 }
 
 // Engine is a master target. It implements what transport serves: transport.MasterTarget and transport.Operations.

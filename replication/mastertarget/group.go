@@ -213,14 +213,17 @@ func (g *group) open() (err error) {
 	if err := j.RecordSettings(settingsOf(g.plan, g.held())); err != nil {
 		return journalProblem(g.id, err)
 	}
-	if at := j.Cutover(); at != nil && at.Step == retention.CutoverUndoing && len(j.Fingerprints()) > 0 { // they were the machine's until just now
+	if at := j.Cutover(); at != nil && at.Step == retention.CutoverUndoing && at.Untaken { // they were the machine's until just now
 		if g.targets, err = g.openUnwritten(g.ctx, j); err != nil {
-			g.undoRefused = err
-			at.Step = retention.CutoverCommitted
-			if err := j.RecordCutover(at); err != nil {
-				return journalProblem(g.id, err)
+			if replication.AsProblem(err).Code != codeTargetChanged || g.ctx.Err() != nil { // it may go away: what the operator wanted stands
+				return err
 			}
-			g.journal = j
+			at.Step, at.Untaken = retention.CutoverCommitted, false
+			if jerr := j.RecordCutover(at); jerr != nil {
+				g.log.Warn("the group can't be noted as committed again", "err", jerr)
+				return err
+			}
+			g.undoRefused, g.journal = err, j
 			return nil
 		}
 	} else if err := g.openTargets(j); err != nil {
@@ -229,8 +232,21 @@ func (g *group) open() (err error) {
 	if err := checkFingerprints(g.ctx, j, g.targets); err != nil {
 		return err
 	}
+	if at := j.Cutover(); at != nil && at.Untaken { // from here on the disks may have content ids that are ours and not the newest, and what they looked like stays noted until the session has begun
+		at.Untaken = false
+		if err := j.RecordCutover(at); err != nil {
+			return journalProblem(g.id, err)
+		}
+		g.engine.reached("taken")
+	}
+	if err := forgetTabled(j, g.targets); err != nil {
+		return err
+	}
 	if err := beginSession(j, g.targets, &g.tried); err != nil {
 		return err
+	}
+	if err := j.RecordFingerprints(nil); err != nil { // not earlier: an attempt that fails leaves the next one something to hold a disk without content id against
+		return journalProblem(g.id, err)
 	}
 	g.journal = j
 	return nil
@@ -298,7 +314,18 @@ func checkFingerprints(ctx context.Context, j *retention.Journal, targets []bloc
 			return err
 		}
 	}
-	if err := j.RecordFingerprints(nil); err != nil {
+	return nil
+}
+
+// forgetTabled forgets what those disks looked like that have a content id: to be given another one changes their files, and the id tells.
+func forgetTabled(j *retention.Journal, targets []blockio.Target) error {
+	prints := j.Fingerprints()
+	for i := range prints {
+		if i < len(targets) && targets[i].Description().ContentID != 0 {
+			prints[i] = ""
+		}
+	}
+	if err := j.RecordFingerprints(prints); err != nil {
 		return journalProblem(j.Identity().Group, err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -268,6 +269,11 @@ func (g *group) drop(ids []replication.PointID, why string) error {
 				return fmt.Errorf("%w: a drill shows point %d", retention.ErrInUse, id)
 			}
 		}
+		for p := range ofCutover(g.journal.Cutover()) {
+			if slices.Contains(ids, p) {
+				return fmt.Errorf("%w: the commit under way needs point %d", retention.ErrInUse, p)
+			}
+		}
 		return g.journal.DropPoints(ids, why)
 	})
 }
@@ -319,6 +325,23 @@ type occupied struct {
 	why   policy.Use
 }
 
+// ofCutover returns the points that a cutover brings the disks to, or may have to bring them back to.
+func ofCutover(at *retention.Cutover) map[replication.PointID]bool {
+	needs := map[replication.PointID]bool{}
+	switch {
+	case at == nil:
+		return needs
+	case at.Step == retention.CutoverUndoing:
+		needs[at.Back] = true
+	case at.Step != retention.CutoverFinal || at.Held:
+		needs[at.From] = true
+	}
+	if at.Point > 0 { // it has one already
+		needs[at.Point] = true
+	}
+	return needs
+}
+
 // pointsInUse returns the points that somebody needs now.
 func (g *group) pointsInUse() map[replication.PointID]policy.Use {
 	drills := g.engine.drilledPoints(g.id)
@@ -329,6 +352,9 @@ func (g *group) pointsInUse() map[replication.PointID]policy.Use {
 		if used[k.point] != policy.Drill {
 			used[k.point] = k.why
 		}
+	}
+	for p := range ofCutover(g.journal.Cutover()) {
+		used[p] = policy.Commit
 	}
 	for _, d := range drills { // which outlive a group that is opened anew
 		used[d] = policy.Drill

@@ -35,6 +35,7 @@ const (
 	Move   Use = "an end of the move under way"
 	Drill  Use = "used by a drill"
 	Reader Use = "being read"
+	Commit Use = "of the commit under way"
 )
 
 func (p *Point) pinned(now time.Time) bool {
