@@ -18,6 +18,7 @@ import (
 
 	"failback/blockio"
 	"failback/replication"
+	"failback/retention"
 )
 
 func silent(replication.CutoverStatus) {}
@@ -467,7 +468,7 @@ func TestCutoverKilled(t *testing.T) {
 	}
 	x.on = false
 	p.close()
-	for _, want := range []string{"final", "stopped", "cut", "closing", "moved", "closed", "committed", "after", "unwritten", "undoing", "back", "held", "finishing", "removed"} {
+	for _, want := range []string{"final", "stopped", "cut", "closing", "moved", "closed", "committed", "begun", "after", "unwritten", "undoing", "taken", "back", "held", "finishing", "removed"} {
 		if !slices.Contains(x.steps, want) {
 			t.Errorf("no step %s among %v", want, x.steps)
 		}
@@ -629,7 +630,9 @@ func TestUndoWhileTheDisksMove(t *testing.T) {
 	t.Parallel()
 	x := &moveGate{inside: make(chan struct{}, 1)}
 	defer x.open()
-	p := newPairWith(t, 28, Config{wrap: func(_ string, t blockio.Target) blockio.Target { return gatedTarget{t, x} }})
+	w := &weakNotes{fails: func(at *retention.Cutover) bool { return at != nil && at.Step == retention.CutoverUndoing }} // the undo is not lost
+	w.left.Store(2)
+	p := newPairWith(t, 28, Config{notes: w.note, wrap: func(_ string, t blockio.Target) blockio.Target { return gatedTarget{t, x} }})
 	ctx := context.Background()
 	p.protected(3)
 	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{Advance: true}, func(replication.MoveStatus) {}); err != nil {

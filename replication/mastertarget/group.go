@@ -413,7 +413,7 @@ func (g *group) close() {
 	g.moving.Lock()
 	defer g.moving.Unlock()
 	g.takeBack()
-	if isCommitted(g.journal.Cutover()) { // it has no targets, and what they looked like stays noted
+	if g.isAway() { // it has no targets, and what they looked like stays noted: who takes them back holds them against it
 		if err := g.journal.Close(); err != nil {
 			g.log.Error("close journal", "err", err)
 		}
