@@ -319,10 +319,14 @@ func checkFingerprints(ctx context.Context, j *retention.Journal, targets []bloc
 
 // forgetTabled forgets what those disks looked like that have a content id: to be given another one changes their files, and the id tells.
 func forgetTabled(j *retention.Journal, targets []blockio.Target) error {
-	prints := j.Fingerprints()
-	for i := range prints {
-		if i < len(targets) && targets[i].Description().ContentID != 0 {
-			prints[i] = ""
+	known := j.Fingerprints()
+	if len(known) == 0 {
+		return nil
+	}
+	prints := make([]string, len(targets)) // disks may have joined since
+	for i := range min(len(known), len(prints)) {
+		if targets[i].Description().ContentID == 0 {
+			prints[i] = known[i]
 		}
 	}
 	if err := j.RecordFingerprints(prints); err != nil {
