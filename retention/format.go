@@ -196,6 +196,9 @@ func parseRecord(b []byte, prev chain, seq uint64) (r record, err error) {
 	if v := le.Uint16(b[10:]); v != 1 {
 		return r, newer("a record", uint32(v), 1)
 	}
+	if le.Uint32(b[12:]) != 0 {
+		return r, malformed("padding of a record's header is not zeros")
+	}
 	r = record{kind: kind(le.Uint16(b[8:])), seq: le.Uint64(b[16:]), chain: chain(b[24:56]), payload: b[recordSize:]}
 	if r.seq != seq {
 		return r, malformed("record number %d, want %d", r.seq, seq)
