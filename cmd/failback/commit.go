@@ -36,7 +36,8 @@ written to the disks.
 Until the disks move (5), whatever fails leaves all as it was. The commands run on the master target's machine, as its user, by sh, with group
 and point as $1 and $2 (point 0: not made yet), also FAILBACK_GROUP and FAILBACK_POINT, for 30 minutes at most. Each step is noted before it is taken: if this tool, the
 master target or the power goes, it goes on where it was, and a command that was running is run again. The same command line again takes
-part in a commit that is under way.`,
+part in a commit that is under way; and where the group is committed, and its after-command failed, or did not run because an undo was asked
+for, it runs that again. No drill begins while a commit is under way, and the points that it needs are not dropped.`,
 		Example: "  failback commit erp --stop-command 'ssh erp-db poweroff-and-wait' --verify --after-command 'govc vm.power -on erp-db'\n  failback commit erp --point 318\n  failback commit erp --not-before 02:00",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
@@ -120,7 +121,8 @@ func (t *tool) undoCommand() *cobra.Command {
 		Short: "Take a commit back: the disks go to where they were, and replication goes on",
 		Long: `Takes a commit back, one that is under way too. The disks go back to where they were: held at the point at which a rewind had held them,
 or following new points again; with --to-original to point 0, and held there. Replication goes on where it was: start the machine at
-the source again, if it was stopped.
+the source again, if it was stopped (a stop-command that was cut off may have stopped it, too). It is refused while the after-command runs; an
+after-command that has not run yet does not run any more, be it that the undo is refused in the end.
 
 Once a group is committed, the disks are the machine's. They are looked at first, all of them: size, content id, and the fingerprint that
 was taken when they were closed. If anybody has written to one, the machine for example, undo is refused, and nothing is touched: these

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"failback/blockio"
 	"failback/replication"
 	"failback/retention"
 )
@@ -188,6 +189,59 @@ func TestUndoOutlastsMissingTarget(t *testing.T) {
 	p.contents("undone")
 	if b, _ := os.ReadFile(ran); string(b) != "x\n" {
 		t.Errorf("the after-command left %q", b)
+	}
+	p.close()
+}
+
+// shyTarget fails to take a content id once.
+type shyTarget struct {
+	blockio.Target
+	once func() bool
+}
+
+func (t shyTarget) SetContentID(id uint32) error {
+	if t.once() {
+		return errors.New("it can't be written")
+	}
+	return t.Target.SetContentID(id)
+}
+
+// TestFingerprintsOutlastAnOpeningThatFails: a disk without content id is held against what it looked like until a session has begun, be it at the second attempt.
+func TestFingerprintsOutlastAnOpeningThatFails(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	var fails atomic.Bool
+	var p *pair
+	p = newPairWith(t, 35, Config{wrap: func(path string, target blockio.Target) blockio.Target {
+		return shyTarget{target, func() bool {
+			if path != p.dst(0) || !fails.CompareAndSwap(true, false) {
+				return false
+			}
+			f, err := os.OpenFile(p.dst(1), os.O_WRONLY, 0)
+			if err == nil {
+				_, err = f.WriteAt([]byte("a machine was here"), 4096)
+				err = errors.Join(err, f.Close())
+			}
+			if err != nil {
+				panic(err)
+			}
+			return true
+		}}
+	}})
+	p.protected(2)
+	p.close()
+	fails.Store(true)
+	p.open()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := p.master.wait(ctx, func() bool {
+		s := p.state()
+		return !fails.Load() && (s.Problem != nil && s.Problem.Code == codeTargetChanged || s.Problem == nil && s.State != replication.StateChecking)
+	}); err != nil {
+		t.Fatalf("%+v", p.state())
+	}
+	if s := p.state(); s.State != replication.StateError || s.Problem == nil || s.Problem.Code != codeTargetChanged {
+		t.Errorf("a disk that was written to between two attempts: %+v", s)
 	}
 	p.close()
 }
