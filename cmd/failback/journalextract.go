@@ -64,10 +64,10 @@ and gets its name when it is whole and durable.`,
 	return c
 }
 
-// committed says whether the disks of a journal were given to their machine.
+// committed says whether the disks of a journal were given to their machine, and were not taken back since.
 func committed(i *retention.Inspection) bool {
 	at := i.Cutover()
-	return at != nil && at.Step == retention.CutoverCommitted
+	return at != nil && (at.Step == retention.CutoverCommitted || at.Step == retention.CutoverUndoing && at.Untaken)
 }
 
 func (t *tool) journalExtract(ctx context.Context, x extraction) error {

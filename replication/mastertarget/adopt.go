@@ -67,7 +67,7 @@ func (a *adopting) look(ctx context.Context) error {
 	}
 	a.findings = append(a.findings, a.engine.volumes.Check(ctx, a.engine.uses(a.plan), true)...)
 	a.cutover(i.Cutover())
-	if isCommitted(i.Cutover()) { // they are the machine's: they are looked at when that is undone
+	if mayBeWritten(i.Cutover()) { // they are the machine's: they are looked at when that is undone
 		for _, d := range a.plan.Disks() {
 			a.report.Disks = append(a.report.Disks, replication.AdoptedDisk{Disk: d.Name, Size: a.id.Disks[d.No].Size, Target: d.Target, State: "is the machine's: the group is committed"})
 		}

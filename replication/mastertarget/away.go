@@ -154,3 +154,8 @@ func unwritten(ctx context.Context, prints []string, i int, t blockio.Target) er
 func isCommitted(at *retention.Cutover) bool {
 	return at != nil && at.Step == retention.CutoverCommitted
 }
+
+// mayBeWritten says whether the disks are their machine's, or were until an undo that has not taken them yet: whatever they hold may be its.
+func mayBeWritten(at *retention.Cutover) bool {
+	return isCommitted(at) || at != nil && at.Step == retention.CutoverUndoing && at.Untaken
+}

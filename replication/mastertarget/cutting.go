@@ -106,8 +106,8 @@ func (c *cutting) run() {
 	for {
 		g, at, err := c.next()
 		if err != nil {
-			c.taken()
-			c.end(0, nil, err)
+			for c.taken(); !c.end(0, nil, err); c.taken() { // whoever wishes something now gets the same answer
+			}
 			return
 		}
 		ctx, cancel := c.begin(g)
@@ -141,6 +141,12 @@ func (c *cutting) next() (*group, *retention.Cutover, error) {
 		g, err := e.group(c.id)
 		if err != nil {
 			return nil, nil, err
+		}
+		g.mu.Lock()
+		finishing := g.record.Finishing
+		g.mu.Unlock()
+		if finishing {
+			return nil, nil, &replication.Problem{Code: replication.CodeCutover, Message: fmt.Sprintf("group %s is being finished", c.id), Remedy: fmt.Sprintf("`failback finish %s` again, if it is still there", c.id)}
 		}
 		if err := e.wait(e.ctx, func() bool { return g.ctx.Err() != nil || g.isReady() == nil || g.isAway() }); err != nil {
 			return nil, nil, err

@@ -81,7 +81,7 @@ func (g *group) lookOn() (_ *standby, err error) {
 		return nil, fmt.Errorf("%w: %s has it", retention.ErrOwned, o)
 	case !i.Whole():
 		return nil, fmt.Errorf("%w: its log can't be read up to its end", retention.ErrCorrupt)
-	case isCommitted(i.Cutover()): // what the disks hold is the machine's
+	case mayBeWritten(i.Cutover()): // what the disks hold is the machine's
 		return nil, retention.ErrCommitted
 	case len(i.Points()) == 0:
 		return nil, errors.New("no point is listed yet")
