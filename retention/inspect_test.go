@@ -294,7 +294,7 @@ func (w *world) named(flips []flip, logEnd int, parts *int) error {
 				return fmt.Errorf("%v is not found: %+v", x, found)
 			}
 			harmless := fatal || x.name == coverageName || // a log that is cut off may have a file for one of the open cycle
-				w.ofOpenCycle(x.name) || x.name == logName && (x.at < logStart || padding(logName, w.m.names[path].cur, x.at+1))
+				w.ofOpenCycle(x.name) || x.name == logName && (x.at < logStart || padding(logName, w.m.names[path].cur, x.at+1) || (x.at+1)%sector == 0 && w.m.names[path].cur[x.at-1] == 0) // the last byte of a sector has no next
 			if !harmless && !slices.ContainsFunc(found, func(f Finding) bool { return lost(f) && f.Damage }) {
 				return fmt.Errorf("%v is not told as damage: %+v", x, found)
 			}
