@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -322,44 +321,6 @@ func TestUnfinishedMoveWithoutItsSave(t *testing.T) {
 type failingDisk struct{ Disk }
 
 func (f *failingDisk) WriteAt([]byte, int64) (int, error) { return 0, errors.New("no power") }
-
-// TestSaveOfPointZeroIsMissing: one of those that are sealed already, while the first baseline is being made.
-func TestSaveOfPointZeroIsMissing(t *testing.T) {
-	const size, part = 256 << 10, 64 << 10
-	dir := filepath.Join(t.TempDir(), "g")
-	f, err := os.Create(filepath.Join(t.TempDir(), "disk"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	s := &stand{t: t, disk: fileDisk{f, size}}
-	before := make([]byte, size)
-	for i := range before {
-		before[i] = byte(i*7 + i>>9)
-	}
-	s.must(one(f.WriteAt(before, 0)))
-	tn := defaultTuning
-	tn.originalBytes = 4096
-	j, err := create(osVolume{}, dir, Identity{Group: "g", Disks: []replication.Disk{{ID: "m/0", Size: size}}, Targets: []string{"disk"}, KeepOriginal: true}, tn)
-	s.must(err)
-	s.must(one(j.Adopt(0)))
-	s.must(j.Begin(replication.Cycle{Point: 1, Route: replication.Through, Mode: replication.Compare, Cut: replication.Cut{Sizes: []int64{size}}}))
-	for off := int64(0); off < size; off += part {
-		e := map[replication.DiskNo][]replication.Extent{0: {{Off: off, End: off + part}}}
-		s.must(j.SaveOriginal([]Disk{s.disk}, e))
-		s.must(one(f.WriteAt(bytes.Repeat([]byte{'b'}, part), off)))
-		s.must(j.RecordCoverage(e))
-	}
-	s.must(j.Close())
-	s.must(os.Remove(filepath.Join(dir, "save", "original-1.sav")))
-	if i, err := inspect(osVolume{}, dir, tn, true); err != nil || !slices.ContainsFunc(i.findings, func(f Finding) bool { return f.Fatal && base(f.File) == "original-1.sav" }) {
-		t.Errorf("inspected: %v", err)
-	}
-	var x *Corruption
-	if _, err = open(osVolume{}, dir, "g", tn); !errors.As(err, &x) || base(x.File) != "original-1.sav" {
-		t.Errorf("opened: %v", err)
-	}
-}
 
 // TestJoinedDiskIsInNoFileBeforeItsBirth: it is whole though a segment from before is blind.
 func TestJoinedDiskIsInNoFileBeforeItsBirth(t *testing.T) {

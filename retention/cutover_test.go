@@ -2,11 +2,8 @@ package retention
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -156,28 +153,7 @@ func TestGoldenCutover(t *testing.T) {
 		"record34-none":    {kindCutover, 40, cutoverRecord{}},
 		"record19-cutover": {kindCheckpoint, 1, st.checkpoint(chain{9})},
 	} {
-		payload, err := json.Marshal(x.v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, _ := putRecord(x.kind, x.seq, chain{1, 2, 3}, payload)
-		path := filepath.Join("testdata", name)
-		if *update {
-			if err := os.WriteFile(path, got, 0o666); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s: got %q, want %q", name, got, want)
-		}
-		r, err := parseRecord(want, chain{1, 2, 3}, x.seq)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := goldenRecord(t, name, x.kind, x.seq, x.v)
 		now := st.clone()
 		now.cutover = nil
 		if err := now.apply(r); err != nil {

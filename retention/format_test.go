@@ -256,3 +256,31 @@ func FuzzScan(f *testing.F) {
 		}
 	})
 }
+
+// goldenRecord reads a record back from a file that never changes, and makes sure that the same is written.
+func goldenRecord(t *testing.T, name string, k kind, seq uint64, v any) record {
+	t.Helper()
+	payload, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := putRecord(k, seq, chain{1, 2, 3}, payload)
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got %q, want %q", name, got, want)
+	}
+	r, err := parseRecord(want, chain{1, 2, 3}, seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

@@ -6,24 +6,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"failback/replication"
 )
 
-// harmedOriginal has a master target start anew in the middle of a first baseline, with one bit wrong in what was acknowledged of point 0, at an offset of a file: it must not go on as if that had been torn.
-func harmedOriginal(t *testing.T, file string, at int64) error {
+// originalInTheMaking is a journal that is closed in the middle of a first baseline, with all of the disk saved and written over; before is what the disk held.
+func originalInTheMaking(t *testing.T, tn tuning) (dir string, s *stand, before []byte) {
+	t.Helper()
 	const size, part = 256 << 10, 64 << 10
-	dir := filepath.Join(t.TempDir(), "g")
+	dir = filepath.Join(t.TempDir(), "g")
 	f, err := os.Create(filepath.Join(t.TempDir(), "disk"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	s := &stand{t: t, disk: fileDisk{f, size}}
-	before := bytes.Repeat([]byte("what the disk held "), size)[:size]
+	t.Cleanup(func() { f.Close() })
+	s = &stand{t: t, disk: fileDisk{f, size}}
+	before = bytes.Repeat([]byte("what the disk held "), size)[:size]
 	s.must(one(f.WriteAt(before, 0)))
-	j, err := Create(dir, Identity{Group: "g", Disks: []replication.Disk{{ID: "m/0", Size: size}}, Targets: []string{"disk"}, KeepOriginal: true})
+	j, err := create(osVolume{}, dir, Identity{Group: "g", Disks: []replication.Disk{{ID: "m/0", Size: size}}, Targets: []string{"disk"}, KeepOriginal: true}, tn)
 	s.must(err)
 	s.must(one(j.Adopt(0)))
 	s.must(j.Begin(replication.Cycle{Point: 1, Route: replication.Through, Mode: replication.Compare, Cut: replication.Cut{Sizes: []int64{size}}}))
@@ -34,6 +36,13 @@ func harmedOriginal(t *testing.T, file string, at int64) error {
 		s.must(j.RecordCoverage(e))
 	}
 	s.must(j.Close())
+	return dir, s, before
+}
+
+// harmedOriginal has a master target start anew in the middle of a first baseline, with one bit wrong in what was acknowledged of point 0, at an offset of a file: it must not go on as if that had been torn.
+func harmedOriginal(t *testing.T, file string, at int64) error {
+	dir, s, before := originalInTheMaking(t, defaultTuning)
+	size := int64(len(before))
 	name := filepath.Join(dir, "save", file)
 	if b, err := os.ReadFile(name); err == nil { // else: the rule that makes it is left out
 		if at < 0 {
@@ -52,7 +61,7 @@ func harmedOriginal(t *testing.T, file string, at int64) error {
 	for _, f := range found {
 		fatal = fatal || f.Fatal
 	}
-	j, err = Open(dir, "g")
+	j, err := Open(dir, "g")
 	if err != nil {
 		if !errors.Is(err, ErrCorrupt) || !fatal {
 			return fmt.Errorf("open: %w; check finds %+v", err, found)
@@ -103,5 +112,20 @@ func TestOriginalEndOfAnotherJournalOrTornIsNone(t *testing.T) {
 			t.Errorf("bit %d is wrong, and it was taken", i)
 		}
 		b[i/8] ^= 1 << (i % 8)
+	}
+}
+
+// TestSaveOfPointZeroIsMissing: one of those that are sealed already, while the first baseline is being made.
+func TestSaveOfPointZeroIsMissing(t *testing.T) {
+	tn := defaultTuning
+	tn.originalBytes = 4096
+	dir, s, _ := originalInTheMaking(t, tn)
+	s.must(os.Remove(filepath.Join(dir, "save", "original-1.sav")))
+	if i, err := inspect(osVolume{}, dir, tn, true); err != nil || !slices.ContainsFunc(i.findings, func(f Finding) bool { return f.Fatal && base(f.File) == "original-1.sav" }) {
+		t.Errorf("inspected: %v", err)
+	}
+	var x *Corruption
+	if _, err := open(osVolume{}, dir, "g", tn); !errors.As(err, &x) || base(x.File) != "original-1.sav" {
+		t.Errorf("opened: %v", err)
 	}
 }

@@ -3,12 +3,9 @@ package retention
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -304,28 +301,7 @@ func TestGoldenOwnerRecords(t *testing.T) {
 		"record30":       {kindSettings, 40, settings},
 		"record19-owner": {kindCheckpoint, 1, was.checkpoint(chain{9})},
 	} {
-		payload, err := json.Marshal(x.v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, _ := putRecord(x.kind, x.seq, chain{1, 2, 3}, payload)
-		path := filepath.Join("testdata", name)
-		if *update {
-			if err := os.WriteFile(path, got, 0o666); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s: got %q, want %q", name, got, want)
-		}
-		r, err := parseRecord(want, chain{1, 2, 3}, x.seq)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := goldenRecord(t, name, x.kind, x.seq, x.v)
 		st := &state{id: was.id}
 		if err := st.apply(r); err != nil {
 			t.Fatalf("%s: %v", name, err)

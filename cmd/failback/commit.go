@@ -24,7 +24,8 @@ func (t *tool) commitCommand() *cobra.Command {
 The group accepts no cycles any more; all its points stay until failback finish, and failback undo takes it back, as long as nobody has
 written to the disks.
 
- 1. --not-before: it waits until then; replication goes on.
+ 1. --not-before: it waits until then; replication goes on. A time without its date, or how long from now, is another instant
+    later: the same command line does not take part then; failback status shows how far it is.
  2. --stop-command is run. It has to end with 0 when the machine at the source is stopped: then nothing that it wrote is lost. Without it,
     the last point is what the machine had written at that moment.
  3. The last point is made, and sent ahead of all limits of the link (failback throttle). With --point it is not: the disks go to that one.

@@ -534,11 +534,7 @@ func TestCommittedIsAdopted(t *testing.T) {
 	ctx := context.Background()
 	p.protected(2)
 	head := p.commit(replication.CommitRequest{})
-	p.close()
-	if err := os.Rename(filepath.Join(p.dir, "mt"), filepath.Join(p.dir, "old")); err != nil {
-		t.Fatal(err)
-	}
-	p.open()
+	p.anotherMaster("old")
 	if checked, err := p.master.Check(ctx, p.plan, replication.PathAsk{}); err != nil || !hasCode(checked.Findings, codeTaken) && !hasCode(checked.Findings, replication.CodeCommitted) {
 		t.Errorf("check where the group is not known: %+v, error %v", checked.Findings, err)
 	}
