@@ -13,19 +13,33 @@ import (
 	"failback/bench/stand"
 )
 
-// profileDuring takes CPU profiles of both daemons while work runs, for about as long as it is expected to take, and stores them as DIR/SCENARIO-PROGRAM.pprof.
+// profileDuring takes profiles of both daemons while work runs, for about as long as it is expected to take, and stores them as DIR/SCENARIO-PROGRAM-KIND.pprof: where processors were busy (cpu), what was waited for (block),
+// which locks were (mutex), and what was in memory when the work was done (heap).
 func (l *lab) profileDuring(ctx context.Context, scenario string, p *pair, seconds float64, work func() error) error {
-	if err := os.MkdirAll(l.profile, 0o755); err != nil {
+	if err := os.MkdirAll(l.Profile, 0o755); err != nil {
 		return err
 	}
-	var g errgroup.Group
-	for _, d := range []*stand.Daemon{p.MasterTarget, p.ProcessServer} {
-		g.Go(func() error {
-			path := filepath.Join(l.profile, scenario+"-"+d.Program+".pprof")
-			return fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", d.Metrics, max(1, int(seconds+0.5))), path)
-		})
+	l.Say("profiles of %s", scenario)
+	take := func(d *stand.Daemon, kind, what string) error {
+		return fetch(ctx, "http://"+d.Metrics+"/debug/pprof/"+what, filepath.Join(l.Profile, fmt.Sprintf("%s-%s-%s.pprof", scenario, d.Program, kind)))
 	}
-	g.Go(work)
+	daemons := []*stand.Daemon{p.MasterTarget, p.ProcessServer}
+	during := fmt.Sprintf("?seconds=%d", max(1, int(seconds+0.5)))
+	var g errgroup.Group
+	for _, d := range daemons {
+		g.Go(func() error { return take(d, "cpu", "profile"+during) })
+		g.Go(func() error { return take(d, "block", "block"+during) })
+		g.Go(func() error { return take(d, "mutex", "mutex"+during) })
+	}
+	g.Go(func() error {
+		err := work()
+		for _, d := range daemons {
+			if err == nil {
+				err = take(d, "heap", "heap")
+			}
+		}
+		return err
+	})
 	return g.Wait()
 }
 
