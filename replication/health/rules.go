@@ -17,6 +17,7 @@ type Thresholds struct {
 	Held                       time.Duration
 	Clear                      time.Duration // a reading of a machine must be good for so long
 	Heartbeat                  time.Duration
+	Back                       time.Duration // a process server must be connected for so long
 	Skew                       time.Duration
 	LeftWarned, LeftCritical   time.Duration // until a cycle of changes is sent
 	LeftHeld                   time.Duration
@@ -30,7 +31,7 @@ type Thresholds struct {
 func Failback() Thresholds {
 	const quarter = 15 * time.Minute
 	return Thresholds{
-		BusyWarned: 0.80, BusyCritical: 0.95, FreeWarned: 0.30, FreeCritical: 0.25, FreeLeast: 0.20, Margin: 0.02, Held: quarter, Clear: 5 * time.Minute, Heartbeat: quarter,
+		BusyWarned: 0.80, BusyCritical: 0.95, FreeWarned: 0.30, FreeCritical: 0.25, FreeLeast: 0.20, Margin: 0.02, Held: quarter, Clear: 5 * time.Minute, Heartbeat: quarter, Back: time.Minute,
 		Skew: time.Minute, LeftWarned: 30 * time.Minute, LeftCritical: 45 * time.Minute, LeftHeld: 5 * time.Minute, Progress: quarter, Slow: 0.25,
 		ChurnWarned: 0.8, ChurnCritical: 1, Error: time.Minute,
 	}
@@ -106,7 +107,7 @@ func (t Thresholds) server(now time.Time, s Server) (all []reading) {
 	if !s.Connected && !s.Needed { // nobody misses it
 		return nil
 	}
-	gone := reading{rule: Heartbeat, code: "806", subject: s.Name, held: alike(t.Heartbeat), clear: time.Minute,
+	gone := reading{rule: Heartbeat, code: "806", subject: s.Name, held: alike(t.Heartbeat), clear: t.Back,
 		message: fmt.Sprintf("process server %s has not been connected since %s: no points are made of its groups", s.Name, clock(s.Since)),
 		remedy:  "start it, and see that it reaches the master target: its log says what it finds; add no machines to it meanwhile"}
 	if !s.Connected {

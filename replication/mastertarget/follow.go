@@ -144,6 +144,7 @@ func (g *group) follow() {
 				remedy = ". What to do: " + p.Remedy
 			}
 			g.log.Warn("move failed", "to", to, "err", err, "again_in", retry)
+			g.happened(replication.EventMove, replication.Warned, to, "the disks can't move to point %d: %v", to, err)
 			g.notice("move", fmt.Sprintf("the disks wait at point %d and can't move to point %d: %v%s", g.journal.Head(), to, err, remedy))
 			select {
 			case <-time.After(max(retry, useShare*time.Since(start))): // reckoning reads the indexes

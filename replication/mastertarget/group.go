@@ -55,6 +55,8 @@ type group struct {
 	since    time.Time // in this state
 	state    replication.GroupState
 	problem  *replication.Problem
+	standing *replication.Problem // that keeps it from going on, through all tries; nil: none
+	lateWhy  string               // why the point that is due is not made; empty: it is not late
 	waits    string
 	notices  map[string]string // by what they are about
 	ledgers  []replication.Ledger
@@ -154,6 +156,7 @@ func (g *group) opened() bool {
 		err := g.open()
 		if err == nil {
 			g.notice("standby", "")
+			g.stuck(nil)
 			return true
 		}
 		p := replication.AsProblem(err)
@@ -167,6 +170,7 @@ func (g *group) opened() bool {
 		}
 		g.log.Error("group can't be opened", "err", err, "again_in", wait)
 		g.become(replication.StateError, p, "trying again every "+most.String())
+		g.stuck(p)
 		select {
 		case <-time.After(wait):
 		case <-g.ctx.Done():
@@ -450,6 +454,11 @@ func (g *group) become(s replication.GroupState, p *replication.Problem, waits s
 	g.mu.Lock()
 	if g.state != s {
 		g.log.Info("state", "state", s, "was", g.state)
+		level := replication.Healthy
+		if s == replication.StateError {
+			level = replication.Critical
+		}
+		g.happened(replication.EventState, level, 0, "group %s is %s; it was %s for %s", g.id, s, g.state, time.Since(g.since).Round(time.Second))
 		g.state, g.since = s, time.Now()
 	}
 	g.problem, g.waits = p, waits
