@@ -118,6 +118,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 		Disks: []replication.DiskStatus{}, Notices: append([]string{}, r.Notices...), LagSeconds: r.LagSeconds,
 		Generation: replication.Generation(r.Generation), NextCut: timeOf(r.NextCutUnixNanos),
 		Behind: int(r.Behind), CatchUp: time.Duration(r.CatchUpNanos),
+		Health: replication.Level(r.Health), Alerts: alertsFromWire(r.Alerts), Bottleneck: r.Bottleneck, Because: r.Because,
 	}
 	for _, d := range r.Disks {
 		g.Disks = append(g.Disks, replication.DiskStatus{
