@@ -19,7 +19,7 @@ export GIT_CONFIG_VALUE_0 := $(CURDIR)
 WINDOWS := ./blockio/... ./retention/... ./source/... ./replication/... ./transport/...
 
 help: ## what there is to do
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{printf "  make %-12s", $$2; $$1=$$2=""; print}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{printf "  make %-14s", $$2; $$1=$$2=""; print}'
 
 build: ## the programs, into bin/
 	go build -o bin/ ./cmd/...
@@ -51,6 +51,9 @@ bench-quick: ## the same with small disks: two minutes
 	@scripts/need $(NEED_BENCH) || echo "they are shown as missing" >&2
 	go run ./bench --quick $(BENCH)
 
+bench-compare: ## the daemons of a revision beside the working tree's, in turn, told by benchstat (REF=main~10)
+	go run ./bench/compare "$(REF)" $(BENCH)
+
 bench-link: ## measure over links with a rate, a delay and bad days, beside bare TCP and zstd --adapt (root)
 	go run ./bench $(BENCH) link
 
@@ -74,4 +77,4 @@ check-generated:
 		for f in *.pb.go; do diff -u -I 'protoc  *v' $$f ../build/generated/proto/$$f || { echo "proto/$$f is not what its .proto says: make proto"; exit 1; }; done; \
 	else echo "no protoc here: generated code not looked at"; fi
 
-.PHONY: help build test check mutations demo bench bench-link bench-quick proto clean generators check-generated
+.PHONY: help build test check mutations demo bench bench-compare bench-link bench-quick proto clean generators check-generated

@@ -134,7 +134,7 @@ func (c *cycles) share(ctx context.Context, s *report.Scenario, oneOf int64, see
 	s.About = fmt.Sprintf("%d scattered pages of 4 KiB (%s) changed of an ext4 image of %s with %s of data, until the point is listed",
 		pages, report.Size(s.Bytes), report.Size(c.Size), report.Size(workload.Bytes(c.data)))
 	seed = c.Seed + seed<<16
-	changed, err := c.change(pages, seed+uint64(c.Repeats))
+	changed, err := c.change(pages, seed)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (c *cycles) share(ctx context.Context, s *report.Scenario, oneOf int64, see
 		return err
 	}
 	c.applied = make(map[string][]float64)
-	err = c.Alternate(ctx, s, []harness.Way{
+	err = c.alternate(ctx, s, []harness.Way{
 		{Name: byCommand, Run: c.take(told)},
 		{Name: byHashing, Run: c.take(hashed)},
 		{Name: byQEMU, Peer: true, Needs: []peer.Program{peer.QEMUDaemon}, Run: func(ctx context.Context, _ int) (report.Sample, error) {
@@ -172,10 +172,7 @@ func (c *cycles) share(ctx context.Context, s *report.Scenario, oneOf int64, see
 	}
 	s.Note("every changed page is half random bytes, half what another page holds; our runs go through the counting relay")
 	s.Note("QEMU copies in units of its bitmap's and its job's granularity, 64 KiB by default; neither it nor rsync keeps an earlier point")
-	if c.Profile == "" {
-		return nil
-	}
-	return c.profile(ctx, s, pages, seed+uint64(c.Repeats)+1)
+	return nil
 }
 
 func secondsOf(w *report.Way) (all []float64) {
@@ -230,22 +227,4 @@ func (c *cycles) byPeer(source, copy string, run func() (report.Sample, error)) 
 		return s, err
 	}
 	return s, workload.Compare(c.source, copy)
-}
-
-// profile takes one more point of each group.
-func (c *cycles) profile(ctx context.Context, s *report.Scenario, pages int, seed uint64) error {
-	if _, err := c.change(pages, seed); err != nil {
-		return err
-	}
-	s.Finish()
-	for group, way := range map[string]string{hashed: byHashing, told: byCommand} {
-		err := c.profileDuring(ctx, fmt.Sprintf("cycle-%d-%s", pages, group), c.pair, s.Way(way).Seconds.Median, func() error {
-			_, err := c.pair.cut(ctx, group)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

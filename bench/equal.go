@@ -89,7 +89,7 @@ func (l *lab) compared(ctx context.Context, s *report.Scenario, oneOf int64) err
 	if err := workload.CopyOver(image, its, changed); err != nil {
 		return err
 	}
-	err = l.Alternate(ctx, s, []harness.Way{
+	err = l.alternate(ctx, s, []harness.Way{
 		{Name: ourName, Run: func(ctx context.Context, round int) (one report.Sample, err error) {
 			if err := differ(round, both[1]); err != nil {
 				return one, err

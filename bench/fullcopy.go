@@ -46,14 +46,14 @@ func (l *lab) fullCopy(ctx context.Context, s *report.Scenario) error {
 	}
 
 	c := copies{lab: l, image: image, dir: dir}
-	counted, err := c.ours(ctx, true, nil)
+	counted, err := c.ours(ctx, true)
 	if err != nil {
 		return err
 	}
 	s.Note("warm-up, and on the wire, in one more run of ours through a counting relay that does not count otherwise: %s", report.Size(counted.Wire))
 
-	err = l.Alternate(ctx, s, []harness.Way{
-		{Name: ourName, Run: func(ctx context.Context, _ int) (report.Sample, error) { return c.ours(ctx, false, nil) }},
+	err = l.alternate(ctx, s, []harness.Way{
+		{Name: ourName, Run: func(ctx context.Context, _ int) (report.Sample, error) { return c.ours(ctx, false) }},
 		{Name: nbdcopy, Peer: true, Needs: []peer.Program{peer.NBDCopy, peer.NBDKit}, Run: c.peer(peer.CopyByNBDCopy)},
 		{Name: qemuImg, Peer: true, Needs: []peer.Program{peer.QEMUImg, peer.NBDKit}, Run: c.peer(peer.CopyByQEMUImg)},
 		{Name: rsyncTLS, Peer: true, Needs: []peer.Program{peer.Rsync, peer.Socat}, Run: c.peer(peer.RsyncNew)},
@@ -69,12 +69,7 @@ func (l *lab) fullCopy(ctx context.Context, s *report.Scenario) error {
 	s.Note("an fdatasync of our target after its point was listed took at most %.3f s: what was told to be durable is", c.late.Seconds())
 	s.Note("every copy was compared with the source afterwards, byte by byte")
 	s.Note("the peers check no content end to end, keep no points and cannot resume; failback does. zstd sends one stream, with zeros for holes")
-	if l.Profile != "" {
-		_, err = c.ours(ctx, false, func(p *pair, work func() error) error {
-			return l.profileDuring(ctx, "fullcopy", p, s.Ways[0].Seconds.Median, work)
-		})
-	}
-	return err
+	return nil
 }
 
 // copyStages measures the parts of a copy of a file's data into a new one.
@@ -94,8 +89,8 @@ type copies struct {
 	late       time.Duration // the longest time that our target could still be synced for
 }
 
-// ours makes a copy by both daemons. around, if not nil, is given the work to do.
-func (c *copies) ours(ctx context.Context, counted bool, around func(p *pair, work func() error) error) (s report.Sample, err error) {
+// ours makes a copy by both daemons.
+func (c *copies) ours(ctx context.Context, counted bool) (s report.Sample, err error) {
 	target := filepath.Join(c.dir, "ours.vmdk")
 	defer c.clear()
 	p, err := c.pair(ctx, pairOptions{counted: counted})
@@ -106,11 +101,7 @@ func (c *copies) ours(ctx context.Context, counted bool, around func(p *pair, wo
 	if err := c.Ready(c.image); err != nil {
 		return s, err
 	}
-	work := func() error { return p.reprotect(ctx, onePlan("copy", c.image, target, "")) }
-	if around != nil {
-		return s, around(p, work)
-	}
-	if s, err = p.sample(work); err != nil {
+	if s, err = p.sample(func() error { return p.reprotect(ctx, onePlan("copy", c.image, target, "")) }); err != nil {
 		return s, err
 	}
 	begin := time.Now()

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -14,27 +16,58 @@ import (
 	"failback/bench/journal"
 	"failback/bench/link"
 	"failback/bench/report"
+	"failback/bench/volume"
 	"failback/bench/workload"
 	"failback/replication"
 )
 
 func main() {
-	if code, ran := link.PeerMain(os.Args[1:]); ran {
-		os.Exit(code)
+	for _, other := range []func([]string) (int, bool){link.PeerMain, ask} {
+		if code, ran := other(os.Args[1:]); ran {
+			os.Exit(code)
+		}
 	}
-	os.Exit(harness.Main(os.Args[1:], daemons(), link.Suite(), disks.Suite(), journal.Suite()))
+	if os.Getuid() == 0 { // volumes are mounted, and are gone with this program however it ends
+		if code, ran, err := volume.Apart(os.Args[1:]...); ran {
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "bench: a mount namespace of its own:", err)
+				code = 1
+			}
+			os.Exit(code)
+		}
+	}
+	os.Exit(harness.Main(os.Args[1:], allSuites()...))
+}
+
+func allSuites() []harness.Suite {
+	return []harness.Suite{daemons(), link.Suite(), disks.Suite(), journal.Suite()}
 }
 
 // options are what this suite's flags say.
 type options struct {
 	workloads []string
+	churn     float64 // MB/s
+	pattern   string
+	duration  time.Duration
 }
+
+// quickDuration is how long lag is looked at with --quick.
+const quickDuration = 8 * time.Second
 
 func (o *options) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.workloads, "workloads", []string{workload.Files}, "kinds of disks that fullcopy copies: "+strings.Join(workload.Kinds(), ", "))
+	f.Float64Var(&o.churn, "churn", 20, "MB/s that are written to the disk in lag and cutover")
+	f.StringVar(&o.pattern, "pattern", workload.Uniform, "where they are written, and in churn: "+strings.Join(workload.Patterns, ", "))
+	f.DurationVar(&o.duration, "for", time.Minute, "how long lag is looked at")
 }
 
 func (o *options) check() error {
+	if o.churn <= 0 || o.duration < time.Second {
+		return errors.New("--churn must be more than nothing, and --for at least 1s")
+	}
+	if !slices.Contains(workload.Patterns, o.pattern) {
+		return fmt.Errorf("--pattern: there is no %q, only %s", o.pattern, strings.Join(workload.Patterns, ", "))
+	}
 	for _, w := range o.workloads {
 		if workload.About[w] == "" {
 			return fmt.Errorf("--workloads: there is no %q, only %s", w, strings.Join(workload.Kinds(), ", "))
@@ -48,7 +81,10 @@ func daemons() harness.Suite {
 	var o options
 	several := func(name, about string, run func(*lab, context.Context, func(*report.Scenario)) error) harness.Scenario {
 		return harness.Scenario{Name: name, About: about, Run: func(ctx context.Context, h *harness.Lab, tell func(*report.Scenario)) error {
-			return run(&lab{Lab: h, options: o}, ctx, tell)
+			if h.Quick {
+				o.duration = min(o.duration, quickDuration)
+			}
+			return run(&lab{Lab: h, options: o, scenario: name}, ctx, tell)
 		}}
 	}
 	one := func(name, about string, run func(*lab, context.Context, *report.Scenario) error) harness.Scenario {
@@ -59,6 +95,10 @@ func daemons() harness.Suite {
 		one("equal", "a baseline of disks that are equal already, beside rsync, sha256sum and cat of both", (*lab).equal),
 		one("different", "a baseline of disks of which 1 % differs, beside the same", (*lab).different),
 		several("cycle", "0.1, 1 and 10 % of scattered 4 KiB changes, told and found by hashing, beside QEMU's incremental backup and rsync", (*lab).cycle),
+		one("many", "one image as 1, 4, 16 and 60 disks, all at once", (*lab).many),
+		one("lag", "how old the last point is while a disk is written to at a steady rate, point after point; as root", (*lab).lag),
+		one("churn", "the highest rate of changes that the daemons carry, with all on storage and with the master target's in memory; as root", (*lab).sustained),
+		one("cutover", "from failback commit until the disks are final, under the same steady writing; as root", (*lab).cutover),
 		one("repeats", "two disks of one template: sent by reference where they hold the same, and not", (*lab).repeatsOf),
 		one("memory", "peak memory of both daemons with 16 disks", (*lab).memory),
 	}}
@@ -68,8 +108,10 @@ func daemons() harness.Suite {
 type lab struct {
 	*harness.Lab
 	options
-	workload string // kind of disk that is copied
-	runs     int    // stands so far
+	scenario  string
+	workload  string     // kind of disk that is copied
+	runs      int        // stands so far
+	profiling *profiling // nil: no profiles are taken of what runs now
 }
 
 // one runs what has one result, and tells it, also where it failed half way.

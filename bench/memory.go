@@ -30,7 +30,7 @@ func (l *lab) memory(ctx context.Context, s *report.Scenario) error {
 		return err
 	}
 	defer remove()
-	err = l.Alternate(ctx, s, []harness.Way{
+	err = l.alternate(ctx, s, []harness.Way{
 		{Name: fmt.Sprintf("failback, 1 group of %d disks", manyDisks), Run: func(ctx context.Context, round int) (report.Sample, error) {
 			return l.manyDisks(ctx, dir, part, 1, uint64(round))
 		}},
@@ -60,7 +60,7 @@ func (l *lab) manyDisks(ctx context.Context, dir string, part int64, groups int,
 	if err != nil {
 		return s, err
 	}
-	sources, err := parts(image, dir, part)
+	sources, err := parts(image, dir, manyDisks)
 	if err != nil {
 		return s, err
 	}
@@ -105,17 +105,25 @@ func (l *lab) manyDisks(ctx context.Context, dir string, part int64, groups int,
 	return s, nil
 }
 
-// parts cuts the image into disks.
-func parts(image, dir string, part int64) ([]string, error) {
+// parts cuts the image into n disks, the last one of what is left over.
+func parts(image, dir string, n int) ([]string, error) {
 	f, err := os.Open(image)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	part := info.Size() / int64(n) &^ (1<<20 - 1)
 	var all []string
-	for i := range int64(manyDisks) {
-		path := filepath.Join(dir, fmt.Sprintf("source-%02d.raw", i))
-		if err := workload.CopyPart(f, i*part, part, path); err != nil {
+	for i := range int64(n) {
+		path, length := filepath.Join(dir, fmt.Sprintf("source-%02d.raw", i)), part
+		if i == int64(n)-1 {
+			length = info.Size() - i*part
+		}
+		if err := workload.CopyPart(f, i*part, length, path); err != nil {
 			return nil, err
 		}
 		all = append(all, path)

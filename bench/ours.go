@@ -21,6 +21,7 @@ const patience = 15 * time.Minute
 // pair is both daemons in a new directory, running.
 type pair struct {
 	*stand.Stand
+	lab   *lab
 	relay *relay.Relay // nil: they speak without one
 }
 
@@ -42,7 +43,7 @@ func (l *lab) pair(ctx context.Context, o pairOptions) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pair{Stand: s}
+	p := &pair{Stand: s, lab: l}
 	if o.counted {
 		if p.relay, err = relay.New(s.Listen); err != nil {
 			return nil, errors.Join(err, p.close())
@@ -64,8 +65,12 @@ func (p *pair) close() error {
 	return errors.Join(append(errs, p.Close(), os.RemoveAll(p.Dir))...)
 }
 
-// sample runs a piece of work and tells what it took of both daemons.
+// sample runs a piece of work and tells what it took of both daemons; profiles are taken meanwhile where they are wanted.
 func (p *pair) sample(work func() error) (report.Sample, error) {
+	if p.lab.profiling != nil {
+		plain := work
+		work = func() error { return p.lab.profileDuring(context.Background(), p, plain) }
+	}
 	return harness.Measure(func() (s report.Sample, err error) {
 		mt, ps := p.MasterTarget.Usage(), p.ProcessServer.Usage()
 		var wire int64

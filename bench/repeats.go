@@ -79,7 +79,7 @@ func (l *lab) repeatsOf(ctx context.Context, s *report.Scenario) error {
 	if err := l.stages(ctx, s, reading(by, x...), hashing(by, x...), checksumming(by, x...), write); err != nil {
 		return err
 	}
-	if err := l.Alternate(ctx, s, []harness.Way{{Name: with, Run: copies("--repeats=true")}, {Name: without, Run: copies("--repeats=false")}}, nil); err != nil {
+	if err := l.alternate(ctx, s, []harness.Way{{Name: with, Run: copies("--repeats=true")}, {Name: without, Run: copies("--repeats=false")}}, nil); err != nil {
 		return err
 	}
 	s.Finish()

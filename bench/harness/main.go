@@ -28,6 +28,7 @@ type Config struct {
 	Programs string        // directory with the built programs; "": they are built
 	Quick    bool
 	Ours     bool // peers are left out
+	Bounds   bool // stages are measured
 	JSON     string
 	HTML     string
 	Markdown string
@@ -79,6 +80,7 @@ func parse(args []string, out io.Writer, suites []Suite) (c Config, f *pflag.Fla
 	f.StringVar(&c.Dir, "dir", "", "work directory: which storage is measured; needs six times --size; images are kept there (default: "+UsualDir+"; suites have their own)")
 	f.DurationVar(&c.Quiet, "quiet", 0, "before each run, wait up to this long until the machine has nothing else to do")
 	f.BoolVar(&c.Ours, "ours", false, "leave the peers out")
+	f.BoolVar(&c.Bounds, "bounds", true, "measure the stages of each job too")
 	f.StringVar(&c.Programs, "binaries", "", "directory with master-target, process-server and failback, instead of building them")
 	f.StringVar(&c.JSON, "json", "", "write the report as JSON to this file, - for standard output instead of text")
 	f.StringVar(&c.HTML, "html", "", "write the report as a page with plots to this file")

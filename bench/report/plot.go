@@ -1,8 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -18,6 +20,27 @@ type Plot struct {
 type Line struct {
 	Name   string       `json:"name"`
 	Points [][2]float64 `json:"points"`
+}
+
+// Values returns what a line shows, without when.
+func (l Line) Values() (all []float64) {
+	for _, p := range l.Points {
+		all = append(all, p[1])
+	}
+	return all
+}
+
+// Thinned returns the line with about so many points: of neighbours the greatest one stays.
+func (l Line) Thinned(most int) Line {
+	each := (len(l.Points) + most - 1) / most
+	if each < 2 {
+		return l
+	}
+	thin := Line{Name: l.Name}
+	for some := range slices.Chunk(l.Points, each) {
+		thin.Points = append(thin.Points, slices.MaxFunc(some, func(a, b [2]float64) int { return cmp.Compare(a[1], b[1]) }))
+	}
+	return thin
 }
 
 // Sizes of plots, in the units of their view boxes; a browser scales them.

@@ -153,6 +153,31 @@ func TestTicksAreRoundAndFew(t *testing.T) {
 	}
 }
 
+func TestQuantile(t *testing.T) {
+	hundred := make([]float64, 100)
+	for i := range hundred {
+		hundred[i] = float64(100 - i)
+	}
+	for _, c := range []struct {
+		all         []float64
+		share, want float64
+	}{{nil, 0.5, 0}, {hundred, 0.99, 99}, {hundred, 1, 100}, {hundred, 0, 1}, {[]float64{3}, 0.99, 3}} {
+		if got := Quantile(c.all, c.share); got != c.want {
+			t.Errorf("%v of %d: got %v, want %v", c.share, len(c.all), got, c.want)
+		}
+	}
+}
+
+func TestThinnedKeepsPeaks(t *testing.T) {
+	l := Line{Points: [][2]float64{{0, 1}, {1, 9}, {2, 2}, {3, 3}, {4, 8}}}
+	if got, want := l.Thinned(3).Points, [][2]float64{{1, 9}, {3, 3}, {4, 8}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := l.Thinned(5).Points; len(got) != 5 {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestMountOfRoot(t *testing.T) {
 	if fs, device := mountOf("/"); fs == "" || device == "" {
 		t.Errorf("got %q on %q", fs, device)

@@ -1,6 +1,9 @@
 package report
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Sample is one run of one way of doing a job.
 type Sample struct {
@@ -50,4 +53,13 @@ func Ratios(a, b []float64) []float64 {
 		}
 	}
 	return all
+}
+
+// Quantile returns the value that so great a share of all does not exceed; 0 of none.
+func Quantile(all []float64, share float64) float64 {
+	if len(all) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(all))
+	return s[min(max(int(math.Ceil(share*float64(len(s))))-1, 0), len(s)-1)]
 }
