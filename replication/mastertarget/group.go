@@ -48,6 +48,7 @@ type group struct {
 	moving sync.Mutex // held while the disks move
 	lent   lent
 	broken sync.Once // the handles can't be used any more: the group is opened anew
+	spent  spending  // what its lanes spend their time on
 	tried  trial     // what attempts to open the group have noted in its journal already
 
 	mu       sync.Mutex
@@ -62,7 +63,9 @@ type group struct {
 	ledgers  []replication.Ledger
 	link     *replication.LinkStatus // of the shipment under way, as told last
 	rates    []rate
-	views    []string // by disk, as probed
+	shipping replication.PointID // that ledgers and spans are of
+	spans    []span              // of its progress, as told, the oldest first
+	views    []string            // by disk, as probed
 	move     *replication.MoveStatus
 	under    *moveRun // the move that is under way
 	claims   int      // operators who have the disks: no move of our own begins

@@ -178,6 +178,7 @@ func (g *group) cycle(w *worker) error {
 		return err
 	}
 	began := time.Now()
+	g.ships(c.Point)
 	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Joining: g.joining()}, g.note)
 	g.revoke()
 	g.shipped()
@@ -324,6 +325,7 @@ func (g *group) note(p replication.Progress) {
 	l := p.Disks
 	g.ledgers, g.link = l, &p.Link
 	now := time.Now()
+	g.spannedLocked(now)
 	for _, d := range l {
 		if int(d.Disk) >= len(g.rates) {
 			continue

@@ -120,5 +120,6 @@ func (g *group) status() replication.GroupStatus {
 			one.State, one.Rate = "protected", 0
 		}
 	}
+	g.explain(&s, open)
 	return s
 }
