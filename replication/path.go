@@ -63,3 +63,9 @@ type Checked struct {
 	Findings []Finding
 	Path     *Path // nil: not measured
 }
+
+// Certificate is one of those by which a side of a connection is known.
+type Certificate struct {
+	Name  string // its subject's common name
+	Until time.Time
+}

@@ -194,3 +194,21 @@ func Place(path string) (boot string, device, inode uint64) {
 	}
 	return strings.TrimSpace(string(id)), st.Dev, st.Ino
 }
+
+// Allocated returns how many bytes of a source of a size may be other than zeros, as far as its file system tells of holes: all of a device.
+func Allocated(path string, size int64) int64 {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return size
+	}
+	return min(st.Blocks*512, size)
+}
+
+// Space returns how many bytes the volume of a directory has, and how many are free; zeros where that can't be told.
+func Space(dir string) (total, free int64) {
+	var s unix.Statfs_t
+	if unix.Statfs(dir, &s) != nil {
+		return 0, 0
+	}
+	return int64(s.Blocks) * s.Bsize, int64(s.Bavail) * s.Bsize
+}

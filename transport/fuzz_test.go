@@ -180,9 +180,9 @@ func (c careful) see(s link.Spec) {
 	}
 }
 
-func (c careful) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
+func (c careful) Probe(_ context.Context, s link.Spec) (link.Survey, error) {
 	c.see(s)
-	return nil, nil
+	return link.Survey{}, nil
 }
 func (c careful) Cut(_ context.Context, s link.Spec, _ replication.PointID, _ link.Base) (link.Cut, error) {
 	c.see(s)

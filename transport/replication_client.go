@@ -150,9 +150,6 @@ func (c *ReplicationClient) Work(ctx context.Context, name, home, version string
 	d := &desk{stream: stream, worker: worker, client: c, cancels: map[uint64]context.CancelFunc{}}
 	defer d.wait()
 	defer cancel()
-	if m, ok := worker.(link.Measured); ok {
-		d.running.Go(func() { d.tellFigures(ctx, m) })
-	}
 	for {
 		o, err := stream.Recv()
 		if err != nil {
@@ -214,23 +211,6 @@ func (d *desk) take(ctx context.Context, o *failbackpb.Order) {
 	})
 }
 
-// figuresEvery is how often a process server tells its figures.
-const figuresEvery = 15 * time.Second
-
-// tellFigures tells them at once, and from then on every figuresEvery, until ctx ends.
-func (d *desk) tellFigures(ctx context.Context, m link.Measured) {
-	t := time.NewTicker(figuresEvery)
-	defer t.Stop()
-	for {
-		d.report(0, &failbackpb.Report{What: &failbackpb.Report_Figures{Figures: figuresToWire(m.Figures())}})
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 func (d *desk) report(order uint64, r *failbackpb.Report) {
 	r.Order = order
 	d.sendMu.Lock()
@@ -248,10 +228,10 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 		if err != nil {
 			return nil, err
 		}
-		disks, err := d.worker.Probe(ctx, spec)
-		r := &failbackpb.ProbeDone{}
-		for _, p := range disks {
-			r.Disks = append(r.Disks, &failbackpb.ProbedDisk{No: uint32(p.Disk), Size: p.Size, View: p.View, Place: p.Place, Problem: problemToWire(p.Problem)})
+		found, err := d.worker.Probe(ctx, spec)
+		r := &failbackpb.ProbeDone{Dir: found.Dir, DirTotal: found.Total, DirFree: found.Free}
+		for _, p := range found.Disks {
+			r.Disks = append(r.Disks, &failbackpb.ProbedDisk{No: uint32(p.Disk), Size: p.Size, Data: p.Data, Os: p.OS, Mark: p.Mark, View: p.View, Place: p.Place, Problem: problemToWire(p.Problem)})
 		}
 		return &failbackpb.Report{What: &failbackpb.Report_Probe{Probe: r}}, err
 	case *failbackpb.Order_Cut:

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -84,7 +83,7 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return StatusOf(err)
 	}
 	w := &remoteWorker{stream: stream, key: who.Key, paths: &s.paths, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
-	peer := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: hello.Version, Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano())}
+	peer := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: hello.Version, Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano()), Certificates: who.Certificates}
 	if err := stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
 		Major: ProtocolMajor, Minor: ProtocolMinor, Version: s.version, UnixNanos: time.Now().UnixNano(),
 	}}}); err != nil {
@@ -323,16 +322,6 @@ type remoteWorker struct {
 	err   error         // why it has gone
 	gone  chan struct{} // closed when it has gone
 	left  chan error    // holds one: why it is sent away
-
-	figures atomic.Pointer[replication.Figures] // as told last; nil: not told
-}
-
-// Figures implements link.Measured. Their time is when they came.
-func (w *remoteWorker) Figures() replication.Figures {
-	if f := w.figures.Load(); f != nil {
-		return *f
-	}
-	return replication.Figures{}
 }
 
 // Leave sends the process server away: its stream ends with err. It may be called again.
@@ -353,10 +342,6 @@ func (w *remoteWorker) receive() error {
 		r, err := w.stream.Recv()
 		if err != nil {
 			return err
-		}
-		if f := r.GetFigures(); f != nil {
-			w.figures.Store(figuresFromWire(f))
-			continue
 		}
 		w.mu.Lock()
 		c := w.calls[r.Order]
@@ -422,14 +407,15 @@ func (w *remoteWorker) Limit(l throttle.Limits) {
 	_ = w.send(&failbackpb.Order{What: &failbackpb.Order_Limits{Limits: limitsToWire(l)}})
 }
 
-func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) ([]link.Probed, error) {
+func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) (link.Survey, error) {
 	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Probe{Probe: &failbackpb.ProbeOrder{Group: specToWire(s)}}}, nil)
 	if err != nil {
-		return nil, err
+		return link.Survey{}, err
 	}
-	var out []link.Probed
-	for _, d := range r.GetProbe().GetDisks() {
-		out = append(out, link.Probed{Disk: replication.DiskNo(d.No), Size: d.Size, View: d.View, Place: d.Place, Problem: problemFromWire(d.Problem)})
+	found := r.GetProbe()
+	out := link.Survey{Dir: found.GetDir(), Total: found.GetDirTotal(), Free: found.GetDirFree()}
+	for _, d := range found.GetDisks() {
+		out.Disks = append(out.Disks, link.Probed{Disk: replication.DiskNo(d.No), Size: d.Size, Data: d.Data, OS: d.Os, Mark: d.Mark, View: d.View, Place: d.Place, Problem: problemFromWire(d.Problem)})
 	}
 	return out, nil
 }

@@ -97,7 +97,10 @@ func (a *authority) Finish(_ context.Context, f link.Fence, t []replication.Tota
 }
 
 // serve runs a replication service with certificates of its own, and returns its address and the certificates' directory.
-func serve(t *testing.T, a *authority) (address, certs string) {
+func serve(t *testing.T, a *authority) (address, certs string) { return serveAs(t, a, a) }
+
+// serveAs has another stand before the authority.
+func serveAs(t *testing.T, a *authority, master MasterTarget) (address, certs string) {
 	t.Helper()
 	certs = t.TempDir() + "/pki"
 	if _, err := pki.Init(certs); err != nil {
@@ -112,7 +115,7 @@ func serve(t *testing.T, a *authority) (address, certs string) {
 		t.Fatal(err)
 	}
 	a.connected = make(chan link.Worker, 1)
-	s := NewReplicationServer(a, id, "test", slog.New(slog.DiscardHandler))
+	s := NewReplicationServer(master, id, "test", slog.New(slog.DiscardHandler))
 	go s.Serve(l)
 	t.Cleanup(s.Stop)
 	return l.Addr().String(), certs

@@ -27,10 +27,20 @@ type Spec struct {
 	Disks    []Source
 }
 
+// Survey is what a process server found when it looked at a group's sources, and at itself.
+type Survey struct {
+	Disks       []Probed
+	Dir         string // its state directory
+	Total, Free int64  // bytes of the volume that this is on; Total 0: not known
+}
+
 // Probed is what a process server found of one source.
 type Probed struct {
 	Disk    replication.DiskNo
 	Size    int64
+	Data    int64                // bytes that may be other than zeros, as far as holes tell; 0: none, or not known
+	OS      string               // linux or windows, by what is written on the disk; "": that does not tell
+	Mark    string               // what it is told by, for people
 	View    string               // reflink | command | none: how a stable view will be made
 	Place   string               // names the file or device over all machines, see Place; "" = not known
 	Problem *replication.Problem // nil: readable
@@ -94,7 +104,7 @@ const (
 // Worker is a process server as its master target sees it.
 type Worker interface {
 	// Probe looks at the sources: sizes, or why they can't be read.
-	Probe(ctx context.Context, s Spec) ([]Probed, error)
+	Probe(ctx context.Context, s Spec) (Survey, error)
 	// Cut makes a point over all disks; the same point again gives the same cut as long as its views are stable. Changes since base are tracked only if
 	// the source still has the very cut that the master target listed as base (I10); of disks that base does not have, nothing is tracked, nor does it matter.
 	Cut(ctx context.Context, s Spec, point replication.PointID, base Base) (Cut, error)
@@ -114,12 +124,6 @@ type Worker interface {
 type Limited interface {
 	// Limit sets what all of its groups may send from now on. It does not wait.
 	Limit(throttle.Limits)
-}
-
-// Measured is a worker that tells what it measures of itself.
-type Measured interface {
-	// Figures returns the newest figures; the zero Figures: there are none yet. It does not wait.
-	Figures() replication.Figures
 }
 
 // Fence names the session, and the point, that a call belongs to.
@@ -184,6 +188,8 @@ type Peer struct {
 	Version string        // release of its program
 	Minor   uint32        // of the protocol that it speaks
 	Skew    time.Duration // its clock less ours, one network delay included
+
+	Certificates []replication.Certificate // that it showed when it connected: its own, and those that this one hangs on
 }
 
 // Content is one disk as it was at a point. It stays readable, and the same, until it is closed.

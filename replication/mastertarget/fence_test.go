@@ -36,10 +36,10 @@ func newPuppet() *puppet {
 	return p
 }
 
-func (p *puppet) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
-	var all []link.Probed
+func (p *puppet) Probe(_ context.Context, s link.Spec) (link.Survey, error) {
+	var all link.Survey
 	for _, d := range s.Disks {
-		all = append(all, link.Probed{Disk: d.Disk.No, Size: p.size.Load(), View: "reflink"})
+		all.Disks = append(all.Disks, link.Probed{Disk: d.Disk.No, Size: p.size.Load(), View: "reflink"})
 	}
 	return all, nil
 }

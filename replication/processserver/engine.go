@@ -74,7 +74,6 @@ type Engine struct {
 	shipping  atomic.Int32 // shipments under way
 	contents  *contents    // nil: nothing is sent by reference
 	valve     *throttle.Valve
-	gauges    gauges
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group
@@ -173,8 +172,9 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 }
 
 // Probe implements link.Worker.
-func (e *Engine) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
-	var out []link.Probed
+func (e *Engine) Probe(_ context.Context, s link.Spec) (link.Survey, error) {
+	found := link.Survey{Dir: e.cfg.Dir}
+	found.Total, found.Free = source.Space(e.cfg.Dir)
 	for _, d := range s.Disks {
 		p := link.Probed{Disk: d.Disk.No}
 		size, err := source.Probe(d.Path)
@@ -185,12 +185,14 @@ func (e *Engine) Probe(_ context.Context, s link.Spec) ([]link.Probed, error) {
 			}
 		} else {
 			p.View = source.ProbeKind(e.cfg.Dir, source.Spec{Disk: d.Disk, Path: d.Path, Snapshot: d.Snapshot})
+			p.Data = source.Allocated(d.Path, size)
+			p.OS, p.Mark = source.Looks(d.Path)
 		}
 		p.Size = size
 		p.Place = link.Place(source.Place(d.Path))
-		out = append(out, p)
+		found.Disks = append(found.Disks, p)
 	}
-	return out, nil
+	return found, nil
 }
 
 // Cut implements link.Worker.

@@ -31,7 +31,8 @@ func TestProbeTellsThatNoSnapshotsAreMade(t *testing.T) {
 		{Disk: replication.Disk{No: 1, ID: "a/two"}, Path: path, Snapshot: "echo"},
 		{Disk: replication.Disk{No: 2, ID: "a/three"}, Path: path + ".missing"},
 	}})
-	if err != nil || len(got) != 3 || got[0].View != source.KindNone || got[1].View != source.KindCommand || got[2].View != "" || got[2].Problem == nil {
+	disks := got.Disks
+	if err != nil || len(disks) != 3 || got.Total <= got.Free || got.Free <= 0 || disks[0].Data != 1<<20 || disks[0].View != source.KindNone || disks[1].View != source.KindCommand || disks[2].View != "" || disks[2].Problem == nil {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if names, _ := os.ReadDir(shm); len(names) != 1 {

@@ -42,6 +42,18 @@ func (id *Identity) Pin() (pin [32]byte, err error) {
 	return sha256.Sum256(id.now.Load().ca.Raw), nil
 }
 
+// Certificates returns our own, and those that it hangs on, up to the CA's.
+func (id *Identity) Certificates() []replication.Certificate {
+	m := id.now.Load()
+	var chain []*x509.Certificate
+	for _, raw := range m.cert.Certificate {
+		if c, err := x509.ParseCertificate(raw); err == nil { // as they were when they were loaded
+			chain = append(chain, c)
+		}
+	}
+	return toldOf(chain)
+}
+
 // EnrollServer returns the configuration for a client that has no certificate and says EnrollProtocol.
 func (id *Identity) EnrollServer() *tls.Config {
 	c := id.Server()

@@ -14,6 +14,8 @@ import (
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
+
+	"failback/replication"
 )
 
 // What a certificate says about its holder stands in its URIs.
@@ -59,6 +61,8 @@ type Peer struct {
 	Role Role
 	Name string // by which a process server may register; "": any
 	Key  string // KeyID
+
+	Certificates []replication.Certificate // its own, and those that it showed with it
 }
 
 // PeerOf returns whose connection it is; its certificate was verified in the handshake.
@@ -72,7 +76,14 @@ func PeerOf(s tls.ConnectionState) (Peer, error) {
 		return Peer{}, err
 	}
 	name, _ := said(c, namePrefix)
-	return Peer{Role: r, Name: name, Key: KeyID(c)}, nil
+	return Peer{Role: r, Name: name, Key: KeyID(c), Certificates: toldOf(s.PeerCertificates)}, nil
+}
+
+func toldOf(chain []*x509.Certificate) (all []replication.Certificate) {
+	for _, c := range chain {
+		all = append(all, replication.Certificate{Name: c.Subject.CommonName, Until: c.NotAfter})
+	}
+	return all
 }
 
 // Caller returns who made the call in ctx. Who came without TLS, on a unix socket, has no certificate: an error.
