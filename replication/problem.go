@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Problem is an error as an operator sees it: what happened, to what, and what to do next. Code is stable: an ASR number where that product has
-// one for the same thing (95226, 78093…), else a word such as "no-such-point".
+// Problem is an error as an operator sees it: what happened, to what, and what to do next. Code is stable, a word such as
+// "no-such-point".
 type Problem struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -46,11 +46,12 @@ const (
 	Error   Severity = "error"
 )
 
-// Finding is one thing that a check found.
+// Finding is one thing that a check found. Package preflight has the list of the codes.
 type Finding struct {
 	Severity Severity `json:"severity"`
 	Code     string   `json:"code"`
-	Subject  string   `json:"subject"` // the disk, machine, path or setting that it is about
-	Message  string   `json:"message"`
+	ASR      string   `json:"asr,omitempty"` // the code that Azure Site Recovery has for the same thing
+	Subject  string   `json:"subject"`       // the disk, machine, path or setting that it is about
+	Message  string   `json:"message"`       // what was seen
 	Remedy   string   `json:"remedy"`
 }

@@ -11,12 +11,13 @@ import (
 	"failback/blockio"
 	"failback/replication"
 	"failback/replication/plan"
+	"failback/replication/preflight"
 	"failback/retention"
 )
 
 // adopting is a group that is being looked at, to be taken over.
 type adopting struct {
-	preflight
+	looking
 	request replication.AdoptRequest
 	report  replication.Adoption
 	id      retention.Identity
@@ -31,11 +32,12 @@ type adopting struct {
 func (e *Engine) Adopt(ctx context.Context, r replication.AdoptRequest) (replication.Adoption, error) {
 	e.admin.Lock()
 	defer e.admin.Unlock()
-	a := &adopting{preflight: preflight{engine: e}, request: r, report: replication.Adoption{Journal: r.Dir, Points: []replication.Point{}, Disks: []replication.AdoptedDisk{}}}
+	a := &adopting{looking: looking{engine: e}, request: r, report: replication.Adoption{Journal: r.Dir, Points: []replication.Point{}, Disks: []replication.AdoptedDisk{}}}
 	err := a.look(ctx)
 	if err == nil && !r.List && !a.failed() {
 		err = a.take(ctx)
 	}
+	preflight.Number(a.findings)
 	a.report.Findings = append([]replication.Finding{}, a.findings...)
 	if err == nil && !r.List && a.failed() {
 		err = refusal(a.findings)
@@ -110,24 +112,24 @@ func (a *adopting) describe(i *retention.Inspection) {
 func (a *adopting) place() {
 	want := a.engine.journalDir(a.id.Group)
 	if real := func(p string) string { r, _ := filepath.EvalSymlinks(p); return r }; real(want) != real(a.request.Dir) || real(want) == "" {
-		a.find(replication.Error, "journal-elsewhere", a.request.Dir, fmt.Sprintf("the journal of group %s is at %s; this master target has its journals in %s, each by its group's name", a.id.Group, a.request.Dir, a.engine.cfg.Retention),
+		a.find(replication.Error, preflight.CodeElsewhere, a.request.Dir, fmt.Sprintf("the journal of group %s is at %s; this master target has its journals in %s, each by its group's name", a.id.Group, a.request.Dir, a.engine.cfg.Retention),
 			fmt.Sprintf("mount the retention volume that it lies on and start the master target with it (--retention), or copy the directory to %s and rename the old one, which must not be used any more", want))
 	}
 	if _, err := a.engine.group(a.id.Group); err == nil {
-		a.find(replication.Error, "group-exists", string(a.id.Group), fmt.Sprintf("there is a group %s here already", a.id.Group), "unprotect that one first, keeping its journal; a group that was adopted needs no more")
+		a.find(replication.Error, preflight.CodeGroupExists, string(a.id.Group), fmt.Sprintf("there is a group %s here already", a.id.Group), "unprotect that one first, keeping its journal; a group that was adopted needs no more")
 	}
 }
 
 func (a *adopting) damages(i *retention.Inspection) {
 	if i.Retired() {
-		a.find(replication.Error, "journal", a.request.Dir, fmt.Sprintf("group %s was unprotected, and its journal ended", a.id.Group), "protect it anew: failback reprotect")
+		a.find(replication.Error, preflight.CodeJournal, a.request.Dir, fmt.Sprintf("group %s was unprotected, and its journal ended", a.id.Group), "protect it anew: failback reprotect")
 	}
 	for _, f := range i.Findings() {
 		switch {
 		case f.Fatal && !i.Whole():
-			a.find(replication.Error, "journal", f.File, fmt.Sprintf("%s at offset %d: %s", f.File, f.Off, f.What), "failback journal check tells all of it; failback journal extract gets out what is whole")
+			a.find(replication.Error, preflight.CodeJournal, f.File, fmt.Sprintf("%s at offset %d: %s", f.File, f.Off, f.What), "failback journal check tells all of it; failback journal extract gets out what is whole")
 		case f.Damage:
-			a.find(replication.Warning, "journal", f.File, fmt.Sprintf("%s at offset %d: %s", f.File, f.Off, f.What), "failback journal check tells which points need it")
+			a.find(replication.Warning, preflight.CodeJournal, f.File, fmt.Sprintf("%s at offset %d: %s", f.File, f.Off, f.What), "failback journal check tells which points need it")
 		}
 	}
 }
@@ -135,7 +137,7 @@ func (a *adopting) damages(i *retention.Inspection) {
 // owner says whether it is certain that nobody else writes. On one machine locks tell; a machine that is another one can't be seen from here.
 func (a *adopting) owner(i *retention.Inspection) {
 	if i.Running() {
-		a.find(replication.Error, "journal-in-use", a.request.Dir, "a master target has the journal open", "stop that one: only one may write a group, whatever else is said")
+		a.find(replication.Error, preflight.CodeJournalInUse, a.request.Dir, "a master target has the journal open", "stop that one: only one may write a group, whatever else is said")
 	}
 	o, known, released := i.Owner()
 	self := a.engine.self
@@ -155,10 +157,10 @@ func (a *adopting) owner(i *retention.Inspection) {
 		what = "the journal does not say which master target had the group"
 	}
 	if a.request.OldHostIsOff {
-		a.find(replication.Info, "old-host", a.request.Dir, what+"; you say that its machine is off", "none needed; when it starts again, it is refused")
+		a.find(replication.Info, preflight.CodeOldHost, a.request.Dir, what+"; you say that its machine is off", "none needed; when it starts again, it is refused")
 		return
 	}
-	a.find(replication.Error, "old-host", a.request.Dir, what+", on another machine: from here it can't be seen whether that one still writes to the disks",
+	a.find(replication.Error, preflight.CodeOldHost, a.request.Dir, what+", on another machine: from here it can't be seen whether that one still writes to the disks",
 		"make sure that it is off, or can't reach journal and disks any more, and say so: --old-host-is-off")
 }
 
@@ -216,7 +218,7 @@ func (a *adopting) disks(ctx context.Context) {
 			a.problem(string(d.Name), err)
 			one.State = replication.AsProblem(err).Error()
 		case weak != "":
-			a.find(replication.Warning, "target-unproved", string(d.Name), fmt.Sprintf("disk %s: %s", d.Name, weak), "make sure that it is the disk that failback wrote last, and no older copy: what has not changed lately is only there")
+			a.find(replication.Warning, preflight.CodeUnproved, string(d.Name), fmt.Sprintf("disk %s: %s", d.Name, weak), "make sure that it is the disk that failback wrote last, and no older copy: what has not changed lately is only there")
 			one.State = weak
 		}
 		switch b := a.births[d.No]; {
@@ -230,11 +232,7 @@ func (a *adopting) disks(ctx context.Context) {
 		}
 		a.report.Disks = append(a.report.Disks, one)
 	}
-	for _, t := range blockio.FindTwins(append(found, a.engine.held()...)) {
-		if t.First < len(found) {
-			a.find(replication.Error, "target-twice", names[t.First], fmt.Sprintf("disk %s: %s", names[t.First], t.Reason), "give each disk a target of its own")
-		}
-	}
+	a.add(preflight.JudgeTwins(names, append(found, a.engine.held()...)))
 }
 
 // disk looks at one target. weak: it can't be told whether another wrote to it.
@@ -338,7 +336,6 @@ func (a *adopting) begin(ctx context.Context) error {
 	g.start()
 	a.report.Adopted = true
 	e.cfg.Log.Info("group adopted", "group", a.id.Group, "from", a.report.Owner, "generation", a.report.Generation)
-	e.happened(replication.EventPlan, replication.Healthy, a.id.Group, "", "group %s was adopted; its owner was %s", a.id.Group, a.report.Owner)
 	wait, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	_ = e.wait(wait, func() bool {

@@ -10,6 +10,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/plan"
+	"failback/replication/preflight"
 	"failback/retention"
 )
 
@@ -18,14 +19,11 @@ import (
 // What changes how a group is run goes into the catalogue, and with the group's next opening into its journal. A disk that joins goes into the journal first, with the plan that has it, in one record: where the catalogue
 // does not know it yet, after a crash, the journal's plan counts (group.agrees). Either way the group is opened anew, so that nothing meets a plan that changes under it: what is under way goes on from what is durable.
 type applying struct {
-	preflight
+	looking
 	group  *group
 	report replication.Applied
 	record groupRecord
 }
-
-// codeApply is the code of a plan that can't be applied.
-const codeApply = "plan-change"
 
 // Apply implements transport.Operations.
 func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replication.Applied, error) {
@@ -53,13 +51,13 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	if err != nil {
 		return replication.Applied{}, err
 	}
-	a := &applying{preflight: preflight{engine: e, plan: p}, group: g, report: replication.Applied{Group: p.Group, Changes: []replication.PlanChange{}}}
+	a := &applying{looking: looking{engine: e, plan: p}, group: g, report: replication.Applied{Group: p.Group, Changes: []replication.PlanChange{}}}
 	if err := a.look(ctx); err != nil {
 		return a.report, err
 	}
 	switch {
 	case r.From != "" && r.From != a.report.From:
-		return a.report, &replication.Problem{Code: codeApply, Message: fmt.Sprintf("the plan in force of group %s is another one than when its differences were shown", p.Group), Remedy: "look at them again: failback apply --dry-run"}
+		return a.report, &replication.Problem{Code: preflight.CodeApply, Message: fmt.Sprintf("the plan in force of group %s is another one than when its differences were shown", p.Group), Remedy: "look at them again: failback apply --dry-run"}
 	case r.DryRun || len(a.report.Changes) == 0:
 		return a.report, nil
 	case a.report.Failed():
@@ -102,12 +100,13 @@ func (a *applying) look(ctx context.Context) error {
 	gone := slices.ContainsFunc(a.report.Changes, func(c replication.PlanChange) bool { return c.Key == "disk" && c.Refused })
 	if disks := a.plan.Disks(); len(disks) > len(names) && !gone {
 		a.there = len(names)
-		a.sizes, a.places, a.exists = make([]int64, len(disks)), make([]string, len(disks)), make([]bool, len(disks))
+		a.room()
 		a.joins(ctx)
 	}
 	if _, ok := g.journal.Last(); !ok && was.KeepOriginal && !a.plan.KeepOriginal {
-		a.find(replication.Error, codeApply, string(g.id), "point 0 is being saved for, until the first point is listed", "wait for the first point, then apply the plan again")
+		a.find(replication.Error, preflight.CodeApply, string(g.id), "point 0 is being saved for, until the first point is listed", "wait for the first point, then apply the plan again")
 	}
+	preflight.Number(a.findings)
 	a.report.Findings = append([]replication.Finding{}, a.findings...)
 	return nil
 }
@@ -116,7 +115,7 @@ func (a *applying) look(ctx context.Context) error {
 func (a *applying) joins(ctx context.Context) {
 	g := a.group
 	if _, ok := g.journal.Last(); !ok {
-		a.find(replication.Error, codeApply, string(g.id), fmt.Sprintf("group %s has no point yet: disks join a group that has one", g.id),
+		a.find(replication.Error, preflight.CodeApply, string(g.id), fmt.Sprintf("group %s has no point yet: disks join a group that has one", g.id),
 			fmt.Sprintf("wait for the first point (failback status %s), then apply the plan again; or unprotect the group, and protect it by this plan", g.id))
 		return
 	}
@@ -124,14 +123,15 @@ func (a *applying) joins(ctx context.Context) {
 		return
 	}
 	a.findings = append(a.findings, a.engine.volumes.Check(ctx, append(a.engine.uses(nil), targetUses(a.plan)...), true)...)
-	a.sources(ctx)
+	a.sources(ctx, false)
 	a.targets(ctx)
+	a.host()
 	if g.journal.Identity().KeepOriginal {
-		a.find(replication.Info, "keep-original", string(g.id), "point 0 does not have the disks that join: what their targets hold now is written over, and not kept", "none needed, unless that is the only copy: copy it first")
+		a.find(replication.Info, preflight.CodeOriginal, string(g.id), "point 0 does not have the disks that join: what their targets hold now is written over, and not kept", "none needed, unless that is the only copy: copy it first")
 	}
 	for _, d := range a.plan.Disks()[:a.there] {
 		if a.views(d.No) == "none" {
-			a.find(replication.Info, "no-snapshot", string(d.Name), fmt.Sprintf("disk %s has no snapshots: a cycle that is under way starts over", d.Name), "none needed")
+			a.find(replication.Info, preflight.CodeNoSnapshot, string(d.Name), fmt.Sprintf("disk %s has no snapshots: a cycle that is under way starts over", d.Name), "none needed")
 		}
 	}
 }
@@ -147,13 +147,13 @@ func (a *applying) refusal() error {
 	findings := slices.Clone(a.findings)
 	for _, c := range a.report.Changes {
 		if c.Refused {
-			findings = append(findings, replication.Finding{Severity: replication.Error, Code: codeApply, Subject: c.Subject, Message: fmt.Sprintf("%s: %s can't be changed from %s to %s: %s", c.Subject, c.Key, orNothing(c.Was), orNothing(c.Now), c.Effect), Remedy: c.Remedy})
+			findings = append(findings, replication.Finding{Severity: replication.Error, Code: preflight.CodeApply, Subject: c.Subject, Message: fmt.Sprintf("%s: %s can't be changed from %s to %s: %s", c.Subject, c.Key, orNothing(c.Was), orNothing(c.Now), c.Effect), Remedy: c.Remedy})
 		}
 	}
 	err := refusal(findings)
 	var p *replication.Problem
 	if errors.As(err, &p) && p.Code == "check" {
-		p.Code, p.Remedy = codeApply, "failback apply --dry-run tells what to do about each"
+		p.Code, p.Remedy = preflight.CodeApply, "failback apply --dry-run tells what to do about each"
 	}
 	return err
 }
@@ -216,7 +216,6 @@ func (a *applying) take() error {
 	again.start()
 	if err == nil {
 		e.cfg.Log.Info("plan applied", "group", g.id, "changes", len(a.report.Changes), "disks", len(now.Disks()))
-		g.happened(replication.EventPlan, replication.Healthy, 0, "another plan is in force: %d changes, %d disks", len(a.report.Changes), len(now.Disks()))
 	}
 	return err
 }
@@ -282,7 +281,7 @@ func namesOf(disks []replication.Disk) (names []replication.DiskID) {
 }
 
 // renumber gives the plan's disks the numbers that a journal has them by, where it has the same ones.
-func (f *preflight) renumber(disks []replication.Disk) {
+func (f *looking) renumber(disks []replication.Disk) {
 	was, names := f.plan.Names(), namesOf(disks)
 	f.plan.Number(names)
 	sizes, places := slices.Clone(f.sizes), slices.Clone(f.places)

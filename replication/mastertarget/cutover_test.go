@@ -18,6 +18,7 @@ import (
 
 	"failback/blockio"
 	"failback/replication"
+	"failback/replication/preflight"
 	"failback/retention"
 )
 
@@ -535,7 +536,7 @@ func TestCommittedIsAdopted(t *testing.T) {
 	p.protected(2)
 	head := p.commit(replication.CommitRequest{})
 	p.anotherMaster("old")
-	if checked, err := p.master.Check(ctx, p.plan, replication.PathAsk{}); err != nil || !hasCode(checked.Findings, codeTaken) && !hasCode(checked.Findings, replication.CodeCommitted) {
+	if checked, err := p.master.Check(ctx, p.plan, replication.PathAsk{}); err != nil || !hasCode(checked.Findings, preflight.CodeTakenOver) && !hasCode(checked.Findings, replication.CodeCommitted) {
 		t.Errorf("check where the group is not known: %+v, error %v", checked.Findings, err)
 	}
 	held, err := blockio.OpenTarget(p.dst(0), blockio.TargetOptions{}) // by the machine

@@ -12,9 +12,7 @@ import (
 
 	"failback/blockio"
 	"failback/replication"
-	"failback/replication/health"
 	"failback/replication/link"
-	"failback/replication/mastertarget/events"
 	"failback/replication/plan"
 	"failback/replication/throttle"
 	"failback/retention"
@@ -35,14 +33,14 @@ type Config struct {
 
 	// Pin returns the hash of the CA that tokens name, or why process servers can't enrol here. nil: they can't.
 	Pin func() ([32]byte, error)
+	// Certificates returns those by which process servers know this one. nil: none.
+	Certificates func() []replication.Certificate
 
-	// For tests: what opened targets are wrapped in, another quietFor, and how soon it is tried again to open a group.
+	// For tests: where the files lie that tell of this machine (sys, proc, dev/disk/by-id), "" for /; what opened targets are wrapped in, another quietFor, and how soon it is tried again to open a group.
+	root  string
 	wrap  func(path string, t blockio.Target) blockio.Target
 	quiet time.Duration
 	retry time.Duration
-	// look is another lookEvery, health are other thresholds; zero: as they are.
-	look   time.Duration
-	health *health.Thresholds
 	// reached is told how far a cutover has come: it goes on when that returns.
 	reached func(step string)
 	// notes may fail the noting of a step in the journal; nil: there is none.
@@ -55,6 +53,7 @@ type Engine struct {
 	cat     *catalogue
 	volumes *volume.Looker
 	self    retention.Owner // this master target
+	began   time.Time
 	ctx     context.Context // ends when the engine closes
 	end     context.CancelFunc
 	wg      sync.WaitGroup
@@ -62,8 +61,6 @@ type Engine struct {
 	admin     sync.Mutex // held while a group comes or goes
 	accessing sync.Mutex // held while names and tokens change
 	drills    drills
-	events    *events.Log
-	observing observing
 
 	mu       sync.Mutex
 	schedule throttle.Schedule
@@ -89,7 +86,7 @@ func (w *worker) connected() bool { return w.ctx.Err() == nil }
 var errGone = errors.New("the connection to the process server ended")
 
 // Open starts a master target: its groups go on where they were.
-func Open(cfg Config) (_ *Engine, err error) {
+func Open(cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -105,30 +102,14 @@ func Open(cfg Config) (_ *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, names: map[string]binding{}, news: make(chan struct{})}
+	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, names: map[string]binding{}, news: make(chan struct{}), began: time.Now()}
 	if e.self, err = cat.self(); err == nil {
 		err = e.lockVolume()
-	}
-	if err == nil {
-		e.events, err = events.Open(cfg.State, cfg.Log)
 	}
 	if err != nil {
 		cat.close()
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			e.events.Close()
-		}
-	}()
-	thresholds := health.Failback()
-	if cfg.health != nil {
-		thresholds = *cfg.health
-	}
-	e.observing = observing{
-		begun: time.Now(), watch: health.New(thresholds, e.events.Alerts()), alerts: e.events.Alerts(), cycles: map[replication.GroupID][]health.Cycle{}, ships: map[replication.GroupID]map[string]float64{},
-	}
-	e.happened(replication.EventStarted, replication.Healthy, "", e.self.Host, "the master target has started, version %s", cfg.Version)
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.drills.all = map[string]*running{}
 	e.drills.ctx, e.drills.end = context.WithCancel(e.ctx)
@@ -172,7 +153,6 @@ func Open(cfg Config) (_ *Engine, err error) {
 		g.start()
 	}
 	e.wg.Go(e.handOut)
-	e.wg.Go(e.observe)
 	return e, nil
 }
 
@@ -185,7 +165,7 @@ func (e *Engine) Close() error {
 	e.end()
 	e.wg.Wait()
 	e.volumes.Release()
-	return errors.Join(e.events.Close(), e.cat.close())
+	return e.cat.close()
 }
 
 // checkRetention says whether there is a retention directory that can be written: made sure by writing.
@@ -303,7 +283,6 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 	if before != nil {
 		before.leave(errGone)
 	}
-	e.happened(replication.EventProcessServer, replication.Healthy, "", p.Name, "process server %s connected, version %s", p.Name, p.Version)
 	e.cfg.Log.Info("process server connected", "name", p.Name, "version", p.Version, "minor", min(p.Minor, link.ProtocolMinor), "skew", p.Skew)
 	e.changed()
 	e.wg.Go(func() { e.sayFarewell(now) })
@@ -313,7 +292,6 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 		now.since = time.Now()
 		e.mu.Unlock()
 		e.cfg.Log.Info("process server gone", "name", p.Name)
-		e.happened(replication.EventProcessServer, replication.Warned, "", p.Name, "process server %s has gone", p.Name)
 		e.changed()
 	}, nil
 }
@@ -326,6 +304,16 @@ func (e *Engine) worker(name string) *worker {
 		return w
 	}
 	return nil
+}
+
+// wasSeen says whether a process server was connected since this master target was started, and when it went.
+func (e *Engine) wasSeen(name string) (seen bool, since time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.workers[name]; w != nil {
+		return true, w.since
+	}
+	return false, time.Time{}
 }
 
 // waitWorker returns the process server of that name, once it is connected.

@@ -17,6 +17,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/link"
+	"failback/replication/preflight"
 )
 
 // gate is an engine without groups, that can be opened again.
@@ -288,7 +289,7 @@ func TestCheckFindsAMasterTargetThatIsNewer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		i := slices.IndexFunc(checked.Findings, func(f replication.Finding) bool { return f.Code == codeNewer })
+		i := slices.IndexFunc(checked.Findings, func(f replication.Finding) bool { return f.Code == preflight.CodeNewer })
 		if (i >= 0) != want || want && (checked.Findings[i].Severity != replication.Error || !strings.Contains(checked.Findings[i].Message, "v9.5.0") || !strings.Contains(checked.Findings[i].Message, version)) {
 			t.Errorf("process server %s: got %+v", version, checked.Findings)
 		}

@@ -17,6 +17,7 @@ import (
 	"failback/replication"
 	"failback/replication/link"
 	"failback/replication/plan"
+	"failback/replication/preflight"
 	"failback/retention"
 )
 
@@ -48,7 +49,6 @@ type group struct {
 	moving sync.Mutex // held while the disks move
 	lent   lent
 	broken sync.Once // the handles can't be used any more: the group is opened anew
-	spent  spending  // what its lanes spend their time on
 	tried  trial     // what attempts to open the group have noted in its journal already
 
 	mu       sync.Mutex
@@ -56,16 +56,12 @@ type group struct {
 	since    time.Time // in this state
 	state    replication.GroupState
 	problem  *replication.Problem
-	standing *replication.Problem // that keeps it from going on, through all tries; nil: none
-	lateWhy  string               // why the point that is due is not made; empty: it is not late
 	waits    string
 	notices  map[string]string // by what they are about
 	ledgers  []replication.Ledger
 	link     *replication.LinkStatus // of the shipment under way, as told last
 	rates    []rate
-	shipping replication.PointID // that ledgers and spans are of
-	spans    []span              // of its progress, as told, the oldest first
-	views    []string            // by disk, as probed
+	views    []string // by disk, as probed
 	move     *replication.MoveStatus
 	under    *moveRun // the move that is under way
 	claims   int      // operators who have the disks: no move of our own begins
@@ -159,7 +155,6 @@ func (g *group) opened() bool {
 		err := g.open()
 		if err == nil {
 			g.notice("standby", "")
-			g.stuck(nil)
 			return true
 		}
 		p := replication.AsProblem(err)
@@ -173,7 +168,6 @@ func (g *group) opened() bool {
 		}
 		g.log.Error("group can't be opened", "err", err, "again_in", wait)
 		g.become(replication.StateError, p, "trying again every "+most.String())
-		g.stuck(p)
 		select {
 		case <-time.After(wait):
 		case <-g.ctx.Done():
@@ -457,11 +451,6 @@ func (g *group) become(s replication.GroupState, p *replication.Problem, waits s
 	g.mu.Lock()
 	if g.state != s {
 		g.log.Info("state", "state", s, "was", g.state)
-		level := replication.Healthy
-		if s == replication.StateError {
-			level = replication.Critical
-		}
-		g.happened(replication.EventState, level, 0, "group %s is %s; it was %s for %s", g.id, s, g.state, time.Since(g.since).Round(time.Second))
 		g.state, g.since = s, time.Now()
 	}
 	g.problem, g.waits = p, waits
@@ -611,15 +600,12 @@ func (g *group) waitReady(ctx context.Context) error {
 // codeStarting is the code of the problem that goes away by itself.
 const codeStarting = "starting"
 
-// codeTaken is the code of a group that another master target has taken over.
-const codeTaken = "taken-over"
-
 // journalProblem tells an error of the journal in the operator's words.
 func journalProblem(id replication.GroupID, err error) error {
 	p := &replication.Problem{Code: "journal", Message: fmt.Sprintf("journal of group %s", id), Err: err}
 	switch {
 	case errors.Is(err, retention.ErrOwned):
-		p.Code, p.Remedy = codeTaken, fmt.Sprintf("nothing is written here any more. Go on at the other one; or, when that one is off, take the group back with failback adopt. To forget the group here: failback unprotect %s", id)
+		p.Code, p.Remedy = preflight.CodeTakenOver, fmt.Sprintf("nothing is written here any more. Go on at the other one; or, when that one is off, take the group back with failback adopt. To forget the group here: failback unprotect %s", id)
 	case errors.Is(err, retention.ErrCommitted):
 		p.Code, p.Remedy = replication.CodeCommitted, fmt.Sprintf("`failback undo %s` takes it back, as long as nobody has written to the disks; `failback finish %s` ends it", id, id)
 	case errors.Is(err, retention.ErrLocked):

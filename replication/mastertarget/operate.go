@@ -11,6 +11,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/link"
+	"failback/replication/preflight"
 	"failback/retention"
 )
 
@@ -27,9 +28,8 @@ func (g *group) waitConnected(ctx context.Context) error {
 	return nil
 }
 
-// notConnected has the code that the product we replace has for a process server without heartbeat.
 func notConnected(name string) *replication.Problem {
-	return &replication.Problem{Code: "806", Message: fmt.Sprintf("process server %s is not connected", name),
+	return &replication.Problem{Code: preflight.CodeAway, Message: fmt.Sprintf("process server %s is not connected", name),
 		Remedy: "start it with --name " + name + " and this master target's address, and see that the VPN lets it through"}
 }
 
@@ -200,7 +200,6 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	e.mu.Unlock()
 	e.changed()
 	e.cfg.Log.Info("unprotected", "group", id, "head", head, "keep_journal", keepJournal)
-	e.happened(replication.EventPlan, replication.Healthy, id, "", "group %s is not protected any more", id)
 	if w := e.worker(g.plan.ProcessServer); w != nil { // with patience: no group comes or goes meanwhile
 		said := make(chan struct{})
 		e.wg.Go(func() { defer close(said); e.sayFarewell(w) })

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"failback/blockio"
 	"failback/replication"
 	"failback/replication/plan"
+	"failback/replication/preflight"
 	"failback/retention"
 )
 
@@ -21,7 +23,7 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	}
 	e.admin.Lock()
 	defer e.admin.Unlock()
-	f := e.preflight(ctx, p)
+	f := e.preflight(ctx, p, 0)
 	if f.known != nil && f.onlyAbsent() {
 		f.known.wake()
 		return p.Group, true, f.known.prioritise(p)
@@ -49,7 +51,6 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	e.mu.Unlock()
 	g.start()
 	e.cfg.Log.Info("reprotect", "group", p.Group, "disks", len(p.Disks()))
-	e.happened(replication.EventPlan, replication.Healthy, p.Group, "", "group %s is protected: %d disks", p.Group, len(p.Disks()))
 	wait, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	_ = e.wait(wait, func() bool {
@@ -64,9 +65,9 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 }
 
 // onlyAbsent says whether nothing is wrong but that the process server is not here just now, or older than we are: no reason not to carry on.
-func (f *preflight) onlyAbsent() bool {
+func (f *looking) onlyAbsent() bool {
 	for _, x := range f.findings {
-		if x.Severity == replication.Error && x.Code != "806" && x.Code != codeNewer {
+		if x.Severity == replication.Error && !slices.Contains([]string{preflight.CodeAway, preflight.CodeNeverSeen, preflight.CodeNewer}, x.Code) {
 			return false
 		}
 	}
@@ -92,7 +93,7 @@ func refusal(findings []replication.Finding) error {
 }
 
 // create makes the targets that do not exist, and the journal. A target that was made stays when something after it fails: the next try uses it.
-func (e *Engine) create(f *preflight) error {
+func (e *Engine) create(f *looking) error {
 	id := retention.Identity{Group: f.plan.Group, Created: time.Now().UTC(), KeepOriginal: f.plan.KeepOriginal}
 	for _, d := range f.plan.Disks() {
 		id.Disks = append(id.Disks, replication.Disk{No: d.No, ID: d.Name, Size: f.sizes[d.No]})
@@ -117,7 +118,7 @@ func (e *Engine) create(f *preflight) error {
 }
 
 // createTargets makes the targets that do not exist. Those that it made stay when something after it fails: the next try uses them.
-func (f *preflight) createTargets() error {
+func (f *looking) createTargets() error {
 	for _, d := range f.plan.Disks()[f.there:] {
 		if f.exists[d.No] {
 			continue

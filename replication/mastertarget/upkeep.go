@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/replication/plan"
 	"failback/retention"
 	"failback/retention/policy"
 )
@@ -140,7 +141,6 @@ func (k *upkeep) do(ctx context.Context, a policy.Action) error {
 			return err
 		}
 		g.log.Warn("point given up", "point", a.Point, "why", a.Why)
-		g.happened(replication.EventDropped, replication.Warned, a.Point, "point %d was given up: %s", a.Point, a.Why)
 		k.seen = 0
 	case policy.Hold:
 		g.log.Warn("replication held back", "why", a.Why)
@@ -208,8 +208,10 @@ func (k *upkeep) space(points []policy.Point) (policy.Space, error) {
 }
 
 // limitsOn returns the group's limits on the retention volume.
-func (g *group) limitsOn(v policy.Volume) policy.Limits {
-	l := g.plan.Retention
+func (g *group) limitsOn(v policy.Volume) policy.Limits { return limitsOn(g.plan, v) }
+
+func limitsOn(p *plan.Plan, v policy.Volume) policy.Limits {
+	l := p.Retention
 	if v.Limits.Reserve != policy.DefaultLimits().Reserve && l.Reserve == policy.DefaultLimits().Reserve { // a shared volume's is bounded
 		l.Reserve = v.Limits.Reserve
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"failback/replication"
 	"failback/replication/plan"
@@ -53,21 +54,34 @@ func (e *Engine) uses(p *plan.Plan) []volume.Use {
 // targetUses lists the targets of a plan.
 func targetUses(p *plan.Plan) (uses []volume.Use) {
 	for _, d := range p.Disks() {
+		if !filepath.IsAbs(d.Target) { // no plan with one is carried out
+			continue
+		}
 		uses = append(uses, volume.Use{Code: volume.CodeTarget, What: fmt.Sprintf("target of disk %s of group %s", d.Name, p.Group), Path: d.Target})
 	}
 	return uses
 }
 
-// volume judges the retention volume.
-func (f *preflight) volume(ctx context.Context) {
-	f.findings = append(f.findings, f.engine.volumes.Check(ctx, f.engine.uses(f.plan), true)...)
+// volume judges the retention volume, and says whether a journal on it can be looked at.
+func (f *looking) volume(ctx context.Context) bool {
+	found := f.engine.volumes.Check(ctx, f.engine.uses(f.plan), true)
+	f.add(found)
+	if slices.ContainsFunc(found, func(x replication.Finding) bool {
+		return slices.Contains([]string{volume.CodeUnknown, volume.CodeReadOnly, volume.CodeSilent, volume.CodeHidden, volume.CodeProbe}, x.Code)
+	}) {
+		return false
+	}
+	if err := checkRetention(f.engine.cfg.Retention); err != nil {
+		f.problem(f.engine.cfg.Retention, err)
+		return false
+	}
+	return true
 }
 
 // volumeProblem is what keeps groups from being opened on the retention volume as it is now, or nil. Whether it can be written shows when the journal is.
 func (e *Engine) volumeProblem(ctx context.Context) error {
 	findings := e.volumes.Check(ctx, e.uses(nil), false)
-	f := preflight{findings: findings}
-	if !f.failed() {
+	if !failed(findings) {
 		return nil
 	}
 	return refusal(findings)

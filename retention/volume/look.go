@@ -237,6 +237,18 @@ func (l *Looker) look(ctx context.Context, v seen, s setting, probe bool) (_ see
 	return got.seen, got.dir
 }
 
+// Answers says whether the file system of a path, or that of its directory where there is none, answers within a few seconds: one of a network may be dead. What is not there at all answers.
+func (l *Looker) Answers(path string) bool {
+	_, ok := ask(l, "path "+path, func() error {
+		v := seen{Mount: Mount{Path: path}}
+		if _, err := os.Stat(path); err != nil {
+			v.Path = filepath.Dir(path)
+		}
+		return statVolume(&v)
+	})
+	return ok
+}
+
 // lockedByAnother says whether somebody else has locked a volume.
 func (l *Looker) lockedByAnother(top string) bool {
 	if l.holds(top) {

@@ -1,0 +1,67 @@
+package preflight
+
+import (
+	"fmt"
+
+	"failback/blockio"
+	"failback/replication"
+	"failback/replication/plan"
+)
+
+// Source is what a process server found of a source.
+type Source struct {
+	plan.GroupDisk
+	Problem *replication.Problem // nil: it can be read
+	Size    int64                // bytes
+	View    string               // reflink, command or none
+	OS      string               // whose disk it looks like: linux, windows; "": it does not tell
+	Mark    string               // by what, for people
+}
+
+// Usable says whether its size can be that of a disk.
+func (s *Source) Usable() bool {
+	return s.Problem == nil && s.Size > 0 && s.Size%blockio.SectorSize == 0 && s.Size <= replication.MaxDiskSize
+}
+
+// JudgeSources judges sources of a group with the OS type that its plan says.
+func JudgeSources(os string, all []Source) []replication.Finding {
+	var j judge
+	for _, s := range all {
+		switch name := string(s.Name); {
+		case s.Problem != nil:
+			j.problem(name, s.Problem)
+		case !s.Usable():
+			j.find(replication.Error, CodeSourceSize, name, fmt.Sprintf("disk %s: source %s has %d bytes", name, s.Path(), s.Size), "")
+		case s.View == "none":
+			j.find(replication.Warning, CodeNoSnapshot, name, fmt.Sprintf("disk %s: no stable view of source %s can be made", name, s.Path()), "")
+		}
+	}
+	j.systems(os, all)
+	return j.found
+}
+
+// systems compares what disks look like with what the plan says of all its machines. A machine with disks of both kinds says nothing: one may come from elsewhere.
+func (j *judge) systems(os string, all []Source) {
+	marks := map[string]map[string]Source{} // by machine and OS type
+	var machines []string
+	for _, s := range all {
+		if s.OS == "" {
+			continue
+		}
+		if marks[s.Machine] == nil {
+			marks[s.Machine] = map[string]Source{}
+			machines = append(machines, s.Machine)
+		}
+		marks[s.Machine][s.OS] = s
+	}
+	for _, m := range machines {
+		if len(marks[m]) > 1 {
+			continue
+		}
+		for looks, s := range marks[m] {
+			if looks != os {
+				j.find(replication.Error, CodeOSDiffers, m, fmt.Sprintf("machine %s looks like a %s machine (disk %s: %s), and the plan says that all machines of the group run %s", m, looks, s.Name, s.Mark, os), "")
+			}
+		}
+	}
+}
