@@ -1,4 +1,4 @@
-package disks
+package main
 
 import (
 	"encoding/json"
@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"failback/bench/report"
 	"failback/bench/workload"
 	"failback/blockio"
 )
@@ -45,9 +44,9 @@ func (l *lab) besideFIO() error {
 	small := *l
 	small.size = min(l.size, fioSize)
 	l = &small
-	vmdk := filepath.Join(l.Dir, "flat.vmdk")
-	flat := filepath.Join(l.Dir, "flat-flat.vmdk")
-	backing := filepath.Join(l.Dir, "loop.img")
+	vmdk := filepath.Join(l.dir, "flat.vmdk")
+	flat := filepath.Join(l.dir, "flat-flat.vmdk")
+	backing := filepath.Join(l.dir, "loop.img")
 	remove := func() {
 		for _, path := range []string{vmdk, flat, backing} {
 			os.Remove(path)
@@ -63,7 +62,7 @@ func (l *lab) besideFIO() error {
 	}
 	out, err := exec.Command("losetup", "--find", "--show", backing).Output()
 	if err != nil {
-		l.tell(&report.Scenario{Name: "loop device", Failed: fmt.Sprintf("not measured: losetup: %v", err)})
+		fmt.Println("loop device: not measured: losetup:", err)
 		return nil
 	}
 	device := strings.TrimSpace(string(out))
@@ -88,7 +87,7 @@ func (l *lab) patterns(name, ours, its string) error {
 			if !p.write && !direct { // of memory that is a few hundredths of a second
 				p.total *= warmRounds
 			}
-			err := l.pairs(name+", "+p.String(), "fio",
+			err := l.pairs(name+", "+p.String(),
 				func() (float64, error) { return l.byBlockIO(ours, p) },
 				func() (float64, error) { return l.byFIO(its, p) })
 			if err != nil {

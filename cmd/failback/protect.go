@@ -44,12 +44,19 @@ const planHelp = `A plan is a YAML file, one for each group of machines that sha
 func (t *tool) checkCommand() *cobra.Command {
 	var ask replication.PathAsk
 	var churn string
+	var list bool
+	var explain string
 	most := byteCount(256 << 20)
 	c := &cobra.Command{
-		Use:   "check PLAN",
+		Use:   "check PLAN | --list | --explain CODE",
 		Short: "Tell everything that would go wrong with a plan, before a byte moves",
 		Long: `Looks at the plan, the sources, the targets and the path between the two sides, and tells everything that would go wrong. Nothing is changed.
 Exit code 1 if the plan would not work; warnings alone leave it at 0. PLAN may be - for standard input.
+
+It looks at the process server too (versions, clock, certificates, space), and at the master target's machine: how many disks it would have, and what it
+shows of VMware's controllers, tools and disk.EnableUUID, and of LVM below. What the journal comes to take is reckoned from --churn, or from an assumed one,
+the plan's retention and the sizes of the disks. All is told at once. Each finding has a code; --list tells all that there are, --explain what one
+stands for. Codes of Azure Site Recovery, given beside ours where it has one for the same thing, can be explained too.
 
 The path is measured by the process server, which connects as it does for replication: TCP, TLS, round-trip time, clocks, whether large packets
 vanish where small ones pass (a wrong MTU behind a filter), and the rate each way, by filling it with padding over four connections for --path-time
@@ -57,9 +64,22 @@ or --path-bytes, whichever is over first. What replicates meanwhile shares the l
 the RPO of the plan holds at a --churn; compression comes on top.
 
 ` + planHelp,
-		Example: "  failback check erp.yaml\n  failback check erp.yaml --churn 20MB/s --path-time 10s\n  failback check erp.yaml --path-time 0   # without measuring",
-		Args:    cobra.ExactArgs(1),
+		Example: "  failback check erp.yaml\n  failback check erp.yaml --churn 20MB/s --path-time 10s\n  failback check erp.yaml --path-time 0   # without measuring\n  failback check --explain 95226",
+		Args: func(c *cobra.Command, args []string) error {
+			if list || explain != "" {
+				return cobra.NoArgs(c, args)
+			}
+			return cobra.ExactArgs(1)(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) (err error) {
+			switch t.local = list || explain != ""; {
+			case list && explain != "":
+				return settings.Usage(errors.New("give --list or --explain, not both"))
+			case list:
+				return t.listRules()
+			case explain != "":
+				return t.explainRule(explain)
+			}
 			if churn != "" {
 				if ask.Churn, err = parseRate(churn); err != nil {
 					return settings.Usage(fmt.Errorf("--churn: %w", err))
@@ -76,7 +96,9 @@ the RPO of the plan holds at a --churn; compression comes on top.
 	}
 	c.Flags().DurationVar(&ask.Each, "path-time", 3*time.Second, "fill the path for so long each way, at most 1m; 0: don't measure it")
 	c.Flags().Var(&most, "path-bytes", "send at most so much each way, up to 1G")
-	c.Flags().StringVar(&churn, "churn", "", "what is expected to change, such as 20MB/s (MB: a million bytes; MiB, Mbit): tells whether the RPO holds")
+	c.Flags().StringVar(&churn, "churn", "", "what is expected to change, such as 20MB/s (MB: a million bytes; MiB, Mbit): tells whether the RPO holds, and what the journal takes")
+	c.Flags().BoolVar(&list, "list", false, "list all codes of findings; asks no master target")
+	c.Flags().StringVar(&explain, "explain", "", "tell what a `CODE` stands for, ours or one of Azure Site Recovery's; asks no master target")
 	return c
 }
 
@@ -117,7 +139,11 @@ func printFindings(w io.Writer, group replication.GroupID, findings []replicatio
 				continue
 			}
 			count[s]++
-			fmt.Fprintf(w, "%-8s %s: %s  [%s]\n", s, f.Subject, f.Message, f.Code)
+			code := f.Code
+			if f.ASR != "" {
+				code += ", ASR " + f.ASR
+			}
+			fmt.Fprintf(w, "%-8s %s: %s  [%s]\n", s, f.Subject, f.Message, code)
 			if f.Remedy != "" {
 				fmt.Fprintf(w, "         What to do: %s\n", f.Remedy)
 			}

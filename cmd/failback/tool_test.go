@@ -92,9 +92,9 @@ func staged() *operatortest.Fake {
 		if ask.Churn > 0 {
 			return replication.Checked{Group: "erp", Findings: []replication.Finding{}, Path: &replication.Path{Connections: 4, Up: replication.PathRate{Rate: ask.Churn, Bytes: ask.MaxBytes, Lasted: ask.Each}}}, nil
 		}
-		findings := []replication.Finding{{Severity: replication.Warning, Code: "78093", Subject: "db/os", Message: "it is slow", Remedy: "wait"}}
+		findings := []replication.Finding{{Severity: replication.Warning, Code: "source", ASR: "78093", Subject: "db/os", Message: "it is slow", Remedy: "wait"}}
 		if bytes.Contains(plan, []byte("bad")) {
-			findings = append(findings, replication.Finding{Severity: replication.Error, Code: "95226", Subject: "db/data", Message: "it is mounted", Remedy: "unmount it"})
+			findings = append(findings, replication.Finding{Severity: replication.Error, Code: "target-in-use", Subject: "db/data", Message: "it is mounted", Remedy: "unmount it"})
 		}
 		return replication.Checked{Group: "erp", Findings: findings}, nil
 	}
@@ -102,20 +102,6 @@ func staged() *operatortest.Fake {
 		return "erp", bytes.Contains(plan, []byte("again")), nil
 	}
 	f.OnStatus = statusFrom(group(replication.StateProtected, 3))
-	f.OnEvents = func(_ context.Context, r replication.EventsRequest, tell func(replication.Event) error) error {
-		for i, e := range []replication.Event{
-			{Kind: replication.EventPoint, Group: "erp", Subject: "erp", Level: replication.Healthy, Point: 3, Message: "point 3 is listed"},
-			{Kind: replication.EventAlert, Group: "", Subject: "ps1", Level: replication.Critical, Rule: "heartbeat", Code: "806", Message: "it is gone", Remedy: "start it"},
-		} {
-			if e.No, e.Time = uint64(i+1), noon.Add(time.Duration(i)*time.Minute); !r.Wants(e) {
-				continue
-			}
-			if err := tell(e); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	f.OnCut = func(g replication.GroupID) (replication.PointID, error) { return 3, know(g) }
 	f.OnPoints = func(g replication.GroupID) (replication.PointID, []replication.Point, error) {
 		return 2, []replication.Point{
@@ -242,7 +228,7 @@ func TestJSON(t *testing.T) {
 	address := operatortest.Serve(t, staged())
 	good, bad := planFile(t, "group: erp"), planFile(t, "group: bad")
 	file := filepath.Join(t.TempDir(), "disk.raw")
-	warning := `{"severity":"warning","code":"78093","subject":"db/os","message":"it is slow","remedy":"wait"}`
+	warning := `{"severity":"warning","code":"source","asr":"78093","subject":"db/os","message":"it is slow","remedy":"wait"}`
 	for _, c := range []struct {
 		args string
 		code int
@@ -251,7 +237,7 @@ func TestJSON(t *testing.T) {
 		{"check " + good, 0, `{"group":"erp","findings":[` + warning + `],"ok":true}`},
 		{"check --path-time 2s --path-bytes 1M --churn 20MB/s " + good, 0, `{"group":"erp","findings":[],"ok":true,"path":{"connections":4,"connect_ns":0,"handshake_ns":0,"rtt_ns":0,"rtt_loaded_ns":0,"clock_skew_ns":0,"clock_skew_within_ns":0,` +
 			`"up":{"rate":20000000,"bytes":1048576,"lasted_ns":2000000000,"again":0},"down":{"rate":0,"bytes":0,"lasted_ns":0,"again":0},"segment":0,"vanished_segment":0,"passing_segment":0,"vanished_down":false}}`},
-		{"check " + bad, 1, `{"group":"erp","findings":[` + warning + `,{"severity":"error","code":"95226","subject":"db/data","message":"it is mounted","remedy":"unmount it"}],"ok":false}`},
+		{"check " + bad, 1, `{"group":"erp","findings":[` + warning + `,{"severity":"error","code":"target-in-use","subject":"db/data","message":"it is mounted","remedy":"unmount it"}],"ok":false}`},
 		{"reprotect " + good, 0, `{"group":"erp","carried_on":false}`},
 		{"reprotect --wait " + good, 0, `{"group":"erp","carried_on":false,"point":3}`},
 		{"cut erp", 0, `{"point":3}`},
@@ -260,8 +246,6 @@ func TestJSON(t *testing.T) {
 			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"damaged":0,"bytes":4096,"stored":100},` +
 			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"damaged":0,"bytes":1073741824,"stored":0},` +
 			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"damaged":0,"bytes":0,"stored":0}]}`},
-		{"events --since 2026-03-01T12:00:30Z", 0, `{"events":[{"no":2,"time":"2026-03-01T12:01:00Z","kind":"alert","group":"","subject":"ps1","level":"critical","code":"806","rule":"heartbeat","point":0,"message":"it is gone","remedy":"start it"}]}`},
-		{"events erp", 0, `{"events":[{"no":1,"time":"2026-03-01T12:00:00Z","kind":"point","group":"erp","subject":"erp","level":"healthy","code":"","rule":"","point":3,"message":"point 3 is listed","remedy":""}]}`},
 		{"rewind erp 1", 0, `{"group":"erp","head":1}`},
 		{"rewind erp 0", 0, `{"group":"erp","head":0}`},
 		{"advance erp", 0, `{"group":"erp","head":3}`},
@@ -450,9 +434,9 @@ func TestText(t *testing.T) {
 2      2026-03-01 12:01:00  app    1.0 GiB  0 B     head, suspect, DIFFERS in 8.0 KiB (2026-03-01 12:00:00)
 3      2026-03-01 12:02:00  final  0 B      0 B     -
 `},
-		{"check " + bad, 1, `error    db/data: it is mounted  [95226]
+		{"check " + bad, 1, `error    db/data: it is mounted  [target-in-use]
          What to do: unmount it
-warning  db/os: it is slow  [78093]
+warning  db/os: it is slow  [source, ASR 78093]
          What to do: wait
 group erp: would not work: 1 error, 1 warning
 `},
@@ -512,7 +496,7 @@ ps1             away   2026-03-01 12:00:00  v1       1m30s ahead
 
 func TestReprotectWaits(t *testing.T) {
 	stopped := group(replication.StateError, 0)
-	stopped.Problem = &replication.Problem{Code: "78093", Message: "the source went away", Remedy: "bring it back"}
+	stopped.Problem = &replication.Problem{Code: "source", Message: "the source went away", Remedy: "bring it back"}
 	for name, c := range map[string]struct {
 		answers []replication.GroupStatus
 		want    result
