@@ -7,6 +7,7 @@ TOOLS       := $(CURDIR)/build/tools
 # COMMAND-or-FILE=DEBIAN-PACKAGE
 NEED_DEMO := qemu-img=qemu-utils mkfs.ext4=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs
 NEED_TEST := $(NEED_DEMO) mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools nbdkit=nbdkit nbdcopy=libnbd-bin gcc=gcc /usr/include/stdlib.h=libc6-dev
+NEED_BENCH := mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs nbdkit=nbdkit nbdcopy=libnbd-bin qemu-img=qemu-utils qemu-storage-daemon=qemu-system-common rsync=rsync socat=socat zstd=zstd fio=fio
 
 # Disk tools are not in the path of every user, and a checkout of another user's is a checkout too.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -18,7 +19,7 @@ export GIT_CONFIG_VALUE_0 := $(CURDIR)
 WINDOWS := ./blockio/... ./retention/... ./source/... ./replication/... ./transport/...
 
 help: ## what there is to do
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{printf "  make %-12s", $$2; $$1=$$2=""; print}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' $(MAKEFILE_LIST) | awk '{printf "  make %-14s", $$2; $$1=$$2=""; print}'
 
 build: ## the programs, into bin/
 	go build -o bin/ ./cmd/...
@@ -42,14 +43,19 @@ demo: build ## bring two machines home, and prove every step (KEEP=1, DISKS="a.r
 	@scripts/need $(NEED_DEMO)
 	@bin/demo $(if $(KEEP),--keep) $(if $(DIR),--dir "$(DIR)") $(DISKS)
 
-bench: ## measure against qemu-img, nbdcopy and rsync
+bench: ## measure against qemu-img, nbdcopy, QEMU's backup, rsync and zstd: about ten minutes (BENCH="flags and scenarios")
+	@scripts/need $(NEED_BENCH) || echo "they are shown as missing" >&2
 	go run ./bench $(BENCH)
 
-bench-link: ## measure over links with a rate, a delay and bad days, beside bare TCP and zstd --adapt (root)
-	go run ./bench/link $(BENCH)
-
-bench-quick: ## the same with small disks
+bench-quick: ## the same with small disks: two minutes
+	@scripts/need $(NEED_BENCH) || echo "they are shown as missing" >&2
 	go run ./bench --quick $(BENCH)
+
+bench-compare: ## the daemons of a revision beside the working tree's, in turn, told by benchstat (REF=main~10)
+	go run ./bench/compare "$(REF)" $(BENCH)
+
+bench-link: ## measure over links with a rate, a delay and bad days, beside bare TCP and zstd --adapt (root)
+	go run ./bench $(BENCH) link
 
 proto: generators ## generate the code of proto/ again
 	PATH="$(TOOLS):$$PATH" go generate ./proto
@@ -71,4 +77,4 @@ check-generated:
 		for f in *.pb.go; do diff -u -I 'protoc  *v' $$f ../build/generated/proto/$$f || { echo "proto/$$f is not what its .proto says: make proto"; exit 1; }; done; \
 	else echo "no protoc here: generated code not looked at"; fi
 
-.PHONY: help build test check mutations demo bench bench-link bench-quick proto clean generators check-generated
+.PHONY: help build test check mutations demo bench bench-compare bench-link bench-quick proto clean generators check-generated

@@ -6,90 +6,137 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"failback/bench/harness"
 	"failback/bench/peer"
 	"failback/bench/report"
 	"failback/bench/workload"
+	"failback/replication"
+)
+
+// Aims of comparing, from the speed of reading and hashing both sides and as a share of the disk.
+const (
+	compareAim   = 0.8
+	equalWireAim = 0.0005
 )
 
 // equal makes a baseline of a disk whose target holds the same bytes already.
-func (l *lab) equal(ctx context.Context, s *report.Scenario) error {
+func (l *lab) equal(ctx context.Context, s *report.Scenario) error { return l.compared(ctx, s, 0) }
+
+// different makes a baseline of a disk of which 1 % differs from its target.
+func (l *lab) different(ctx context.Context, s *report.Scenario) error {
+	return l.compared(ctx, s, changedShare)
+}
+
+// compared makes a baseline of a disk and a target that differ in one page of so many, scattered; 0: in none.
+func (l *lab) compared(ctx context.Context, s *report.Scenario, oneOf int64) error {
 	image, data, err := l.dataOf(ctx)
 	if err != nil {
 		return err
 	}
-	dir, remove, err := l.scratch("equal")
+	dir, remove, err := l.Scratch("compare")
 	if err != nil {
 		return err
 	}
 	defer remove()
-	target := filepath.Join(dir, "equal.vmdk")
+	target := filepath.Join(dir, "ours.vmdk")
 	s.Bytes = 2 * workload.Bytes(data)
-	s.About = fmt.Sprintf("an ext4 image of %s and a flat VMDK of the same content: %s of data in both", report.Size(int64(l.size)), report.Size(s.Bytes))
+	pages := 0
+	if oneOf > 0 {
+		pages = int(l.Size / replication.Page / oneOf)
+	}
+	s.About = fmt.Sprintf("an ext4 image of %s and a flat VMDK (the peers: a raw file) of its content, of which %d pages (%s) differ: %s of data in both",
+		report.Size(l.Size), pages, report.Size(int64(pages)*replication.Page), report.Size(s.Bytes))
 	if _, err := l.baseline(ctx, image, target, false); err != nil {
 		return fmt.Errorf("make the target: %w", err)
 	}
-	both := []string{image, flatOf(target)}
-	if err := workload.Compare(both[0], both[1]); err != nil {
+	its := filepath.Join(dir, "peer.raw")
+	if err := errors.Join(workload.Compare(image, flatOf(target)), workload.Copy(image, its)); err != nil {
 		return err
 	}
-	warmed := func(run func(context.Context, ...string) (report.Sample, error)) func(context.Context, int) (report.Sample, error) {
+	both := []string{image, flatOf(target)}
+	if err := l.Ready(both...); err != nil {
+		return err
+	}
+	by, changed := []string{ourName}, []replication.Extent(nil)
+	x := []extents{{image, data}, {flatOf(target), data}}
+	parts := []part{reading(by, x...), hashing(by, x...)}
+	if pages > 0 {
+		if changed, err = workload.Scatter(its, data, pages, l.Seed); err != nil {
+			return err
+		}
+		parts = append(parts, l.encrypting(by, workload.Bytes(changed)), overwriting(by, "write what differs and fdatasync", its, changed))
+	}
+	if err := l.stages(ctx, s, parts...); err != nil {
+		return err
+	}
+
+	// differ makes a copy differ from the image where it does in every round, whoever brings it back.
+	differ := func(round int, path string) error {
+		if pages == 0 {
+			return nil
+		}
+		_, err := workload.Scatter(path, data, pages, l.Seed+uint64(round)+1)
+		return err
+	}
+	reads := func(run func(context.Context, ...string) (report.Sample, error)) func(context.Context, int) (report.Sample, error) {
 		return func(ctx context.Context, _ int) (report.Sample, error) {
-			if err := l.ready(both...); err != nil {
+			if err := l.Ready(both...); err != nil {
 				return report.Sample{}, err
 			}
-			return measure(func() (report.Sample, error) { return run(ctx, both...) })
+			return harness.Measure(func() (report.Sample, error) { return run(ctx, both...) })
 		}
 	}
-	err = l.alternate(ctx, s, []way{
-		{name: "failback", run: func(ctx context.Context, _ int) (report.Sample, error) {
-			return l.baseline(ctx, image, target, true, both...)
+	if err := workload.CopyOver(image, its, changed); err != nil {
+		return err
+	}
+	err = l.alternate(ctx, s, []harness.Way{
+		{Name: ourName, Run: func(ctx context.Context, round int) (one report.Sample, err error) {
+			if err := differ(round, both[1]); err != nil {
+				return one, err
+			}
+			if one, err = l.baseline(ctx, image, target, true, both...); err != nil {
+				return one, err
+			}
+			return one, workload.Compare(both[0], both[1])
 		}},
-		{name: "cat, one after the other", needs: []peer.Program{peer.Cat}, run: warmed(peer.CatInTurn)},
-		{name: "cat, both at once", needs: []peer.Program{peer.Cat}, run: warmed(peer.CatAtOnce)},
-		{name: "pages hashed by the harness, all cores", run: warmed(hashAll)},
-		{name: "sha256sum, both at once", needs: []peer.Program{peer.SHA256Sum}, run: warmed(peer.SHA256AtOnce)},
+		{Name: "rsync --inplace --no-whole-file over TLS", Peer: true, Needs: []peer.Program{peer.Rsync, peer.Socat}, Run: func(ctx context.Context, round int) (one report.Sample, err error) {
+			if err := errors.Join(differ(round, its), l.Ready(image, its)); err != nil {
+				return one, err
+			}
+			if one, err = harness.Measure(func() (report.Sample, error) { return peer.RsyncInPlace(ctx, l.Certs, image, its) }); err != nil {
+				return one, err
+			}
+			return one, workload.Compare(image, its)
+		}},
+		{Name: "sha256sum of both, at once", Peer: true, Needs: []peer.Program{peer.SHA256Sum}, Run: reads(peer.SHA256AtOnce)},
+		{Name: "cat of both, at once", Peer: true, Needs: []peer.Program{peer.Cat}, Run: reads(peer.CatAtOnce)},
 	}, nil)
 	if err != nil {
 		return err
 	}
+	s.CheckShare(ourName, compareAim)
 	wire := s.Ways[0].Median(func(s report.Sample) float64 { return float64(s.Wire) })
-	share := wire / float64(l.size)
-	s.Checks = append(s.Checks, report.Check{
-		Name:  "bytes on the wire, both ways, TLS and control traffic included, as a share of the disk",
-		Value: share, Text: fmt.Sprintf("%.4f %% (%s)", share*100, report.Size(int64(wire))), Aim: "under 0.1 %", Met: share < 0.001,
-	})
-	s.Notes = append(s.Notes,
-		"cat and sha256sum read holes as zeros, all of both files; failback asks the file system where data is",
-		"our runs go through the counting relay: the bytes are few")
-	return workload.Compare(both[0], both[1])
-}
-
-// hashAll reads files' data and hashes it by pages as our daemons do, with a worker on each core: what a comparison by hashes cannot do without.
-func hashAll(ctx context.Context, files ...string) (report.Sample, error) {
-	wall, cpu, err := clocked(func() error {
-		for _, path := range files {
-			data, err := workload.Data(path)
-			if err != nil {
-				return err
-			}
-			if err := eachPiece(ctx, path, data, hashing); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return report.Sample{Seconds: wall, CPU: cpu}, err
+	if pages == 0 {
+		s.Check(report.Under("bytes on the wire, both ways, TLS and control traffic included, as a share of the disk", wire/float64(l.Size), equalWireAim,
+			func(share float64) string { return fmt.Sprintf("%.4f %%", share*100) }))
+	} else {
+		s.CheckRatio("rsync --inplace --no-whole-file over TLS", 1)
+		s.Note("on the wire: %.2f bytes for each that differs", wire/float64(workload.Bytes(changed)))
+	}
+	s.Note("cat and sha256sum read holes as zeros, all of both files, and copy nothing; failback asks the file system where data is")
+	s.Note("our runs go through the counting relay: the bytes are few")
+	return nil
 }
 
 // baseline protects one disk with new daemons, and tells what it took until the first point was listed. The files are read before.
 func (l *lab) baseline(ctx context.Context, source, target string, counted bool, warm ...string) (s report.Sample, err error) {
-	p, err := l.pair(ctx, counted)
+	p, err := l.pair(ctx, pairOptions{counted: counted})
 	if err != nil {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	if err := l.ready(warm...); err != nil {
+	if err := l.Ready(warm...); err != nil {
 		return s, err
 	}
-	return p.sample(func() error { return p.reprotect(ctx, onePlan("equal", source, target, "")) })
+	return p.sample(func() error { return p.reprotect(ctx, onePlan("compare", source, target, "")) })
 }

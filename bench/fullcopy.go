@@ -6,75 +6,80 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
+	"failback/bench/harness"
 	"failback/bench/peer"
 	"failback/bench/report"
 	"failback/bench/workload"
+	"failback/replication"
+)
+
+// Ways of fullcopy that aims name.
+const (
+	ourName  = "failback"
+	nbdcopy  = "nbdcopy, nbdkit"
+	qemuImg  = "qemu-img convert, nbdkit"
+	rsyncTLS = "rsync over TLS"
 )
 
 // fullCopy copies a disk into a new target.
 func (l *lab) fullCopy(ctx context.Context, s *report.Scenario) error {
-	image, data, err := l.dataOf(ctx)
+	image, err := l.content(ctx)
 	if err != nil {
 		return err
 	}
-	dir, remove, err := l.scratch("fullcopy")
+	data, err := workload.Data(image)
+	if err != nil {
+		return err
+	}
+	dir, remove, err := l.Scratch("fullcopy")
 	if err != nil {
 		return err
 	}
 	defer remove()
 	s.Bytes = workload.Bytes(data)
-	s.About = fmt.Sprintf("an ext4 image of %s with %s of data, over mutual TLS on loopback, into a new flat VMDK (nbdcopy: a new raw file), until durable",
-		report.Size(int64(l.size)), report.Size(s.Bytes))
-	if s.Stages, err = l.stages(ctx, dir, image, data); err != nil {
-		return fmt.Errorf("stages: %w", err)
+	s.About = fmt.Sprintf("a disk of %s with %s of data (%s), over mutual TLS on loopback, into a new flat VMDK (nbdcopy, rsync and zstd: a new raw file), until durable",
+		report.Size(l.Size), report.Size(s.Bytes), workload.About[l.workload])
+	if err := l.copyStages(ctx, s, []string{ourName}, dir, image, data); err != nil {
+		return err
 	}
 
 	c := copies{lab: l, image: image, dir: dir}
-	counted, err := c.ours(ctx, true, nil)
+	counted, err := c.ours(ctx, true)
 	if err != nil {
 		return err
 	}
-	s.Notes = append(s.Notes, fmt.Sprintf("on the wire, in a run through a counting relay that does not count otherwise: %s", report.Size(counted.Wire)))
+	s.Note("warm-up, and on the wire, in one more run of ours through a counting relay that does not count otherwise: %s", report.Size(counted.Wire))
 
-	err = l.alternate(ctx, s, []way{
-		{name: "failback", run: func(ctx context.Context, _ int) (report.Sample, error) { return c.ours(ctx, false, nil) }},
-		{name: "nbdcopy, nbdkit", needs: []peer.Program{peer.NBDCopy, peer.NBDKit}, run: c.peer(peer.CopyByNBDCopy)},
-		{name: "qemu-img convert, nbdkit", needs: []peer.Program{peer.QEMUImg, peer.NBDKit}, run: c.peer(peer.CopyByQEMUImg)},
+	err = l.alternate(ctx, s, []harness.Way{
+		{Name: ourName, Run: func(ctx context.Context, _ int) (report.Sample, error) { return c.ours(ctx, false) }},
+		{Name: nbdcopy, Peer: true, Needs: []peer.Program{peer.NBDCopy, peer.NBDKit}, Run: c.peer(peer.CopyByNBDCopy)},
+		{Name: qemuImg, Peer: true, Needs: []peer.Program{peer.QEMUImg, peer.NBDKit}, Run: c.peer(peer.CopyByQEMUImg)},
+		{Name: rsyncTLS, Peer: true, Needs: []peer.Program{peer.Rsync, peer.Socat}, Run: c.peer(peer.RsyncNew)},
+		{Name: "zstd -1 -T0 over TLS", Peer: true, Needs: []peer.Program{peer.Zstd, peer.Socat}, Run: c.peer(peer.ZstdNew)},
 	}, nil)
 	if err != nil {
 		return err
 	}
-	s.Finish()
-	s.Checks = append(s.Checks, ratioCheck(s, "nbdcopy, nbdkit", 2)...)
-	s.Checks = append(s.Checks, ratioCheck(s, "qemu-img convert, nbdkit", 1)...)
-	least, binds := report.Bound(s.Stages, runtime.NumCPU())
-	s.Notes = append(s.Notes,
-		fmt.Sprintf("by the stages, all but compression, the job takes at least %.2f s, bound by: %s; ours goes at %.2f of that rate", least, binds, least/s.Ways[0].Seconds.Median),
-		fmt.Sprintf("an fdatasync of our target after its point was listed took at most %.3f s: what was told to be durable is", c.late.Seconds()),
-		"every copy was compared with the source afterwards, byte by byte",
-		"nbdcopy and qemu-img check no content, keep no points and cannot resume; failback does",
-	)
-	if l.profile != "" {
-		_, err = c.ours(ctx, false, func(p *pair, work func() error) error {
-			return l.profileDuring(ctx, s.Name, p, s.Ways[0].Seconds.Median, work)
-		})
-	}
-	return err
+	s.CheckRatio(nbdcopy, 1)
+	s.CheckRatio(qemuImg, 1)
+	s.CheckRatio(rsyncTLS, 1)
+	s.CheckShare(ourName, 0.7)
+	s.Note("an fdatasync of our target after its point was listed took at most %.3f s: what was told to be durable is", c.late.Seconds())
+	s.Note("every copy was compared with the source afterwards, byte by byte")
+	s.Note("the peers check no content end to end, keep no points and cannot resume; failback does. zstd sends one stream, with zeros for holes")
+	return nil
 }
 
-// ratioCheck holds our time against a peer's.
-func ratioCheck(s *report.Scenario, name string, atMost float64) []report.Check {
-	w := s.Way(name)
-	if w == nil || len(w.Samples) == 0 {
-		return nil
+// copyStages measures the parts of a copy of a file's data into a new one.
+func (l *lab) copyStages(ctx context.Context, s *report.Scenario, by []string, dir, image string, data []replication.Extent) error {
+	if err := l.Ready(image); err != nil {
+		return err
 	}
-	return []report.Check{{
-		Name: "our time to that of " + name, Value: w.Ratio.Median, Text: fmt.Sprintf("%.2f", w.Ratio.Median),
-		Aim: fmt.Sprintf("at most %g", atMost), Met: w.Ratio.Median <= atMost,
-	}}
+	x := extents{image, data}
+	return l.stages(ctx, s, reading(by, x), hashing(by, x), checksumming(by, x), compressing(x), l.encrypting(by, s.Bytes),
+		writing(by, "write the target and fdatasync", filepath.Join(dir, "stage.raw"), l.Size, data))
 }
 
 // copies makes copies of one image.
@@ -84,23 +89,19 @@ type copies struct {
 	late       time.Duration // the longest time that our target could still be synced for
 }
 
-// ours makes a copy by both daemons. around, if not nil, is given the work to do.
-func (c *copies) ours(ctx context.Context, counted bool, around func(p *pair, work func() error) error) (s report.Sample, err error) {
+// ours makes a copy by both daemons.
+func (c *copies) ours(ctx context.Context, counted bool) (s report.Sample, err error) {
 	target := filepath.Join(c.dir, "ours.vmdk")
 	defer c.clear()
-	p, err := c.pair(ctx, counted)
+	p, err := c.pair(ctx, pairOptions{counted: counted})
 	if err != nil {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	if err := c.ready(c.image); err != nil {
+	if err := c.Ready(c.image); err != nil {
 		return s, err
 	}
-	work := func() error { return p.reprotect(ctx, onePlan("copy", c.image, target, "")) }
-	if around != nil {
-		return s, around(p, work)
-	}
-	if s, err = p.sample(work); err != nil {
+	if s, err = p.sample(func() error { return p.reprotect(ctx, onePlan("copy", c.image, target, "")) }); err != nil {
 		return s, err
 	}
 	begin := time.Now()
@@ -115,12 +116,12 @@ func (c *copies) ours(ctx context.Context, counted bool, around func(p *pair, wo
 func (c *copies) peer(run func(ctx context.Context, certs, source, target string) (peer.Copied, error)) func(context.Context, int) (report.Sample, error) {
 	return func(ctx context.Context, _ int) (report.Sample, error) {
 		defer c.clear()
-		if err := c.ready(c.image); err != nil {
+		if err := c.Ready(c.image); err != nil {
 			return report.Sample{}, err
 		}
 		var flat string
-		s, err := measure(func() (report.Sample, error) {
-			made, err := run(ctx, c.certs, c.image, filepath.Join(c.dir, "peer.vmdk"))
+		s, err := harness.Measure(func() (report.Sample, error) {
+			made, err := run(ctx, c.Certs, c.image, filepath.Join(c.dir, "peer.vmdk"))
 			flat = made.Flat
 			return made.Sample, err
 		})
@@ -137,5 +138,5 @@ func (c *copies) clear() {
 	for _, path := range made {
 		os.Remove(path)
 	}
-	c.settle()
+	c.Settle()
 }

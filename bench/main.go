@@ -2,185 +2,152 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"failback/bench/disks"
+	"failback/bench/harness"
+	"failback/bench/journal"
+	"failback/bench/link"
 	"failback/bench/report"
+	"failback/bench/volume"
+	"failback/bench/workload"
+	"failback/replication"
 )
-
-type config struct {
-	size, seed uint64
-	repeats    int
-	quiet      time.Duration
-	dir        string
-	json       string
-	profile    string
-	binaries   string
-	scenarios  []string
-}
-
-// What --quick stands for.
-const (
-	quickSize    = 512 << 20
-	quickRepeats = 1
-)
-
-const usage = `usage: go run ./bench [flags] [scenario…]
-
-Runs scenarios (all of them when none is named) and tells medians, spreads and ratios. The daemons run as processes and speak through mutual TLS on
-loopback; each peer does the same job in the same run, in turn with ours, and its time ends when its copy is durable.
-
-`
 
 func main() {
-	c, err := parse(os.Args[1:], os.Stderr)
-	if errors.Is(err, pflag.ErrHelp) {
-		return
+	for _, other := range []func([]string) (int, bool){link.PeerMain, ask} {
+		if code, ran := other(os.Args[1:]); ran {
+			os.Exit(code)
+		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
+	if os.Getuid() == 0 { // volumes are mounted, and are gone with this program however it ends
+		if code, ran, err := volume.Apart(os.Args[1:]...); ran {
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "bench: a mount namespace of its own:", err)
+				code = 1
+			}
+			os.Exit(code)
+		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err = run(ctx, c, os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
+	os.Exit(harness.Main(os.Args[1:], allSuites()...))
 }
 
-func parse(args []string, out io.Writer) (config, error) {
-	var c config
-	var size string
-	var quick bool
-	f := pflag.NewFlagSet("bench", pflag.ContinueOnError)
-	f.SetOutput(out)
-	f.SortFlags = false
-	f.StringVar(&size, "size", "4GiB", "size of the disk that is copied")
-	f.IntVar(&c.repeats, "repeats", 3, "runs of each way")
-	f.Uint64Var(&c.seed, "seed", 1, "of the changes")
-	f.DurationVar(&c.quiet, "quiet", 0, "before each run, wait up to this long until the machine has nothing else to do")
-	f.StringVar(&c.dir, "dir", filepath.Join("/var/tmp", "failback-bench"), "work directory: which storage is measured; needs five times --size; images are kept there")
-	f.StringVar(&c.json, "json", "", "write the report as JSON to this file, - for standard output instead of text")
-	f.StringVar(&c.profile, "profile", "", "write CPU profiles of both daemons into this directory, from one more run that does not count")
-	f.StringVar(&c.binaries, "binaries", "", "directory with master-target, process-server and failback, instead of building them")
-	f.BoolVar(&quick, "quick", false, "small disks, one run of each way: shows that it works, and little else")
-	f.Usage = func() {
-		fmt.Fprint(out, usage)
-		for _, s := range scenarios {
-			fmt.Fprintf(out, "  %-9s %s\n", s.name, s.about)
-		}
-		fmt.Fprintf(out, "\nflags:\n%s", f.FlagUsages())
-	}
-	if err := f.Parse(args); err != nil {
-		return c, err
-	}
-	var err error
-	if c.size, err = parseSize(size); err != nil {
-		return c, fmt.Errorf("--size: %w", err)
-	}
-	if quick && !f.Changed("size") {
-		c.size = quickSize
-	}
-	if quick && !f.Changed("repeats") {
-		c.repeats = quickRepeats
-	}
-	if c.repeats < 1 {
-		return c, errors.New("--repeats must be at least 1")
-	}
-	c.scenarios = f.Args()
-	for _, name := range c.scenarios {
-		if !slices.ContainsFunc(scenarios, func(s scenario) bool { return s.name == name }) {
-			return c, fmt.Errorf("there is no scenario %q: see go run ./bench -h", name)
-		}
-	}
-	return c, nil
+func allSuites() []harness.Suite {
+	return []harness.Suite{daemons(), link.Suite(), disks.Suite(), journal.Suite()}
 }
 
-const minSize = 256 << 20
-
-// parseSize reads a number of bytes, with M, MiB, G or GiB: powers of 1024.
-func parseSize(s string) (uint64, error) {
-	digits := strings.TrimRight(s, "iBMG")
-	n, err := strconv.ParseUint(digits, 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a size: 512MiB or 4GiB, for example", s)
-	}
-	switch strings.TrimSuffix(strings.TrimSuffix(s[len(digits):], "B"), "i") {
-	case "M":
-		n <<= 20
-	case "G":
-		n <<= 30
-	default:
-		return 0, fmt.Errorf("%q needs a unit: MiB or GiB", s)
-	}
-	if n < minSize {
-		return 0, fmt.Errorf("%q is too little to measure with: at least %s", s, report.Size(minSize))
-	}
-	return n &^ (1<<20 - 1), nil
+// options are what this suite's flags say.
+type options struct {
+	workloads []string
+	churn     float64 // MB/s
+	pattern   string
+	duration  time.Duration
 }
 
-func run(ctx context.Context, c config, out, progress io.Writer) error {
-	l, err := open(ctx, c, progress)
-	if err != nil {
-		return err
+// quickDuration is how long lag is looked at with --quick.
+const quickDuration = 8 * time.Second
+
+func (o *options) flags(f *pflag.FlagSet) {
+	f.StringSliceVar(&o.workloads, "workloads", []string{workload.Files}, "kinds of disks that fullcopy copies: "+strings.Join(workload.Kinds(), ", "))
+	f.Float64Var(&o.churn, "churn", 20, "MB/s that are written to the disk in lag and cutover")
+	f.StringVar(&o.pattern, "pattern", workload.Uniform, "where they are written, and in churn: "+strings.Join(workload.Patterns, ", "))
+	f.DurationVar(&o.duration, "for", time.Minute, "how long lag is looked at")
+}
+
+func (o *options) check() error {
+	if o.churn <= 0 || o.duration < time.Second {
+		return errors.New("--churn must be more than nothing, and --for at least 1s")
 	}
-	r := &report.Report{Started: time.Now(), Machine: report.MachineAt(l.dir), Programs: l.programs(), Params: l.params()}
-	failed := false
-	for _, s := range scenarios {
-		if len(c.scenarios) > 0 && !slices.Contains(c.scenarios, s.name) {
-			continue
-		}
-		done := &report.Scenario{Name: s.name}
-		l.say("%s: %s", s.name, s.about)
-		if err := s.run(l, ctx, done); err != nil {
-			done.Failed = err.Error()
-			failed = true
-		}
-		done.Finish()
-		r.Scenarios = append(r.Scenarios, done)
-		if ctx.Err() != nil {
-			break
-		}
+	if !slices.Contains(workload.Patterns, o.pattern) {
+		return fmt.Errorf("--pattern: there is no %q, only %s", o.pattern, strings.Join(workload.Patterns, ", "))
 	}
-	if err := write(r, c.json, out); err != nil {
-		return err
-	}
-	if failed {
-		return errors.New("not all scenarios have a result: see the report")
+	for _, w := range o.workloads {
+		if workload.About[w] == "" {
+			return fmt.Errorf("--workloads: there is no %q, only %s", w, strings.Join(workload.Kinds(), ", "))
+		}
 	}
 	return nil
 }
 
-// write writes the report as text to out, and as JSON where it is wanted.
-func write(r *report.Report, path string, out io.Writer) error {
-	if path != "-" {
-		r.WriteText(out)
+// daemons is the suite of both daemons, with all on this machine.
+func daemons() harness.Suite {
+	var o options
+	several := func(name, about string, run func(*lab, context.Context, func(*report.Scenario)) error) harness.Scenario {
+		return harness.Scenario{Name: name, About: about, Run: func(ctx context.Context, h *harness.Lab, tell func(*report.Scenario)) error {
+			if h.Quick {
+				o.duration = min(o.duration, quickDuration)
+			}
+			return run(&lab{Lab: h, options: o, scenario: name}, ctx, tell)
+		}}
 	}
-	if path == "" {
-		return nil
+	one := func(name, about string, run func(*lab, context.Context, *report.Scenario) error) harness.Scenario {
+		return several(name, about, func(l *lab, ctx context.Context, tell func(*report.Scenario)) error { return l.one(ctx, "", tell, run) })
 	}
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
+	return harness.Suite{Dir: harness.UsualDir, Repeats: 3, Flags: o.flags, Check: o.check, Scenarios: []harness.Scenario{
+		several("fullcopy", "a disk into a new flat VMDK, beside nbdcopy, qemu-img, rsync and zstd, all over TLS", (*lab).fullCopies),
+		one("equal", "a baseline of disks that are equal already, beside rsync, sha256sum and cat of both", (*lab).equal),
+		one("different", "a baseline of disks of which 1 % differs, beside the same", (*lab).different),
+		several("cycle", "0.1, 1 and 10 % of scattered 4 KiB changes, told and found by hashing, beside QEMU's incremental backup and rsync", (*lab).cycle),
+		one("many", "one image as 1, 4, 16 and 60 disks, all at once", (*lab).many),
+		one("lag", "how old the last point is while a disk is written to at a steady rate, point after point; as root", (*lab).lag),
+		one("churn", "the highest rate of changes that the daemons carry, with all on storage and with the master target's in memory; as root", (*lab).sustained),
+		one("cutover", "from failback commit until the disks are final, under the same steady writing; as root", (*lab).cutover),
+		one("repeats", "two disks of one template: sent by reference where they hold the same, and not", (*lab).repeatsOf),
+		one("memory", "peak memory of both daemons with 16 disks", (*lab).memory),
+	}}
+}
+
+// lab is where this suite's scenarios run.
+type lab struct {
+	*harness.Lab
+	options
+	scenario  string
+	workload  string     // kind of disk that is copied
+	runs      int        // stands so far
+	profiling *profiling // nil: no profiles are taken of what runs now
+}
+
+// one runs what has one result, and tells it, also where it failed half way.
+func (l *lab) one(ctx context.Context, name string, tell func(*report.Scenario), run func(*lab, context.Context, *report.Scenario) error) error {
+	s := &report.Scenario{Name: name}
+	if err := run(l, ctx, s); err != nil {
+		s.Failed = err.Error()
+		l.Say("FAILED: %v", err)
 	}
-	b = append(b, '\n')
-	if path == "-" {
-		_, err = out.Write(b)
-		return err
+	tell(s)
+	return nil
+}
+
+// fullCopies copies a disk of each kind that is wanted.
+func (l *lab) fullCopies(ctx context.Context, tell func(*report.Scenario)) error {
+	for _, l.workload = range l.workloads {
+		if err := l.one(ctx, l.workload, tell, (*lab).fullCopy); err != nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
 	}
-	return os.WriteFile(path, b, 0o644)
+	return nil
+}
+
+// content returns the disk that is copied, which is not to be written to.
+func (l *lab) content(ctx context.Context) (string, error) {
+	return workload.Disk(ctx, l.Dir, l.workload, l.Size, l.Seed)
+}
+
+// image returns the disk of real files, which is not to be written to.
+func (l *lab) image(ctx context.Context) (string, error) { return workload.Image(ctx, l.Dir, l.Size) }
+
+// dataOf returns where the image holds data.
+func (l *lab) dataOf(ctx context.Context) (image string, data []replication.Extent, err error) {
+	if image, err = l.image(ctx); err != nil {
+		return "", nil, err
+	}
+	data, err = workload.Data(image)
+	return image, data, err
 }

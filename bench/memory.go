@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"failback/bench/harness"
 	"failback/bench/report"
 	"failback/bench/stand"
 	"failback/bench/workload"
@@ -21,34 +22,36 @@ const (
 
 // memory protects many disks at once, takes points with changes, rewinds and advances, and tells each daemon's peak memory.
 func (l *lab) memory(ctx context.Context, s *report.Scenario) error {
-	part := int64(l.size) / manyDisks
+	part := l.Size / manyDisks
 	s.Bytes = part * manyDisks
 	s.About = fmt.Sprintf("%d disks of %s: a baseline (the time told), %d points with 1 %% changed, rewind, advance", manyDisks, report.Size(part), manyCycles)
-	dir, remove, err := l.scratch("memory")
+	dir, remove, err := l.Scratch("memory")
 	if err != nil {
 		return err
 	}
 	defer remove()
-	err = l.alternate(ctx, s, []way{
-		{name: fmt.Sprintf("failback, 1 group of %d disks", manyDisks), run: func(ctx context.Context, round int) (report.Sample, error) {
+	err = l.alternate(ctx, s, []harness.Way{
+		{Name: fmt.Sprintf("failback, 1 group of %d disks", manyDisks), Run: func(ctx context.Context, round int) (report.Sample, error) {
 			return l.manyDisks(ctx, dir, part, 1, uint64(round))
 		}},
-		{name: fmt.Sprintf("failback, %d groups of 1 disk", manyDisks), run: func(ctx context.Context, round int) (report.Sample, error) {
+		{Name: fmt.Sprintf("failback, %d groups of 1 disk", manyDisks), Run: func(ctx context.Context, round int) (report.Sample, error) {
 			return l.manyDisks(ctx, dir, part, manyDisks, uint64(round))
 		}},
 	}, nil)
-	for _, program := range []string{"master-target", "process-server"} {
-		var peak int64
-		for _, w := range s.Ways {
-			for _, one := range w.Samples {
-				peak = max(peak, one.PeakRSS[program])
-			}
-		}
-		s.Checks = append(s.Checks, report.Check{
-			Name: "peak memory of " + program, Value: float64(peak), Text: report.Size(peak), Aim: "under " + report.Size(memoryTarget), Met: peak > 0 && peak < memoryTarget,
-		})
+	for _, program := range daemonNames {
+		s.Check(report.Under("peak memory of "+program, float64(peakOf(s, program)), memoryTarget, func(n float64) string { return report.Size(int64(n)) }))
 	}
 	return err
+}
+
+var daemonNames = []string{"master-target", "process-server"}
+
+// peakOf returns the most memory that a daemon had in any sample of a scenario.
+func peakOf(s *report.Scenario, program string) (n int64) {
+	for _, w := range s.Ways {
+		n = max(n, w.Peak(program))
+	}
+	return n
 }
 
 // manyDisks makes disks from parts of the image, in a number of groups, and works with them. The sample's time is the baseline's, its memory the peak of all.
@@ -57,20 +60,20 @@ func (l *lab) manyDisks(ctx context.Context, dir string, part int64, groups int,
 	if err != nil {
 		return s, err
 	}
-	sources, err := parts(image, dir, part)
+	sources, err := parts(image, dir, manyDisks)
 	if err != nil {
 		return s, err
 	}
-	p, err := l.pair(ctx, false)
+	p, err := l.pair(ctx, pairOptions{})
 	if err != nil {
 		return s, err
 	}
 	defer func() {
 		err = errors.Join(err, p.close())
-		l.settle()
+		l.Settle()
 	}()
 	plans := plansOf(sources, p.Targets, groups)
-	if err := l.ready(sources...); err != nil {
+	if err := l.Ready(sources...); err != nil {
 		return s, err
 	}
 	if s, err = p.sample(func() error { return p.reprotectAll(ctx, plans) }); err != nil {
@@ -78,7 +81,7 @@ func (l *lab) manyDisks(ctx context.Context, dir string, part int64, groups int,
 	}
 	for i := range manyCycles {
 		for j, path := range sources {
-			if err := scatterPart(path, l.seed+seed<<16+uint64(i)<<8+uint64(j)); err != nil {
+			if err := scatterPart(path, l.Seed+seed<<16+uint64(i)<<8+uint64(j)); err != nil {
 				return s, err
 			}
 		}
@@ -102,17 +105,25 @@ func (l *lab) manyDisks(ctx context.Context, dir string, part int64, groups int,
 	return s, nil
 }
 
-// parts cuts the image into disks.
-func parts(image, dir string, part int64) ([]string, error) {
+// parts cuts the image into n disks, the last one of what is left over.
+func parts(image, dir string, n int) ([]string, error) {
 	f, err := os.Open(image)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	part := info.Size() / int64(n) &^ (1<<20 - 1)
 	var all []string
-	for i := range int64(manyDisks) {
-		path := filepath.Join(dir, fmt.Sprintf("source-%02d.raw", i))
-		if err := workload.CopyPart(f, i*part, part, path); err != nil {
+	for i := range int64(n) {
+		path, length := filepath.Join(dir, fmt.Sprintf("source-%02d.raw", i)), part
+		if i == int64(n)-1 {
+			length = info.Size() - i*part
+		}
+		if err := workload.CopyPart(f, i*part, length, path); err != nil {
 			return nil, err
 		}
 		all = append(all, path)

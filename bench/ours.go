@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"failback/bench/harness"
 	"failback/bench/relay"
 	"failback/bench/report"
 	"failback/bench/stand"
@@ -20,23 +21,30 @@ const patience = 15 * time.Minute
 // pair is both daemons in a new directory, running.
 type pair struct {
 	*stand.Stand
+	lab   *lab
 	relay *relay.Relay // nil: they speak without one
 }
 
-// pair starts both daemons. counted puts a relay between them; the process server is given its flags.
-func (l *lab) pair(ctx context.Context, counted bool, processServer ...string) (*pair, error) {
+// pairOptions say how both daemons are started.
+type pairOptions struct {
+	counted            bool     // a relay between them counts what goes over the wire
+	processServer      []string // more of its flags
+	retention, targets string   // "": in the stand's directory
+}
+
+// pair starts both daemons.
+func (l *lab) pair(ctx context.Context, o pairOptions) (*pair, error) {
 	l.runs++
-	dir := filepath.Join(l.dir, fmt.Sprintf("stand-%d", l.runs))
+	dir := filepath.Join(l.Dir, fmt.Sprintf("stand-%d", l.runs))
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
-	s, err := stand.New(dir, stand.Options{Binaries: l.binaries})
+	s, err := stand.New(dir, stand.Options{Binaries: l.Binaries, Retention: o.retention, Targets: o.targets, ProcessServerFlags: o.processServer})
 	if err != nil {
 		return nil, err
 	}
-	p := &pair{Stand: s}
-	s.ProcessServerFlags = append(s.ProcessServerFlags, processServer...)
-	if counted {
+	p := &pair{Stand: s, lab: l}
+	if o.counted {
 		if p.relay, err = relay.New(s.Listen); err != nil {
 			return nil, errors.Join(err, p.close())
 		}
@@ -57,9 +65,13 @@ func (p *pair) close() error {
 	return errors.Join(append(errs, p.Close(), os.RemoveAll(p.Dir))...)
 }
 
-// sample runs a piece of work and tells what it took of both daemons.
+// sample runs a piece of work and tells what it took of both daemons; profiles are taken meanwhile where they are wanted.
 func (p *pair) sample(work func() error) (report.Sample, error) {
-	return measure(func() (s report.Sample, err error) {
+	if p.lab.profiling != nil {
+		plain := work
+		work = func() error { return p.lab.profileDuring(context.Background(), p, plain) }
+	}
+	return harness.Measure(func() (s report.Sample, err error) {
 		mt, ps := p.MasterTarget.Usage(), p.ProcessServer.Usage()
 		var wire int64
 		if p.relay != nil {

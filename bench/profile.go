@@ -7,25 +7,88 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"golang.org/x/sync/errgroup"
 
+	"failback/bench/harness"
+	"failback/bench/report"
 	"failback/bench/stand"
 )
 
-// profileDuring takes CPU profiles of both daemons while work runs, for about as long as it is expected to take, and stores them as DIR/SCENARIO-PROGRAM.pprof.
-func (l *lab) profileDuring(ctx context.Context, scenario string, p *pair, seconds float64, work func() error) error {
-	if err := os.MkdirAll(l.profile, 0o755); err != nil {
+// alternate runs ways as the harness does, and then once more each of ours while profiles are taken, where these are wanted: those runs do not count.
+func (l *lab) alternate(ctx context.Context, s *report.Scenario, ways []harness.Way, before func(round int) error) error {
+	if err := l.Alternate(ctx, s, ways, before); err != nil || l.Profile == "" {
 		return err
 	}
-	var g errgroup.Group
-	for _, d := range []*stand.Daemon{p.MasterTarget, p.ProcessServer} {
-		g.Go(func() error {
-			path := filepath.Join(l.profile, scenario+"-"+d.Program+".pprof")
-			return fetch(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", d.Metrics, max(1, int(seconds+0.5))), path)
-		})
+	s.Finish()
+	for i, w := range ways {
+		told := s.Way(w.Name)
+		if w.Peer || told == nil || len(told.Samples) == 0 {
+			continue
+		}
+		if before != nil {
+			if err := before(l.Repeats + i); err != nil {
+				return err
+			}
+		}
+		l.profiling = &profiling{name: word(l.scenario + " " + s.Name + " " + w.Name), seconds: told.Seconds.Median}
+		_, err := w.Run(ctx, l.Repeats+i)
+		l.profiling = nil
+		if err != nil {
+			return fmt.Errorf("the run for profiles of %s: %w", w.Name, err)
+		}
 	}
-	g.Go(work)
+	return nil
+}
+
+// profiling is what profiles of the run that is under way are to be called, and how long it is expected to take.
+type profiling struct {
+	name    string
+	seconds float64
+}
+
+// word makes a file's name of words.
+func word(s string) string {
+	var b strings.Builder
+	for _, f := range strings.FieldsFunc(s, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) && c != '.' }) {
+		if b.Len() > 0 {
+			b.WriteByte('-')
+		}
+		b.WriteString(f)
+	}
+	return b.String()
+}
+
+// profileDuring takes profiles of both daemons while work runs, for about as long as it is expected to take, and stores them as DIR/SCENARIO-PROGRAM-KIND.pprof: where processors were busy (cpu), what was waited for (block),
+// which locks were (mutex), and what was in memory when the work was done (heap).
+func (l *lab) profileDuring(ctx context.Context, p *pair, work func() error) error {
+	scenario, seconds := l.profiling.name, l.profiling.seconds
+	if err := os.MkdirAll(l.Profile, 0o755); err != nil {
+		return err
+	}
+	l.Say("profiles of %s", scenario)
+	take := func(d *stand.Daemon, kind, what string) error {
+		return fetch(ctx, "http://"+d.Metrics+"/debug/pprof/"+what, filepath.Join(l.Profile, fmt.Sprintf("%s-%s-%s.pprof", scenario, d.Program, kind)))
+	}
+	daemons := []*stand.Daemon{p.MasterTarget, p.ProcessServer}
+	during := fmt.Sprintf("?seconds=%d", max(1, int(seconds+0.5)))
+	var g errgroup.Group
+	for _, d := range daemons {
+		g.Go(func() error { return take(d, "cpu", "profile"+during) })
+		g.Go(func() error { return take(d, "block", "block"+during) })
+		g.Go(func() error { return take(d, "mutex", "mutex"+during) })
+	}
+	g.Go(func() error {
+		err := work()
+		for _, d := range daemons {
+			if err == nil {
+				err = take(d, "heap", "heap")
+			}
+		}
+		return err
+	})
 	return g.Wait()
 }
 

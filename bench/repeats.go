@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
+	"failback/bench/harness"
 	"failback/bench/report"
 	"failback/bench/stand"
 	"failback/bench/workload"
@@ -22,7 +24,7 @@ func (l *lab) repeatsOf(ctx context.Context, s *report.Scenario) error {
 	if err != nil {
 		return err
 	}
-	two, err := workload.Sibling(ctx, l.dir, int64(l.size))
+	two, err := workload.Sibling(ctx, l.Dir, l.Size)
 	if err != nil {
 		return err
 	}
@@ -30,7 +32,7 @@ func (l *lab) repeatsOf(ctx context.Context, s *report.Scenario) error {
 	if err != nil {
 		return err
 	}
-	dir, remove, err := l.scratch("repeats")
+	dir, remove, err := l.Scratch("repeats")
 	if err != nil {
 		return err
 	}
@@ -49,12 +51,12 @@ func (l *lab) repeatsOf(ctx context.Context, s *report.Scenario) error {
 		return func(ctx context.Context, _ int) (s report.Sample, err error) {
 			c := copies{lab: l, dir: dir}
 			defer c.clear()
-			p, err := l.pair(ctx, true, "--compression", "zstd", flag)
+			p, err := l.pair(ctx, pairOptions{counted: true, processServer: []string{"--compression", "zstd", flag}})
 			if err != nil {
 				return s, err
 			}
 			defer func() { err = errors.Join(err, p.close()) }()
-			if err := l.ready(one, two); err != nil {
+			if err := l.Ready(one, two); err != nil {
 				return s, err
 			}
 			plan := stand.Plan{Group: "twins"}
@@ -69,7 +71,15 @@ func (l *lab) repeatsOf(ctx context.Context, s *report.Scenario) error {
 		}
 	}
 	const with, without = "failback", "failback --repeats=false"
-	if err := l.alternate(ctx, s, []way{{name: with, run: copies("--repeats=true")}, {name: without, run: copies("--repeats=false")}}, nil); err != nil {
+	by, x := []string{with, without}, []extents{{one, data}, {two, others}}
+	write := writing(by, "write both targets and fdatasync", filepath.Join(dir, "stage.raw"), 2*l.Size, append(slices.Clone(data), shifted(others, l.Size)...))
+	if err := l.Ready(one, two); err != nil {
+		return err
+	}
+	if err := l.stages(ctx, s, reading(by, x...), hashing(by, x...), checksumming(by, x...), write); err != nil {
+		return err
+	}
+	if err := l.alternate(ctx, s, []harness.Way{{Name: with, Run: copies("--repeats=true")}, {Name: without, Run: copies("--repeats=false")}}, nil); err != nil {
 		return err
 	}
 	s.Finish()
@@ -78,11 +88,18 @@ func (l *lab) repeatsOf(ctx context.Context, s *report.Scenario) error {
 		return nil
 	}
 	share := float64(a.Samples[0].Wire) / float64(b.Samples[0].Wire)
-	s.Checks = append(s.Checks, report.Check{Name: "bytes on the wire, to those without references", Value: share, Text: fmt.Sprintf("%.2f", share), Aim: "below 0.8", Met: share < 0.8})
-	s.Notes = append(s.Notes,
-		fmt.Sprintf("zstd at its fastest over each disk's data, as one stream: %s; ours on the wire is %.2f of it", report.Size(streams), float64(a.Samples[0].Wire)/float64(streams)),
-		"all runs go through a counting relay; both copies were compared with their sources afterwards, byte by byte")
+	s.Check(report.Under("bytes on the wire, to those without references", share, 0.8, func(f float64) string { return fmt.Sprintf("%.2f", f) }))
+	s.Note("zstd at its fastest over each disk's data, as one stream: %s; ours on the wire is %.2f of it", report.Size(streams), float64(a.Samples[0].Wire)/float64(streams))
+	s.Note("all runs go through a counting relay; both copies were compared with their sources afterwards, byte by byte")
 	return nil
+}
+
+// shifted moves extents to the right.
+func shifted(all []replication.Extent, by int64) (out []replication.Extent) {
+	for _, x := range all {
+		out = append(out, replication.Extent{Off: x.Off + by, End: x.End + by})
+	}
+	return out
 }
 
 // compressed returns what the data of a file comes to as one zstd stream.

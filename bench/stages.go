@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -27,52 +25,100 @@ import (
 // piece is what stages work on at a time.
 const piece = 1 << 20
 
-// stages measures what each part of a full copy takes alone, on the image's data, with as many workers as there are cores.
-func (l *lab) stages(ctx context.Context, dir, image string, data []replication.Extent) ([]report.Stage, error) {
-	if err := l.ready(image); err != nil {
-		return nil, err
+// part is one part of a job, to be done alone.
+type part struct {
+	name  string
+	bytes int64
+	by    []string // the ways that cannot do without it; none: it is told for comparison
+	run   func(ctx context.Context) (wall, cpu float64, err error)
+}
+
+// stages does each part of a job alone, with as many workers as there are cores, and adds what it took to the scenario.
+func (l *lab) stages(ctx context.Context, s *report.Scenario, all ...part) error {
+	if !l.Bounds {
+		return nil
 	}
-	total := workload.Bytes(data)
-	// A virtual machine's memory may be slow where it is used for the first time: the first file written is not measured.
-	unmeasured := writeAll(filepath.Join(dir, "stage.raw"), int64(l.size), data)
-	if err := errors.Join(unmeasured, l.settle()); err != nil {
-		return nil, err
-	}
-	var all []report.Stage
-	for _, one := range []struct {
-		name   string
-		needed bool
-		run    func() (wall, cpu float64, err error)
-	}{
-		{"read the source, from the page cache", true, func() (float64, float64, error) {
-			return clocked(func() error { return eachPiece(ctx, image, data, func() func([]byte) { return func([]byte) {} }) })
-		}},
-		{"hash pages, sha256", true, func() (float64, float64, error) {
-			return busy(ctx, image, data, hashing)
-		}},
-		{"checksum blocks, crc-32c", true, func() (float64, float64, error) {
-			return busy(ctx, image, data, func() func([]byte) { return inBlocks(func(raw []byte) { block.Checksum(raw) }) })
-		}},
-		{"compress blocks, lz4", false, func() (float64, float64, error) {
-			return busy(ctx, image, data, func() func([]byte) {
-				var e block.Encoder
-				var dst []byte
-				return inBlocks(func(raw []byte) { dst, _ = e.Encode(dst[:0], raw, block.LevelLZ4) })
-			})
-		}},
-		{"TLS 1.3 on loopback, both ends", true, func() (float64, float64, error) { return clocked(func() error { return l.sendTLS(ctx, total) }) }},
-		{"write the target and fdatasync", true, func() (float64, float64, error) {
-			return clocked(func() error { return writeAll(filepath.Join(dir, "stage.raw"), int64(l.size), data) })
-		}},
-	} {
-		wall, cpu, err := one.run()
+	for _, p := range all {
+		wall, cpu, err := p.run(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", one.name, err)
+			return fmt.Errorf("stage %s: %w", p.name, err)
 		}
-		all = append(all, report.Stage{Name: one.name, Bytes: total, Seconds: wall, CPU: cpu, Needed: one.needed})
-		l.say("stage: %s: %.2f s", one.name, wall)
+		s.Stages = append(s.Stages, report.Stage{Name: p.name, Bytes: p.bytes, Seconds: wall, CPU: cpu, NeededBy: p.by})
+		l.Say("stage: %s: %.2f s", p.name, wall)
 	}
-	return all, l.settle()
+	return l.Settle()
+}
+
+// extents are a file and where in it.
+type extents struct {
+	path string
+	data []replication.Extent
+}
+
+func bytesOf(all []extents) (n int64) {
+	for _, x := range all {
+		n += workload.Bytes(x.data)
+	}
+	return n
+}
+
+func reading(by []string, all ...extents) part {
+	return part{"read, from the page cache", bytesOf(all), by, func(ctx context.Context) (float64, float64, error) {
+		return clocked(func() error { return each(ctx, all, func() func([]byte) { return func([]byte) {} }) })
+	}}
+}
+
+func hashing(by []string, all ...extents) part {
+	return part{"hash pages, sha256", bytesOf(all), by, func(ctx context.Context) (float64, float64, error) { return busy(ctx, all, hashPages) }}
+}
+
+func checksumming(by []string, all ...extents) part {
+	return part{"checksum blocks, crc-32c", bytesOf(all), by, func(ctx context.Context) (float64, float64, error) {
+		return busy(ctx, all, func() func([]byte) { return inBlocks(func(raw []byte) { block.Checksum(raw) }) })
+	}}
+}
+
+func compressing(all ...extents) part {
+	return part{"compress blocks, lz4", bytesOf(all), nil, func(ctx context.Context) (float64, float64, error) {
+		return busy(ctx, all, func() func([]byte) {
+			var e block.Encoder
+			var dst []byte
+			return inBlocks(func(raw []byte) { dst, _ = e.Encode(dst[:0], raw, block.LevelLZ4) })
+		})
+	}}
+}
+
+func (l *lab) encrypting(by []string, bytes int64) part {
+	return part{"TLS 1.3 on loopback, both ends", bytes, by, func(ctx context.Context) (float64, float64, error) {
+		return clocked(func() error { return l.sendTLS(ctx, bytes) })
+	}}
+}
+
+// writing writes a new file at the places where another has data, and syncs it. A virtual machine's memory may be slow where it is used for the first time: the first of two files is not measured.
+func writing(by []string, name, path string, size int64, data []replication.Extent) part {
+	return part{name, workload.Bytes(data), by, func(context.Context) (wall, cpu float64, err error) {
+		if err := writeAll(path, size, data); err != nil {
+			return 0, 0, err
+		}
+		return clocked(func() error { return writeAll(path, size, data) })
+	}}
+}
+
+// appending writes so many bytes one after the other into a new file, as they are kept in a journal.
+func appending(by []string, path string, bytes int64) part {
+	return writing(by, "write the journal and fdatasync", path, bytes, []replication.Extent{{End: bytes}})
+}
+
+// overwriting writes to a file that is there, where others say, and syncs it.
+func overwriting(by []string, name, path string, data []replication.Extent) part {
+	return part{name, workload.Bytes(data), by, func(context.Context) (wall, cpu float64, err error) {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return 0, 0, err
+		}
+		defer f.Close()
+		return clocked(func() error { return writeTo(f, data) })
+	}}
 }
 
 // clocked returns the wall time and this process's CPU time of some work.
@@ -89,9 +135,9 @@ func ownCPU() float64 {
 }
 
 // busy times work on pieces that are in memory already: reading them is not in it. The wall time is what all cores would take together.
-func busy(ctx context.Context, image string, data []replication.Extent, worker func() func([]byte)) (wall, cpu float64, err error) {
+func busy(ctx context.Context, all []extents, worker func() func([]byte)) (wall, cpu float64, err error) {
 	var nanos atomic.Int64
-	err = eachPiece(ctx, image, data, func() func([]byte) {
+	err = each(ctx, all, func() func([]byte) {
 		work := worker()
 		return func(b []byte) {
 			begin := time.Now()
@@ -103,17 +149,23 @@ func busy(ctx context.Context, image string, data []replication.Extent, worker f
 	return cpu / float64(runtime.NumCPU()), cpu, err
 }
 
-// eachPiece reads all data of the image and gives it to workers, one on each core, made by worker.
-func eachPiece(ctx context.Context, image string, data []replication.Extent, worker func() func([]byte)) error {
-	f, err := os.Open(image)
-	if err != nil {
-		return err
+// each reads files and gives what they hold to workers, one on each core, made by worker.
+func each(ctx context.Context, files []extents, worker func() func([]byte)) error {
+	type part struct {
+		f *os.File
+		replication.Extent
 	}
-	defer f.Close()
-	var all []replication.Extent
-	for _, x := range data {
-		for off := x.Off; off < x.End; off += piece {
-			all = append(all, replication.Extent{Off: off, End: min(off+piece, x.End)})
+	var all []part
+	for _, x := range files {
+		f, err := os.Open(x.path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		for _, x := range x.data {
+			for off := x.Off; off < x.End; off += piece {
+				all = append(all, part{f, replication.Extent{Off: off, End: min(off+piece, x.End)}})
+			}
 		}
 	}
 	var next atomic.Int64
@@ -127,7 +179,7 @@ func eachPiece(ctx context.Context, image string, data []replication.Extent, wor
 					return nil
 				}
 				b := buf[:all[i].Len()]
-				if _, err := f.ReadAt(b, all[i].Off); err != nil {
+				if _, err := all[i].f.ReadAt(b, all[i].Off); err != nil {
 					return err
 				}
 				work(b)
@@ -138,8 +190,8 @@ func eachPiece(ctx context.Context, image string, data []replication.Extent, wor
 	return g.Wait()
 }
 
-// hashing makes a worker that hashes pages.
-func hashing() func([]byte) {
+// hashPages makes a worker that hashes pages as our daemons do.
+func hashPages() func([]byte) {
 	var hashes []replication.Hash
 	return func(b []byte) { hashes = replication.HashPages(hashes[:0], b) }
 }
@@ -216,6 +268,10 @@ func writeAll(path string, size int64, data []replication.Extent) error {
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
+	return writeTo(f, data)
+}
+
+func writeTo(f *os.File, data []replication.Extent) error {
 	b := noise(piece)
 	for _, x := range data {
 		for off := x.Off; off < x.End; off += piece {

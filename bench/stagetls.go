@@ -10,7 +10,7 @@ import (
 
 // tlsConfigs returns both ends' settings for TLS 1.3, from the peers' certificates.
 func (l *lab) tlsConfigs() (server, client *tls.Config, err error) {
-	pem, err := os.ReadFile(filepath.Join(l.certs, "ca-cert.pem"))
+	pem, err := os.ReadFile(filepath.Join(l.Certs, "ca-cert.pem"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -19,7 +19,7 @@ func (l *lab) tlsConfigs() (server, client *tls.Config, err error) {
 		return nil, nil, errors.New("ca-cert.pem holds no certificate")
 	}
 	pair := func(name string) []tls.Certificate {
-		c, failed := tls.LoadX509KeyPair(filepath.Join(l.certs, name+"-cert.pem"), filepath.Join(l.certs, name+"-key.pem"))
+		c, failed := tls.LoadX509KeyPair(filepath.Join(l.Certs, name+"-cert.pem"), filepath.Join(l.Certs, name+"-key.pem"))
 		err = errors.Join(err, failed)
 		return []tls.Certificate{c}
 	}

@@ -943,14 +943,18 @@ func (x *StatusReply) GetWorkers() []*WorkerStatus {
 }
 
 type WorkerStatus struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Connected      bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"`
-	Version        string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
-	SinceUnixNanos int64                  `protobuf:"varint,4,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
-	ClockSkewNanos int64                  `protobuf:"varint,5,opt,name=clock_skew_nanos,json=clockSkewNanos,proto3" json:"clock_skew_nanos,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Name             string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Connected        bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"`
+	Version          string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	SinceUnixNanos   int64                  `protobuf:"varint,4,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
+	ClockSkewNanos   int64                  `protobuf:"varint,5,opt,name=clock_skew_nanos,json=clockSkewNanos,proto3" json:"clock_skew_nanos,omitempty"`
+	Health           string                 `protobuf:"bytes,160,opt,name=health,proto3" json:"health,omitempty"` // healthy | warning | critical: the worst of its alerts
+	Alerts           []*Alert               `protobuf:"bytes,161,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	Figures          *Figures               `protobuf:"bytes,162,opt,name=figures,proto3" json:"figures,omitempty"`                                              // as it told them last; absent: it did not
+	FiguresUnixNanos int64                  `protobuf:"varint,163,opt,name=figures_unix_nanos,json=figuresUnixNanos,proto3" json:"figures_unix_nanos,omitempty"` // when that was
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *WorkerStatus) Reset() {
@@ -1018,6 +1022,371 @@ func (x *WorkerStatus) GetClockSkewNanos() int64 {
 	return 0
 }
 
+func (x *WorkerStatus) GetHealth() string {
+	if x != nil {
+		return x.Health
+	}
+	return ""
+}
+
+func (x *WorkerStatus) GetAlerts() []*Alert {
+	if x != nil {
+		return x.Alerts
+	}
+	return nil
+}
+
+func (x *WorkerStatus) GetFigures() *Figures {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
+func (x *WorkerStatus) GetFiguresUnixNanos() int64 {
+	if x != nil {
+		return x.FiguresUnixNanos
+	}
+	return 0
+}
+
+// Something that is wrong for long enough to be told. Rule, group and subject name it.
+type Alert struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Rule            string                 `protobuf:"bytes,160,opt,name=rule,proto3" json:"rule,omitempty"`   // see package replication/health
+	Code            string                 `protobuf:"bytes,161,opt,name=code,proto3" json:"code,omitempty"`   // of Azure Site Recovery, where it has one for the same
+	Group           string                 `protobuf:"bytes,162,opt,name=group,proto3" json:"group,omitempty"` // empty: it is about a process server
+	Subject         string                 `protobuf:"bytes,163,opt,name=subject,proto3" json:"subject,omitempty"`
+	Level           string                 `protobuf:"bytes,164,opt,name=level,proto3" json:"level,omitempty"` // warning | critical; of an event, healthy too: it is over
+	RaisedUnixNanos int64                  `protobuf:"varint,165,opt,name=raised_unix_nanos,json=raisedUnixNanos,proto3" json:"raised_unix_nanos,omitempty"`
+	Message         string                 `protobuf:"bytes,166,opt,name=message,proto3" json:"message,omitempty"`
+	Remedy          string                 `protobuf:"bytes,167,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Alert) Reset() {
+	*x = Alert{}
+	mi := &file_operator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Alert) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Alert) ProtoMessage() {}
+
+func (x *Alert) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Alert.ProtoReflect.Descriptor instead.
+func (*Alert) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Alert) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Alert) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Alert) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Alert) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Alert) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *Alert) GetRaisedUnixNanos() int64 {
+	if x != nil {
+		return x.RaisedUnixNanos
+	}
+	return 0
+}
+
+func (x *Alert) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Alert) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+type EventsRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Group          string                 `protobuf:"bytes,160,opt,name=group,proto3" json:"group,omitempty"`                                            // empty: of all groups, and of process servers
+	SinceUnixNanos int64                  `protobuf:"varint,161,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"` // 0: from the oldest that is kept
+	After          uint64                 `protobuf:"varint,162,opt,name=after,proto3" json:"after,omitempty"`                                           // later than the event of this number; 0: any
+	Follow         bool                   `protobuf:"varint,163,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *EventsRequest) Reset() {
+	*x = EventsRequest{}
+	mi := &file_operator_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventsRequest) ProtoMessage() {}
+
+func (x *EventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
+func (*EventsRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EventsRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *EventsRequest) GetSinceUnixNanos() int64 {
+	if x != nil {
+		return x.SinceUnixNanos
+	}
+	return 0
+}
+
+func (x *EventsRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *EventsRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type EventsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         *Event                 `protobuf:"bytes,160,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventsReply) Reset() {
+	*x = EventsReply{}
+	mi := &file_operator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventsReply) ProtoMessage() {}
+
+func (x *EventsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventsReply.ProtoReflect.Descriptor instead.
+func (*EventsReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *EventsReply) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+type Event struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	No            uint64                 `protobuf:"varint,160,opt,name=no,proto3" json:"no,omitempty"` // rising, over restarts
+	UnixNanos     int64                  `protobuf:"varint,161,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`
+	Kind          string                 `protobuf:"bytes,162,opt,name=kind,proto3" json:"kind,omitempty"`   // see package replication
+	Group         string                 `protobuf:"bytes,163,opt,name=group,proto3" json:"group,omitempty"` // empty: none
+	Subject       string                 `protobuf:"bytes,164,opt,name=subject,proto3" json:"subject,omitempty"`
+	Level         string                 `protobuf:"bytes,165,opt,name=level,proto3" json:"level,omitempty"` // healthy: nothing is wrong, or is so no more
+	Message       string                 `protobuf:"bytes,166,opt,name=message,proto3" json:"message,omitempty"`
+	Remedy        string                 `protobuf:"bytes,167,opt,name=remedy,proto3" json:"remedy,omitempty"` // empty: none is needed
+	Code          string                 `protobuf:"bytes,168,opt,name=code,proto3" json:"code,omitempty"`
+	Rule          string                 `protobuf:"bytes,169,opt,name=rule,proto3" json:"rule,omitempty"`    // of an alert
+	Point         uint64                 `protobuf:"varint,170,opt,name=point,proto3" json:"point,omitempty"` // that it is about; 0: none, or point 0
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_operator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Event) GetNo() uint64 {
+	if x != nil {
+		return x.No
+	}
+	return 0
+}
+
+func (x *Event) GetUnixNanos() int64 {
+	if x != nil {
+		return x.UnixNanos
+	}
+	return 0
+}
+
+func (x *Event) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Event) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Event) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Event) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *Event) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Event) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *Event) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Event) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Event) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
 type GroupStatus struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Group            string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -1047,13 +1416,17 @@ type GroupStatus struct {
 	Link             *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"`                                        // absent: nothing is being shipped
 	Original         *OriginalStatus        `protobuf:"bytes,50,opt,name=original,proto3" json:"original,omitempty"`                                // absent: point 0 is not kept
 	Cutover          *CutoverStatus         `protobuf:"bytes,130,opt,name=cutover,proto3" json:"cutover,omitempty"`                                 // absent: there is none
+	Health           string                 `protobuf:"bytes,160,opt,name=health,proto3" json:"health,omitempty"`                                   // healthy | warning | critical: the worst of its alerts, and its process server's
+	Alerts           []*Alert               `protobuf:"bytes,161,rep,name=alerts,proto3" json:"alerts,omitempty"`                                   // these
+	Bottleneck       string                 `protobuf:"bytes,162,opt,name=bottleneck,proto3" json:"bottleneck,omitempty"`                           // what binds the work under way; empty: none is, see waits_for
+	Because          string                 `protobuf:"bytes,163,opt,name=because,proto3" json:"because,omitempty"`                                 // how that was measured, in words
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1438,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1451,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{14}
+	return file_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GroupStatus) GetGroup() string {
@@ -1270,6 +1643,34 @@ func (x *GroupStatus) GetCutover() *CutoverStatus {
 	return nil
 }
 
+func (x *GroupStatus) GetHealth() string {
+	if x != nil {
+		return x.Health
+	}
+	return ""
+}
+
+func (x *GroupStatus) GetAlerts() []*Alert {
+	if x != nil {
+		return x.Alerts
+	}
+	return nil
+}
+
+func (x *GroupStatus) GetBottleneck() string {
+	if x != nil {
+		return x.Bottleneck
+	}
+	return ""
+}
+
+func (x *GroupStatus) GetBecause() string {
+	if x != nil {
+		return x.Because
+	}
+	return ""
+}
+
 // Point 0: the disks as they were before the first cycle.
 type OriginalStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1281,7 +1682,7 @@ type OriginalStatus struct {
 
 func (x *OriginalStatus) Reset() {
 	*x = OriginalStatus{}
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1694,7 @@ func (x *OriginalStatus) String() string {
 func (*OriginalStatus) ProtoMessage() {}
 
 func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1707,7 @@ func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalStatus.ProtoReflect.Descriptor instead.
 func (*OriginalStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{15}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *OriginalStatus) GetSaving() bool {
@@ -1341,7 +1742,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1754,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1767,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ScrubStatus) GetWholeUnixNanos() int64 {
@@ -1443,7 +1844,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1856,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1869,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ScrubRequest) GetGroup() string {
@@ -1502,7 +1903,7 @@ type ScrubReply struct {
 
 func (x *ScrubReply) Reset() {
 	*x = ScrubReply{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1915,7 @@ func (x *ScrubReply) String() string {
 func (*ScrubReply) ProtoMessage() {}
 
 func (x *ScrubReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1928,7 @@ func (x *ScrubReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
 func (*ScrubReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ScrubReply) GetScrub() *ScrubStatus {
@@ -1564,7 +1965,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1977,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1990,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -1670,26 +2071,32 @@ func (x *SpaceStatus) GetDoing() string {
 }
 
 type DiskStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Disk          string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"` // machine/id
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
-	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
-	Ledger        *DiskLedger            `protobuf:"bytes,4,opt,name=ledger,proto3" json:"ledger,omitempty"`    // of the open or last cycle
-	Durable       int64                  `protobuf:"varint,5,opt,name=durable,proto3" json:"durable,omitempty"` // bytes of the open cycle that are durable here
-	Rate          float64                `protobuf:"fixed64,6,opt,name=rate,proto3" json:"rate,omitempty"`      // bytes a second looked at, lately
-	Source        string                 `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
-	Target        string                 `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
-	Format        string                 `protobuf:"bytes,9,opt,name=format,proto3" json:"format,omitempty"`
-	View          string                 `protobuf:"bytes,10,opt,name=view,proto3" json:"view,omitempty"`       // reflink | command | none
-	Joined        uint64                 `protobuf:"varint,110,opt,name=joined,proto3" json:"joined,omitempty"` // its first point, of a disk that joined the group later; 0: it was there from the begin, or see unborn
-	Unborn        bool                   `protobuf:"varint,111,opt,name=unborn,proto3" json:"unborn,omitempty"` // it has joined, and no point has it yet
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Disk            string                 `protobuf:"bytes,1,opt,name=disk,proto3" json:"disk,omitempty"` // machine/id
+	State           string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	Size            int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	Ledger          *DiskLedger            `protobuf:"bytes,4,opt,name=ledger,proto3" json:"ledger,omitempty"`    // of the open or last cycle
+	Durable         int64                  `protobuf:"varint,5,opt,name=durable,proto3" json:"durable,omitempty"` // bytes of the open cycle that are durable here
+	Rate            float64                `protobuf:"fixed64,6,opt,name=rate,proto3" json:"rate,omitempty"`      // bytes a second looked at, lately
+	Source          string                 `protobuf:"bytes,7,opt,name=source,proto3" json:"source,omitempty"`
+	Target          string                 `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
+	Format          string                 `protobuf:"bytes,9,opt,name=format,proto3" json:"format,omitempty"`
+	View            string                 `protobuf:"bytes,10,opt,name=view,proto3" json:"view,omitempty"`                                                  // reflink | command | none
+	Joined          uint64                 `protobuf:"varint,110,opt,name=joined,proto3" json:"joined,omitempty"`                                            // its first point, of a disk that joined the group later; 0: it was there from the begin, or see unborn
+	Unborn          bool                   `protobuf:"varint,111,opt,name=unborn,proto3" json:"unborn,omitempty"`                                            // it has joined, and no point has it yet
+	AtSource        int64                  `protobuf:"varint,160,opt,name=at_source,json=atSource,proto3" json:"at_source,omitempty"`                        // bytes of the open cycle that are still to be looked at
+	AtProcessServer int64                  `protobuf:"varint,161,opt,name=at_process_server,json=atProcessServer,proto3" json:"at_process_server,omitempty"` // bytes read, and not yet acknowledged as durable
+	AtMasterTarget  int64                  `protobuf:"varint,162,opt,name=at_master_target,json=atMasterTarget,proto3" json:"at_master_target,omitempty"`    // bytes durable, and not yet on the disk
+	Bottleneck      string                 `protobuf:"bytes,163,opt,name=bottleneck,proto3" json:"bottleneck,omitempty"`                                     // as of the group
+	Because         string                 `protobuf:"bytes,164,opt,name=because,proto3" json:"because,omitempty"`
+	Stages          []*StageShare          `protobuf:"bytes,165,rep,name=stages,proto3" json:"stages,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +2108,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +2121,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -1801,6 +2208,101 @@ func (x *DiskStatus) GetUnborn() bool {
 	return false
 }
 
+func (x *DiskStatus) GetAtSource() int64 {
+	if x != nil {
+		return x.AtSource
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetAtProcessServer() int64 {
+	if x != nil {
+		return x.AtProcessServer
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetAtMasterTarget() int64 {
+	if x != nil {
+		return x.AtMasterTarget
+	}
+	return 0
+}
+
+func (x *DiskStatus) GetBottleneck() string {
+	if x != nil {
+		return x.Bottleneck
+	}
+	return ""
+}
+
+func (x *DiskStatus) GetBecause() string {
+	if x != nil {
+		return x.Because
+	}
+	return ""
+}
+
+func (x *DiskStatus) GetStages() []*StageShare {
+	if x != nil {
+		return x.Stages
+	}
+	return nil
+}
+
+// How long a stage of the work was busy, or waited for, lately.
+type StageShare struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stage         string                 `protobuf:"bytes,160,opt,name=stage,proto3" json:"stage,omitempty"`
+	Share         float64                `protobuf:"fixed64,161,opt,name=share,proto3" json:"share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageShare) Reset() {
+	*x = StageShare{}
+	mi := &file_operator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageShare) ProtoMessage() {}
+
+func (x *StageShare) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageShare.ProtoReflect.Descriptor instead.
+func (*StageShare) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *StageShare) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *StageShare) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
 type MoveStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
@@ -1816,7 +2318,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +2330,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1841,7 +2343,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -1902,7 +2404,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2416,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2429,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -1946,7 +2448,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2460,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2473,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -1990,7 +2492,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2504,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2517,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -2036,7 +2538,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2550,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2563,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -2106,7 +2608,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2620,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2633,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -2236,7 +2738,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2750,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2763,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -2295,7 +2797,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2809,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2822,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -2347,7 +2849,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2861,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2874,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -2398,7 +2900,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2912,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2925,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -2444,7 +2946,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2958,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2971,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -2506,7 +3008,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +3020,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +3033,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -2593,7 +3095,7 @@ type MovePlan struct {
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +3107,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +3120,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -2743,7 +3245,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +3257,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +3270,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -2796,7 +3298,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +3310,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +3323,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -2859,7 +3361,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3373,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3386,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CommitRequest) GetGroup() string {
@@ -2939,7 +3441,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2951,7 +3453,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2964,7 +3466,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UndoRequest) GetGroup() string {
@@ -2992,7 +3494,7 @@ type CutoverReply struct {
 
 func (x *CutoverReply) Reset() {
 	*x = CutoverReply{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3506,7 @@ func (x *CutoverReply) String() string {
 func (*CutoverReply) ProtoMessage() {}
 
 func (x *CutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3519,7 @@ func (x *CutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
 func (*CutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CutoverReply) GetProgress() *CutoverStatus {
@@ -3050,7 +3552,7 @@ type FinishCutoverRequest struct {
 
 func (x *FinishCutoverRequest) Reset() {
 	*x = FinishCutoverRequest{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3564,7 @@ func (x *FinishCutoverRequest) String() string {
 func (*FinishCutoverRequest) ProtoMessage() {}
 
 func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3577,7 @@ func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
 func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FinishCutoverRequest) GetGroup() string {
@@ -3095,7 +3597,7 @@ type FinishCutoverReply struct {
 
 func (x *FinishCutoverReply) Reset() {
 	*x = FinishCutoverReply{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3609,7 @@ func (x *FinishCutoverReply) String() string {
 func (*FinishCutoverReply) ProtoMessage() {}
 
 func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3622,7 @@ func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
 func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FinishCutoverReply) GetHead() uint64 {
@@ -3160,7 +3662,7 @@ type CutoverStatus struct {
 
 func (x *CutoverStatus) Reset() {
 	*x = CutoverStatus{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3172,7 +3674,7 @@ func (x *CutoverStatus) String() string {
 func (*CutoverStatus) ProtoMessage() {}
 
 func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3185,7 +3687,7 @@ func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
 func (*CutoverStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CutoverStatus) GetStep() string {
@@ -3296,7 +3798,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3308,7 +3810,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3321,7 +3823,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -3351,7 +3853,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3865,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3878,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -3425,7 +3927,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3437,7 +3939,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3450,7 +3952,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -3485,7 +3987,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3999,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +4012,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -3550,7 +4052,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3562,7 +4064,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3575,7 +4077,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -3645,7 +4147,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3657,7 +4159,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3670,7 +4172,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -3714,7 +4216,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3726,7 +4228,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3739,7 +4241,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -3837,7 +4339,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3849,7 +4351,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3862,7 +4364,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -3896,7 +4398,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3908,7 +4410,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3921,7 +4423,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -3948,7 +4450,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3960,7 +4462,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3973,7 +4475,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -4001,7 +4503,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4013,7 +4515,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4026,7 +4528,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -4059,7 +4561,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4071,7 +4573,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4084,7 +4586,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -4105,7 +4607,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4117,7 +4619,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4130,7 +4632,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -4165,7 +4667,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4177,7 +4679,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4190,7 +4692,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -4225,7 +4727,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4237,7 +4739,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4250,7 +4752,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -4282,7 +4784,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4294,7 +4796,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4307,7 +4809,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 type VolumesReply struct {
@@ -4319,7 +4821,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4331,7 +4833,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4344,7 +4846,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -4370,7 +4872,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4382,7 +4884,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4395,7 +4897,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Volume) GetPath() string {
@@ -4465,7 +4967,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4477,7 +4979,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4490,7 +4992,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -4524,7 +5026,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4536,7 +5038,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4549,7 +5051,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{61}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -4576,7 +5078,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4588,7 +5090,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4601,7 +5103,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{62}
+	return file_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -4627,7 +5129,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4639,7 +5141,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4652,7 +5154,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{63}
+	return file_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -4676,7 +5178,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4688,7 +5190,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4701,7 +5203,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{64}
+	return file_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -4759,7 +5261,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4771,7 +5273,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4784,7 +5286,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{65}
+	return file_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -4835,7 +5337,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4847,7 +5349,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4860,7 +5362,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{66}
+	return file_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -4985,13 +5487,46 @@ const file_operator_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"t\n" +
 	"\vStatusReply\x120\n" +
 	"\x06groups\x18\x01 \x03(\v2\x18.failback.v1.GroupStatusR\x06groups\x123\n" +
-	"\aworkers\x18\x02 \x03(\v2\x19.failback.v1.WorkerStatusR\aworkers\"\xae\x01\n" +
+	"\aworkers\x18\x02 \x03(\v2\x19.failback.v1.WorkerStatusR\aworkers\"\xd4\x02\n" +
 	"\fWorkerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
 	"\x10since_unix_nanos\x18\x04 \x01(\x03R\x0esinceUnixNanos\x12(\n" +
-	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\"\xdc\a\n" +
+	"\x10clock_skew_nanos\x18\x05 \x01(\x03R\x0eclockSkewNanos\x12\x17\n" +
+	"\x06health\x18\xa0\x01 \x01(\tR\x06health\x12+\n" +
+	"\x06alerts\x18\xa1\x01 \x03(\v2\x12.failback.v1.AlertR\x06alerts\x12/\n" +
+	"\afigures\x18\xa2\x01 \x01(\v2\x14.failback.v1.FiguresR\afigures\x12-\n" +
+	"\x12figures_unix_nanos\x18\xa3\x01 \x01(\x03R\x10figuresUnixNanos\"\xdb\x01\n" +
+	"\x05Alert\x12\x13\n" +
+	"\x04rule\x18\xa0\x01 \x01(\tR\x04rule\x12\x13\n" +
+	"\x04code\x18\xa1\x01 \x01(\tR\x04code\x12\x15\n" +
+	"\x05group\x18\xa2\x01 \x01(\tR\x05group\x12\x19\n" +
+	"\asubject\x18\xa3\x01 \x01(\tR\asubject\x12\x15\n" +
+	"\x05level\x18\xa4\x01 \x01(\tR\x05level\x12+\n" +
+	"\x11raised_unix_nanos\x18\xa5\x01 \x01(\x03R\x0fraisedUnixNanos\x12\x19\n" +
+	"\amessage\x18\xa6\x01 \x01(\tR\amessage\x12\x17\n" +
+	"\x06remedy\x18\xa7\x01 \x01(\tR\x06remedy\"\x81\x01\n" +
+	"\rEventsRequest\x12\x15\n" +
+	"\x05group\x18\xa0\x01 \x01(\tR\x05group\x12)\n" +
+	"\x10since_unix_nanos\x18\xa1\x01 \x01(\x03R\x0esinceUnixNanos\x12\x15\n" +
+	"\x05after\x18\xa2\x01 \x01(\x04R\x05after\x12\x17\n" +
+	"\x06follow\x18\xa3\x01 \x01(\bR\x06follow\"8\n" +
+	"\vEventsReply\x12)\n" +
+	"\x05event\x18\xa0\x01 \x01(\v2\x12.failback.v1.EventR\x05event\"\x8b\x02\n" +
+	"\x05Event\x12\x0f\n" +
+	"\x02no\x18\xa0\x01 \x01(\x04R\x02no\x12\x1e\n" +
+	"\n" +
+	"unix_nanos\x18\xa1\x01 \x01(\x03R\tunixNanos\x12\x13\n" +
+	"\x04kind\x18\xa2\x01 \x01(\tR\x04kind\x12\x15\n" +
+	"\x05group\x18\xa3\x01 \x01(\tR\x05group\x12\x19\n" +
+	"\asubject\x18\xa4\x01 \x01(\tR\asubject\x12\x15\n" +
+	"\x05level\x18\xa5\x01 \x01(\tR\x05level\x12\x19\n" +
+	"\amessage\x18\xa6\x01 \x01(\tR\amessage\x12\x17\n" +
+	"\x06remedy\x18\xa7\x01 \x01(\tR\x06remedy\x12\x13\n" +
+	"\x04code\x18\xa8\x01 \x01(\tR\x04code\x12\x13\n" +
+	"\x04rule\x18\xa9\x01 \x01(\tR\x04rule\x12\x15\n" +
+	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\xde\b\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -5023,7 +5558,13 @@ const file_operator_proto_rawDesc = "" +
 	"\x0ecatch_up_nanos\x18* \x01(\x03R\fcatchUpNanos\x12+\n" +
 	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\x127\n" +
 	"\boriginal\x182 \x01(\v2\x1b.failback.v1.OriginalStatusR\boriginal\x125\n" +
-	"\acutover\x18\x82\x01 \x01(\v2\x1a.failback.v1.CutoverStatusR\acutover\"@\n" +
+	"\acutover\x18\x82\x01 \x01(\v2\x1a.failback.v1.CutoverStatusR\acutover\x12\x17\n" +
+	"\x06health\x18\xa0\x01 \x01(\tR\x06health\x12+\n" +
+	"\x06alerts\x18\xa1\x01 \x03(\v2\x12.failback.v1.AlertR\x06alerts\x12\x1f\n" +
+	"\n" +
+	"bottleneck\x18\xa2\x01 \x01(\tR\n" +
+	"bottleneck\x12\x19\n" +
+	"\abecause\x18\xa3\x01 \x01(\tR\abecause\"@\n" +
 	"\x0eOriginalStatus\x12\x16\n" +
 	"\x06saving\x18\x01 \x01(\bR\x06saving\x12\x16\n" +
 	"\x06stored\x18\x02 \x01(\x03R\x06stored\"\xfb\x01\n" +
@@ -5057,7 +5598,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x0ffull_unix_nanos\x18\t \x01(\x03R\rfullUnixNanos\x12\x16\n" +
 	"\x06runway\x18\n" +
 	" \x01(\tR\x06runway\x12\x14\n" +
-	"\x05doing\x18\v \x01(\tR\x05doing\"\xb5\x02\n" +
+	"\x05doing\x18\v \x01(\tR\x05doing\"\x99\x04\n" +
 	"\n" +
 	"DiskStatus\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x14\n" +
@@ -5072,7 +5613,19 @@ const file_operator_proto_rawDesc = "" +
 	"\x04view\x18\n" +
 	" \x01(\tR\x04view\x12\x16\n" +
 	"\x06joined\x18n \x01(\x04R\x06joined\x12\x16\n" +
-	"\x06unborn\x18o \x01(\bR\x06unborn\"\xa3\x01\n" +
+	"\x06unborn\x18o \x01(\bR\x06unborn\x12\x1c\n" +
+	"\tat_source\x18\xa0\x01 \x01(\x03R\batSource\x12+\n" +
+	"\x11at_process_server\x18\xa1\x01 \x01(\x03R\x0fatProcessServer\x12)\n" +
+	"\x10at_master_target\x18\xa2\x01 \x01(\x03R\x0eatMasterTarget\x12\x1f\n" +
+	"\n" +
+	"bottleneck\x18\xa3\x01 \x01(\tR\n" +
+	"bottleneck\x12\x19\n" +
+	"\abecause\x18\xa4\x01 \x01(\tR\abecause\x120\n" +
+	"\x06stages\x18\xa5\x01 \x03(\v2\x17.failback.v1.StageShareR\x06stages\":\n" +
+	"\n" +
+	"StageShare\x12\x15\n" +
+	"\x05stage\x18\xa0\x01 \x01(\tR\x05stage\x12\x15\n" +
+	"\x05share\x18\xa1\x01 \x01(\x01R\x05share\"\xa3\x01\n" +
 	"\n" +
 	"MoveStatus\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
@@ -5321,13 +5874,14 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\xab\r\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xed\r\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
 	"\x05Adopt\x12\x19.failback.v1.AdoptRequest\x1a\x17.failback.v1.AdoptReply\x12;\n" +
 	"\x05Apply\x12\x19.failback.v1.ApplyRequest\x1a\x17.failback.v1.ApplyReply\x12>\n" +
-	"\x06Status\x12\x1a.failback.v1.StatusRequest\x1a\x18.failback.v1.StatusReply\x125\n" +
+	"\x06Status\x12\x1a.failback.v1.StatusRequest\x1a\x18.failback.v1.StatusReply\x12@\n" +
+	"\x06Events\x12\x1a.failback.v1.EventsRequest\x1a\x18.failback.v1.EventsReply0\x01\x125\n" +
 	"\x03Cut\x12\x17.failback.v1.CutRequest\x1a\x15.failback.v1.CutReply\x12>\n" +
 	"\x06Points\x12\x1a.failback.v1.PointsRequest\x1a\x18.failback.v1.PointsReply\x12:\n" +
 	"\x04Move\x12\x18.failback.v1.MoveRequest\x1a\x16.failback.v1.MoveReply0\x01\x12;\n" +
@@ -5363,7 +5917,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -5379,165 +5933,178 @@ var file_operator_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 11: failback.v1.StatusRequest
 	(*StatusReply)(nil),          // 12: failback.v1.StatusReply
 	(*WorkerStatus)(nil),         // 13: failback.v1.WorkerStatus
-	(*GroupStatus)(nil),          // 14: failback.v1.GroupStatus
-	(*OriginalStatus)(nil),       // 15: failback.v1.OriginalStatus
-	(*ScrubStatus)(nil),          // 16: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),         // 17: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),           // 18: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),          // 19: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),           // 20: failback.v1.DiskStatus
-	(*MoveStatus)(nil),           // 21: failback.v1.MoveStatus
-	(*CutRequest)(nil),           // 22: failback.v1.CutRequest
-	(*CutReply)(nil),             // 23: failback.v1.CutReply
-	(*PointsRequest)(nil),        // 24: failback.v1.PointsRequest
-	(*PointsReply)(nil),          // 25: failback.v1.PointsReply
-	(*Point)(nil),                // 26: failback.v1.Point
-	(*Pin)(nil),                  // 27: failback.v1.Pin
-	(*PinRequest)(nil),           // 28: failback.v1.PinRequest
-	(*UnpinRequest)(nil),         // 29: failback.v1.UnpinRequest
-	(*PinReply)(nil),             // 30: failback.v1.PinReply
-	(*Verified)(nil),             // 31: failback.v1.Verified
-	(*MoveRequest)(nil),          // 32: failback.v1.MoveRequest
-	(*MovePlan)(nil),             // 33: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),    // 34: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),            // 35: failback.v1.MoveReply
-	(*CommitRequest)(nil),        // 36: failback.v1.CommitRequest
-	(*UndoRequest)(nil),          // 37: failback.v1.UndoRequest
-	(*CutoverReply)(nil),         // 38: failback.v1.CutoverReply
-	(*FinishCutoverRequest)(nil), // 39: failback.v1.FinishCutoverRequest
-	(*FinishCutoverReply)(nil),   // 40: failback.v1.FinishCutoverReply
-	(*CutoverStatus)(nil),        // 41: failback.v1.CutoverStatus
-	(*VerifyRequest)(nil),        // 42: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),          // 43: failback.v1.VerifyReply
-	(*ExportRequest)(nil),        // 44: failback.v1.ExportRequest
-	(*ExportReply)(nil),          // 45: failback.v1.ExportReply
-	(*DrillRequest)(nil),         // 46: failback.v1.DrillRequest
-	(*DrillReply)(nil),           // 47: failback.v1.DrillReply
-	(*DrillStatus)(nil),          // 48: failback.v1.DrillStatus
-	(*DrillFile)(nil),            // 49: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),      // 50: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),        // 51: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil),   // 52: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),     // 53: failback.v1.RecordDrillReply
-	(*Drilled)(nil),              // 54: failback.v1.Drilled
-	(*UnprotectRequest)(nil),     // 55: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),       // 56: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),       // 57: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),         // 58: failback.v1.VolumesReply
-	(*Volume)(nil),               // 59: failback.v1.Volume
-	(*TokenRequest)(nil),         // 60: failback.v1.TokenRequest
-	(*TokenReply)(nil),           // 61: failback.v1.TokenReply
-	(*RebindRequest)(nil),        // 62: failback.v1.RebindRequest
-	(*RebindReply)(nil),          // 63: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 64: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 65: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 66: failback.v1.GroupThrottle
-	nil,                          // 67: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 68: failback.v1.PathDone
-	(*Problem)(nil),              // 69: failback.v1.Problem
-	(*LinkStatus)(nil),           // 70: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 71: failback.v1.DiskLedger
-	(*Progress)(nil),             // 72: failback.v1.Progress
+	(*Alert)(nil),                // 14: failback.v1.Alert
+	(*EventsRequest)(nil),        // 15: failback.v1.EventsRequest
+	(*EventsReply)(nil),          // 16: failback.v1.EventsReply
+	(*Event)(nil),                // 17: failback.v1.Event
+	(*GroupStatus)(nil),          // 18: failback.v1.GroupStatus
+	(*OriginalStatus)(nil),       // 19: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),          // 20: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),         // 21: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),           // 22: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),          // 23: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),           // 24: failback.v1.DiskStatus
+	(*StageShare)(nil),           // 25: failback.v1.StageShare
+	(*MoveStatus)(nil),           // 26: failback.v1.MoveStatus
+	(*CutRequest)(nil),           // 27: failback.v1.CutRequest
+	(*CutReply)(nil),             // 28: failback.v1.CutReply
+	(*PointsRequest)(nil),        // 29: failback.v1.PointsRequest
+	(*PointsReply)(nil),          // 30: failback.v1.PointsReply
+	(*Point)(nil),                // 31: failback.v1.Point
+	(*Pin)(nil),                  // 32: failback.v1.Pin
+	(*PinRequest)(nil),           // 33: failback.v1.PinRequest
+	(*UnpinRequest)(nil),         // 34: failback.v1.UnpinRequest
+	(*PinReply)(nil),             // 35: failback.v1.PinReply
+	(*Verified)(nil),             // 36: failback.v1.Verified
+	(*MoveRequest)(nil),          // 37: failback.v1.MoveRequest
+	(*MovePlan)(nil),             // 38: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),    // 39: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),            // 40: failback.v1.MoveReply
+	(*CommitRequest)(nil),        // 41: failback.v1.CommitRequest
+	(*UndoRequest)(nil),          // 42: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 43: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 44: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 45: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 46: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 47: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 48: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 49: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 50: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 51: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 52: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 53: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 54: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 55: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 56: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 57: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 58: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 59: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 60: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 61: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 62: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 63: failback.v1.VolumesReply
+	(*Volume)(nil),               // 64: failback.v1.Volume
+	(*TokenRequest)(nil),         // 65: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 66: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 67: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 68: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 69: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 70: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 71: failback.v1.GroupThrottle
+	nil,                          // 72: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 73: failback.v1.PathDone
+	(*Figures)(nil),              // 74: failback.v1.Figures
+	(*Problem)(nil),              // 75: failback.v1.Problem
+	(*LinkStatus)(nil),           // 76: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 77: failback.v1.DiskLedger
+	(*Progress)(nil),             // 78: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	68, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	67, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	26, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	73, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	72, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	31, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	9,  // 6: failback.v1.ApplyReply.changes:type_name -> failback.v1.PlanChange
 	2,  // 7: failback.v1.ApplyReply.findings:type_name -> failback.v1.Finding
-	14, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
+	18, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	69, // 10: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	20, // 11: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	21, // 12: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	19, // 13: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	48, // 14: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	16, // 15: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
-	27, // 16: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	70, // 17: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	15, // 18: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	41, // 19: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
-	16, // 20: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	71, // 21: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	26, // 22: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	31, // 23: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	54, // 24: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	27, // 25: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	26, // 26: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	10, // 27: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
-	21, // 28: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	41, // 29: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	72, // 30: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	31, // 31: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	48, // 32: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	49, // 33: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	10, // 34: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	48, // 35: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	54, // 36: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	54, // 37: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	59, // 38: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 39: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	66, // 40: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
-	0,  // 41: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 42: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 43: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 44: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
-	11, // 45: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	22, // 46: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	24, // 47: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	32, // 48: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	32, // 49: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	34, // 50: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	42, // 51: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	44, // 52: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	46, // 53: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	50, // 54: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	52, // 55: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	28, // 56: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	29, // 57: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	17, // 58: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	36, // 59: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
-	37, // 60: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
-	39, // 61: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
-	55, // 62: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	57, // 63: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	60, // 64: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	64, // 65: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	62, // 66: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 67: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 68: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 69: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 70: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	12, // 71: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	23, // 72: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	25, // 73: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	35, // 74: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	33, // 75: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	35, // 76: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	43, // 77: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	45, // 78: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	47, // 79: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	51, // 80: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	53, // 81: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	30, // 82: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	30, // 83: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	18, // 84: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	38, // 85: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	38, // 86: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	40, // 87: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	56, // 88: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	58, // 89: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	61, // 90: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	65, // 91: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	63, // 92: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	67, // [67:93] is the sub-list for method output_type
-	41, // [41:67] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	14, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
+	74, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	17, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
+	75, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	24, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	26, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	23, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	53, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	20, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	32, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	76, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	19, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
+	46, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	14, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
+	20, // 24: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	77, // 25: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	25, // 26: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
+	31, // 27: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	36, // 28: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	59, // 29: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	32, // 30: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	31, // 31: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	10, // 32: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
+	26, // 33: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	46, // 34: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	78, // 35: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	36, // 36: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	53, // 37: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	54, // 38: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	10, // 39: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
+	53, // 40: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	59, // 41: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	59, // 42: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	64, // 43: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 44: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	71, // 45: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	0,  // 46: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 47: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 48: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 49: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
+	11, // 50: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	15, // 51: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
+	27, // 52: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	29, // 53: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	37, // 54: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	37, // 55: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	39, // 56: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	47, // 57: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	49, // 58: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	51, // 59: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	55, // 60: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	57, // 61: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	33, // 62: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	34, // 63: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	21, // 64: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	41, // 65: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	42, // 66: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	44, // 67: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	60, // 68: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	62, // 69: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	65, // 70: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	69, // 71: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	67, // 72: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 73: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 74: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 75: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 76: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	12, // 77: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	16, // 78: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
+	28, // 79: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	30, // 80: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	40, // 81: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	38, // 82: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	40, // 83: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	48, // 84: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	50, // 85: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	52, // 86: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	56, // 87: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	58, // 88: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	35, // 89: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	35, // 90: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	22, // 91: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	43, // 92: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	43, // 93: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	45, // 94: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	61, // 95: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	63, // 96: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	66, // 97: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	70, // 98: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	68, // 99: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	73, // [73:100] is the sub-list for method output_type
+	46, // [46:73] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -5552,7 +6119,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   68,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -28,6 +28,7 @@ const (
 	Operator_Adopt_FullMethodName         = "/failback.v1.Operator/Adopt"
 	Operator_Apply_FullMethodName         = "/failback.v1.Operator/Apply"
 	Operator_Status_FullMethodName        = "/failback.v1.Operator/Status"
+	Operator_Events_FullMethodName        = "/failback.v1.Operator/Events"
 	Operator_Cut_FullMethodName           = "/failback.v1.Operator/Cut"
 	Operator_Points_FullMethodName        = "/failback.v1.Operator/Points"
 	Operator_Move_FullMethodName          = "/failback.v1.Operator/Move"
@@ -64,6 +65,8 @@ type OperatorClient interface {
 	// Changes the plan of a group that is protected, or tells what that would do.
 	Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyReply, error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error)
+	// What happened, oldest first; with follow, what happens from then on, until the call ends.
+	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EventsReply], error)
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutReply, error)
 	Points(ctx context.Context, in *PointsRequest, opts ...grpc.CallOption) (*PointsReply, error)
@@ -163,6 +166,25 @@ func (c *operatorClient) Status(ctx context.Context, in *StatusRequest, opts ...
 	return out, nil
 }
 
+func (c *operatorClient) Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EventsReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[0], Operator_Events_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[EventsRequest, EventsReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_EventsClient = grpc.ServerStreamingClient[EventsReply]
+
 func (c *operatorClient) Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CutReply)
@@ -185,7 +207,7 @@ func (c *operatorClient) Points(ctx context.Context, in *PointsRequest, opts ...
 
 func (c *operatorClient) Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[0], Operator_Move_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[1], Operator_Move_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +236,7 @@ func (c *operatorClient) PlanMove(ctx context.Context, in *MoveRequest, opts ...
 
 func (c *operatorClient) CancelMove(ctx context.Context, in *CancelMoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[1], Operator_CancelMove_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[2], Operator_CancelMove_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +255,7 @@ type Operator_CancelMoveClient = grpc.ServerStreamingClient[MoveReply]
 
 func (c *operatorClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[2], Operator_Verify_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_Verify_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +274,7 @@ type Operator_VerifyClient = grpc.ServerStreamingClient[VerifyReply]
 
 func (c *operatorClient) Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_Export_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[4], Operator_Export_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +293,7 @@ type Operator_ExportClient = grpc.ServerStreamingClient[ExportReply]
 
 func (c *operatorClient) Drill(ctx context.Context, in *DrillRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrillReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[4], Operator_Drill_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[5], Operator_Drill_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -330,7 +352,7 @@ func (c *operatorClient) Unpin(ctx context.Context, in *UnpinRequest, opts ...gr
 
 func (c *operatorClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[5], Operator_Scrub_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[6], Operator_Scrub_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -349,7 +371,7 @@ type Operator_ScrubClient = grpc.ServerStreamingClient[ScrubReply]
 
 func (c *operatorClient) Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[6], Operator_Commit_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[7], Operator_Commit_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -368,7 +390,7 @@ type Operator_CommitClient = grpc.ServerStreamingClient[CutoverReply]
 
 func (c *operatorClient) Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[7], Operator_Undo_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[8], Operator_Undo_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -458,6 +480,8 @@ type OperatorServer interface {
 	// Changes the plan of a group that is protected, or tells what that would do.
 	Apply(context.Context, *ApplyRequest) (*ApplyReply, error)
 	Status(context.Context, *StatusRequest) (*StatusReply, error)
+	// What happened, oldest first; with follow, what happens from then on, until the call ends.
+	Events(*EventsRequest, grpc.ServerStreamingServer[EventsReply]) error
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(context.Context, *CutRequest) (*CutReply, error)
 	Points(context.Context, *PointsRequest) (*PointsReply, error)
@@ -521,6 +545,9 @@ func (UnimplementedOperatorServer) Apply(context.Context, *ApplyRequest) (*Apply
 }
 func (UnimplementedOperatorServer) Status(context.Context, *StatusRequest) (*StatusReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedOperatorServer) Events(*EventsRequest, grpc.ServerStreamingServer[EventsReply]) error {
+	return status.Error(codes.Unimplemented, "method Events not implemented")
 }
 func (UnimplementedOperatorServer) Cut(context.Context, *CutRequest) (*CutReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cut not implemented")
@@ -695,6 +722,17 @@ func _Operator_Status_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _Operator_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(EventsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).Events(m, &grpc.GenericServerStream[EventsRequest, EventsReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_EventsServer = grpc.ServerStreamingServer[EventsReply]
 
 func _Operator_Cut_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CutRequest)
@@ -1099,6 +1137,11 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Events",
+			Handler:       _Operator_Events_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "Move",
 			Handler:       _Operator_Move_Handler,

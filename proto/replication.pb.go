@@ -1645,6 +1645,7 @@ type Report struct {
 	//	*Report_Failed
 	//	*Report_Path
 	//	*Report_Repair
+	//	*Report_Figures
 	What          isReport_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1793,6 +1794,15 @@ func (x *Report) GetRepair() *RepairDone {
 	return nil
 }
 
+func (x *Report) GetFigures() *Figures {
+	if x != nil {
+		if x, ok := x.What.(*Report_Figures); ok {
+			return x.Figures
+		}
+	}
+	return nil
+}
+
 type isReport_What interface {
 	isReport_What()
 }
@@ -1841,6 +1851,10 @@ type Report_Repair struct {
 	Repair *RepairDone `protobuf:"bytes,60,opt,name=repair,proto3,oneof"`
 }
 
+type Report_Figures struct {
+	Figures *Figures `protobuf:"bytes,160,opt,name=figures,proto3,oneof"` // order 0; not answered
+}
+
 func (*Report_Hello) isReport_What() {}
 
 func (*Report_Progress) isReport_What() {}
@@ -1863,6 +1877,85 @@ func (*Report_Path) isReport_What() {}
 
 func (*Report_Repair) isReport_What() {}
 
+func (*Report_Figures) isReport_What() {}
+
+// What a process server measures of itself and its machine: told when it connects, and every 15 s.
+type Figures struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cpu           float64                `protobuf:"fixed64,160,opt,name=cpu,proto3" json:"cpu,omitempty"`                                // share of the cores that was busy since the last ones, 0 to 1; below 0: not known
+	Memory        float64                `protobuf:"fixed64,161,opt,name=memory,proto3" json:"memory,omitempty"`                          // share of the memory that is not available; below 0: not known
+	StateFree     int64                  `protobuf:"varint,162,opt,name=state_free,json=stateFree,proto3" json:"state_free,omitempty"`    // bytes on the volume of the state directory
+	StateTotal    int64                  `protobuf:"varint,163,opt,name=state_total,json=stateTotal,proto3" json:"state_total,omitempty"` // 0: not known
+	Shipping      int64                  `protobuf:"varint,164,opt,name=shipping,proto3" json:"shipping,omitempty"`                       // shipments under way
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Figures) Reset() {
+	*x = Figures{}
+	mi := &file_replication_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Figures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Figures) ProtoMessage() {}
+
+func (x *Figures) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Figures.ProtoReflect.Descriptor instead.
+func (*Figures) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Figures) GetCpu() float64 {
+	if x != nil {
+		return x.Cpu
+	}
+	return 0
+}
+
+func (x *Figures) GetMemory() float64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *Figures) GetStateFree() int64 {
+	if x != nil {
+		return x.StateFree
+	}
+	return 0
+}
+
+func (x *Figures) GetStateTotal() int64 {
+	if x != nil {
+		return x.StateTotal
+	}
+	return 0
+}
+
+func (x *Figures) GetShipping() int64 {
+	if x != nil {
+		return x.Shipping
+	}
+	return 0
+}
+
 type ProbeDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disks         []*ProbedDisk          `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"`
@@ -1875,7 +1968,7 @@ type ProbeDone struct {
 
 func (x *ProbeDone) Reset() {
 	*x = ProbeDone{}
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +1980,7 @@ func (x *ProbeDone) String() string {
 func (*ProbeDone) ProtoMessage() {}
 
 func (x *ProbeDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +1993,7 @@ func (x *ProbeDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeDone.ProtoReflect.Descriptor instead.
 func (*ProbeDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{22}
+	return file_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProbeDone) GetDisks() []*ProbedDisk {
@@ -1947,7 +2040,7 @@ type ProbedDisk struct {
 
 func (x *ProbedDisk) Reset() {
 	*x = ProbedDisk{}
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2052,7 @@ func (x *ProbedDisk) String() string {
 func (*ProbedDisk) ProtoMessage() {}
 
 func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2065,7 @@ func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbedDisk.ProtoReflect.Descriptor instead.
 func (*ProbedDisk) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{23}
+	return file_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProbedDisk) GetNo() uint32 {
@@ -2046,7 +2139,7 @@ type CutDone struct {
 
 func (x *CutDone) Reset() {
 	*x = CutDone{}
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2151,7 @@ func (x *CutDone) String() string {
 func (*CutDone) ProtoMessage() {}
 
 func (x *CutDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2164,7 @@ func (x *CutDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDone.ProtoReflect.Descriptor instead.
 func (*CutDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{24}
+	return file_replication_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CutDone) GetUnixNanos() int64 {
@@ -2132,7 +2225,7 @@ type ShipDone struct {
 
 func (x *ShipDone) Reset() {
 	*x = ShipDone{}
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2237,7 @@ func (x *ShipDone) String() string {
 func (*ShipDone) ProtoMessage() {}
 
 func (x *ShipDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2250,7 @@ func (x *ShipDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipDone.ProtoReflect.Descriptor instead.
 func (*ShipDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{25}
+	return file_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShipDone) GetPoint() uint64 {
@@ -2175,7 +2268,7 @@ type ReleaseDone struct {
 
 func (x *ReleaseDone) Reset() {
 	*x = ReleaseDone{}
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2187,7 +2280,7 @@ func (x *ReleaseDone) String() string {
 func (*ReleaseDone) ProtoMessage() {}
 
 func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2200,7 +2293,7 @@ func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseDone.ProtoReflect.Descriptor instead.
 func (*ReleaseDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{26}
+	return file_replication_proto_rawDescGZIP(), []int{27}
 }
 
 type ForgetDone struct {
@@ -2211,7 +2304,7 @@ type ForgetDone struct {
 
 func (x *ForgetDone) Reset() {
 	*x = ForgetDone{}
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2316,7 @@ func (x *ForgetDone) String() string {
 func (*ForgetDone) ProtoMessage() {}
 
 func (x *ForgetDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2329,7 @@ func (x *ForgetDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetDone.ProtoReflect.Descriptor instead.
 func (*ForgetDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{27}
+	return file_replication_proto_rawDescGZIP(), []int{28}
 }
 
 type RepairDone struct {
@@ -2247,7 +2340,7 @@ type RepairDone struct {
 
 func (x *RepairDone) Reset() {
 	*x = RepairDone{}
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2352,7 @@ func (x *RepairDone) String() string {
 func (*RepairDone) ProtoMessage() {}
 
 func (x *RepairDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2365,7 @@ func (x *RepairDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairDone.ProtoReflect.Descriptor instead.
 func (*RepairDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{28}
+	return file_replication_proto_rawDescGZIP(), []int{29}
 }
 
 type VerifyDone struct {
@@ -2286,7 +2379,7 @@ type VerifyDone struct {
 
 func (x *VerifyDone) Reset() {
 	*x = VerifyDone{}
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2391,7 @@ func (x *VerifyDone) String() string {
 func (*VerifyDone) ProtoMessage() {}
 
 func (x *VerifyDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2404,7 @@ func (x *VerifyDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyDone.ProtoReflect.Descriptor instead.
 func (*VerifyDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{29}
+	return file_replication_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *VerifyDone) GetEqual() bool {
@@ -2346,7 +2439,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2451,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2464,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{30}
+	return file_replication_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Progress) GetDisks() []*DiskLedger {
@@ -2404,7 +2497,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2509,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2522,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{31}
+	return file_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LinkStatus) GetLanes() uint32 {
@@ -2491,7 +2584,7 @@ type LevelShare struct {
 
 func (x *LevelShare) Reset() {
 	*x = LevelShare{}
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2596,7 @@ func (x *LevelShare) String() string {
 func (*LevelShare) ProtoMessage() {}
 
 func (x *LevelShare) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2609,7 @@ func (x *LevelShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelShare.ProtoReflect.Descriptor instead.
 func (*LevelShare) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{32}
+	return file_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LevelShare) GetLevel() string {
@@ -2548,13 +2641,14 @@ type DiskLedger struct {
 	Wire          int64                  `protobuf:"varint,82,opt,name=wire,proto3" json:"wire,omitempty"`          // what the lanes' sockets took for it, headers and TLS included; 0: not known
 	Codecs        *Codecs                `protobuf:"bytes,83,opt,name=codecs,proto3" json:"codecs,omitempty"`       // raw and payload, by codec
 	Repeated      int64                  `protobuf:"varint,100,opt,name=repeated,proto3" json:"repeated,omitempty"` // not sent because the master target holds it elsewhere: references were, and were resolved
+	Spent         *Spent                 `protobuf:"bytes,160,opt,name=spent,proto3" json:"spent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DiskLedger) Reset() {
 	*x = DiskLedger{}
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2566,7 +2660,7 @@ func (x *DiskLedger) String() string {
 func (*DiskLedger) ProtoMessage() {}
 
 func (x *DiskLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2579,7 +2673,7 @@ func (x *DiskLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskLedger.ProtoReflect.Descriptor instead.
 func (*DiskLedger) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{33}
+	return file_replication_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DiskLedger) GetNo() uint32 {
@@ -2673,6 +2767,90 @@ func (x *DiskLedger) GetRepeated() int64 {
 	return 0
 }
 
+func (x *DiskLedger) GetSpent() *Spent {
+	if x != nil {
+		return x.Spent
+	}
+	return nil
+}
+
+// What the process server's workers spent their time on for a disk, in nanoseconds of all of them together.
+type Spent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Read          int64                  `protobuf:"varint,160,opt,name=read,proto3" json:"read,omitempty"` // waiting for the source
+	Hash          int64                  `protobuf:"varint,161,opt,name=hash,proto3" json:"hash,omitempty"`
+	Compress      int64                  `protobuf:"varint,162,opt,name=compress,proto3" json:"compress,omitempty"`
+	Send          int64                  `protobuf:"varint,163,opt,name=send,proto3" json:"send,omitempty"`     // waiting for lanes to take what is packed
+	Target        int64                  `protobuf:"varint,164,opt,name=target,proto3" json:"target,omitempty"` // waiting for the hashes of the master target's side; of the one that asks
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Spent) Reset() {
+	*x = Spent{}
+	mi := &file_replication_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Spent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Spent) ProtoMessage() {}
+
+func (x *Spent) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Spent.ProtoReflect.Descriptor instead.
+func (*Spent) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Spent) GetRead() int64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *Spent) GetHash() int64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *Spent) GetCompress() int64 {
+	if x != nil {
+		return x.Compress
+	}
+	return 0
+}
+
+func (x *Spent) GetSend() int64 {
+	if x != nil {
+		return x.Send
+	}
+	return 0
+}
+
+func (x *Spent) GetTarget() int64 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
 type Codecs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	None          *Sent                  `protobuf:"bytes,1,opt,name=none,proto3" json:"none,omitempty"`
@@ -2685,7 +2863,7 @@ type Codecs struct {
 
 func (x *Codecs) Reset() {
 	*x = Codecs{}
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +2875,7 @@ func (x *Codecs) String() string {
 func (*Codecs) ProtoMessage() {}
 
 func (x *Codecs) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +2888,7 @@ func (x *Codecs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codecs.ProtoReflect.Descriptor instead.
 func (*Codecs) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{34}
+	return file_replication_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Codecs) GetNone() *Sent {
@@ -2751,7 +2929,7 @@ type Sent struct {
 
 func (x *Sent) Reset() {
 	*x = Sent{}
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2763,7 +2941,7 @@ func (x *Sent) String() string {
 func (*Sent) ProtoMessage() {}
 
 func (x *Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2776,7 +2954,7 @@ func (x *Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sent.ProtoReflect.Descriptor instead.
 func (*Sent) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{35}
+	return file_replication_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Sent) GetRaw() int64 {
@@ -2805,7 +2983,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +2995,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +3008,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{36}
+	return file_replication_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Fence) GetGroup() string {
@@ -2870,7 +3048,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2882,7 +3060,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +3073,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{37}
+	return file_replication_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CoverageRequest) GetFence() *Fence {
@@ -2915,7 +3093,7 @@ type CoverageReply struct {
 
 func (x *CoverageReply) Reset() {
 	*x = CoverageReply{}
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2927,7 +3105,7 @@ func (x *CoverageReply) String() string {
 func (*CoverageReply) ProtoMessage() {}
 
 func (x *CoverageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2940,7 +3118,7 @@ func (x *CoverageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageReply.ProtoReflect.Descriptor instead.
 func (*CoverageReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{38}
+	return file_replication_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CoverageReply) GetDisk() uint32 {
@@ -2968,7 +3146,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3158,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3171,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{39}
+	return file_replication_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CompareRequest) GetFence() *Fence {
@@ -3029,7 +3207,7 @@ type CompareReply struct {
 
 func (x *CompareReply) Reset() {
 	*x = CompareReply{}
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3219,7 @@ func (x *CompareReply) String() string {
 func (*CompareReply) ProtoMessage() {}
 
 func (x *CompareReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3232,7 @@ func (x *CompareReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareReply.ProtoReflect.Descriptor instead.
 func (*CompareReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{40}
+	return file_replication_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CompareReply) GetOffset() int64 {
@@ -3089,7 +3267,7 @@ type PagesRequest struct {
 
 func (x *PagesRequest) Reset() {
 	*x = PagesRequest{}
-	mi := &file_replication_proto_msgTypes[41]
+	mi := &file_replication_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +3279,7 @@ func (x *PagesRequest) String() string {
 func (*PagesRequest) ProtoMessage() {}
 
 func (x *PagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[41]
+	mi := &file_replication_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +3292,7 @@ func (x *PagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
 func (*PagesRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{41}
+	return file_replication_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PagesRequest) GetFence() *Fence {
@@ -3148,7 +3326,7 @@ type PagesReply struct {
 
 func (x *PagesReply) Reset() {
 	*x = PagesReply{}
-	mi := &file_replication_proto_msgTypes[42]
+	mi := &file_replication_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3338,7 @@ func (x *PagesReply) String() string {
 func (*PagesReply) ProtoMessage() {}
 
 func (x *PagesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[42]
+	mi := &file_replication_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3351,7 @@ func (x *PagesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesReply.ProtoReflect.Descriptor instead.
 func (*PagesReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{42}
+	return file_replication_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PagesReply) GetHashes() []byte {
@@ -3196,7 +3374,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_replication_proto_msgTypes[43]
+	mi := &file_replication_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3208,7 +3386,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[43]
+	mi := &file_replication_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3221,7 +3399,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{43}
+	return file_replication_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Frame) GetOpen() *LaneOpen {
@@ -3256,7 +3434,7 @@ type LaneOpen struct {
 
 func (x *LaneOpen) Reset() {
 	*x = LaneOpen{}
-	mi := &file_replication_proto_msgTypes[44]
+	mi := &file_replication_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3446,7 @@ func (x *LaneOpen) String() string {
 func (*LaneOpen) ProtoMessage() {}
 
 func (x *LaneOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[44]
+	mi := &file_replication_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3459,7 @@ func (x *LaneOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneOpen.ProtoReflect.Descriptor instead.
 func (*LaneOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{44}
+	return file_replication_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LaneOpen) GetFence() *Fence {
@@ -3324,7 +3502,7 @@ type BlockHeader struct {
 
 func (x *BlockHeader) Reset() {
 	*x = BlockHeader{}
-	mi := &file_replication_proto_msgTypes[45]
+	mi := &file_replication_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3336,7 +3514,7 @@ func (x *BlockHeader) String() string {
 func (*BlockHeader) ProtoMessage() {}
 
 func (x *BlockHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[45]
+	mi := &file_replication_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3349,7 +3527,7 @@ func (x *BlockHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHeader.ProtoReflect.Descriptor instead.
 func (*BlockHeader) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{45}
+	return file_replication_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *BlockHeader) GetDisk() uint32 {
@@ -3433,7 +3611,7 @@ type LaneAck struct {
 
 func (x *LaneAck) Reset() {
 	*x = LaneAck{}
-	mi := &file_replication_proto_msgTypes[46]
+	mi := &file_replication_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3445,7 +3623,7 @@ func (x *LaneAck) String() string {
 func (*LaneAck) ProtoMessage() {}
 
 func (x *LaneAck) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[46]
+	mi := &file_replication_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3458,7 +3636,7 @@ func (x *LaneAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneAck.ProtoReflect.Descriptor instead.
 func (*LaneAck) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{46}
+	return file_replication_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *LaneAck) GetFrames() uint64 {
@@ -3485,7 +3663,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_replication_proto_msgTypes[47]
+	mi := &file_replication_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3675,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[47]
+	mi := &file_replication_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +3688,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{47}
+	return file_replication_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *FinishRequest) GetFence() *Fence {
@@ -3538,7 +3716,7 @@ type DiskTotal struct {
 
 func (x *DiskTotal) Reset() {
 	*x = DiskTotal{}
-	mi := &file_replication_proto_msgTypes[48]
+	mi := &file_replication_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3550,7 +3728,7 @@ func (x *DiskTotal) String() string {
 func (*DiskTotal) ProtoMessage() {}
 
 func (x *DiskTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[48]
+	mi := &file_replication_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3563,7 +3741,7 @@ func (x *DiskTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskTotal.ProtoReflect.Descriptor instead.
 func (*DiskTotal) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{48}
+	return file_replication_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DiskTotal) GetDisk() uint32 {
@@ -3596,7 +3774,7 @@ type FinishReply struct {
 
 func (x *FinishReply) Reset() {
 	*x = FinishReply{}
-	mi := &file_replication_proto_msgTypes[49]
+	mi := &file_replication_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3608,7 +3786,7 @@ func (x *FinishReply) String() string {
 func (*FinishReply) ProtoMessage() {}
 
 func (x *FinishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[49]
+	mi := &file_replication_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3621,7 +3799,7 @@ func (x *FinishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReply.ProtoReflect.Descriptor instead.
 func (*FinishReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{49}
+	return file_replication_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *FinishReply) GetPoint() uint64 {
@@ -3643,7 +3821,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_replication_proto_msgTypes[50]
+	mi := &file_replication_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3655,7 +3833,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[50]
+	mi := &file_replication_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3668,7 +3846,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{50}
+	return file_replication_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Problem) GetCode() string {
@@ -3819,7 +3997,7 @@ const file_replication_proto_rawDesc = "" +
 	"GroupShare\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x12\n" +
-	"\x04pass\x18\x03 \x01(\bR\x04pass\"\xba\x04\n" +
+	"\x04pass\x18\x03 \x01(\bR\x04pass\"\xed\x04\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05order\x18\x01 \x01(\x04R\x05order\x12*\n" +
 	"\x05hello\x18\x02 \x01(\v2\x12.failback.v1.HelloH\x00R\x05hello\x123\n" +
@@ -3833,8 +4011,17 @@ const file_replication_proto_rawDesc = "" +
 	"\x06failed\x18\n" +
 	" \x01(\v2\x14.failback.v1.ProblemH\x00R\x06failed\x12+\n" +
 	"\x04path\x18Z \x01(\v2\x15.failback.v1.PathDoneH\x00R\x04path\x121\n" +
-	"\x06repair\x18< \x01(\v2\x17.failback.v1.RepairDoneH\x00R\x06repairB\x06\n" +
-	"\x04what\"\x87\x01\n" +
+	"\x06repair\x18< \x01(\v2\x17.failback.v1.RepairDoneH\x00R\x06repair\x121\n" +
+	"\afigures\x18\xa0\x01 \x01(\v2\x14.failback.v1.FiguresH\x00R\afiguresB\x06\n" +
+	"\x04what\"\x94\x01\n" +
+	"\aFigures\x12\x11\n" +
+	"\x03cpu\x18\xa0\x01 \x01(\x01R\x03cpu\x12\x17\n" +
+	"\x06memory\x18\xa1\x01 \x01(\x01R\x06memory\x12\x1e\n" +
+	"\n" +
+	"state_free\x18\xa2\x01 \x01(\x03R\tstateFree\x12 \n" +
+	"\vstate_total\x18\xa3\x01 \x01(\x03R\n" +
+	"stateTotal\x12\x1b\n" +
+	"\bshipping\x18\xa4\x01 \x01(\x03R\bshipping\"\x87\x01\n" +
 	"\tProbeDone\x12-\n" +
 	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\x12\x11\n" +
 	"\x03dir\x18\x96\x01 \x01(\tR\x03dir\x12\x1c\n" +
@@ -3886,7 +4073,7 @@ const file_replication_proto_rawDesc = "" +
 	"\n" +
 	"LevelShare\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\x12\x14\n" +
-	"\x05share\x18\x02 \x01(\x01R\x05share\"\xb7\x02\n" +
+	"\x05share\x18\x02 \x01(\x01R\x05share\"\xe2\x02\n" +
 	"\n" +
 	"DiskLedger\x12\x0e\n" +
 	"\x02no\x18\x01 \x01(\rR\x02no\x12\x14\n" +
@@ -3901,7 +4088,14 @@ const file_replication_proto_rawDesc = "" +
 	"\x05again\x18Q \x01(\x03R\x05again\x12\x12\n" +
 	"\x04wire\x18R \x01(\x03R\x04wire\x12+\n" +
 	"\x06codecs\x18S \x01(\v2\x13.failback.v1.CodecsR\x06codecs\x12\x1a\n" +
-	"\brepeated\x18d \x01(\x03R\brepeated\"\x9e\x01\n" +
+	"\brepeated\x18d \x01(\x03R\brepeated\x12)\n" +
+	"\x05spent\x18\xa0\x01 \x01(\v2\x12.failback.v1.SpentR\x05spent\"|\n" +
+	"\x05Spent\x12\x13\n" +
+	"\x04read\x18\xa0\x01 \x01(\x03R\x04read\x12\x13\n" +
+	"\x04hash\x18\xa1\x01 \x01(\x03R\x04hash\x12\x1b\n" +
+	"\bcompress\x18\xa2\x01 \x01(\x03R\bcompress\x12\x13\n" +
+	"\x04send\x18\xa3\x01 \x01(\x03R\x04send\x12\x17\n" +
+	"\x06target\x18\xa4\x01 \x01(\x03R\x06target\"\x9e\x01\n" +
 	"\x06Codecs\x12%\n" +
 	"\x04none\x18\x01 \x01(\v2\x11.failback.v1.SentR\x04none\x12#\n" +
 	"\x03lz4\x18\x02 \x01(\v2\x11.failback.v1.SentR\x03lz4\x12!\n" +
@@ -3994,7 +4188,7 @@ func file_replication_proto_rawDescGZIP() []byte {
 	return file_replication_proto_rawDescData
 }
 
-var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_replication_proto_goTypes = []any{
 	(*Hello)(nil),           // 0: failback.v1.Hello
 	(*Welcome)(nil),         // 1: failback.v1.Welcome
@@ -4018,35 +4212,37 @@ var file_replication_proto_goTypes = []any{
 	(*LimitsOrder)(nil),     // 19: failback.v1.LimitsOrder
 	(*GroupShare)(nil),      // 20: failback.v1.GroupShare
 	(*Report)(nil),          // 21: failback.v1.Report
-	(*ProbeDone)(nil),       // 22: failback.v1.ProbeDone
-	(*ProbedDisk)(nil),      // 23: failback.v1.ProbedDisk
-	(*CutDone)(nil),         // 24: failback.v1.CutDone
-	(*ShipDone)(nil),        // 25: failback.v1.ShipDone
-	(*ReleaseDone)(nil),     // 26: failback.v1.ReleaseDone
-	(*ForgetDone)(nil),      // 27: failback.v1.ForgetDone
-	(*RepairDone)(nil),      // 28: failback.v1.RepairDone
-	(*VerifyDone)(nil),      // 29: failback.v1.VerifyDone
-	(*Progress)(nil),        // 30: failback.v1.Progress
-	(*LinkStatus)(nil),      // 31: failback.v1.LinkStatus
-	(*LevelShare)(nil),      // 32: failback.v1.LevelShare
-	(*DiskLedger)(nil),      // 33: failback.v1.DiskLedger
-	(*Codecs)(nil),          // 34: failback.v1.Codecs
-	(*Sent)(nil),            // 35: failback.v1.Sent
-	(*Fence)(nil),           // 36: failback.v1.Fence
-	(*CoverageRequest)(nil), // 37: failback.v1.CoverageRequest
-	(*CoverageReply)(nil),   // 38: failback.v1.CoverageReply
-	(*CompareRequest)(nil),  // 39: failback.v1.CompareRequest
-	(*CompareReply)(nil),    // 40: failback.v1.CompareReply
-	(*PagesRequest)(nil),    // 41: failback.v1.PagesRequest
-	(*PagesReply)(nil),      // 42: failback.v1.PagesReply
-	(*Frame)(nil),           // 43: failback.v1.Frame
-	(*LaneOpen)(nil),        // 44: failback.v1.LaneOpen
-	(*BlockHeader)(nil),     // 45: failback.v1.BlockHeader
-	(*LaneAck)(nil),         // 46: failback.v1.LaneAck
-	(*FinishRequest)(nil),   // 47: failback.v1.FinishRequest
-	(*DiskTotal)(nil),       // 48: failback.v1.DiskTotal
-	(*FinishReply)(nil),     // 49: failback.v1.FinishReply
-	(*Problem)(nil),         // 50: failback.v1.Problem
+	(*Figures)(nil),         // 22: failback.v1.Figures
+	(*ProbeDone)(nil),       // 23: failback.v1.ProbeDone
+	(*ProbedDisk)(nil),      // 24: failback.v1.ProbedDisk
+	(*CutDone)(nil),         // 25: failback.v1.CutDone
+	(*ShipDone)(nil),        // 26: failback.v1.ShipDone
+	(*ReleaseDone)(nil),     // 27: failback.v1.ReleaseDone
+	(*ForgetDone)(nil),      // 28: failback.v1.ForgetDone
+	(*RepairDone)(nil),      // 29: failback.v1.RepairDone
+	(*VerifyDone)(nil),      // 30: failback.v1.VerifyDone
+	(*Progress)(nil),        // 31: failback.v1.Progress
+	(*LinkStatus)(nil),      // 32: failback.v1.LinkStatus
+	(*LevelShare)(nil),      // 33: failback.v1.LevelShare
+	(*DiskLedger)(nil),      // 34: failback.v1.DiskLedger
+	(*Spent)(nil),           // 35: failback.v1.Spent
+	(*Codecs)(nil),          // 36: failback.v1.Codecs
+	(*Sent)(nil),            // 37: failback.v1.Sent
+	(*Fence)(nil),           // 38: failback.v1.Fence
+	(*CoverageRequest)(nil), // 39: failback.v1.CoverageRequest
+	(*CoverageReply)(nil),   // 40: failback.v1.CoverageReply
+	(*CompareRequest)(nil),  // 41: failback.v1.CompareRequest
+	(*CompareReply)(nil),    // 42: failback.v1.CompareReply
+	(*PagesRequest)(nil),    // 43: failback.v1.PagesRequest
+	(*PagesReply)(nil),      // 44: failback.v1.PagesReply
+	(*Frame)(nil),           // 45: failback.v1.Frame
+	(*LaneOpen)(nil),        // 46: failback.v1.LaneOpen
+	(*BlockHeader)(nil),     // 47: failback.v1.BlockHeader
+	(*LaneAck)(nil),         // 48: failback.v1.LaneAck
+	(*FinishRequest)(nil),   // 49: failback.v1.FinishRequest
+	(*DiskTotal)(nil),       // 50: failback.v1.DiskTotal
+	(*FinishReply)(nil),     // 51: failback.v1.FinishReply
+	(*Problem)(nil),         // 52: failback.v1.Problem
 }
 var file_replication_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.GroupSpec.disks:type_name -> failback.v1.SourceDisk
@@ -4073,53 +4269,55 @@ var file_replication_proto_depIdxs = []int32{
 	3,  // 21: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
 	20, // 22: failback.v1.LimitsOrder.groups:type_name -> failback.v1.GroupShare
 	0,  // 23: failback.v1.Report.hello:type_name -> failback.v1.Hello
-	30, // 24: failback.v1.Report.progress:type_name -> failback.v1.Progress
-	22, // 25: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
-	24, // 26: failback.v1.Report.cut:type_name -> failback.v1.CutDone
-	25, // 27: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
-	26, // 28: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
-	29, // 29: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
-	27, // 30: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
-	50, // 31: failback.v1.Report.failed:type_name -> failback.v1.Problem
+	31, // 24: failback.v1.Report.progress:type_name -> failback.v1.Progress
+	23, // 25: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
+	25, // 26: failback.v1.Report.cut:type_name -> failback.v1.CutDone
+	26, // 27: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
+	27, // 28: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
+	30, // 29: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
+	28, // 30: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
+	52, // 31: failback.v1.Report.failed:type_name -> failback.v1.Problem
 	9,  // 32: failback.v1.Report.path:type_name -> failback.v1.PathDone
-	28, // 33: failback.v1.Report.repair:type_name -> failback.v1.RepairDone
-	23, // 34: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
-	50, // 35: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
-	33, // 36: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
-	31, // 37: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
-	32, // 38: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
-	34, // 39: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
-	35, // 40: failback.v1.Codecs.none:type_name -> failback.v1.Sent
-	35, // 41: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
-	35, // 42: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
-	35, // 43: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
-	36, // 44: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
-	36, // 45: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
-	36, // 46: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
-	44, // 47: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
-	45, // 48: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
-	36, // 49: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
-	36, // 50: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
-	48, // 51: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
-	21, // 52: failback.v1.Replication.Work:input_type -> failback.v1.Report
-	37, // 53: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
-	39, // 54: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
-	41, // 55: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
-	43, // 56: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
-	47, // 57: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
-	7,  // 58: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
-	4,  // 59: failback.v1.Replication.Work:output_type -> failback.v1.Order
-	38, // 60: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
-	40, // 61: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
-	42, // 62: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
-	46, // 63: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
-	49, // 64: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
-	8,  // 65: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
-	59, // [59:66] is the sub-list for method output_type
-	52, // [52:59] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	29, // 33: failback.v1.Report.repair:type_name -> failback.v1.RepairDone
+	22, // 34: failback.v1.Report.figures:type_name -> failback.v1.Figures
+	24, // 35: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
+	52, // 36: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
+	34, // 37: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
+	32, // 38: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
+	33, // 39: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
+	36, // 40: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
+	35, // 41: failback.v1.DiskLedger.spent:type_name -> failback.v1.Spent
+	37, // 42: failback.v1.Codecs.none:type_name -> failback.v1.Sent
+	37, // 43: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
+	37, // 44: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
+	37, // 45: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
+	38, // 46: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
+	38, // 47: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
+	38, // 48: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
+	46, // 49: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
+	47, // 50: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
+	38, // 51: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
+	38, // 52: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
+	50, // 53: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
+	21, // 54: failback.v1.Replication.Work:input_type -> failback.v1.Report
+	39, // 55: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
+	41, // 56: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
+	43, // 57: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
+	45, // 58: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
+	49, // 59: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
+	7,  // 60: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
+	4,  // 61: failback.v1.Replication.Work:output_type -> failback.v1.Order
+	40, // 62: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
+	42, // 63: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
+	44, // 64: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
+	48, // 65: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
+	51, // 66: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
+	8,  // 67: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
+	61, // [61:68] is the sub-list for method output_type
+	54, // [54:61] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_replication_proto_init() }
@@ -4152,6 +4350,7 @@ func file_replication_proto_init() {
 		(*Report_Failed)(nil),
 		(*Report_Path)(nil),
 		(*Report_Repair)(nil),
+		(*Report_Figures)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4159,7 +4358,7 @@ func file_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replication_proto_rawDesc), len(file_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,6 +1,9 @@
 package replication
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Ledger counts the bytes of one disk in one piece of work (a cycle, a verification). All counters rise. At the end of a cycle they add up, see Check.
 type Ledger struct {
@@ -18,6 +21,17 @@ type Ledger struct {
 	Codecs  Codecs `json:"codecs"`  // Raw and Payload, by codec
 
 	Repeated int64 `json:"repeated"` // not sent because the target holds it elsewhere: sent by reference
+
+	Spent Spent `json:"spent"`
+}
+
+// Spent is what the process server's workers spent their time on for a disk, added up over all of them. It tells what the work is bound by.
+type Spent struct {
+	Read     time.Duration `json:"read_nanos"`     // waiting for the source
+	Hash     time.Duration `json:"hash_nanos"`     //
+	Compress time.Duration `json:"compress_nanos"` //
+	Send     time.Duration `json:"send_nanos"`     // waiting for lanes to take what is packed
+	Target   time.Duration `json:"target_nanos"`   // waiting for the hashes of the target's side; of the one that asks
 }
 
 // Codecs is what was sent by each codec. What a compressor could not make smaller is none's.

@@ -31,6 +31,9 @@ type WorkerStatus struct {
 	Version   string        `json:"version"`
 	Since     time.Time     `json:"since,omitzero"`   // connected, or gone, since then
 	ClockSkew time.Duration `json:"clock_skew_nanos"` // its clock less ours
+	Health    Level         `json:"health"`           // the worst of its alerts
+	Alerts    []Alert       `json:"alerts"`           //
+	Figures   *Figures      `json:"figures"`          // as it told them last; nil: it did not
 }
 
 // GroupStatus is one group.
@@ -63,6 +66,11 @@ type GroupStatus struct {
 
 	Original *OriginalStatus `json:"original"` // point 0; nil: it is not kept
 	Cutover  *CutoverStatus  `json:"cutover"`  // nil: none
+
+	Health     Level   `json:"health"`     // the worst of its alerts
+	Alerts     []Alert `json:"alerts"`     // its own, and its process server's; the worst first
+	Bottleneck string  `json:"bottleneck"` // what binds the work under way; empty: nothing that is known, see WaitsFor
+	Because    string  `json:"because"`    // how that was measured, in words
 }
 
 // OriginalStatus tells of point 0, the disks as they were before the first cycle.
@@ -113,4 +121,22 @@ type DiskStatus struct {
 	View    string  `json:"view"`             // how a stable view of the source is made: reflink, command or none
 	Joined  PointID `json:"joined,omitempty"` // its first point, of a disk that joined the group later
 	Unborn  bool    `json:"unborn,omitempty"` // it has joined, and no point has it yet
+
+	Backlog    Backlog      `json:"backlog"`
+	Bottleneck string       `json:"bottleneck"` // as of the group
+	Because    string       `json:"because"`
+	Stages     []StageShare `json:"stages"` // the busiest first; empty: nothing is under way
+}
+
+// Backlog is what of a disk is still on its way, in bytes, by where it is.
+type Backlog struct {
+	Source        int64 `json:"source"`         // of the open cycle, still to be looked at
+	ProcessServer int64 `json:"process_server"` // read, and not yet acknowledged as durable
+	MasterTarget  int64 `json:"master_target"`  // durable, and not yet on the disk
+}
+
+// StageShare says how long a stage of the work was busy lately, or waited for.
+type StageShare struct {
+	Stage string  `json:"stage"`
+	Share float64 `json:"share"` // 0 to 1
 }

@@ -35,17 +35,23 @@ func (j *Journal) EstimateMove(ctx context.Context, to replication.PointID) (Mov
 	return e, nil
 }
 
-// EstimateWrite is the Write of EstimateMove. It reads only the indexes of the files between the two points.
-func (j *Journal) EstimateWrite(ctx context.Context, to replication.PointID) (write int64, err error) {
+// EstimateWrite is the Write of EstimateMove, and of it what is on each disk; but for what is left of an unfinished move, which is in the sum alone. It reads only the indexes of the files between the two points.
+func (j *Journal) EstimateWrite(ctx context.Context, to replication.PointID) (write int64, disks []int64, err error) {
 	c := j.shelf.pin()
 	defer j.shelf.unpin(c)
 	known := c.sighted()
-	from, rest, err := known.reckonFrom(ctx, to)
+	from, write, err := known.reckonFrom(ctx, to)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	write, err = known.differs(ctx, from, to, nil)
-	return write + rest, err
+	disks = make([]int64, len(c.id.Disks))
+	for d := range disks {
+		if disks[d], err = known.differsOn(ctx, replication.DiskNo(d), from, to, 0); err != nil {
+			return 0, nil, err
+		}
+		write += disks[d]
+	}
+	return write, disks, nil
 }
 
 // BoundMove is no less than the Write of EstimateMove, and reads nothing.
@@ -103,15 +109,25 @@ func (c *catalog) differs(ctx context.Context, from, to replication.PointID, sta
 		if start != nil {
 			at = start[d]
 		}
-		err := c.differing(replication.DiskNo(d), from, to, max(from, to), at, func(sp span) error {
-			n += sp.ext.Len()
-			return ctx.Err()
-		})
+		on, err := c.differsOn(ctx, replication.DiskNo(d), from, to, at)
 		if err != nil {
 			return 0, err
 		}
+		n += on
 	}
 	return n, nil
+}
+
+// differsOn is differs of one disk.
+func (c *catalog) differsOn(ctx context.Context, disk replication.DiskNo, from, to replication.PointID, at int64) (n int64, err error) {
+	if from == to {
+		return 0, nil
+	}
+	err = c.differing(disk, from, to, max(from, to), at, func(sp span) error {
+		n += sp.ext.Len()
+		return ctx.Err()
+	})
+	return n, err
 }
 
 // reckonMove reckons a move between two points.

@@ -1449,7 +1449,7 @@ func (w *world) estimate(to replication.PointID) error {
 	if err != nil {
 		return w.dead(w.hidden(err))
 	}
-	quick, err := w.j.EstimateWrite(ctx, to)
+	quick, _, err := w.j.EstimateWrite(ctx, to)
 	if err != nil {
 		return w.dead(w.hidden(err))
 	}

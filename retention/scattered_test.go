@@ -294,7 +294,7 @@ func TestScattered(t *testing.T) {
 	read(1, stampBefore)
 	read(2, stampAfter)
 	step("read")
-	if write, err := j.EstimateWrite(t.Context(), 2); err != nil || write != n*replication.Page {
+	if write, on, err := j.EstimateWrite(t.Context(), 2); err != nil || write != n*replication.Page || on[0] != write {
 		t.Fatalf("got %d bytes to write, %v want %d", write, err, n*replication.Page)
 	}
 	s.must(j.Move(t.Context(), []Disk{d}, 2, nil))

@@ -21,6 +21,8 @@ type Operations interface {
 	Apply(ctx context.Context, r replication.ApplyRequest) (replication.Applied, error)
 	// Status tells of one group, or of all for "".
 	Status(ctx context.Context, group replication.GroupID) (replication.Status, error)
+	// Events tells what happened, oldest first, and returns when all is told; with r.Follow, it goes on until ctx ends. It ends with the first error of tell.
+	Events(ctx context.Context, r replication.EventsRequest, tell func(replication.Event) error) error
 	// Cut takes a point now. It returns when the point's number is given; the point is listed later.
 	Cut(ctx context.Context, group replication.GroupID) (replication.PointID, error)
 	// Points lists the group's points, rising.

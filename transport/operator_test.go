@@ -63,15 +63,37 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
 
 var cuttingOver = replication.CutoverStatus{Step: "closing", Since: noon, Point: 1, From: 2, Held: true, NotBefore: noon.Add(1), Doing: "moving", Done: 3, Total: 4, Left: 5, Next: "more", Stop: "stop", After: "start", Ended: "done"}
 
+// TestOperatorEventsArriveWhole fills every field, too.
+func TestOperatorEventsArriveWhole(t *testing.T) {
+	want := replication.Event{No: 1, Time: noon, Kind: replication.EventAlert, Group: "erp", Subject: "s", Level: replication.Warned, Code: "806", Rule: "r", Point: 2, Message: "m", Remedy: "d"}
+	ask := replication.EventsRequest{Group: "erp", Since: noon, After: 3}
+	c := dial(t, operatortest.Serve(t, &operatortest.Fake{OnEvents: func(_ context.Context, r replication.EventsRequest, tell func(replication.Event) error) error {
+		if r != ask {
+			t.Errorf("asked for %+v, want %+v", r, ask)
+		}
+		return errors.Join(tell(want), tell(want))
+	}}), nil)
+	var got []replication.Event
+	if err := c.Events(t.Context(), ask, func(e replication.Event) error { got = append(got, e); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || got[0] != want || got[1] != want {
+		t.Errorf("got %+v, want %+v twice", got, want)
+	}
+}
+
 // TestOperatorStatusArrivesWhole fills every field, so that one that is forgotten on the way shows.
 func TestOperatorStatusArrivesWhole(t *testing.T) {
+	alert := replication.Alert{Rule: "r", Code: "806", Group: "erp", Subject: "s", Level: replication.Critical, Raised: noon, Message: "m", Remedy: "d"}
 	want := replication.Status{
 		Groups: []replication.GroupStatus{{
 			Group: "erp", State: replication.StateHeld, Since: noon, WaitsFor: "ps1", Problem: &replication.Problem{Code: "c", Message: "m", Remedy: "r"},
 			Head: 3, Last: 7, LastTime: noon.Add(time.Minute), Held: true, Open: 8, Mode: replication.Changes, ProcessServer: "ps1",
 			Disks: []replication.DiskStatus{{
 				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3, Repeated: 2, Kept: 10, Again: 11, Wire: 12, Codecs: replication.Codecs{
-					None: replication.Sent{Raw: 1, Payload: 2}, LZ4: replication.Sent{Raw: 3, Payload: 4}, S2: replication.Sent{Raw: 5, Payload: 6}, Zstd: replication.Sent{Raw: 7, Payload: 8}}},
+					None: replication.Sent{Raw: 1, Payload: 2}, LZ4: replication.Sent{Raw: 3, Payload: 4}, S2: replication.Sent{Raw: 5, Payload: 6}, Zstd: replication.Sent{Raw: 7, Payload: 8}},
+					Spent: replication.Spent{Read: 1, Hash: 2, Compress: 3, Send: 4, Target: 5}},
+				Backlog: replication.Backlog{Source: 1, ProcessServer: 2, MasterTarget: 3}, Bottleneck: "link", Because: "so", Stages: []replication.StageShare{{Stage: "link", Share: 0.5}},
 				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink", Joined: 3, Unborn: true,
 			}},
 			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2, Rate: 2.5, Left: time.Second}, Notices: []string{"one", "two"},
@@ -84,8 +106,10 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 
 			Original: &replication.OriginalStatus{Saving: true, Stored: 10},
 			Cutover:  &cuttingOver,
+			Health:   replication.Critical, Alerts: []replication.Alert{alert}, Bottleneck: "hash", Because: "it is",
 		}},
-		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second}},
+		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second, Health: replication.Warned, Alerts: []replication.Alert{alert},
+			Figures: &replication.Figures{Time: noon, CPU: 0.5, Memory: -1, StateFree: 1, StateTotal: 2, Shipping: 3}}},
 	}
 	everyFieldSet(t, reflect.ValueOf(want), "status")
 	c := dial(t, operatortest.Serve(t, &operatortest.Fake{OnStatus: func(g replication.GroupID) (replication.Status, error) {

@@ -42,6 +42,7 @@ func statusToWire(s replication.Status) *failbackpb.StatusReply {
 	for _, w := range s.Workers {
 		r.Workers = append(r.Workers, &failbackpb.WorkerStatus{
 			Name: w.Name, Connected: w.Connected, Version: w.Version, SinceUnixNanos: nanos(w.Since), ClockSkewNanos: int64(w.ClockSkew),
+			Health: string(w.Health), Alerts: alertsToWire(w.Alerts), Figures: toldFigures(w.Figures), FiguresUnixNanos: toldWhen(w.Figures),
 		})
 	}
 	return r
@@ -55,7 +56,13 @@ func statusFromWire(r *failbackpb.StatusReply) replication.Status {
 	for _, w := range r.Workers {
 		s.Workers = append(s.Workers, replication.WorkerStatus{
 			Name: w.Name, Connected: w.Connected, Version: w.Version, Since: timeOf(w.SinceUnixNanos), ClockSkew: time.Duration(w.ClockSkewNanos),
+			Health: replication.Level(w.Health), Alerts: alertsFromWire(w.Alerts),
 		})
+		if w.Figures != nil {
+			f := figuresFromWire(w.Figures)
+			f.Time = timeOf(w.FiguresUnixNanos)
+			s.Workers[len(s.Workers)-1].Figures = f
+		}
 	}
 	return s
 }
@@ -66,11 +73,13 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 		Head: uint64(g.Head), Last: uint64(g.Last), LastUnixNanos: nanos(g.LastTime), Held: g.Held, Open: uint64(g.Open), Mode: string(g.Mode),
 		ProcessServer: g.ProcessServer, Notices: g.Notices, LagSeconds: g.LagSeconds, Generation: uint64(g.Generation), NextCutUnixNanos: nanos(g.NextCut),
 		Behind: int64(g.Behind), CatchUpNanos: int64(g.CatchUp),
+		Health: string(g.Health), Alerts: alertsToWire(g.Alerts), Bottleneck: g.Bottleneck, Because: g.Because,
 	}
 	for _, d := range g.Disks {
 		r.Disks = append(r.Disks, &failbackpb.DiskStatus{
 			Disk: string(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerToWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
 			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: uint64(d.Joined), Unborn: d.Unborn,
+			AtSource: d.Backlog.Source, AtProcessServer: d.Backlog.ProcessServer, AtMasterTarget: d.Backlog.MasterTarget, Bottleneck: d.Bottleneck, Because: d.Because, Stages: stagesToWire(d.Stages),
 		})
 	}
 	r.Link = linkToWire(g.Link)
@@ -109,11 +118,14 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 		Disks: []replication.DiskStatus{}, Notices: append([]string{}, r.Notices...), LagSeconds: r.LagSeconds,
 		Generation: replication.Generation(r.Generation), NextCut: timeOf(r.NextCutUnixNanos),
 		Behind: int(r.Behind), CatchUp: time.Duration(r.CatchUpNanos),
+		Health: replication.Level(r.Health), Alerts: alertsFromWire(r.Alerts), Bottleneck: r.Bottleneck, Because: r.Because,
 	}
 	for _, d := range r.Disks {
 		g.Disks = append(g.Disks, replication.DiskStatus{
 			Disk: replication.DiskID(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerFromWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
 			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: replication.PointID(d.Joined), Unborn: d.Unborn,
+			Backlog:    replication.Backlog{Source: d.AtSource, ProcessServer: d.AtProcessServer, MasterTarget: d.AtMasterTarget},
+			Bottleneck: d.Bottleneck, Because: d.Because, Stages: stagesFromWire(d.Stages),
 		})
 	}
 	if r.Cutover != nil {
@@ -173,7 +185,7 @@ func scrubFromWire(r *failbackpb.ScrubStatus) replication.ScrubStatus {
 func ledgerToWire(l replication.Ledger) *failbackpb.DiskLedger {
 	return &failbackpb.DiskLedger{
 		No: uint32(l.Disk), Total: l.Total, Done: l.Done, Read: l.Read, Zero: l.Zero, Equal: l.Equal, Raw: l.Raw, Payload: l.Payload,
-		Kept: l.Kept, Again: l.Again, Wire: l.Wire, Repeated: l.Repeated, Codecs: codecsToWire(l.Codecs),
+		Kept: l.Kept, Again: l.Again, Wire: l.Wire, Repeated: l.Repeated, Codecs: codecsToWire(l.Codecs), Spent: spentToWire(l.Spent),
 	}
 }
 
@@ -182,7 +194,7 @@ func ledgerFromWire(l *failbackpb.DiskLedger) replication.Ledger {
 		Repeated: l.GetRepeated(),
 		Disk:     replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
 		Raw: l.GetRaw(), Payload: l.GetPayload(),
-		Kept: l.GetKept(), Again: l.GetAgain(), Wire: l.GetWire(), Codecs: codecsFromWire(l.GetCodecs()),
+		Kept: l.GetKept(), Again: l.GetAgain(), Wire: l.GetWire(), Codecs: codecsFromWire(l.GetCodecs()), Spent: spentFromWire(l.GetSpent()),
 	}
 }
 

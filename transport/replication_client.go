@@ -150,6 +150,9 @@ func (c *ReplicationClient) Work(ctx context.Context, name, home, version string
 	d := &desk{stream: stream, worker: worker, client: c, cancels: map[uint64]context.CancelFunc{}}
 	defer d.wait()
 	defer cancel()
+	if m, ok := worker.(link.Measured); ok {
+		d.running.Go(func() { d.tellFigures(ctx, m) })
+	}
 	for {
 		o, err := stream.Recv()
 		if err != nil {
@@ -209,6 +212,23 @@ func (d *desk) take(ctx context.Context, o *failbackpb.Order) {
 		d.mu.Unlock()
 		d.report(o.Id, r)
 	})
+}
+
+// figuresEvery is how often a process server tells its figures.
+const figuresEvery = 15 * time.Second
+
+// tellFigures tells them at once, and from then on every figuresEvery, until ctx ends.
+func (d *desk) tellFigures(ctx context.Context, m link.Measured) {
+	t := time.NewTicker(figuresEvery)
+	defer t.Stop()
+	for {
+		d.report(0, &failbackpb.Report{What: &failbackpb.Report_Figures{Figures: figuresToWire(m.Figures())}})
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (d *desk) report(order uint64, r *failbackpb.Report) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -322,6 +323,16 @@ type remoteWorker struct {
 	err   error         // why it has gone
 	gone  chan struct{} // closed when it has gone
 	left  chan error    // holds one: why it is sent away
+
+	figures atomic.Pointer[replication.Figures] // as told last; nil: not told
+}
+
+// Figures implements link.Measured. Their time is when they came.
+func (w *remoteWorker) Figures() replication.Figures {
+	if f := w.figures.Load(); f != nil {
+		return *f
+	}
+	return replication.Figures{}
 }
 
 // Leave sends the process server away: its stream ends with err. It may be called again.
@@ -342,6 +353,10 @@ func (w *remoteWorker) receive() error {
 		r, err := w.stream.Recv()
 		if err != nil {
 			return err
+		}
+		if f := r.GetFigures(); f != nil {
+			w.figures.Store(figuresFromWire(f))
+			continue
 		}
 		w.mu.Lock()
 		c := w.calls[r.Order]

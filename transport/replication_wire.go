@@ -167,3 +167,32 @@ func progressFromWire(p *failbackpb.Progress) (l replication.Progress) {
 	}
 	return l
 }
+
+func figuresToWire(f replication.Figures) *failbackpb.Figures {
+	return &failbackpb.Figures{Cpu: f.CPU, Memory: f.Memory, StateFree: f.StateFree, StateTotal: f.StateTotal, Shipping: int64(f.Shipping)}
+}
+
+// figuresFromWire takes them as of now. What is no share is not known.
+func figuresFromWire(f *failbackpb.Figures) *replication.Figures {
+	share := func(v float64) float64 {
+		if v >= 0 && v <= 1 {
+			return v
+		}
+		return -1
+	}
+	n := &replication.Figures{Time: time.Now().UTC(), CPU: share(f.GetCpu()), Memory: share(f.GetMemory()), Shipping: int(f.GetShipping())}
+	if f.GetStateFree() >= 0 && f.GetStateFree() <= f.GetStateTotal() {
+		n.StateFree, n.StateTotal = f.GetStateFree(), f.GetStateTotal()
+	}
+	return n
+}
+
+func spentToWire(s replication.Spent) *failbackpb.Spent {
+	return &failbackpb.Spent{Read: int64(s.Read), Hash: int64(s.Hash), Compress: int64(s.Compress), Send: int64(s.Send), Target: int64(s.Target)}
+}
+
+func spentFromWire(s *failbackpb.Spent) replication.Spent {
+	return replication.Spent{
+		Read: time.Duration(s.GetRead()), Hash: time.Duration(s.GetHash()), Compress: time.Duration(s.GetCompress()), Send: time.Duration(s.GetSend()), Target: time.Duration(s.GetTarget()),
+	}
+}

@@ -1,4 +1,4 @@
-package main
+package disks
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"failback/bench/report"
 	"failback/bench/workload"
 )
 
@@ -57,14 +58,14 @@ func syncFile(path string) error {
 
 // convert makes a sparse VMDK of an image.
 func (l *lab) convert() error {
-	image, err := workload.Image(l, l.dir, l.size)
+	image, err := workload.Image(l, l.Dir, l.size)
 	if err != nil {
 		return err
 	}
 	if err := workload.Warm(image); err != nil {
 		return err
 	}
-	ours, its := filepath.Join(l.dir, "ours.vmdk"), filepath.Join(l.dir, "its.vmdk")
+	ours, its := filepath.Join(l.Dir, "ours.vmdk"), filepath.Join(l.Dir, "its.vmdk")
 	defer os.Remove(ours)
 	defer os.Remove(its)
 	for _, durable := range []bool{true, false} {
@@ -74,7 +75,15 @@ func (l *lab) convert() error {
 		} else {
 			name += " (unsynced; ours is)"
 		}
-		err := l.pairs(name, func() (float64, error) {
+		sizes := func() string {
+			a, errA := os.Stat(ours)
+			b, errB := os.Stat(its)
+			if err := errors.Join(errA, errB); err != nil {
+				return err.Error()
+			}
+			return fmt.Sprintf("ours has %s, its %s; peak memory of failback %s", report.Size(a.Size()), report.Size(b.Size()), report.Size(peak))
+		}
+		err := l.pairs(name, "qemu-img", func() (float64, error) {
 			os.Remove(ours)
 			in, err := os.Open(image)
 			if err != nil {
@@ -95,7 +104,7 @@ func (l *lab) convert() error {
 				}
 				return syncFile(its)
 			})
-		})
+		}, sizes)
 		if err != nil {
 			return err
 		}
@@ -105,23 +114,17 @@ func (l *lab) convert() error {
 			return err
 		}
 	}
-	a, errA := os.Stat(ours)
-	b, errB := os.Stat(its)
-	if err := errors.Join(errA, errB); err != nil {
-		return err
-	}
-	fmt.Printf("  both hold the image; ours has %d MiB, its %d MiB; peak memory of failback %d MiB\n", a.Size()>>20, b.Size()>>20, peak>>20)
 	return nil
 }
 
 // read reads flat VMDKs, one that is full and one with holes.
 func (l *lab) read() error {
-	image, err := workload.Image(l, l.dir, l.size)
+	image, err := workload.Image(l, l.Dir, l.size)
 	if err != nil {
 		return err
 	}
-	vmdk, flat := filepath.Join(l.dir, "read.vmdk"), filepath.Join(l.dir, "read-flat.vmdk")
-	out := filepath.Join(l.dir, "read.raw")
+	vmdk, flat := filepath.Join(l.Dir, "read.vmdk"), filepath.Join(l.Dir, "read-flat.vmdk")
+	out := filepath.Join(l.Dir, "read.raw")
 	for _, kind := range []string{"full", "with the holes of an ext4 image"} {
 		for _, path := range []string{vmdk, flat, out} {
 			os.Remove(path)
@@ -143,7 +146,7 @@ func (l *lab) read() error {
 		if err := errors.Join(err, workload.Warm(flat)); err != nil {
 			return err
 		}
-		err = l.pairs("flat VMDK ("+kind+") to a pipe, beside cat",
+		err = l.pairs("flat VMDK ("+kind+") to a pipe, beside cat", "cat",
 			func() (float64, error) {
 				return rate(l.size, func() error { return l.toPipe(l.tool, "disk", "read", vmdk) })
 			},
@@ -151,7 +154,7 @@ func (l *lab) read() error {
 		if err != nil {
 			return err
 		}
-		err = l.pairs("flat VMDK ("+kind+") to a file, beside qemu-img dd",
+		err = l.pairs("flat VMDK ("+kind+") to a file, beside qemu-img dd", "qemu-img dd",
 			func() (float64, error) {
 				os.Remove(out)
 				f, err := os.Create(out)
@@ -166,12 +169,11 @@ func (l *lab) read() error {
 				return rate(l.size, func() error {
 					return l.command(nil, nil, "qemu-img", "dd", "-f", "vmdk", "-O", "raw", "bs=1M", "if="+vmdk, "of="+out)
 				})
-			})
+			}, func() string { return "peak memory of failback " + report.Size(peak) })
 		if err != nil {
 			return err
 		}
 	}
-	fmt.Printf("  peak memory of failback %d MiB\n", peak>>20)
 	return nil
 }
 

@@ -1,6 +1,6 @@
-// Command disks measures package blockio and the disk commands of failback beside fio, qemu-img and cat, each pair in turn, in one run.
+// Package disks measures package blockio and the disk commands of failback beside fio, qemu-img and cat, each pair in turn, in one run.
 //
-//	go run ./bench/disks [--quick] [--dir DIR] [--size MiB] [--repeats N] [--depth N] [--only REGEXP] [fio|convert|read …]
+//	go run ./bench [--quick] [--dir DIR] [--size SIZE] [--repeats N] [--depth N] [--only REGEXP] disks|disks/fio|disks/convert|disks/read
 //
 // fio: reads and writes of a flat VMDK and of a loop device (as root), 1 MiB in sequence and 4 KiB at random, directly and through the page cache. fio is given the same pattern, alignment,
 // depth (that many threads with pread and pwrite) and directness; each thread that writes calls fdatasync after
@@ -14,4 +14,4 @@
 //
 // A ratio above 1 means that ours is quicker. It is the median of the ratios of the pairs; the spread is that of the lowest and the highest one. On a machine that does other things as
 // well, a spread of 0.5 to 2 means that the figure says little.
-package main
+package disks

@@ -1,4 +1,4 @@
-package main
+package disks
 
 import (
 	"encoding/json"
@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"failback/bench/report"
 	"failback/bench/workload"
 	"failback/blockio"
 )
@@ -44,9 +45,9 @@ func (l *lab) besideFIO() error {
 	small := *l
 	small.size = min(l.size, fioSize)
 	l = &small
-	vmdk := filepath.Join(l.dir, "flat.vmdk")
-	flat := filepath.Join(l.dir, "flat-flat.vmdk")
-	backing := filepath.Join(l.dir, "loop.img")
+	vmdk := filepath.Join(l.Dir, "flat.vmdk")
+	flat := filepath.Join(l.Dir, "flat-flat.vmdk")
+	backing := filepath.Join(l.Dir, "loop.img")
 	remove := func() {
 		for _, path := range []string{vmdk, flat, backing} {
 			os.Remove(path)
@@ -62,7 +63,7 @@ func (l *lab) besideFIO() error {
 	}
 	out, err := exec.Command("losetup", "--find", "--show", backing).Output()
 	if err != nil {
-		fmt.Println("loop device: not measured: losetup:", err)
+		l.tell(&report.Scenario{Name: "loop device", Failed: fmt.Sprintf("not measured: losetup: %v", err)})
 		return nil
 	}
 	device := strings.TrimSpace(string(out))
@@ -87,7 +88,7 @@ func (l *lab) patterns(name, ours, its string) error {
 			if !p.write && !direct { // of memory that is a few hundredths of a second
 				p.total *= warmRounds
 			}
-			err := l.pairs(name+", "+p.String(),
+			err := l.pairs(name+", "+p.String(), "fio",
 				func() (float64, error) { return l.byBlockIO(ours, p) },
 				func() (float64, error) { return l.byFIO(its, p) })
 			if err != nil {

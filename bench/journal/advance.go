@@ -1,4 +1,4 @@
-package main
+package journal
 
 import (
 	"fmt"
@@ -16,16 +16,16 @@ import (
 // advance moves over what only the disk holds, beside fio.
 func (l *lab) advance() error {
 	for _, c := range []struct{ run, stride, total int64 }{{64 << 10, 128 << 10, 2 << 30}, {4 << 10, 16 << 10, 512 << 20}} {
-		repeats := l.repeats
-		if l.quick {
+		repeats := l.Repeats
+		if l.Quick {
 			c.total /= 32
 		} else if c.total > 1<<30 {
-			l.repeats = min(l.repeats, 2) // of 8 GiB each
+			l.Repeats = min(l.Repeats, 2) // of 8 GiB each
 		}
 		if err := l.advanceBy(c.run, c.stride, c.total); err != nil {
 			return err
 		}
-		l.repeats = repeats
+		l.Repeats = repeats
 	}
 	return nil
 }
@@ -35,11 +35,11 @@ func (l *lab) advanceBy(run, stride, total int64) error {
 	name := fmt.Sprintf("first advance, %d MiB in extents of %d KiB, beside fio", total>>20, run>>10)
 	var told []string
 	var segment string
-	its := filepath.Join(l.dir, "fio.save")
+	its := filepath.Join(l.Dir, "fio.save")
 	defer os.Remove(its)
-	kept := filepath.Join(l.dir, "segment")
+	kept := filepath.Join(l.Dir, "segment")
 	defer os.Remove(kept)
-	return l.pairs(name, "MiB/s", 1<<20, func() (float64, error) {
+	return l.pairs(name, "MiB", 1<<20, "fio", func() (float64, error) {
 		s, err := l.stand("advance", size, blockio.CachingBuffered)
 		if err != nil {
 			return 0, err

@@ -1,4 +1,4 @@
-package main
+package journal
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 // arrival journals a cycle, beside dd.
 func (l *lab) arrival() error {
 	total := int64(1 << 30)
-	if l.quick {
+	if l.Quick {
 		total = 64 << 20
 	}
 	s, err := l.stand("arrival", 2*total, blockio.CachingBuffered)
@@ -36,12 +36,12 @@ func (l *lab) arrival() error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	to := filepath.Join(l.dir, "dd.out")
+	to := filepath.Join(l.Dir, "dd.out")
 	defer os.Remove(to)
 	for _, run := range []int64{64 << 10, 4 << 10} {
 		name := fmt.Sprintf("arrival of %d MiB in extents of %d KiB, beside dd conv=fsync", total>>20, run>>10)
 		extents := every(run, 2*run, total)
-		err := l.pairs(name, "MiB/s", 1<<20, func() (float64, error) {
+		err := l.pairs(name, "MiB", 1<<20, "dd", func() (float64, error) {
 			if err := s.forget(); err != nil {
 				return 0, err
 			}

@@ -1,6 +1,6 @@
-// Command journal measures package retention beside dd, fio and the disk itself, each pair in turn, in one run.
+// Package journal measures package retention beside dd, fio and the disk itself, each pair in turn, in one run.
 //
-//	go run ./bench/journal [--quick] [--dir DIR] [--repeats N] [--json FILE] [--profile FILE] [arrival|advance|rewind|proof|read …]
+//	go run ./bench [--quick] [--dir DIR] [--repeats N] [--json FILE] [--profile DIR] journal|journal/arrival|journal/advance|journal/rewind|journal/proof|journal/read
 //
 // arrival: a cycle in four lanes, from the first byte until its point is listed, beside dd conv=fsync of as many bytes, from memory both, to the same volume. What arrives does not compress.
 //
@@ -17,4 +17,4 @@
 //
 // A ratio above 1 means that ours is quicker. It is the median of the ratios of the pairs; the spread is that of the lowest and the highest one. The directory is the storage that is measured: a
 // journal and its disks lie on the same here, which costs the journal more than it would on a volume of its own.
-package main
+package journal

@@ -1,10 +1,11 @@
-package main
+package journal
 
 import (
 	"fmt"
 	"os/exec"
 	"time"
 
+	"failback/bench/report"
 	"failback/blockio"
 	"failback/replication/block"
 	"failback/retention"
@@ -13,7 +14,7 @@ import (
 // proof moves in a journal that was just opened, and so looks at all that the move needs before anything is recorded, beside reading the same files.
 func (l *lab) proof() error {
 	for _, c := range []struct{ run, stride, total int64 }{{64 << 10, 128 << 10, 1 << 30}, {4 << 10, 16 << 10, 256 << 20}} {
-		if l.quick {
+		if l.Quick {
 			c.total /= 16
 		}
 		if err := l.proofBy(c.run, c.stride, c.total); err != nil {
@@ -44,7 +45,7 @@ func (l *lab) proofBy(run, stride, total int64) error {
 		return err
 	}
 	var proofs, wholes []float64
-	return l.pairs(fmt.Sprintf("proof before a move of %d MiB in extents of %d KiB, beside dd", total>>20, run>>10), "MiB/s", 1<<20, func() (float64, error) {
+	return l.pairs(fmt.Sprintf("proof before a move of %d MiB in extents of %d KiB, beside dd", total>>20, run>>10), "MiB", 1<<20, "dd", func() (float64, error) {
 		to := p // there and back: both ends are proved each time
 		if s.j.Head() == p {
 			to = 1
@@ -79,6 +80,6 @@ func (l *lab) proofBy(run, stride, total int64) error {
 		}
 		return float64(size) / time.Since(begin).Seconds(), nil
 	}, func() string {
-		return fmt.Sprintf("the proof took %.2f s of a move of %.2f s, which writes what was read once more", median(proofs), median(wholes))
+		return fmt.Sprintf("the proof took %.2f s of a move of %.2f s, which writes what was read once more", report.Median(proofs), report.Median(wholes))
 	})
 }

@@ -1,4 +1,4 @@
-package main
+package journal
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ import (
 func (l *lab) read() error {
 	const segments = 288
 	size, seconds := int64(4<<30), 4*time.Second
-	if l.quick {
+	if l.Quick {
 		size, seconds = 256<<20, 500*time.Millisecond
 	}
 	for _, storage := range []bool{true, false} {
@@ -68,7 +68,7 @@ func (l *lab) read() error {
 		before := heap()
 		for _, depth := range []int{1, 4} {
 			var ours, its []time.Duration
-			err := l.pairs(fmt.Sprintf("4 KiB at random at an old point, %s, depth %d, beside the disk", where, depth), "reads/s", 1,
+			err := l.pairs(fmt.Sprintf("4 KiB at random at an old point, %s, depth %d, beside the disk", where, depth), "reads", 1, "the disk itself",
 				func() (rate float64, err error) { rate, ours, err = l.random(r, size, depth, seconds, ours); return },
 				func() (rate float64, err error) { rate, its, err = l.random(s.disk, size, depth, seconds, its); return },
 				func() string {

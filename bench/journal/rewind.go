@@ -1,4 +1,4 @@
-package main
+package journal
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 func (l *lab) rewind() error {
 	const cycles, unit = 24, 16 << 10
 	size := int64(2 << 30)
-	if l.quick {
+	if l.Quick {
 		size = 128 << 20
 	}
 	many, err := l.stand("rewind", size, blockio.CachingBuffered)
@@ -93,7 +93,7 @@ func (l *lab) rewind() error {
 			return float64(all.Bytes()) / took, err
 		}
 	}
-	return l.pairs(fmt.Sprintf("rewind of %d MiB over 24 points, beside over one", all.Bytes()>>20), "MiB/s", 1<<20, back(many, last), back(single, one),
+	return l.pairs(fmt.Sprintf("rewind of %d MiB over 24 points, beside over one", all.Bytes()>>20), "MiB", 1<<20, "over one point", back(many, last), back(single, one),
 		func() string { return fmt.Sprintf("the journal's files grew by %d bytes", grown) })
 }
 

@@ -1,4 +1,4 @@
-package main
+package journal
 
 import (
 	"errors"
@@ -33,7 +33,7 @@ const group = "bench"
 
 // fill makes the disk of all stands, unless it is there.
 func (l *lab) fill(size int64) (string, error) {
-	path := filepath.Join(l.dir, "disk.raw")
+	path := filepath.Join(l.Dir, "disk.raw")
 	if st, err := os.Stat(path); err == nil && st.Size() == size {
 		return path, nil
 	}
@@ -50,7 +50,7 @@ func (l *lab) fill(size int64) (string, error) {
 
 // stand makes a journal whose first point the disk shows.
 func (l *lab) stand(name string, size int64, caching blockio.Caching) (s *stand, err error) {
-	s = &stand{l: l, dir: filepath.Join(l.dir, name)}
+	s = &stand{l: l, dir: filepath.Join(l.Dir, name)}
 	if err := os.RemoveAll(s.dir); err != nil {
 		return nil, err
 	}

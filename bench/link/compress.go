@@ -1,4 +1,4 @@
-package main
+package link
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const (
 const compressTimes = 3
 
 func (l *lab) compress(ctx context.Context, rate int, rtt time.Duration) (*cell, error) {
-	image, err := workload.Image(ctx, l.dir, min(l.size(rate, compressTimes), 2<<30))
+	image, err := workload.Image(ctx, l.Dir, min(l.size(rate, compressTimes), 2<<30))
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package main
+package link
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func (l *lab) cut(ctx context.Context, rate int, rtt time.Duration) (*cell, erro
 	disturbed := whole
 	made := 0
 	disturbed.during = func(ctx context.Context, v *vpn.VPN, p *pair) error {
-		random := rand.New(rand.NewPCG(l.seed, 2))
+		random := rand.New(rand.NewPCG(l.Seed, 2))
 		step := float64(size) * cutsFlow / float64(l.cuts)
 		for range l.cuts {
 			from := flowed(v)

@@ -1,4 +1,4 @@
-package main
+package link
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ func (l *lab) cycle(ctx context.Context, rate int, rtt time.Duration) (*cell, er
 
 // cycles takes points with a codec, and returns what the changed blocks of the last one compress to.
 func (l *lab) cycles(ctx context.Context, rate int, rtt time.Duration, codec string, c *cell, w *way) (alone, stream int64, err error) {
-	image, err := workload.Image(ctx, l.dir, cycleDisk)
+	image, err := workload.Image(ctx, l.Dir, cycleDisk)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -73,8 +73,8 @@ func (l *lab) cycles(ctx context.Context, rate int, rtt time.Duration, codec str
 		return 0, 0, err
 	}
 	pages := int(workload.Bytes(data) / replication.Page)
-	for round := range l.repeats {
-		changed, err := workload.Scatter(source, data, pages/100, l.seed+uint64(round))
+	for round := range l.Repeats {
+		changed, err := workload.Scatter(source, data, pages/100, l.Seed+uint64(round))
 		if err != nil {
 			return 0, 0, err
 		}
@@ -101,7 +101,7 @@ func (l *lab) cycles(ctx context.Context, rate int, rtt time.Duration, codec str
 		s.Middle = float64(c.Bytes) / s.Seconds
 		w.Runs = append(w.Runs, s)
 	}
-	if err := p.WaitHead(ctx, group, replication.PointID(1+l.repeats), patience); err != nil {
+	if err := p.WaitHead(ctx, group, replication.PointID(1+l.Repeats), patience); err != nil {
 		return 0, 0, err
 	}
 	return alone, stream, workload.Compare(source, p.target)

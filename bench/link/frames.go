@@ -1,4 +1,4 @@
-package main
+package link
 
 import (
 	"context"
@@ -70,8 +70,8 @@ func (l *lab) pipe(ctx context.Context, how, source, into string) (s sample, err
 		into = filepath.Join(dir, into)
 	}
 	conns := strconv.Itoa(framesConns)
-	near := exec.CommandContext(ctx, l.self, peerCommand, "take", how, certs, conns, into)
-	far := exec.CommandContext(ctx, l.self, peerCommand, "give", how, certs, conns, source)
+	near := exec.CommandContext(ctx, l.Self, peerCommand, "take", how, certs, conns, into)
+	far := exec.CommandContext(ctx, l.Self, peerCommand, "give", how, certs, conns, source)
 	near.Stderr, far.Stderr = os.Stderr, os.Stderr
 	out, err := near.StdoutPipe()
 	if err != nil {
@@ -112,7 +112,7 @@ func (l *lab) daemons(ctx context.Context, source string) (s sample, err error) 
 		return s, err
 	}
 	flags := append([]string{"--compression=none", fmt.Sprintf("--lanes=%d", framesConns), "--repeats=false"}, l.psFlags...)
-	st, err := stand.New(dir, stand.Options{Binaries: l.binaries, ProcessServerFlags: flags, MasterTargetFlags: l.mtFlags})
+	st, err := stand.New(dir, stand.Options{Binaries: l.Binaries, ProcessServerFlags: flags, MasterTargetFlags: l.mtFlags})
 	if err != nil {
 		return s, err
 	}

@@ -1,47 +1,22 @@
-package main
+package link
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
 
-	"failback/bench/stand"
+	"failback/bench/harness"
 	"failback/bench/vpn"
 )
 
 // lab is where scenarios run.
 type lab struct {
+	*harness.Lab
 	config
-	binaries stand.Binaries
-	self     string // this program, which is its own peer at the far end
-	out      io.Writer
-}
-
-func open(c config, out io.Writer) (*lab, error) {
-	l := &lab{config: c, out: out}
-	var err error
-	if l.dir, err = filepath.Abs(c.dir); err != nil {
-		return nil, err
-	}
-	if l.self, err = os.Executable(); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(l.dir, 0o755); err != nil {
-		return nil, err
-	}
-	if l.binaries = (stand.Binaries{Dir: c.binaries}); c.binaries == "" {
-		l.binaries, err = stand.Build(filepath.Join(l.dir, "bin"))
-	}
-	return l, err
-}
-
-func (l *lab) say(format string, args ...any) {
-	fmt.Fprintf(l.out, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
 // offloadFrom is the rate from which packets are handed over as network cards do: below, each one is a packet of the link's.
@@ -54,17 +29,17 @@ func (l *lab) link(line vpn.Line) (*vpn.VPN, error) {
 
 // scratch makes an empty directory for one run.
 func (l *lab) scratch() (string, error) {
-	dir := filepath.Join(l.dir, "run")
+	dir := filepath.Join(l.Dir, "run")
 	return dir, errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755))
 }
 
 // noise returns a file of so many bytes that do not compress.
 func (l *lab) noise(n int64) (string, error) {
-	path := filepath.Join(l.dir, fmt.Sprintf("noise-%d-%d", l.seed, n))
+	path := filepath.Join(l.Dir, fmt.Sprintf("noise-%d-%d", l.Seed, n))
 	if fi, err := os.Stat(path); err == nil && fi.Size() == n {
 		return path, nil
 	}
-	old, _ := filepath.Glob(filepath.Join(l.dir, "noise-*")) // memory is what it lies in
+	old, _ := filepath.Glob(filepath.Join(l.Dir, "noise-*")) // memory is what it lies in
 	for _, o := range old {
 		os.Remove(o)
 	}
@@ -73,7 +48,7 @@ func (l *lab) noise(n int64) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	random := rand.NewChaCha8([32]byte{byte(l.seed), byte(l.seed >> 8)})
+	random := rand.NewChaCha8([32]byte{byte(l.Seed), byte(l.Seed >> 8)})
 	b := make([]byte, 1<<20)
 	for n > 0 {
 		m := min(n, int64(len(b)))
@@ -170,14 +145,14 @@ func (l *lab) alternate(c *cell, runs []func() (sample, error), names []string) 
 	for _, n := range names {
 		c.Ways = append(c.Ways, &way{Name: n})
 	}
-	for round := range l.repeats {
+	for round := range l.Repeats {
 		for i := range runs {
 			at := (i + round) % len(runs)
 			s, err := runs[at]()
 			if err != nil {
 				return fmt.Errorf("%s: %w", names[at], err)
 			}
-			l.say("%s: %.2f s", names[at], s.Seconds)
+			l.Say("%s: %.2f s", names[at], s.Seconds)
 			c.Ways[at].Runs = append(c.Ways[at].Runs, s)
 		}
 	}

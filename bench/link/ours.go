@@ -1,4 +1,4 @@
-package main
+package link
 
 import (
 	"context"
@@ -44,7 +44,7 @@ func (l *lab) pair(ctx context.Context, line vpn.Line, flags []string) (*pair, e
 	if l.lanes > 0 {
 		flags = append(flags, fmt.Sprintf("--lanes=%d", l.lanes))
 	}
-	s, err := stand.New(dir, stand.Options{Binaries: l.binaries, Far: v.Within(), ProcessServerFlags: flags, MasterTargetFlags: l.mtFlags})
+	s, err := stand.New(dir, stand.Options{Binaries: l.Binaries, Far: v.Within(), ProcessServerFlags: flags, MasterTargetFlags: l.mtFlags})
 	if err != nil {
 		return nil, errors.Join(err, v.Close())
 	}

@@ -1,4 +1,4 @@
-package main
+package link
 
 import (
 	"context"
@@ -21,6 +21,18 @@ import (
 // peerCommand is the first argument of this program where it is an end of a peer: "peer send ADDRESS STREAMS FILE", "peer pipe ADDRESS", "peer give HOW CERTS CONNECTIONS FILE ADDRESS"
 // or "peer take HOW CERTS CONNECTIONS INTO".
 const peerCommand = "peer"
+
+// PeerMain is this program as an end of a peer; false: it was not called as one.
+func PeerMain(args []string) (code int, ran bool) {
+	if len(args) == 0 || args[0] != peerCommand {
+		return 0, false
+	}
+	if err := peerMain(args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: peer:", err)
+		return 1, true
+	}
+	return 0, true
+}
 
 func peerMain(args []string) error {
 	switch {
@@ -104,7 +116,7 @@ func (l *lab) tcp(ctx context.Context, j job, streams int) (sample, error) {
 		_, err := io.CopyBuffer(struct{ io.Writer }{io.NewOffsetWriter(out, off)}, struct{ io.Reader }{c}, make([]byte, 1<<20))
 		return err
 	}, func(address string) []string {
-		return []string{l.self, peerCommand, "send", address, strconv.Itoa(streams), j.source}
+		return []string{l.Self, peerCommand, "send", address, strconv.Itoa(streams), j.source}
 	})
 }
 
@@ -120,7 +132,7 @@ func (l *lab) zstd(ctx context.Context, j job) (sample, error) {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = f, out, os.Stderr
 		return cmd.Run()
 	}, func(address string) []string {
-		return []string{"sh", "-c", `zstd -q -T0 --adapt -c "$2" | "$0" ` + peerCommand + ` pipe "$1"`, l.self, address, j.source}
+		return []string{"sh", "-c", `zstd -q -T0 --adapt -c "$2" | "$0" ` + peerCommand + ` pipe "$1"`, l.Self, address, j.source}
 	})
 }
 

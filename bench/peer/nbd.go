@@ -3,9 +3,7 @@ package peer
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
-	"time"
 
 	"failback/bench/report"
 )
@@ -19,29 +17,17 @@ type NBD struct {
 
 // Serve starts nbdkit and returns when it answers.
 func Serve(ctx context.Context, certs, path string) (*NBD, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	n := &NBD{certs: certs, port: l.Addr().(*net.TCPAddr).Port}
-	l.Close()
+	n := &NBD{certs: certs, port: port}
 	n.server, err = start(ctx, NBDKit, "--foreground", "--ipaddr", "127.0.0.1", "--port", strconv.Itoa(n.port), "--readonly",
 		"--tls", "require", "--tls-certificates", certs, "--tls-verify-peer", "file", path)
 	if err != nil {
 		return nil, err
 	}
-	const answers = 10 * time.Second
-	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err == nil {
-			c.Close()
-			return n, nil
-		}
-		if time.Since(begin) > answers {
-			n.server.stop()
-			return nil, fmt.Errorf("nbdkit does not answer: %w: %s", err, n.server.said.String())
-		}
-	}
+	return n, awaitListening(port, n.server)
 }
 
 // Close ends the server.
@@ -75,7 +61,7 @@ func copyNBD(ctx context.Context, certs, source, flat string, client func(n *NBD
 // fdatasync of the file.
 func CopyByNBDCopy(ctx context.Context, certs, source, target string) (Copied, error) {
 	return copyNBD(ctx, certs, source, target, func(n *NBD) invocation {
-		return invocation{NBDCopy, []string{"--flush", fmt.Sprintf("nbds://localhost:%d/?tls-certificates=%s", n.port, certs), target}}
+		return invocation{program: NBDCopy, args: []string{"--flush", fmt.Sprintf("nbds://localhost:%d/?tls-certificates=%s", n.port, certs), target}}
 	})
 }
 
@@ -84,7 +70,7 @@ func CopyByNBDCopy(ctx context.Context, certs, source, target string) (Copied, e
 func CopyByQEMUImg(ctx context.Context, certs, source, target string) (Copied, error) {
 	flat := target[:len(target)-len(".vmdk")] + "-flat.vmdk"
 	return copyNBD(ctx, certs, source, flat, func(n *NBD) invocation {
-		return invocation{QEMUImg, []string{
+		return invocation{program: QEMUImg, args: []string{
 			"convert", "--object", "tls-creds-x509,id=tls,endpoint=client,verify-peer=on,dir=" + certs,
 			"--image-opts", "-O", "vmdk", "-o", "subformat=monolithicFlat",
 			fmt.Sprintf("driver=raw,file.driver=nbd,file.server.type=inet,file.server.host=localhost,file.server.port=%d,file.tls-creds=tls", n.port), target,

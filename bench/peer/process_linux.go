@@ -1,9 +1,12 @@
 package peer
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -23,4 +26,22 @@ func fdatasync(path string) error {
 		return fmt.Errorf("fdatasync %s: %w", path, err)
 	}
 	return nil
+}
+
+// cpuOf returns the seconds that a running process has used, on all cores; 0 where that can't be told.
+func cpuOf(pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // from the third on
+	if len(f) < 13 {
+		return 0
+	}
+	var ticks int64
+	for _, v := range f[11:13] { // utime, stime, in hundredths
+		n, _ := strconv.ParseInt(v, 10, 64)
+		ticks += n
+	}
+	return float64(ticks) / 100
 }

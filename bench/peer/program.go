@@ -30,11 +30,17 @@ var (
 	Zstd      = Program{"zstd", "zstd", "--version"}
 	Cat       = Program{"cat", "coreutils", "--version"}
 	SHA256Sum = Program{"sha256sum", "coreutils", "--version"}
+	Socat     = Program{"socat", "socat", "-V"}
+	Shell     = Program{"sh", "dash", ""}
+	FIO       = Program{"fio", "fio", "--version"}
+	MkfsXFS   = Program{"mkfs.xfs", "xfsprogs", "-V"}
+
+	QEMUDaemon = Program{"qemu-storage-daemon", "qemu-system-common", "--version"}
 )
 
 // Programs returns all of them.
 func Programs() []Program {
-	return []Program{NBDCopy, NBDKit, QEMUImg, Rsync, Mkfs, Zstd, Cat, SHA256Sum}
+	return []Program{NBDCopy, NBDKit, QEMUImg, QEMUDaemon, Rsync, Socat, Zstd, FIO, Mkfs, MkfsXFS, Cat, SHA256Sum}
 }
 
 // Found says whether the program is installed.
@@ -64,7 +70,12 @@ func (p Program) Describe() report.Program {
 		return d
 	}
 	said, _ := exec.Command(p.Name, p.ask).CombinedOutput()
-	line, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+	line := ""
+	for one := range strings.Lines(string(said)) { // socat begins with its authors
+		if one = strings.TrimSpace(one); line == "" || strings.HasPrefix(line, "socat by") && strings.Contains(one, "version") {
+			line = one
+		}
+	}
 	if d.Version = line; line == "" {
 		d.Version = "tells no version"
 	}
@@ -78,7 +89,12 @@ type process struct {
 }
 
 func start(ctx context.Context, p Program, args ...string) (*process, error) {
+	return startWith(ctx, nil, p, args...)
+}
+
+func startWith(ctx context.Context, env []string, p Program, args ...string) (*process, error) {
 	r := &process{cmd: exec.CommandContext(ctx, p.Name, args...)}
+	r.cmd.Env = append(os.Environ(), env...)
 	r.cmd.Stderr = &r.said
 	own(r.cmd)
 	if err := r.cmd.Start(); err != nil {
@@ -110,7 +126,7 @@ func measure(ctx context.Context, durable []string, all ...invocation) (report.S
 	var running []*process
 	var errs []error
 	for _, one := range all {
-		r, err := start(ctx, one.program, one.args...)
+		r, err := startWith(ctx, one.env, one.program, one.args...)
 		if err != nil {
 			errs = append(errs, err)
 			break
@@ -132,4 +148,5 @@ func measure(ctx context.Context, durable []string, all ...invocation) (report.S
 type invocation struct {
 	program Program
 	args    []string
+	env     []string // more of the environment
 }

@@ -15,13 +15,13 @@ import (
 
 // Machine is where a report was made.
 type Machine struct {
-	CPU        string `json:"cpu"`
-	Cores      int    `json:"cores"`
-	Memory     int64  `json:"memory_bytes"`
-	Kernel     string `json:"kernel"`
-	FileSystem string `json:"file_system"` // of the work directory
-	Device     string `json:"device"`      // that it is on
-	Load       string `json:"load"`        // averages at the start: what else ran
+	CPU     string `json:"cpu"`
+	Cores   int    `json:"cores"`
+	Memory  int64  `json:"memory_bytes"`
+	OS      string `json:"os"`
+	Kernel  string `json:"kernel"`
+	Storage string `json:"storage"` // of the work directory: file system and device
+	Load    string `json:"load"`    // averages at the start: what else ran
 }
 
 // MachineAt describes this machine, and the file system that dir is on. What cannot be found out is left empty.
@@ -38,8 +38,21 @@ func MachineAt(dir string) Machine {
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil && len(bytes.Fields(load)) > 3 {
 		m.Load = string(bytes.Join(bytes.Fields(load)[:3], []byte(" ")))
 	}
-	m.FileSystem, m.Device = mountOf(dir)
+	if release, err := os.ReadFile("/etc/os-release"); err == nil {
+		for line := range strings.Lines(string(release)) {
+			if name, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+				m.OS = strings.Trim(strings.TrimSpace(name), `"`)
+			}
+		}
+	}
+	m.Storage = Storage(dir)
 	return m
+}
+
+// Storage returns the file system that dir is on, with its device.
+func Storage(dir string) string {
+	fs, device := mountOf(dir)
+	return fs + " on " + device
 }
 
 // field returns the first value of a key in a file of "key : value" lines.

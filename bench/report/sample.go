@@ -1,14 +1,19 @@
 package report
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Sample is one run of one way of doing a job.
 type Sample struct {
-	Seconds    float64          `json:"seconds"`                  // wall time until what was made is durable
-	CPU        float64          `json:"cpu_seconds"`              // of the processes that did it, on all cores; 0: not known
-	MachineCPU float64          `json:"machine_cpu_seconds"`      // of the whole machine meanwhile: the kernel's own threads and strangers are in it
-	Wire       int64            `json:"wire_bytes,omitempty"`     // both ways, TLS included; 0: not counted
-	PeakRSS    map[string]int64 `json:"peak_rss_bytes,omitempty"` // of each program
+	Seconds    float64            `json:"seconds"`                  // wall time until what was made is durable
+	Rate       float64            `json:"rate,omitempty"`           // in the scenario's unit, where it has one
+	CPU        float64            `json:"cpu_seconds"`              // of the processes that did it, on all cores; 0: not known
+	MachineCPU float64            `json:"machine_cpu_seconds"`      // of the whole machine meanwhile: the kernel's own threads and strangers are in it
+	Wire       int64              `json:"wire_bytes,omitempty"`     // both ways, TLS included; 0: not counted
+	PeakRSS    map[string]int64   `json:"peak_rss_bytes,omitempty"` // of each program
+	Figures    map[string]float64 `json:"figures,omitempty"`        // what else a scenario tells, by name with its unit
 }
 
 // Median returns the middle of all, or the mean of the two in the middle; 0 of none.
@@ -48,4 +53,13 @@ func Ratios(a, b []float64) []float64 {
 		}
 	}
 	return all
+}
+
+// Quantile returns the value that so great a share of all does not exceed; 0 of none.
+func Quantile(all []float64, share float64) float64 {
+	if len(all) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(all))
+	return s[min(max(int(math.Ceil(share*float64(len(s))))-1, 0), len(s)-1)]
 }

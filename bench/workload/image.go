@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"failback/replication"
 )
 
 const (
@@ -144,6 +146,26 @@ func CopyPart(in *os.File, off, length int64, to string) error {
 	}
 	for _, x := range data {
 		if _, err := io.Copy(io.NewOffsetWriter(out, x.Off-off), io.NewSectionReader(in, x.Off, x.Len())); err != nil {
+			return err
+		}
+	}
+	return out.Sync()
+}
+
+// CopyOver copies some extents of a file over those of another one, durably.
+func CopyOver(from, to string, all []replication.Extent) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	for _, x := range all {
+		if _, err := io.Copy(io.NewOffsetWriter(out, x.Off), io.NewSectionReader(in, x.Off, x.Len())); err != nil {
 			return err
 		}
 	}

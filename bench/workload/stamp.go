@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"failback/replication"
 )
 
@@ -27,6 +29,7 @@ type Stamped struct {
 	r      *rand.Rand
 	write  uint64
 	writes []uint64 // by sector: the write that it holds
+	buf    []byte
 }
 
 const stampMagic = "FBSTAMP1"
@@ -57,23 +60,48 @@ func (s *Stamped) Change(n, most int) error {
 			at = min(hot+s.r.IntN(8*most), len(s.writes)-1)
 		}
 		length = min(length, len(s.writes)-at)
-		s.write++
-		b := make([]byte, length*StampSector)
-		w := s.write
-		if s.r.IntN(8) == 0 {
-			w = 0
-		}
-		now := time.Now().UnixNano()
-		for k := range length {
-			if s.writes[at+k] = w; w != 0 {
-				s.stamp(b[k*StampSector:][:StampSector], int64(at+k)*StampSector, w, now)
-			}
-		}
-		if _, err := s.f.WriteAt(b, int64(at)*StampSector); err != nil {
+		if err := s.put(int64(at), int64(length), s.r.IntN(8) == 0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Write writes all sectors of an extent anew.
+func (s *Stamped) Write(x replication.Extent) error {
+	return s.put(x.Off/StampSector, x.Len()/StampSector, false)
+}
+
+// Discard gives an extent back: it is a hole then, of zeros.
+func (s *Stamped) Discard(x replication.Extent) error {
+	if err := unix.Fallocate(int(s.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, x.Off, x.Len()); err != nil {
+		return fmt.Errorf("discard %d bytes at %d of %s: %w", x.Len(), x.Off, s.Path, err)
+	}
+	s.write++
+	clear(s.writes[x.Off/StampSector : x.End/StampSector])
+	return nil
+}
+
+// put writes sectors, or zeros.
+func (s *Stamped) put(at, length int64, zero bool) error {
+	s.write++
+	w := s.write
+	if n := length * StampSector; int64(cap(s.buf)) < n {
+		s.buf = make([]byte, n)
+	}
+	b := s.buf[:length*StampSector]
+	if zero {
+		w = 0
+		clear(b)
+	}
+	now := time.Now().UnixNano()
+	for k := range length {
+		if s.writes[at+k] = w; w != 0 {
+			s.stamp(b[k*StampSector:][:StampSector], (at+k)*StampSector, w, now)
+		}
+	}
+	_, err := s.f.WriteAt(b, at*StampSector)
+	return err
 }
 
 var stampTable = crc32.MakeTable(crc32.Castagnoli)
@@ -81,15 +109,22 @@ var stampTable = crc32.MakeTable(crc32.Castagnoli)
 func (s *Stamped) stamp(b []byte, off int64, write uint64, now int64) {
 	copy(b, stampMagic)
 	binary.LittleEndian.PutUint32(b[8:], s.Disk)
+	clear(b[12:16])
 	binary.LittleEndian.PutUint64(b[16:], uint64(off))
 	binary.LittleEndian.PutUint64(b[24:], write)
 	binary.LittleEndian.PutUint64(b[32:], uint64(now))
-	r := rand.New(rand.NewPCG(uint64(off)<<8|uint64(s.Disk), write))
+	r := rand.NewPCG(uint64(off)<<8|uint64(s.Disk), write)
 	for k := 40; k < StampSector; k += 8 {
 		binary.LittleEndian.PutUint64(b[k:], r.Uint64())
 	}
 	binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b, stampTable))
 }
+
+// Sync makes what was written durable.
+func (s *Stamped) Sync() error { return s.f.Sync() }
+
+// File returns the disk's file, for clones of it.
+func (s *Stamped) File() *os.File { return s.f }
 
 // Cut returns what the disk holds now.
 func (s *Stamped) Cut() Cut { return append(Cut(nil), s.writes...) }

@@ -1,9 +1,12 @@
 package workload
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"failback/replication"
 )
 
 // TestStampsTell: a copy is judged well; one flipped bit, an older sector, a sector elsewhere, and one that was lost are each found.
@@ -60,4 +63,25 @@ func otherSector(cut Cut, at int) int {
 		}
 	}
 	return 0
+}
+
+func TestDiscardedIsZero(t *testing.T) {
+	s, err := NewStamped(filepath.Join(t.TempDir(), "d"), 3, 1<<20, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := errors.Join(s.Write(replication.Extent{End: 1 << 20}), s.Discard(replication.Extent{Off: 4096, End: 12288}), s.Write(replication.Extent{Off: 8192, End: 8704})); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(s.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong, first := s.Judge(b, 0, s.Cut()); wrong != 0 {
+		t.Errorf("%d sectors are wrong: %v", wrong, first)
+	}
+	if !replication.IsZero(b[4096:8192]) || replication.IsZero(b[8192:8704]) {
+		t.Error("what was given back is not zeros, or what was written since is")
+	}
 }

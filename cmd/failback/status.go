@@ -205,6 +205,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 			fmt.Fprintf(w, "  What to do: %s\n", p.Remedy)
 		}
 	}
+	for _, a := range g.Alerts {
+		fmt.Fprintf(w, "  Alert, %s (%s) since %s: %s\n  What to do: %s\n", a.Level, a.Rule, clock(a.Raised), a.Message, a.Remedy)
+	}
 	printCutover(w, g.Cutover, now)
 	printLink(w, g)
 	printSpace(w, g.Space)

@@ -102,6 +102,20 @@ func staged() *operatortest.Fake {
 		return "erp", bytes.Contains(plan, []byte("again")), nil
 	}
 	f.OnStatus = statusFrom(group(replication.StateProtected, 3))
+	f.OnEvents = func(_ context.Context, r replication.EventsRequest, tell func(replication.Event) error) error {
+		for i, e := range []replication.Event{
+			{Kind: replication.EventPoint, Group: "erp", Subject: "erp", Level: replication.Healthy, Point: 3, Message: "point 3 is listed"},
+			{Kind: replication.EventAlert, Group: "", Subject: "ps1", Level: replication.Critical, Rule: "heartbeat", Code: "806", Message: "it is gone", Remedy: "start it"},
+		} {
+			if e.No, e.Time = uint64(i+1), noon.Add(time.Duration(i)*time.Minute); !r.Wants(e) {
+				continue
+			}
+			if err := tell(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	f.OnCut = func(g replication.GroupID) (replication.PointID, error) { return 3, know(g) }
 	f.OnPoints = func(g replication.GroupID) (replication.PointID, []replication.Point, error) {
 		return 2, []replication.Point{
@@ -246,6 +260,8 @@ func TestJSON(t *testing.T) {
 			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"damaged":0,"bytes":4096,"stored":100},` +
 			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"damaged":0,"bytes":1073741824,"stored":0},` +
 			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"damaged":0,"bytes":0,"stored":0}]}`},
+		{"events --since 2026-03-01T12:00:30Z", 0, `{"events":[{"no":2,"time":"2026-03-01T12:01:00Z","kind":"alert","group":"","subject":"ps1","level":"critical","code":"806","rule":"heartbeat","point":0,"message":"it is gone","remedy":"start it"}]}`},
+		{"events erp", 0, `{"events":[{"no":1,"time":"2026-03-01T12:00:00Z","kind":"point","group":"erp","subject":"erp","level":"healthy","code":"","rule":"","point":3,"message":"point 3 is listed","remedy":""}]}`},
 		{"rewind erp 1", 0, `{"group":"erp","head":1}`},
 		{"rewind erp 0", 0, `{"group":"erp","head":0}`},
 		{"advance erp", 0, `{"group":"erp","head":3}`},

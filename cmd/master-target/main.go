@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,7 @@ type config struct {
 	state, retention, listen, operator, pki, metrics string
 	scrubRate                                        string
 	scrubEvery                                       time.Duration
+	webhook                                          string
 	allowPublic, allowShared                         bool
 }
 
@@ -59,6 +61,7 @@ Peers are expected within a VPN: connections from public addresses are closed, u
 	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, master-target.crt and master-target.key")
 	f.StringVar(&c.scrubRate, "scrub-rate", "20MiB", "bytes a second of each journal that are read in the background, to find damage; 0: none")
 	f.DurationVar(&c.scrubEvery, "scrub-every", mastertarget.DefaultScrubEvery, "time from one reading of a whole journal to the next; 0: none by itself")
+	f.StringVar(&c.webhook, "alert-webhook", "", "URL that is sent each alert when it is raised, changes and is over: a JSON object by POST; https, or http at a private address")
 	f.BoolVar(&c.allowPublic, "allow-public", false, "serve peers at public addresses too")
 	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
 	for _, name := range []string{"state", "listen", "operator", "pki"} {
@@ -73,6 +76,12 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	var hook *webhook
+	if c.webhook != "" {
+		if hook, err = newWebhook(c.webhook, c.state, log); err != nil {
+			return settings.Usage(err)
+		}
+	}
 	rate, err := rateOf(c.scrubRate)
 	if err != nil {
 		return err
@@ -86,8 +95,13 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		operators = nil
 	}
 	go id.Watch(ctx)
+	var posting sync.WaitGroup
+	if hook != nil {
+		posting.Go(func() { hook.run(ctx, engine) })
+	}
 	// Servers stop before the engine does: what they carry is made durable by their calls' ends.
 	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, id, settings.Version().Version, log), transport.NewOperatorServer(engine, operators, log), log)
+	posting.Wait()
 	if closed := engine.Close(); err == nil {
 		err = closed
 	}

@@ -126,6 +126,12 @@ type Limited interface {
 	Limit(throttle.Limits)
 }
 
+// Measured is a worker that tells what it measures of itself.
+type Measured interface {
+	// Figures returns the newest figures; the zero Figures: there are none yet. It does not wait.
+	Figures() replication.Figures
+}
+
 // Fence names the session, and the point, that a call belongs to.
 type Fence struct {
 	replication.Session

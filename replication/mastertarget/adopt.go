@@ -336,6 +336,7 @@ func (a *adopting) begin(ctx context.Context) error {
 	g.start()
 	a.report.Adopted = true
 	e.cfg.Log.Info("group adopted", "group", a.id.Group, "from", a.report.Owner, "generation", a.report.Generation)
+	e.happened(replication.EventPlan, replication.Healthy, a.id.Group, "", "group %s was adopted; its owner was %s", a.id.Group, a.report.Owner)
 	wait, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	_ = e.wait(wait, func() bool {

@@ -216,6 +216,7 @@ func (a *applying) take() error {
 	again.start()
 	if err == nil {
 		e.cfg.Log.Info("plan applied", "group", g.id, "changes", len(a.report.Changes), "disks", len(now.Disks()))
+		g.happened(replication.EventPlan, replication.Healthy, 0, "another plan is in force: %d changes, %d disks", len(a.report.Changes), len(now.Disks()))
 	}
 	return err
 }

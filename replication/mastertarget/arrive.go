@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"failback/blockio"
 	"failback/replication"
@@ -282,6 +283,7 @@ func (a *arrival) Send(f *block.Frame) (err error) {
 	}
 	if a.journal != nil && a.dirty >= syncEvery {
 		a.dirty = 0
+		defer a.group.spent.since(stageJournal, allDisks, time.Now())
 		return a.syncJournal()
 	}
 	return nil
@@ -313,13 +315,18 @@ func (a *arrival) block(b *block.Block) error {
 		}
 	case block.Data:
 		var err error
-		if raw, err = b.Decode(a.raw); err != nil {
+		begin := time.Now()
+		raw, err = b.Decode(a.raw)
+		a.group.spent.since(stageDecode, b.Disk, begin)
+		if err != nil {
 			return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
 		}
 	}
 	if through {
+		defer a.group.spent.since(stageTarget, b.Disk, time.Now())
 		return a.through.write(b, raw)
 	}
+	defer a.group.spent.since(stageJournal, b.Disk, time.Now())
 	if err := a.journal.Append(b); err != nil {
 		return journalProblem(a.group.id, err)
 	}
@@ -350,13 +357,16 @@ func (a *arrival) Flush() (byValue int64, err error) {
 		return 0, a.superseded()
 	}
 	if a.through != nil {
+		begin := time.Now()
 		if err := a.through.sync(); err != nil {
 			return a.byValue, err
 		}
+		a.group.spent.since(stageTarget, allDisks, begin)
 	}
 	if a.journal == nil {
 		return a.byValue, nil
 	}
+	defer a.group.spent.since(stageJournal, allDisks, time.Now())
 	a.ended.Do(func() { err = a.journal.Close() })
 	if err != nil {
 		return 0, journalProblem(a.group.id, err)

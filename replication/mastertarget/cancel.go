@@ -95,5 +95,6 @@ func (g *group) settleMove(ctx context.Context, was *moveRun, finish bool) error
 		return fmt.Errorf("take the move from point %d to %d back: %w", m.From, m.To, err)
 	}
 	g.log.Info("move taken back", "from", m.From, "to", m.To, "held", held)
+	g.happened(replication.EventMove, replication.Healthy, m.From, "the move from point %d to point %d was taken back", m.From, m.To)
 	return nil
 }

@@ -302,14 +302,14 @@ func TestCheckOfAProcessServerThatIsNotThere(t *testing.T) {
 	}
 }
 
-// measured is a process server at the other end of a path.
-type measured struct {
+// metered is a process server at the other end of a path.
+type metered struct {
 	*surveyor
 	path replication.Path
 	err  error
 }
 
-func (m *measured) Path(context.Context, replication.PathAsk) (replication.Path, error) {
+func (m *metered) Path(context.Context, replication.PathAsk) (replication.Path, error) {
 	return m.path, m.err
 }
 
@@ -317,7 +317,7 @@ func (m *measured) Path(context.Context, replication.PathAsk) (replication.Path,
 func TestCheckOfThePath(t *testing.T) {
 	c := newChecking(t)
 	ask := replication.PathAsk{Each: time.Second}
-	m := &measured{surveyor: c.worker, err: errors.New("others are being measured")}
+	m := &metered{surveyor: c.worker, err: errors.New("others are being measured")}
 	bye, err := c.e.Connected(link.Peer{Name: "ps1", Skew: time.Hour}, m)
 	if err != nil {
 		t.Fatal(err)

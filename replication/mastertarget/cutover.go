@@ -139,6 +139,7 @@ func (e *Engine) tryCommit(id replication.GroupID, r replication.CommitRequest) 
 		return nil, nil, err
 	}
 	g.log.Info("commit", "point", r.Point, "stop", r.Stop != "", "after", r.After != "", "verify", r.Verify, "not_before", r.NotBefore)
+	g.happened(replication.EventCutover, replication.Healthy, r.Point, "a commit has begun%s", notBefore(r.NotBefore))
 	e.reached("final")
 	return e.drive(id), nil, nil
 }
@@ -341,6 +342,7 @@ func (e *Engine) finishRest(g *group) error {
 	e.mu.Unlock()
 	e.changed()
 	e.cfg.Log.Info("finished", "group", id)
+	e.happened(replication.EventCutover, replication.Healthy, id, "", "group %s is finished: its disks are the machines', its points are gone", id)
 	if w := e.worker(g.plan.ProcessServer); w != nil {
 		said := make(chan struct{})
 		e.wg.Go(func() { defer close(said); e.sayFarewell(w) })

@@ -121,6 +121,7 @@ func (c *cutting) run() {
 			continue
 		}
 		g.log.Warn("cutover waits", "step", at.Step, "err", err, "again_in", wait)
+		g.happened(replication.EventCutover, replication.Warned, at.Point, "step %s of the cutover failed, and is tried again: %v", at.Step, err)
 		g.mend(err)
 		p := replication.AsProblem(err)
 		c.say(fmt.Sprintf("trying again in %s: %s. What to do: %s", wait, p.Error(), p.Remedy))
@@ -334,6 +335,7 @@ func (c *cutting) gaveUp(g *group, why error) error {
 	const again = "start the machine at the source again, if it does not run: the stop-command was begun"
 	if why == nil {
 		g.log.Info("commit taken back")
+		g.happened(replication.EventCutover, replication.Healthy, 0, "the commit was taken back before the disks moved")
 		if c.stopping {
 			g.notice("commit", "the commit was taken back: "+again)
 		}
@@ -346,6 +348,7 @@ func (c *cutting) gaveUp(g *group, why error) error {
 		p.Remedy += "; " + again
 	}
 	g.log.Warn("commit given up", "err", why)
+	g.happened(replication.EventCutover, replication.Critical, 0, "%s", p.Message)
 	g.notice("commit", p.Message+". What to do: "+p.Remedy)
 	g.become(g.settled(), nil, "")
 	return &p
@@ -555,6 +558,7 @@ func (g *group) sealNow() error {
 	err := g.journal.RecordCutover(at)
 	if err == nil {
 		g.log.Info("committed", "point", at.Point)
+		g.happened(replication.EventCutover, replication.Healthy, at.Point, "the group is committed: its disks are the machines', at point %d", at.Point)
 		g.engine.reached("committed")
 	}
 	return err
@@ -606,6 +610,7 @@ func (c *cutting) runAfter(ctx context.Context, g *group, at *retention.Cutover)
 		return "", nil
 	case err != nil:
 		g.log.Warn("after-command failed", "err", err)
+		g.happened(replication.EventCutover, replication.Warned, at.Point, "the after-command failed: %v", err)
 		return err.Error(), nil
 	}
 	return afterDone, nil

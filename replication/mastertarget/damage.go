@@ -105,6 +105,7 @@ func (g *group) tendOnce() error {
 func (g *group) noteFindings(found retention.Scrubbed) {
 	for _, f := range found.Findings {
 		g.log.Warn("damage in the journal", "file", f.File, "off", f.Off, "len", f.Len, "err", f.What)
+		g.happened(replication.EventDamage, replication.Warned, 0, "damage in file %s of the journal at offset %d: %s", f.File, f.Off, f.What)
 	}
 	for _, name := range found.Rebuilt {
 		g.log.Info("index made again from its blocks", "file", name)
@@ -145,8 +146,10 @@ func (g *group) lookAtDamage() error {
 	if d.Bytes != before.Bytes || len(d.Points) != len(before.Points) || len(d.Parts) != len(before.Parts) {
 		if d.Bytes > 0 {
 			g.log.Warn("points are damaged", "points", pointsOf(d), "lost", d.Bytes, "parts", len(d.Parts))
+			g.happened(replication.EventDamage, replication.Critical, 0, "%d bytes of the disks that %d points need are lost of the journal", d.Bytes, len(d.Points))
 		} else if before.Bytes > 0 {
 			g.log.Info("no point is damaged any more")
+			g.happened(replication.EventDamage, replication.Healthy, 0, "no point is damaged any more")
 		}
 		g.wake() // to repair
 	}
@@ -253,6 +256,7 @@ func (g *group) repair(w *worker, last replication.Point) error {
 	switch {
 	case err == nil && done > 0:
 		g.log.Info("damage repaired from the source", "point", last.ID, "bytes", done)
+		g.happened(replication.EventDamage, replication.Healthy, last.ID, "damage was repaired from the source: %d bytes", done)
 		return g.damageChanged()
 	case err == nil:
 		err = fmt.Errorf("the source sent nothing of the %d bytes that were asked for", bytes)

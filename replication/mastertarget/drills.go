@@ -192,6 +192,7 @@ func (e *Engine) Drill(ctx context.Context, id replication.GroupID, r replicatio
 		return "", drillProblem(d.request.Mountpoint, err)
 	}
 	d.log.Info("drill", "writable", r.Writable, "for", r.For)
+	e.happened(replication.EventDrill, replication.Healthy, id, r.Mountpoint, "a drill of point %d has begun at %s", r.Point, r.Mountpoint)
 	e.changed()
 	holder := ctx
 	if r.Detach {
@@ -458,6 +459,7 @@ func (e *Engine) watchDrill(holder context.Context, d *running) {
 	}
 	u := d.mounted.Usage()
 	d.log.Info("drill ended", "why", why, "written", u.Scratch, "errors", u.Errors)
+	e.happened(replication.EventDrill, replication.Healthy, d.group, d.request.Mountpoint, "the drill of point %d at %s ended: %s", d.request.Point, d.request.Mountpoint, why)
 	e.drills.mu.Lock()
 	d.why = why
 	e.drills.mu.Unlock()
@@ -508,6 +510,7 @@ func (e *Engine) RecordDrill(ctx context.Context, id replication.GroupID, point 
 		return d, journalProblem(id, err)
 	}
 	g.log.Info("drill recorded", "point", point, "outcome", outcome, "note", note)
+	g.happened(replication.EventDrill, replication.Healthy, point, "a drill of point %d %s", point, outcome)
 	return d, nil
 }
 

@@ -12,7 +12,9 @@ import (
 
 	"failback/blockio"
 	"failback/replication"
+	"failback/replication/health"
 	"failback/replication/link"
+	"failback/replication/mastertarget/events"
 	"failback/replication/plan"
 	"failback/replication/throttle"
 	"failback/retention"
@@ -41,6 +43,9 @@ type Config struct {
 	wrap  func(path string, t blockio.Target) blockio.Target
 	quiet time.Duration
 	retry time.Duration
+	// look is another lookEvery, health are other thresholds; zero: as they are.
+	look   time.Duration
+	health *health.Thresholds
 	// reached is told how far a cutover has come: it goes on when that returns.
 	reached func(step string)
 	// notes may fail the noting of a step in the journal; nil: there is none.
@@ -61,6 +66,8 @@ type Engine struct {
 	admin     sync.Mutex // held while a group comes or goes
 	accessing sync.Mutex // held while names and tokens change
 	drills    drills
+	events    *events.Log
+	observing observing
 
 	mu       sync.Mutex
 	schedule throttle.Schedule
@@ -86,7 +93,7 @@ func (w *worker) connected() bool { return w.ctx.Err() == nil }
 var errGone = errors.New("the connection to the process server ended")
 
 // Open starts a master target: its groups go on where they were.
-func Open(cfg Config) (*Engine, error) {
+func Open(cfg Config) (_ *Engine, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -106,10 +113,26 @@ func Open(cfg Config) (*Engine, error) {
 	if e.self, err = cat.self(); err == nil {
 		err = e.lockVolume()
 	}
+	if err == nil {
+		e.events, err = events.Open(cfg.State, cfg.Log)
+	}
 	if err != nil {
 		cat.close()
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			e.events.Close()
+		}
+	}()
+	thresholds := health.Failback()
+	if cfg.health != nil {
+		thresholds = *cfg.health
+	}
+	e.observing = observing{
+		begun: time.Now(), watch: health.New(thresholds, e.events.Alerts()), alerts: e.events.Alerts(), cycles: map[replication.GroupID][]health.Cycle{}, ships: map[replication.GroupID]map[string]float64{},
+	}
+	e.happened(replication.EventStarted, replication.Healthy, "", e.self.Host, "the master target has started, version %s", cfg.Version)
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.drills.all = map[string]*running{}
 	e.drills.ctx, e.drills.end = context.WithCancel(e.ctx)
@@ -153,6 +176,7 @@ func Open(cfg Config) (*Engine, error) {
 		g.start()
 	}
 	e.wg.Go(e.handOut)
+	e.wg.Go(e.observe)
 	return e, nil
 }
 
@@ -165,7 +189,7 @@ func (e *Engine) Close() error {
 	e.end()
 	e.wg.Wait()
 	e.volumes.Release()
-	return e.cat.close()
+	return errors.Join(e.events.Close(), e.cat.close())
 }
 
 // checkRetention says whether there is a retention directory that can be written: made sure by writing.
@@ -283,6 +307,7 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 	if before != nil {
 		before.leave(errGone)
 	}
+	e.happened(replication.EventProcessServer, replication.Healthy, "", p.Name, "process server %s connected, version %s", p.Name, p.Version)
 	e.cfg.Log.Info("process server connected", "name", p.Name, "version", p.Version, "minor", min(p.Minor, link.ProtocolMinor), "skew", p.Skew)
 	e.changed()
 	e.wg.Go(func() { e.sayFarewell(now) })
@@ -292,6 +317,7 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 		now.since = time.Now()
 		e.mu.Unlock()
 		e.cfg.Log.Info("process server gone", "name", p.Name)
+		e.happened(replication.EventProcessServer, replication.Warned, "", p.Name, "process server %s has gone", p.Name)
 		e.changed()
 	}, nil
 }

@@ -53,7 +53,8 @@ type lag struct {
 	head, last replication.PointID
 	points     int
 	takes      time.Duration
-	tight      bool // what moving there saves may come to half of the room that there is
+	disks      []int64 // bytes to be written to each of them; empty: not known
+	tight      bool    // what moving there saves may come to half of the room that there is
 }
 
 // behind tells how far the disks are behind the last point. It reads indexes when that has changed.
@@ -73,8 +74,9 @@ func (g *group) behind() lag {
 	} else if g.plan.Policy.HeadLag == 0 { // they go at once
 		now.takes = time.Millisecond
 	} else if was.head == now.head && was.last == now.last {
-		now.takes, now.tight = was.takes, was.tight
-	} else if n, err := g.journal.EstimateWrite(g.ctx, now.last); err == nil {
+		now.takes, now.tight, now.disks = was.takes, was.tight, was.disks
+	} else if n, disks, err := g.journal.EstimateWrite(g.ctx, now.last); err == nil {
+		now.disks = disks
 		now.takes = max(g.moveRate.takes(n), time.Millisecond)
 		free, reserve, _, err := g.spaceFor(0)
 		now.tight = err == nil && n > 0 && n >= (free-reserve)/2
@@ -144,6 +146,7 @@ func (g *group) follow() {
 				remedy = ". What to do: " + p.Remedy
 			}
 			g.log.Warn("move failed", "to", to, "err", err, "again_in", retry)
+			g.happened(replication.EventMove, replication.Warned, to, "the disks can't move to point %d: %v", to, err)
 			g.notice("move", fmt.Sprintf("the disks wait at point %d and can't move to point %d: %v%s", g.journal.Head(), to, err, remedy))
 			select {
 			case <-time.After(max(retry, useShare*time.Since(start))): // reckoning reads the indexes

@@ -49,6 +49,7 @@ type group struct {
 	moving sync.Mutex // held while the disks move
 	lent   lent
 	broken sync.Once // the handles can't be used any more: the group is opened anew
+	spent  spending  // what its lanes spend their time on
 	tried  trial     // what attempts to open the group have noted in its journal already
 
 	mu       sync.Mutex
@@ -56,12 +57,16 @@ type group struct {
 	since    time.Time // in this state
 	state    replication.GroupState
 	problem  *replication.Problem
+	standing *replication.Problem // that keeps it from going on, through all tries; nil: none
+	lateWhy  string               // why the point that is due is not made; empty: it is not late
 	waits    string
 	notices  map[string]string // by what they are about
 	ledgers  []replication.Ledger
 	link     *replication.LinkStatus // of the shipment under way, as told last
 	rates    []rate
-	views    []string // by disk, as probed
+	shipping replication.PointID // that ledgers and spans are of
+	spans    []span              // of its progress, as told, the oldest first
+	views    []string            // by disk, as probed
 	move     *replication.MoveStatus
 	under    *moveRun // the move that is under way
 	claims   int      // operators who have the disks: no move of our own begins
@@ -155,6 +160,7 @@ func (g *group) opened() bool {
 		err := g.open()
 		if err == nil {
 			g.notice("standby", "")
+			g.stuck(nil)
 			return true
 		}
 		p := replication.AsProblem(err)
@@ -168,6 +174,7 @@ func (g *group) opened() bool {
 		}
 		g.log.Error("group can't be opened", "err", err, "again_in", wait)
 		g.become(replication.StateError, p, "trying again every "+most.String())
+		g.stuck(p)
 		select {
 		case <-time.After(wait):
 		case <-g.ctx.Done():
@@ -451,6 +458,11 @@ func (g *group) become(s replication.GroupState, p *replication.Problem, waits s
 	g.mu.Lock()
 	if g.state != s {
 		g.log.Info("state", "state", s, "was", g.state)
+		level := replication.Healthy
+		if s == replication.StateError {
+			level = replication.Critical
+		}
+		g.happened(replication.EventState, level, 0, "group %s is %s; it was %s for %s", g.id, s, g.state, time.Since(g.since).Round(time.Second))
 		g.state, g.since = s, time.Now()
 	}
 	g.problem, g.waits = p, waits

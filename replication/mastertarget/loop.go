@@ -64,6 +64,7 @@ func (g *group) loop() {
 			waits := ""
 			if full != nil {
 				waits = "space on the retention volume"
+				g.stuck(full)
 			}
 			g.become(g.settled(), full, waits)
 			g.sleep(w, until)
@@ -73,6 +74,9 @@ func (g *group) loop() {
 			retry = retryMin
 		case err == nil:
 			retry = retryMin
+			if next == stepCycle || next == stepWait && g.heldBack() == nil { // what comes between the tries of a step says nothing of it
+				g.stuck(nil)
+			}
 		case g.ctx.Err() != nil:
 			return
 		case !w.connected():
@@ -81,6 +85,7 @@ func (g *group) loop() {
 			g.mend(err)
 			g.log.Warn("step failed", "step", next, "err", err, "again_in", retry)
 			g.become(g.settled(), replication.AsProblem(err), fmt.Sprintf("trying again in %s", retry))
+			g.stuck(replication.AsProblem(err))
 			g.sleep(w, time.Now().Add(retry))
 			retry = min(2*retry, retryMax)
 		}
@@ -172,10 +177,13 @@ func (g *group) cycle(w *worker) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
+	g.ships(c.Point)
 	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Joining: g.joining()}, g.note)
 	g.revoke()
 	g.shipped()
 	if last, _ := g.journal.Last(); last.ID == c.Point { // the answer may have been lost
+		g.cycled(c, last, time.Since(began))
 		g.listed(last)
 		return nil
 	}
@@ -303,6 +311,7 @@ func (g *group) failed(c replication.Cycle, err error) error {
 // listed tells all who wait that a point is listed, and sets the disks moving.
 func (g *group) listed(p replication.Point) {
 	g.log.Info("point listed", "point", p.ID, "bytes", p.Bytes, "stored", p.Stored)
+	g.pointListed(p)
 	g.mu.Lock()
 	g.quiet = time.Now()
 	g.mu.Unlock()
@@ -316,6 +325,7 @@ func (g *group) note(p replication.Progress) {
 	l := p.Disks
 	g.ledgers, g.link = l, &p.Link
 	now := time.Now()
+	g.spannedLocked(now)
 	for _, d := range l {
 		if int(d.Disk) >= len(g.rates) {
 			continue

@@ -64,6 +64,13 @@ func (r *moveRate) bytes() float64 {
 	return r.value
 }
 
+// known returns the same, 0 where nothing is known.
+func (r *moveRate) known() float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.value
+}
+
 // takes returns how long a move takes that writes n bytes.
 func (r *moveRate) takes(n int64) time.Duration {
 	return time.Duration(float64(n) / r.bytes() * float64(time.Second))

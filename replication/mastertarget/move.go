@@ -91,6 +91,7 @@ func (g *group) moveTo(ctx context.Context, to replication.PointID) error {
 	if err == nil {
 		g.moveRate.learn(m.written, took)
 		g.log.Info("disks moved", "from", from, "to", to, "bytes", m.written, "seconds", took.Seconds())
+		g.happened(replication.EventMove, replication.Healthy, to, "the disks moved from point %d to point %d in %s", from, to, took.Round(time.Millisecond))
 	}
 	g.engine.changed()
 	if err != nil {

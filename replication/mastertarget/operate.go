@@ -200,6 +200,7 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	e.mu.Unlock()
 	e.changed()
 	e.cfg.Log.Info("unprotected", "group", id, "head", head, "keep_journal", keepJournal)
+	e.happened(replication.EventPlan, replication.Healthy, id, "", "group %s is not protected any more", id)
 	if w := e.worker(g.plan.ProcessServer); w != nil { // with patience: no group comes or goes meanwhile
 		said := make(chan struct{})
 		e.wg.Go(func() { defer close(said); e.sayFarewell(w) })

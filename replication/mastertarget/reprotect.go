@@ -51,6 +51,7 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	e.mu.Unlock()
 	g.start()
 	e.cfg.Log.Info("reprotect", "group", p.Group, "disks", len(p.Disks()))
+	e.happened(replication.EventPlan, replication.Healthy, p.Group, "", "group %s is protected: %d disks", p.Group, len(p.Disks()))
 	wait, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
 	_ = e.wait(wait, func() bool {

@@ -178,6 +178,7 @@ func (g *group) giveWay(ctx context.Context, x *room) error {
 			return err
 		}
 		g.log.Warn("point given up", "point", id, "why", x.plan.Why)
+		g.happened(replication.EventDropped, replication.Warned, id, "point %d was given up: %s", id, x.plan.Why)
 		return nil
 	}
 	return fmt.Errorf("%w: nothing is left that gives enough", retention.ErrInUse)

@@ -28,11 +28,12 @@ func (e *Engine) Status(_ context.Context, id replication.GroupID) (replication.
 		}
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(e.workers)) {
 		w := e.workers[name]
-		s.Workers = append(s.Workers, replication.WorkerStatus{Name: name, Connected: w.connected(), Version: w.Version, Since: w.since, ClockSkew: w.Skew})
+		s.Workers = append(s.Workers, replication.WorkerStatus{Name: name, Connected: w.connected(), Version: w.Version, Since: w.since, ClockSkew: w.Skew, Figures: w.figures()})
 	}
+	e.mu.Unlock()
+	e.judged(&s)
 	return s, nil
 }
 
@@ -119,5 +120,6 @@ func (g *group) status() replication.GroupStatus {
 			one.State, one.Rate = "protected", 0
 		}
 	}
+	g.explain(&s, open)
 	return s
 }

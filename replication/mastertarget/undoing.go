@@ -23,6 +23,7 @@ func (c *cutting) turnBack(g *group, at *retention.Cutover, w *undoWish) error {
 		return err
 	}
 	g.log.Info("commit is undone", "back", at.Back, "held", at.Keep)
+	g.happened(replication.EventCutover, replication.Healthy, at.Back, "the commit is being undone: the disks go to point %d", at.Back)
 	c.engine.reached("undoing")
 	return nil
 }
@@ -92,6 +93,7 @@ func (c *cutting) undoing(ctx context.Context, g *group, at *retention.Cutover) 
 	g.final = false
 	g.mu.Unlock()
 	g.log.Info("commit undone", "head", g.journal.Head(), "held", keep)
+	g.happened(replication.EventCutover, replication.Healthy, g.journal.Head(), "the commit was undone: the disks are at point %d", g.journal.Head())
 	c.say("")
 	g.wake()
 	g.become(g.settled(), nil, "")

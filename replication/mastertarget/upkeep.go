@@ -141,6 +141,7 @@ func (k *upkeep) do(ctx context.Context, a policy.Action) error {
 			return err
 		}
 		g.log.Warn("point given up", "point", a.Point, "why", a.Why)
+		g.happened(replication.EventDropped, replication.Warned, a.Point, "point %d was given up: %s", a.Point, a.Why)
 		k.seen = 0
 	case policy.Hold:
 		g.log.Warn("replication held back", "why", a.Why)

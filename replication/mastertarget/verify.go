@@ -90,6 +90,11 @@ func (g *group) verified(req *verifyRequest) error {
 	if err := g.journal.MarkVerified(req.point, req.outcome); err != nil {
 		return journalProblem(g.id, err)
 	}
+	if req.outcome.Equal {
+		g.happened(replication.EventVerify, replication.Healthy, req.point, "point %d equals the source", req.point)
+	} else {
+		g.happened(replication.EventVerify, replication.Critical, req.point, "point %d differs from the source: %d bytes", req.point, req.outcome.Differs)
+	}
 	if req.outcome.Equal || !g.stable() { // an unstable source may simply have gone on
 		return nil
 	}

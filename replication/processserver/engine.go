@@ -74,6 +74,7 @@ type Engine struct {
 	shipping  atomic.Int32 // shipments under way
 	contents  *contents    // nil: nothing is sent by reference
 	valve     *throttle.Valve
+	gauges    gauges
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group

@@ -2,6 +2,7 @@ package processserver
 
 import (
 	"sync/atomic"
+	"time"
 
 	"failback/replication"
 	"failback/replication/block"
@@ -15,8 +16,12 @@ type ledger struct {
 	read, raw, again, payload, net atomic.Int64
 	repeated                       atomic.Int64 // by reference
 	codecs                         [block.Zstd + 1]struct{ raw, payload atomic.Int64 }
-	later                          atomic.Bool // lanes were lost: all that was looked at is looked at again, and counted already
+	spent                          struct{ read, hash, compress, send, target atomic.Int64 } // nanoseconds
+	later                          atomic.Bool                                               // lanes were lost: all that was looked at is looked at again, and counted already
 }
+
+// since adds the time that has passed to one of the counters of what was spent.
+func since(counter *atomic.Int64, begin time.Time) { counter.Add(int64(time.Since(begin))) }
 
 // look adds n to one of done, zero, equal and kept.
 func (l *ledger) look(counter *atomic.Int64, n int64) {
@@ -47,6 +52,9 @@ func (l *ledger) snapshot() replication.Ledger {
 	return replication.Ledger{
 		Disk: l.no, Total: l.total.Load(), Done: l.done.Load(), Read: l.read.Load(), Zero: l.zero.Load(), Equal: l.equal.Load(), Kept: l.kept.Load(),
 		Raw: l.raw.Load(), Again: l.again.Load(), Payload: l.payload.Load(), Wire: l.net.Load(), Repeated: l.repeated.Load(),
+		Spent: replication.Spent{
+			Read: time.Duration(l.spent.read.Load()), Hash: time.Duration(l.spent.hash.Load()), Compress: time.Duration(l.spent.compress.Load()), Send: time.Duration(l.spent.send.Load()), Target: time.Duration(l.spent.target.Load()),
+		},
 		Codecs: replication.Codecs{None: by(block.None), LZ4: by(block.LZ4), S2: by(block.S2), Zstd: by(block.Zstd)},
 	}
 }

@@ -1,6 +1,8 @@
 package processserver
 
 import (
+	"time"
+
 	"failback/replication"
 	"failback/replication/block"
 )
@@ -10,6 +12,7 @@ import (
 type packer struct {
 	out   func(*block.Frame) error // takes the frame over
 	level func(raw []byte) block.Level
+	took  func(disk replication.DiskNo, begin time.Time) // told when a block was compressed; nil: nobody wants to know
 
 	most func() int64 // raw bytes that a frame holds at most; nil: as many as frames have
 
@@ -140,7 +143,11 @@ func (p *packer) add(b block.Block, raw []byte, owner *block.Buffer) error {
 	if raw == nil {
 		p.frame.Blocks = append(p.frame.Blocks, b)
 	} else {
-		p.frame.Add(&p.enc, b, raw, p.level(raw), owner)
+		level, begin := p.level(raw), time.Now()
+		p.frame.Add(&p.enc, b, raw, level, owner)
+		if p.took != nil {
+			p.took(b.Disk, begin)
+		}
 	}
 	p.extents += len(b.Extents)
 	most := int64(block.FrameRaw)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"time"
 
 	"failback/replication"
 	"failback/replication/link"
@@ -90,7 +91,9 @@ func (s *shipment) scanCompare(ctx context.Context, d *diskShip) error {
 	defer c.Close()
 	told, asked := int64(0), open
 	for {
+		begin := time.Now()
 		side, err := c.Next()
+		since(&d.ledger.spent.target, begin)
 		if err == io.EOF {
 			break
 		}

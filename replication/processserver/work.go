@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"failback/replication"
 	"failback/replication/block"
@@ -32,7 +33,7 @@ type worker struct {
 func (s *shipment) work(ctx context.Context) error {
 	w := &worker{shipment: s, pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
 	levels := &pick{ladder: s.level}
-	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level, most: s.frameMost}
+	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level, most: s.frameMost, took: func(disk replication.DiskNo, begin time.Time) { since(&s.disks[disk].ledger.spent.compress, begin) }}
 	w.fresh()
 	defer func() { w.region.Release() }()
 	for {
@@ -71,8 +72,11 @@ func (w *worker) fresh() {
 // emit puts a frame before the lanes, and notes whether they were waiting for it or it for them.
 func (s *shipment) emit(ctx context.Context, f *block.Frame) error {
 	s.level.note(f, len(s.frames), cap(s.frames))
+	first := f.Blocks[0].Disk // a frame may be of several disks, and most are not
+	begin := time.Now()
 	select {
 	case s.frames <- f:
+		since(&s.disks[first].ledger.spent.send, begin)
 		return nil
 	case <-ctx.Done():
 		f.Free()
@@ -127,7 +131,9 @@ func (w *worker) sendKnown(j job) error {
 		}
 		var pages []replication.Hash
 		if w.repeats != nil {
+			begin := time.Now()
 			pages = replication.HashPages(w.pages[:0], b)
+			since(&j.disk.ledger.spent.hash, begin)
 		}
 		if err := w.send(j.disk, e, b, pages); err != nil {
 			return err
@@ -329,7 +335,9 @@ func (w *worker) hash(j job, mustRead bool) (read bool, err error) {
 			return false, err
 		}
 	}
+	begin := time.Now()
 	w.pages = replication.HashPages(w.pages[:0], w.buf[:j.region.Len()])
+	since(&d.ledger.spent.hash, begin)
 	return true, w.put(d, j.region.Off)
 }
 
@@ -369,7 +377,9 @@ func (w *worker) fill(j job) error {
 }
 
 func (w *worker) read(d *diskShip, b []byte, off int64) error {
+	begin := time.Now()
 	n, err := d.view.ReadAt(b, off)
+	since(&d.ledger.spent.read, begin)
 	d.ledger.read.Add(int64(n))
 	if n == len(b) {
 		return nil

@@ -22,6 +22,7 @@ type Fake struct {
 	OnAdopt       func(r replication.AdoptRequest) (replication.Adoption, error)
 	OnApply       func(r replication.ApplyRequest) (replication.Applied, error)
 	OnStatus      func(group replication.GroupID) (replication.Status, error)
+	OnEvents      func(ctx context.Context, r replication.EventsRequest, tell func(replication.Event) error) error
 	OnCut         func(group replication.GroupID) (replication.PointID, error)
 	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
 	OnMove        func(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error)
@@ -85,6 +86,14 @@ func (f *Fake) Status(_ context.Context, group replication.GroupID) (replication
 		return replication.Status{}, errNotStaged
 	}
 	return f.OnStatus(group)
+}
+
+// Events calls OnEvents.
+func (f *Fake) Events(ctx context.Context, r replication.EventsRequest, tell func(replication.Event) error) error {
+	if f.OnEvents == nil {
+		return errNotStaged
+	}
+	return f.OnEvents(ctx, r, tell)
 }
 
 // Cut calls OnCut.

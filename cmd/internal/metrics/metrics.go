@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,9 +36,48 @@ func Serve(ctx context.Context, address string, log *slog.Logger, own ...prometh
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.Handle("GET /debug/pprof/block", blocking.whileAsked(pprof.Handler("block")))
+	mux.Handle("GET /debug/pprof/mutex", contention.whileAsked(pprof.Handler("mutex")))
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { server.Close() })
 	go server.Serve(l)
 	log.Info("metrics", "listen", l.Addr())
 	return nil
+}
+
+// recording is a kind of profile that costs time, and is kept only while somebody waits for it: ?seconds=N.
+type recording struct {
+	set func(on bool)
+
+	mu    sync.Mutex
+	asked int // requests that wait
+}
+
+// What is recorded while it is asked for: about one blocking for each 10 µs that goroutines wait, and every tenth contended mutex.
+var (
+	blocking   = &recording{set: func(on bool) { runtime.SetBlockProfileRate(orNone(on, int(10*time.Microsecond))) }}
+	contention = &recording{set: func(on bool) { runtime.SetMutexProfileFraction(orNone(on, 10)) }}
+)
+
+func orNone(on bool, v int) int {
+	if !on {
+		return 0
+	}
+	return v
+}
+
+func (r *recording) whileAsked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, ask *http.Request) {
+		r.count(1)
+		defer r.count(-1)
+		next.ServeHTTP(w, ask)
+	})
+}
+
+func (r *recording) count(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asked += n; r.asked <= 1 {
+		r.set(r.asked > 0)
+	}
 }

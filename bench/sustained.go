@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"failback/bench/harness"
+	"failback/bench/report"
+	"failback/replication"
+)
+
+// Of scenario churn.
+const (
+	onStorage = "both daemons"
+	inMemory  = "master target on tmpfs"
+
+	sustainedAim = 231 // MB/s: ten times the 2 TB a day that the old product takes
+	windowShare  = 8   // of the disk changes in each cycle: one part of so many
+	windows      = 8
+	quickWindows = 3
+	busyShare    = 0.9 // of all cores, from which they are what binds
+)
+
+// sustained finds the rate of changes that the daemons carry. The disk is always one cycle ahead: as soon as a point is cut, so much is written that the next one has the same amount of changes.
+func (l *lab) sustained(ctx context.Context, s *report.Scenario) error {
+	window, n := l.Size/windowShare, windows
+	if l.Quick {
+		n = quickWindows
+	}
+	s.Bytes = window * int64(n)
+	s.About = fmt.Sprintf("a disk of %s, full, written to as quickly as points of it are listed (%s): %d cycles of %s of changes, told by a command, until the last point is listed and the disks stand at it",
+		report.Size(l.Size), l.pattern, n, report.Size(window))
+	if err := l.changeStages(ctx, s, l.pattern, window, []string{onStorage, inMemory}, []string{onStorage}); err != nil {
+		return err
+	}
+	for i := range s.Stages { // measured with one cycle's
+		st := &s.Stages[i]
+		st.Bytes, st.Seconds, st.CPU = st.Bytes*int64(n), st.Seconds*float64(n), st.CPU*float64(n)
+	}
+	run := func(memory bool) func(context.Context, int) (report.Sample, error) {
+		return func(ctx context.Context, _ int) (one report.Sample, err error) {
+			var o pairOptions
+			if memory {
+				dir, err := os.MkdirTemp(memoryDir, "failback-bench-")
+				if err != nil {
+					return one, err
+				}
+				defer os.RemoveAll(dir)
+				o.retention, o.targets = filepath.Join(dir, "retention"), filepath.Join(dir, "targets")
+			}
+			c, err := l.protectChurned(ctx, l.pattern, o)
+			if err != nil {
+				return one, err
+			}
+			defer func() { err = errors.Join(err, c.close()) }()
+			if err := errors.Join(c.machine.fill(window), l.Ready()); err != nil {
+				return one, err
+			}
+			own := ownCPU()
+			if one, err = c.sample(func() error { return c.ahead(ctx, window, n) }); err != nil {
+				return one, err
+			}
+			one.Figures = map[string]float64{
+				"MB/s": float64(s.Bytes) / one.Seconds / mega, "writer's cpu s": ownCPU() - own,
+				"cores busy": one.MachineCPU / one.Seconds, "clones s": c.machine.paused.Seconds(),
+			}
+			return one, c.machine.judge(ctx, flatOf(c.target), c.machine.cut)
+		}
+	}
+	lacks := ""
+	var st unix.Statfs_t
+	if unix.Statfs(memoryDir, &st) != nil || int64(st.Bavail)*st.Bsize < 8*l.Size {
+		lacks = fmt.Sprintf("%s has no room for eight times --size", memoryDir)
+	}
+	if err := l.alternate(ctx, s, []harness.Way{{Name: onStorage, Run: run(false)}, {Name: inMemory, Lacks: lacks, Run: run(true)}}, nil); err != nil {
+		return err
+	}
+	for _, w := range s.Ways {
+		if len(w.Samples) == 0 {
+			continue
+		}
+		binds := "the cores bind"
+		if busy := w.Fig("cores busy") / float64(runtime.NumCPU()); busy < busyShare {
+			binds = fmt.Sprintf("the cores are busy for %.2f of the time: storage, or waiting for it, binds", busy)
+		}
+		s.Note("%s: %.0f MB/s, %.1f TB a day; %s", w.Name, w.Fig("MB/s"), w.Fig("MB/s")*86400/mega, binds)
+	}
+	s.Check(report.AtLeast("MB/s of changes that both daemons carry", s.Ways[0].Fig("MB/s"), sustainedAim))
+	s.Note("the writer of the disk, its clones on xfs and the daemons share the cores; the disk and its clones lie in memory where there is room. In the end the disks were held against the source, sector by sector")
+	return nil
+}
+
+// ahead takes points of a disk that always has the next one's changes ready by the time that one is listed, and returns when the disks stand at the last.
+func (c *churnedPair) ahead(ctx context.Context, window int64, n int) (err error) {
+	var point replication.PointID
+	for i := range n {
+		if point, err = c.Cut(ctx, churnedGroup); err != nil {
+			return err
+		}
+		if err := c.machine.awaitCut(ctx, uint64(point)); err != nil {
+			return err
+		}
+		var next errgroup.Group
+		if i < n-1 {
+			next.Go(func() error { return c.machine.fill(window) })
+		}
+		if err := errors.Join(c.listed(ctx, churnedGroup, point), next.Wait()); err != nil {
+			return err
+		}
+		c.machine.forget(uint64(point))
+	}
+	if err := c.Do(ctx, nil, "advance", churnedGroup); err != nil {
+		return err
+	}
+	return c.WaitHead(ctx, churnedGroup, point, patience)
+}
+
+// awaitCut returns when the disk was cloned for a point.
+func (c *churned) awaitCut(ctx context.Context, point uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		c.mu.Lock()
+		made := c.changed[point] != nil
+		c.mu.Unlock()
+		if made {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the clone of point %d: %w", point, context.Cause(ctx))
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package health
+
+import (
+	"time"
+
+	"failback/replication"
+)
+
+type diskName struct {
+	group replication.GroupID
+	disk  replication.DiskID
+}
+
+// memory is what is remembered of a disk of an open cycle.
+type memory struct {
+	cut   time.Time // of the cycle
+	total int64
+	begun time.Time // watched since then; what was not to be watched is left out
+	moved time.Time // when it made progress last
+	sum   int64     // of what rises
+	marks []mark    // one a minute, of the last quarter of an hour
+	best  float64   // bytes a second, over any such time
+	now   time.Time
+}
+
+type mark struct {
+	at   time.Time
+	done int64
+}
+
+// pace is how a disk goes on.
+type pace struct {
+	still  time.Duration // since it made progress
+	moving bool          // it did in the last minute
+	rate   float64       // bytes a second, over the marks
+	best   float64       // the most that this was
+	known  bool          // rate is of a whole stretch
+}
+
+const markEvery = time.Minute
+
+// remember takes note of how far the disks are, and forgets those of cycles that are over, or that wait for something else.
+func (w *Watch) remember(f Facts) {
+	fresh := map[diskName]*memory{}
+	for _, g := range f.Groups {
+		connected := false
+		for _, s := range f.Servers {
+			connected = connected || s.Name == g.Server && s.Connected
+		}
+		if g.Cut.IsZero() || !connected || g.HeldBack {
+			continue
+		}
+		for _, d := range g.Disks {
+			n := diskName{g.Name, d.Name}
+			m := w.paces[n]
+			if m == nil || !m.cut.Equal(g.Cut) || m.total != d.Total || d.Done < m.marks[len(m.marks)-1].done {
+				m = &memory{cut: g.Cut, total: d.Total, begun: f.Now, moved: f.Now, sum: d.Done + d.Sent, marks: []mark{{f.Now, d.Done}}}
+			}
+			m.take(f.Now, d, w.Thresholds.Progress)
+			fresh[n] = m
+		}
+	}
+	w.paces = fresh
+}
+
+func (m *memory) take(now time.Time, d Disk, stretch time.Duration) {
+	m.now = now
+	if sum := d.Done + d.Sent; sum != m.sum {
+		m.sum, m.moved = sum, now
+	}
+	last := m.marks[len(m.marks)-1]
+	if now.Sub(last.at) < markEvery {
+		return
+	}
+	m.marks = append(m.marks, mark{now, d.Done})
+	for len(m.marks) > 2 && now.Sub(m.marks[1].at) >= stretch {
+		m.marks = m.marks[1:]
+	}
+	if now.Sub(m.marks[0].at) >= stretch {
+		m.best = max(m.best, m.rate())
+	}
+}
+
+func (m *memory) rate() float64 {
+	a, b := m.marks[0], m.marks[len(m.marks)-1]
+	if !b.at.After(a.at) {
+		return 0
+	}
+	return float64(b.done-a.done) / b.at.Sub(a.at).Seconds()
+}
+
+func (w *Watch) pace(g Group, d Disk) pace {
+	m := w.paces[diskName{g.Name, d.Name}]
+	if m == nil {
+		return pace{}
+	}
+	return pace{still: m.now.Sub(m.moved), moving: m.now.Sub(m.moved) < markEvery, rate: m.rate(), best: m.best, known: m.best > 0 && m.now.Sub(m.marks[0].at) >= w.Thresholds.Progress}
+}
