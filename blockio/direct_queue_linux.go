@@ -19,6 +19,7 @@ type directQueue struct {
 	f       *os.File
 	context uintptr
 	busy    atomic.Int32        // callers
+	plain   turns               // of requests that went without the queue
 	free    chan *directRequest // all requests that are not in use; their number is the bound
 
 	mu      sync.Mutex
@@ -85,6 +86,7 @@ func (q *directQueue) close() { _, _, _ = unix.Syscall(unix.SYS_IO_DESTROY, q.co
 func (q *directQueue) ReadAt(p []byte, off int64) (int, error) {
 	defer q.busy.Add(-1)
 	if q.busy.Add(1) <= directPlain {
+		q.plain.take()
 		return q.f.ReadAt(p, off)
 	}
 	n, err := q.do(aioRead, p, off)
@@ -98,6 +100,7 @@ func (q *directQueue) ReadAt(p []byte, off int64) (int, error) {
 func (q *directQueue) WriteAt(p []byte, off int64) (int, error) {
 	defer q.busy.Add(-1)
 	if q.busy.Add(1) <= directPlain {
+		q.plain.take()
 		return q.f.WriteAt(p, off)
 	}
 	n, err := q.do(aioWrite, p, off)

@@ -14,6 +14,7 @@ import (
 type preads struct {
 	fd     int
 	opened bool
+	turns  turns       // of reads that may wait
 	waits  atomic.Bool // whatever is asked for: its file system can't say that it would have to wait
 }
 
@@ -35,6 +36,7 @@ func (r *preads) readAt(f *os.File, p []byte, off int64) (n int, err error) {
 			return n, nil
 		}
 	}
+	r.turns.take()
 	for n < len(p) {
 		k, err := unix.Pread(r.fd, p[n:], off+int64(n))
 		switch {
