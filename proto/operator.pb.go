@@ -3431,6 +3431,191 @@ func (x *CommitRequest) GetNotBeforeUnixNanos() int64 {
 	return 0
 }
 
+// All of it is estimated, from what the last cycles and moves took.
+type CutoverForecast struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Point         uint64                 `protobuf:"varint,180,opt,name=point,proto3" json:"point,omitempty"`                                     // that the disks would be brought to
+	CutUnixNanos  int64                  `protobuf:"varint,181,opt,name=cut_unix_nanos,json=cutUnixNanos,proto3" json:"cut_unix_nanos,omitempty"` // its instant
+	AheadNanos    int64                  `protobuf:"varint,182,opt,name=ahead_nanos,json=aheadNanos,proto3" json:"ahead_nanos,omitempty"`         // while the machine still runs
+	DownNanos     int64                  `protobuf:"varint,183,opt,name=down_nanos,json=downNanos,proto3" json:"down_nanos,omitempty"`            // from its stop until the disks are closed
+	Bytes         int64                  `protobuf:"varint,184,opt,name=bytes,proto3" json:"bytes,omitempty"`                                     // that have to be sent meanwhile, before compression
+	Churn         float64                `protobuf:"fixed64,185,opt,name=churn,proto3" json:"churn,omitempty"`                                    // bytes a second that change
+	Cycles        int64                  `protobuf:"varint,186,opt,name=cycles,proto3" json:"cycles,omitempty"`                                   // that this stands on
+	Parts         []*ForecastPart        `protobuf:"bytes,187,rep,name=parts,proto3" json:"parts,omitempty"`                                      // in the order in which they come
+	Doubts        []string               `protobuf:"bytes,188,rep,name=doubts,proto3" json:"doubts,omitempty"`                                    // why it may come otherwise
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CutoverForecast) Reset() {
+	*x = CutoverForecast{}
+	mi := &file_operator_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CutoverForecast) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CutoverForecast) ProtoMessage() {}
+
+func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CutoverForecast.ProtoReflect.Descriptor instead.
+func (*CutoverForecast) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *CutoverForecast) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *CutoverForecast) GetCutUnixNanos() int64 {
+	if x != nil {
+		return x.CutUnixNanos
+	}
+	return 0
+}
+
+func (x *CutoverForecast) GetAheadNanos() int64 {
+	if x != nil {
+		return x.AheadNanos
+	}
+	return 0
+}
+
+func (x *CutoverForecast) GetDownNanos() int64 {
+	if x != nil {
+		return x.DownNanos
+	}
+	return 0
+}
+
+func (x *CutoverForecast) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *CutoverForecast) GetChurn() float64 {
+	if x != nil {
+		return x.Churn
+	}
+	return 0
+}
+
+func (x *CutoverForecast) GetCycles() int64 {
+	if x != nil {
+		return x.Cycles
+	}
+	return 0
+}
+
+func (x *CutoverForecast) GetParts() []*ForecastPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *CutoverForecast) GetDoubts() []string {
+	if x != nil {
+		return x.Doubts
+	}
+	return nil
+}
+
+type ForecastPart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	What          string                 `protobuf:"bytes,180,opt,name=what,proto3" json:"what,omitempty"`
+	Down          bool                   `protobuf:"varint,181,opt,name=down,proto3" json:"down,omitempty"` // the machine is down meanwhile
+	TakesNanos    int64                  `protobuf:"varint,182,opt,name=takes_nanos,json=takesNanos,proto3" json:"takes_nanos,omitempty"`
+	Bytes         int64                  `protobuf:"varint,183,opt,name=bytes,proto3" json:"bytes,omitempty"` // 0: that is not what it is about
+	How           string                 `protobuf:"bytes,184,opt,name=how,proto3" json:"how,omitempty"`      // it was estimated
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForecastPart) Reset() {
+	*x = ForecastPart{}
+	mi := &file_operator_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForecastPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForecastPart) ProtoMessage() {}
+
+func (x *ForecastPart) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForecastPart.ProtoReflect.Descriptor instead.
+func (*ForecastPart) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ForecastPart) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *ForecastPart) GetDown() bool {
+	if x != nil {
+		return x.Down
+	}
+	return false
+}
+
+func (x *ForecastPart) GetTakesNanos() int64 {
+	if x != nil {
+		return x.TakesNanos
+	}
+	return 0
+}
+
+func (x *ForecastPart) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *ForecastPart) GetHow() string {
+	if x != nil {
+		return x.How
+	}
+	return ""
+}
+
 type UndoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,130,opt,name=group,proto3" json:"group,omitempty"`
@@ -3441,7 +3626,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3453,7 +3638,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3466,7 +3651,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *UndoRequest) GetGroup() string {
@@ -3494,7 +3679,7 @@ type CutoverReply struct {
 
 func (x *CutoverReply) Reset() {
 	*x = CutoverReply{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3506,7 +3691,7 @@ func (x *CutoverReply) String() string {
 func (*CutoverReply) ProtoMessage() {}
 
 func (x *CutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3519,7 +3704,7 @@ func (x *CutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
 func (*CutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CutoverReply) GetProgress() *CutoverStatus {
@@ -3552,7 +3737,7 @@ type FinishCutoverRequest struct {
 
 func (x *FinishCutoverRequest) Reset() {
 	*x = FinishCutoverRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +3749,7 @@ func (x *FinishCutoverRequest) String() string {
 func (*FinishCutoverRequest) ProtoMessage() {}
 
 func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +3762,7 @@ func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
 func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FinishCutoverRequest) GetGroup() string {
@@ -3597,7 +3782,7 @@ type FinishCutoverReply struct {
 
 func (x *FinishCutoverReply) Reset() {
 	*x = FinishCutoverReply{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3609,7 +3794,7 @@ func (x *FinishCutoverReply) String() string {
 func (*FinishCutoverReply) ProtoMessage() {}
 
 func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3622,7 +3807,7 @@ func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
 func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *FinishCutoverReply) GetHead() uint64 {
@@ -3655,6 +3840,7 @@ type CutoverStatus struct {
 	Next               string                 `protobuf:"bytes,140,opt,name=next,proto3" json:"next,omitempty"`                             // what comes then, in words
 	StopCommand        string                 `protobuf:"bytes,141,opt,name=stop_command,json=stopCommand,proto3" json:"stop_command,omitempty"`
 	AfterCommand       string                 `protobuf:"bytes,142,opt,name=after_command,json=afterCommand,proto3" json:"after_command,omitempty"`
+	DownNanos          int64                  `protobuf:"varint,180,opt,name=down_nanos,json=downNanos,proto3" json:"down_nanos,omitempty"`   // that the machine was down, from its stop until the disks were closed; 0: not known
 	AfterEnded         string                 `protobuf:"bytes,143,opt,name=after_ended,json=afterEnded,proto3" json:"after_ended,omitempty"` // what became of the after-command; empty: it has not ended, or there is none
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -3662,7 +3848,7 @@ type CutoverStatus struct {
 
 func (x *CutoverStatus) Reset() {
 	*x = CutoverStatus{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +3860,7 @@ func (x *CutoverStatus) String() string {
 func (*CutoverStatus) ProtoMessage() {}
 
 func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +3873,7 @@ func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
 func (*CutoverStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CutoverStatus) GetStep() string {
@@ -3781,6 +3967,13 @@ func (x *CutoverStatus) GetAfterCommand() string {
 	return ""
 }
 
+func (x *CutoverStatus) GetDownNanos() int64 {
+	if x != nil {
+		return x.DownNanos
+	}
+	return 0
+}
+
 func (x *CutoverStatus) GetAfterEnded() string {
 	if x != nil {
 		return x.AfterEnded
@@ -3798,7 +3991,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +4003,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +4016,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -3853,7 +4046,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3865,7 +4058,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3878,7 +4071,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -3927,7 +4120,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3939,7 +4132,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3952,7 +4145,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -3987,7 +4180,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3999,7 +4192,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4012,7 +4205,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -4052,7 +4245,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4064,7 +4257,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4077,7 +4270,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -4147,7 +4340,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4159,7 +4352,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4172,7 +4365,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -4216,7 +4409,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4228,7 +4421,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4241,7 +4434,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -4339,7 +4532,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4351,7 +4544,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4364,7 +4557,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -4398,7 +4591,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4410,7 +4603,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4423,7 +4616,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -4450,7 +4643,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4462,7 +4655,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4475,7 +4668,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -4503,7 +4696,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4515,7 +4708,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4528,7 +4721,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -4561,7 +4754,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4573,7 +4766,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4586,7 +4779,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -4607,7 +4800,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4619,7 +4812,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4632,7 +4825,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -4667,7 +4860,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4679,7 +4872,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4692,7 +4885,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -4727,7 +4920,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4739,7 +4932,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4752,7 +4945,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{61}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -4784,7 +4977,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4796,7 +4989,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4809,7 +5002,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{62}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 type VolumesReply struct {
@@ -4821,7 +5014,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4833,7 +5026,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4846,7 +5039,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{63}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -4872,7 +5065,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4884,7 +5077,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4897,7 +5090,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{64}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Volume) GetPath() string {
@@ -4967,7 +5160,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4979,7 +5172,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4992,7 +5185,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{65}
+	return file_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -5026,7 +5219,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5038,7 +5231,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5051,7 +5244,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{66}
+	return file_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -5078,7 +5271,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5090,7 +5283,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5103,7 +5296,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{67}
+	return file_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -5129,7 +5322,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5141,7 +5334,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5154,7 +5347,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{68}
+	return file_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -5178,7 +5371,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5190,7 +5383,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5203,7 +5396,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{69}
+	return file_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -5261,7 +5454,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5273,7 +5466,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5286,7 +5479,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{70}
+	return file_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -5337,7 +5530,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5349,7 +5542,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5362,7 +5555,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{71}
+	return file_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -5718,7 +5911,26 @@ const file_operator_proto_rawDesc = "" +
 	"\fstop_command\x18\x84\x01 \x01(\tR\vstopCommand\x12$\n" +
 	"\rafter_command\x18\x85\x01 \x01(\tR\fafterCommand\x12\x17\n" +
 	"\x06verify\x18\x86\x01 \x01(\bR\x06verify\x122\n" +
-	"\x15not_before_unix_nanos\x18\x87\x01 \x01(\x03R\x12notBeforeUnixNanos\"F\n" +
+	"\x15not_before_unix_nanos\x18\x87\x01 \x01(\x03R\x12notBeforeUnixNanos\"\xa3\x02\n" +
+	"\x0fCutoverForecast\x12\x15\n" +
+	"\x05point\x18\xb4\x01 \x01(\x04R\x05point\x12%\n" +
+	"\x0ecut_unix_nanos\x18\xb5\x01 \x01(\x03R\fcutUnixNanos\x12 \n" +
+	"\vahead_nanos\x18\xb6\x01 \x01(\x03R\n" +
+	"aheadNanos\x12\x1e\n" +
+	"\n" +
+	"down_nanos\x18\xb7\x01 \x01(\x03R\tdownNanos\x12\x15\n" +
+	"\x05bytes\x18\xb8\x01 \x01(\x03R\x05bytes\x12\x15\n" +
+	"\x05churn\x18\xb9\x01 \x01(\x01R\x05churn\x12\x17\n" +
+	"\x06cycles\x18\xba\x01 \x01(\x03R\x06cycles\x120\n" +
+	"\x05parts\x18\xbb\x01 \x03(\v2\x19.failback.v1.ForecastPartR\x05parts\x12\x17\n" +
+	"\x06doubts\x18\xbc\x01 \x03(\tR\x06doubts\"\x84\x01\n" +
+	"\fForecastPart\x12\x13\n" +
+	"\x04what\x18\xb4\x01 \x01(\tR\x04what\x12\x13\n" +
+	"\x04down\x18\xb5\x01 \x01(\bR\x04down\x12 \n" +
+	"\vtakes_nanos\x18\xb6\x01 \x01(\x03R\n" +
+	"takesNanos\x12\x15\n" +
+	"\x05bytes\x18\xb7\x01 \x01(\x03R\x05bytes\x12\x11\n" +
+	"\x03how\x18\xb8\x01 \x01(\tR\x03how\"F\n" +
 	"\vUndoRequest\x12\x15\n" +
 	"\x05group\x18\x82\x01 \x01(\tR\x05group\x12 \n" +
 	"\vto_original\x18\x83\x01 \x01(\bR\n" +
@@ -5731,7 +5943,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x05group\x18\x82\x01 \x01(\tR\x05group\"E\n" +
 	"\x12FinishCutoverReply\x12\x13\n" +
 	"\x04head\x18\x82\x01 \x01(\x04R\x04head\x12\x1a\n" +
-	"\bat_point\x18\x83\x01 \x01(\bR\aatPoint\"\xa8\x03\n" +
+	"\bat_point\x18\x83\x01 \x01(\bR\aatPoint\"\xc8\x03\n" +
 	"\rCutoverStatus\x12\x13\n" +
 	"\x04step\x18\x82\x01 \x01(\tR\x04step\x12)\n" +
 	"\x10since_unix_nanos\x18\x83\x01 \x01(\x03R\x0esinceUnixNanos\x12\x15\n" +
@@ -5746,7 +5958,9 @@ const file_operator_proto_rawDesc = "" +
 	"left_nanos\x18\x8b\x01 \x01(\x03R\tleftNanos\x12\x13\n" +
 	"\x04next\x18\x8c\x01 \x01(\tR\x04next\x12\"\n" +
 	"\fstop_command\x18\x8d\x01 \x01(\tR\vstopCommand\x12$\n" +
-	"\rafter_command\x18\x8e\x01 \x01(\tR\fafterCommand\x12 \n" +
+	"\rafter_command\x18\x8e\x01 \x01(\tR\fafterCommand\x12\x1e\n" +
+	"\n" +
+	"down_nanos\x18\xb4\x01 \x01(\x03R\tdownNanos\x12 \n" +
 	"\vafter_ended\x18\x8f\x01 \x01(\tR\n" +
 	"afterEnded\";\n" +
 	"\rVerifyRequest\x12\x14\n" +
@@ -5874,7 +6088,7 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\xed\r\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xb3\x0e\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
@@ -5896,7 +6110,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x03Pin\x12\x17.failback.v1.PinRequest\x1a\x15.failback.v1.PinReply\x129\n" +
 	"\x05Unpin\x12\x19.failback.v1.UnpinRequest\x1a\x15.failback.v1.PinReply\x12=\n" +
 	"\x05Scrub\x12\x19.failback.v1.ScrubRequest\x1a\x17.failback.v1.ScrubReply0\x01\x12A\n" +
-	"\x06Commit\x12\x1a.failback.v1.CommitRequest\x1a\x19.failback.v1.CutoverReply0\x01\x12=\n" +
+	"\x06Commit\x12\x1a.failback.v1.CommitRequest\x1a\x19.failback.v1.CutoverReply0\x01\x12D\n" +
+	"\bForecast\x12\x1a.failback.v1.CommitRequest\x1a\x1c.failback.v1.CutoverForecast\x12=\n" +
 	"\x04Undo\x12\x18.failback.v1.UndoRequest\x1a\x19.failback.v1.CutoverReply0\x01\x12S\n" +
 	"\rFinishCutover\x12!.failback.v1.FinishCutoverRequest\x1a\x1f.failback.v1.FinishCutoverReply\x12G\n" +
 	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
@@ -5917,7 +6132,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -5961,48 +6176,50 @@ var file_operator_proto_goTypes = []any{
 	(*CancelMoveRequest)(nil),    // 39: failback.v1.CancelMoveRequest
 	(*MoveReply)(nil),            // 40: failback.v1.MoveReply
 	(*CommitRequest)(nil),        // 41: failback.v1.CommitRequest
-	(*UndoRequest)(nil),          // 42: failback.v1.UndoRequest
-	(*CutoverReply)(nil),         // 43: failback.v1.CutoverReply
-	(*FinishCutoverRequest)(nil), // 44: failback.v1.FinishCutoverRequest
-	(*FinishCutoverReply)(nil),   // 45: failback.v1.FinishCutoverReply
-	(*CutoverStatus)(nil),        // 46: failback.v1.CutoverStatus
-	(*VerifyRequest)(nil),        // 47: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),          // 48: failback.v1.VerifyReply
-	(*ExportRequest)(nil),        // 49: failback.v1.ExportRequest
-	(*ExportReply)(nil),          // 50: failback.v1.ExportReply
-	(*DrillRequest)(nil),         // 51: failback.v1.DrillRequest
-	(*DrillReply)(nil),           // 52: failback.v1.DrillReply
-	(*DrillStatus)(nil),          // 53: failback.v1.DrillStatus
-	(*DrillFile)(nil),            // 54: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),      // 55: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),        // 56: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil),   // 57: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),     // 58: failback.v1.RecordDrillReply
-	(*Drilled)(nil),              // 59: failback.v1.Drilled
-	(*UnprotectRequest)(nil),     // 60: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),       // 61: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),       // 62: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),         // 63: failback.v1.VolumesReply
-	(*Volume)(nil),               // 64: failback.v1.Volume
-	(*TokenRequest)(nil),         // 65: failback.v1.TokenRequest
-	(*TokenReply)(nil),           // 66: failback.v1.TokenReply
-	(*RebindRequest)(nil),        // 67: failback.v1.RebindRequest
-	(*RebindReply)(nil),          // 68: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 69: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 70: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 71: failback.v1.GroupThrottle
-	nil,                          // 72: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 73: failback.v1.PathDone
-	(*Figures)(nil),              // 74: failback.v1.Figures
-	(*Problem)(nil),              // 75: failback.v1.Problem
-	(*LinkStatus)(nil),           // 76: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 77: failback.v1.DiskLedger
-	(*Progress)(nil),             // 78: failback.v1.Progress
+	(*CutoverForecast)(nil),      // 42: failback.v1.CutoverForecast
+	(*ForecastPart)(nil),         // 43: failback.v1.ForecastPart
+	(*UndoRequest)(nil),          // 44: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 45: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 46: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 47: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 48: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 49: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 50: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 51: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 52: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 53: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 54: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 55: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 56: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 57: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 58: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 59: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 60: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 61: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 62: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 63: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 64: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 65: failback.v1.VolumesReply
+	(*Volume)(nil),               // 66: failback.v1.Volume
+	(*TokenRequest)(nil),         // 67: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 68: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 69: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 70: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 71: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 72: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 73: failback.v1.GroupThrottle
+	nil,                          // 74: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 75: failback.v1.PathDone
+	(*Figures)(nil),              // 76: failback.v1.Figures
+	(*Problem)(nil),              // 77: failback.v1.Problem
+	(*LinkStatus)(nil),           // 78: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 79: failback.v1.DiskLedger
+	(*Progress)(nil),             // 80: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	73, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	72, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	75, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	74, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
 	31, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
@@ -6011,100 +6228,103 @@ var file_operator_proto_depIdxs = []int32{
 	18, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
 	14, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
-	74, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	76, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
 	17, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
-	75, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	77, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	24, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	26, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	23, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	53, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	55, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
 	20, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
 	32, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	76, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	78, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
 	19, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	46, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	48, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
 	14, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
 	20, // 24: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	77, // 25: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	79, // 25: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
 	25, // 26: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
 	31, // 27: failback.v1.PointsReply.points:type_name -> failback.v1.Point
 	36, // 28: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	59, // 29: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	61, // 29: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
 	32, // 30: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
 	31, // 31: failback.v1.PinReply.point:type_name -> failback.v1.Point
 	10, // 32: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
 	26, // 33: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	46, // 34: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	78, // 35: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	36, // 36: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	53, // 37: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	54, // 38: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	10, // 39: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	53, // 40: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	59, // 41: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	59, // 42: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	64, // 43: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 44: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	71, // 45: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
-	0,  // 46: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 47: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 48: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 49: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
-	11, // 50: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	15, // 51: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
-	27, // 52: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	29, // 53: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	37, // 54: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	37, // 55: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	39, // 56: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	47, // 57: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	49, // 58: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	51, // 59: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	55, // 60: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	57, // 61: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	33, // 62: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	34, // 63: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	21, // 64: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	41, // 65: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
-	42, // 66: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
-	44, // 67: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
-	60, // 68: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	62, // 69: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	65, // 70: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	69, // 71: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	67, // 72: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 73: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 74: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 75: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 76: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	12, // 77: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	16, // 78: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
-	28, // 79: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	30, // 80: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	40, // 81: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	38, // 82: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	40, // 83: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	48, // 84: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	50, // 85: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	52, // 86: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	56, // 87: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	58, // 88: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	35, // 89: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	35, // 90: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	22, // 91: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	43, // 92: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	43, // 93: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	45, // 94: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	61, // 95: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	63, // 96: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	66, // 97: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	70, // 98: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	68, // 99: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	73, // [73:100] is the sub-list for method output_type
-	46, // [46:73] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	43, // 34: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
+	48, // 35: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	80, // 36: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	36, // 37: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	55, // 38: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	56, // 39: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	10, // 40: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
+	55, // 41: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	61, // 42: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	61, // 43: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	66, // 44: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 45: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	73, // 46: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	0,  // 47: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 48: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 49: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 50: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
+	11, // 51: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	15, // 52: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
+	27, // 53: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	29, // 54: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	37, // 55: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	37, // 56: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	39, // 57: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	49, // 58: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	51, // 59: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	53, // 60: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	57, // 61: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	59, // 62: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	33, // 63: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	34, // 64: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	21, // 65: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	41, // 66: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	41, // 67: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
+	44, // 68: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	46, // 69: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	62, // 70: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	64, // 71: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	67, // 72: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	71, // 73: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	69, // 74: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 75: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 76: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 77: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 78: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	12, // 79: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	16, // 80: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
+	28, // 81: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	30, // 82: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	40, // 83: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	38, // 84: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	40, // 85: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	50, // 86: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	52, // 87: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	54, // 88: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	58, // 89: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	60, // 90: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	35, // 91: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	35, // 92: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	22, // 93: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	45, // 94: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	42, // 95: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
+	45, // 96: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	47, // 97: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	63, // 98: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	65, // 99: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	68, // 100: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	72, // 101: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	70, // 102: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	75, // [75:103] is the sub-list for method output_type
+	47, // [47:75] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -6119,7 +6339,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   73,
+			NumMessages:   75,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -43,6 +43,7 @@ const (
 	Operator_Unpin_FullMethodName         = "/failback.v1.Operator/Unpin"
 	Operator_Scrub_FullMethodName         = "/failback.v1.Operator/Scrub"
 	Operator_Commit_FullMethodName        = "/failback.v1.Operator/Commit"
+	Operator_Forecast_FullMethodName      = "/failback.v1.Operator/Forecast"
 	Operator_Undo_FullMethodName          = "/failback.v1.Operator/Undo"
 	Operator_FinishCutover_FullMethodName = "/failback.v1.Operator/FinishCutover"
 	Operator_Unprotect_FullMethodName     = "/failback.v1.Operator/Unprotect"
@@ -93,6 +94,8 @@ type OperatorClient interface {
 	Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error)
 	// Gives the disks to their machine: makes the last point, brings the disks to it, and closes them. Sends progress, and ends when the group is committed. Ending the call early does not end the commit.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error)
+	// What a commit would take that is begun now. Nothing is changed.
+	Forecast(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CutoverForecast, error)
 	// Takes a commit back, as long as nobody has written to the disks. Progress and end as with Commit.
 	Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error)
 	// Ends a group that is committed: its points go, its disks stay.
@@ -388,6 +391,16 @@ func (c *operatorClient) Commit(ctx context.Context, in *CommitRequest, opts ...
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_CommitClient = grpc.ServerStreamingClient[CutoverReply]
 
+func (c *operatorClient) Forecast(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CutoverForecast, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CutoverForecast)
+	err := c.cc.Invoke(ctx, Operator_Forecast_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorClient) Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[8], Operator_Undo_FullMethodName, cOpts...)
@@ -508,6 +521,8 @@ type OperatorServer interface {
 	Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubReply]) error
 	// Gives the disks to their machine: makes the last point, brings the disks to it, and closes them. Sends progress, and ends when the group is committed. Ending the call early does not end the commit.
 	Commit(*CommitRequest, grpc.ServerStreamingServer[CutoverReply]) error
+	// What a commit would take that is begun now. Nothing is changed.
+	Forecast(context.Context, *CommitRequest) (*CutoverForecast, error)
 	// Takes a commit back, as long as nobody has written to the disks. Progress and end as with Commit.
 	Undo(*UndoRequest, grpc.ServerStreamingServer[CutoverReply]) error
 	// Ends a group that is committed: its points go, its disks stay.
@@ -590,6 +605,9 @@ func (UnimplementedOperatorServer) Scrub(*ScrubRequest, grpc.ServerStreamingServ
 }
 func (UnimplementedOperatorServer) Commit(*CommitRequest, grpc.ServerStreamingServer[CutoverReply]) error {
 	return status.Error(codes.Unimplemented, "method Commit not implemented")
+}
+func (UnimplementedOperatorServer) Forecast(context.Context, *CommitRequest) (*CutoverForecast, error) {
+	return nil, status.Error(codes.Unimplemented, "method Forecast not implemented")
 }
 func (UnimplementedOperatorServer) Undo(*UndoRequest, grpc.ServerStreamingServer[CutoverReply]) error {
 	return status.Error(codes.Unimplemented, "method Undo not implemented")
@@ -937,6 +955,24 @@ func _Operator_Commit_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_CommitServer = grpc.ServerStreamingServer[CutoverReply]
 
+func _Operator_Forecast_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CommitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Forecast(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Forecast_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Forecast(ctx, req.(*CommitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Operator_Undo_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(UndoRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -1110,6 +1146,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Unpin",
 			Handler:    _Operator_Unpin_Handler,
+		},
+		{
+			MethodName: "Forecast",
+			Handler:    _Operator_Forecast_Handler,
 		},
 		{
 			MethodName: "FinishCutover",

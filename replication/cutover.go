@@ -45,6 +45,7 @@ type CutoverStatus struct {
 	Stop      string        `json:"stop_command,omitempty"`  //
 	After     string        `json:"after_command,omitempty"` //
 	Ended     string        `json:"after_ended,omitempty"`   // what became of After
+	Down      time.Duration `json:"down_nanos,omitzero"`     // the machine was, from its stop until the disks were closed; 0: not known
 }
 
 // Codes of problems with a cutover that a caller can act on.

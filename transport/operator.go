@@ -55,6 +55,8 @@ type Operations interface {
 	// Commit gives the disks to their machine, and returns the point that they show then. It goes on after a restart; one that asks for the same takes part. The end of ctx ends the waiting, never the commit. Progress as with Move.
 	Commit(ctx context.Context, group replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (head replication.PointID, err error)
 	// Undo takes a commit back, also one that is under way: the disks go to where they were, or to point 0, and replication goes on. It is refused where somebody has written to them. Context and progress as with Commit.
+	// Forecast tells what Commit would take if it began now.
+	Forecast(ctx context.Context, group replication.GroupID, r replication.CommitRequest) (replication.Forecast, error)
 	Undo(ctx context.Context, group replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (head replication.PointID, err error)
 	// FinishCutover ends a group that is committed: its points go, its disks stay. Head is the point that they showed when they were given; replication.NoPoint: not known any more.
 	FinishCutover(ctx context.Context, group replication.GroupID) (head replication.PointID, err error)

@@ -23,6 +23,14 @@ func (s *operatorServer) Commit(r *failbackpb.CommitRequest, out grpc.ServerStre
 	return out.Send(&failbackpb.CutoverReply{Head: uint64(head), Done: true})
 }
 
+func (s *operatorServer) Forecast(ctx context.Context, r *failbackpb.CommitRequest) (*failbackpb.CutoverForecast, error) {
+	f, err := s.ops.Forecast(ctx, replication.GroupID(r.Group), commitFromWire(r))
+	if err != nil {
+		return nil, StatusOf(err)
+	}
+	return forecastToWire(f), nil
+}
+
 func (s *operatorServer) Undo(r *failbackpb.UndoRequest, out grpc.ServerStreamingServer[failbackpb.CutoverReply]) error {
 	told := newTeller(out.Send)
 	head, err := s.ops.Undo(out.Context(), replication.GroupID(r.Group), r.ToOriginal, func(c replication.CutoverStatus) {
@@ -54,6 +62,15 @@ func (c *OperatorClient) Commit(ctx context.Context, group replication.GroupID, 
 		return 0, c.problem(err)
 	}
 	return c.cutOver(in, progress)
+}
+
+// Forecast tells what a commit would take that is begun now.
+func (c *OperatorClient) Forecast(ctx context.Context, group replication.GroupID, r replication.CommitRequest) (replication.Forecast, error) {
+	f, err := c.rpc.Forecast(ctx, commitToWire(group, r))
+	if err != nil {
+		return replication.Forecast{}, c.problem(err)
+	}
+	return forecastFromWire(f), nil
 }
 
 // Undo takes a commit back. Progress as with Commit.
@@ -106,13 +123,30 @@ func commitFromWire(r *failbackpb.CommitRequest) replication.CommitRequest {
 func cutoverToWire(c replication.CutoverStatus) *failbackpb.CutoverStatus {
 	return &failbackpb.CutoverStatus{
 		Step: c.Step, SinceUnixNanos: nanos(c.Since), Point: uint64(c.Point), From: uint64(c.From), Held: c.Held, NotBeforeUnixNanos: nanos(c.NotBefore), Doing: utf8(c.Doing), Done: c.Done, Total: c.Total, LeftNanos: int64(c.Left),
-		Next: c.Next, StopCommand: utf8(c.Stop), AfterCommand: utf8(c.After), AfterEnded: utf8(c.Ended),
+		Next: c.Next, StopCommand: utf8(c.Stop), AfterCommand: utf8(c.After), AfterEnded: utf8(c.Ended), DownNanos: int64(c.Down),
 	}
 }
 
 func cutoverFromWire(c *failbackpb.CutoverStatus) replication.CutoverStatus {
 	return replication.CutoverStatus{
 		Step: c.Step, Since: timeOf(c.SinceUnixNanos), Point: replication.PointID(c.Point), From: replication.PointID(c.From), Held: c.Held, NotBefore: timeOf(c.NotBeforeUnixNanos), Doing: c.Doing, Done: c.Done, Total: c.Total, Left: time.Duration(c.LeftNanos),
-		Next: c.Next, Stop: c.StopCommand, After: c.AfterCommand, Ended: c.AfterEnded,
+		Next: c.Next, Stop: c.StopCommand, After: c.AfterCommand, Ended: c.AfterEnded, Down: time.Duration(c.DownNanos),
 	}
+}
+
+func forecastToWire(f replication.Forecast) *failbackpb.CutoverForecast {
+	w := &failbackpb.CutoverForecast{Point: uint64(f.Point), CutUnixNanos: nanos(f.Cut), AheadNanos: int64(f.Ahead), DownNanos: int64(f.Down), Bytes: f.Bytes, Churn: f.Churn, Cycles: int64(f.Cycles), Doubts: f.Doubts}
+	for _, p := range f.Parts {
+		w.Parts = append(w.Parts, &failbackpb.ForecastPart{What: p.What, Down: p.Down, TakesNanos: int64(p.Takes), Bytes: p.Bytes, How: p.How})
+	}
+	return w
+}
+
+func forecastFromWire(w *failbackpb.CutoverForecast) replication.Forecast {
+	f := replication.Forecast{Point: replication.PointID(w.Point), Cut: timeOf(w.CutUnixNanos), Ahead: time.Duration(w.AheadNanos), Down: time.Duration(w.DownNanos), Bytes: w.Bytes, Churn: w.Churn, Cycles: int(w.Cycles),
+		Parts: []replication.ForecastPart{}, Doubts: append([]string{}, w.Doubts...)}
+	for _, p := range w.Parts {
+		f.Parts = append(f.Parts, replication.ForecastPart{What: p.What, Down: p.Down, Takes: time.Duration(p.TakesNanos), Bytes: p.Bytes, How: p.How})
+	}
+	return f
 }

@@ -61,7 +61,7 @@ func same[T any](t *testing.T, what string, got, want T) {
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)
 
-var cuttingOver = replication.CutoverStatus{Step: "closing", Since: noon, Point: 1, From: 2, Held: true, NotBefore: noon.Add(1), Doing: "moving", Done: 3, Total: 4, Left: 5, Next: "more", Stop: "stop", After: "start", Ended: "done"}
+var cuttingOver = replication.CutoverStatus{Step: "closing", Since: noon, Point: 1, From: 2, Held: true, NotBefore: noon.Add(1), Doing: "moving", Done: 3, Total: 4, Left: 5, Next: "more", Stop: "stop", After: "start", Down: 3 * time.Second, Ended: "done"}
 
 // TestOperatorEventsArriveWhole fills every field, too.
 func TestOperatorEventsArriveWhole(t *testing.T) {

@@ -32,6 +32,7 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Cut_FullMethodName:           pki.Operator,
 	failbackpb.Operator_Points_FullMethodName:        pki.Operator,
 	failbackpb.Operator_Move_FullMethodName:          pki.Operator,
+	failbackpb.Operator_Forecast_FullMethodName:      pki.Operator,
 	failbackpb.Operator_PlanMove_FullMethodName:      pki.Operator,
 	failbackpb.Operator_CancelMove_FullMethodName:    pki.Operator,
 	failbackpb.Operator_Verify_FullMethodName:        pki.Operator,

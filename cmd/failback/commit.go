@@ -17,16 +17,18 @@ import (
 func (t *tool) commitCommand() *cobra.Command {
 	var r replication.CommitRequest
 	var point, notBefore string
+	var forecast bool
 	c := &cobra.Command{
-		Use:   "commit GROUP",
-		Short: "Fail back: bring the disks to the last point, and give them to their machine",
+		Use:     "commit GROUP",
+		Aliases: []string{"cutover"},
+		Short:   "Fail back: bring the disks to the last point, and give them to their machine",
 		Long: `Makes the last point, brings the disks to it, and closes them: from then on they are the machine's, and nothing reads or writes them here.
 The group accepts no cycles any more; all its points stay until failback finish, and failback undo takes it back, as long as nobody has
 written to the disks.
 
  1. --not-before: it waits until then; replication goes on. A time without its date, or how long from now, is another instant
     later: the same command line does not take part then; failback status shows how far it is.
- 2. --stop-command is run. It has to end with 0 when the machine at the source is stopped: then nothing that it wrote is lost. Without it,
+ 2. --stop-command is run. While the machine still runs, one point or more are made, and the disks brought up to them, so that little is left to do when it is down. The command has to end with 0 when the machine at the source is stopped: then nothing that it wrote is lost. Without it,
     the last point is what the machine had written at that moment.
  3. The last point is made, and sent ahead of all limits of the link (failback throttle). With --point it is not: the disks go to that one.
  4. --verify: the point is compared with the source's snapshot, by hashes.
@@ -34,12 +36,15 @@ written to the disks.
  6. The disks are closed: locks are let go of, and what they look like is noted.
  7. --after-command is run: to start the machine, for example.
 
+--forecast changes nothing: it tells how long the machine would be down, what of that each step takes, and how that was estimated. Give it the
+same flags as the commit; what the stop-command says does not matter, only whether there is one. The stop-command's own time is not in it.
+
 Until the disks move (5), whatever fails leaves all as it was. The commands run on the master target's machine, as its user, by sh, with group
 and point as $1 and $2 (point 0: not made yet), also FAILBACK_GROUP and FAILBACK_POINT, for 30 minutes at most. Each step is noted before it is taken: if this tool, the
 master target or the power goes, it goes on where it was, and a command that was running is run again. The same command line again takes
 part in a commit that is under way; and where the group is committed, and its after-command failed, or did not run because an undo was asked
 for, it runs that again. No drill begins while a commit is under way, and the points that it needs are not dropped.`,
-		Example: "  failback commit erp --stop-command 'ssh erp-db poweroff-and-wait' --verify --after-command 'govc vm.power -on erp-db'\n  failback commit erp --point 318\n  failback commit erp --not-before 02:00",
+		Example: "  failback commit erp --stop-command … --verify --forecast\n  failback commit erp --stop-command 'ssh erp-db poweroff-and-wait' --verify --after-command 'govc vm.power -on erp-db'\n  failback commit erp --point 318\n  failback commit erp --not-before 02:00",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if c.Flags().Changed("point") {
@@ -52,12 +57,16 @@ for, it runs that again. No drill begins while a commit is under way, and the po
 					return settings.Usage(fmt.Errorf("--not-before: %w", err))
 				}
 			}
+			if forecast {
+				return t.forecast(c.Context(), args[0], r)
+			}
 			return t.commit(c.Context(), args[0], r)
 		},
 	}
 	c.Flags().StringVar(&point, "point", "", "`POINT` to bring the disks to, in the place of one that is made now")
 	c.Flags().StringVar(&r.Stop, "stop-command", "", "`COMMAND` that stops the machine at the source, before the last point is made")
 	c.Flags().StringVar(&r.After, "after-command", "", "`COMMAND` to be run when the disks are closed")
+	c.Flags().BoolVar(&forecast, "forecast", false, "tell how long the machine would be down, and change nothing")
 	c.Flags().BoolVar(&r.Verify, "verify", false, "compare the point with the source before the disks move")
 	c.Flags().StringVar(&notBefore, "not-before", "", "`TIME` before which nothing happens: a time, or how long from now")
 	return c
@@ -68,7 +77,8 @@ type cutoverJSON struct {
 	Group     replication.GroupID `json:"group"`
 	Committed bool                `json:"committed"`
 	Head      replication.PointID `json:"head"`
-	Held      bool                `json:"held"` // undone: the disks are held there
+	Held      bool                `json:"held"`                 // undone: the disks are held there
+	Down      time.Duration       `json:"down_nanos,omitempty"` // committed: from the machine's stop until its disks were closed; 0: not known
 }
 
 func (t *tool) commit(ctx context.Context, name string, r replication.CommitRequest) error {
@@ -77,14 +87,21 @@ func (t *tool) commit(ctx context.Context, name string, r replication.CommitRequ
 		return err
 	}
 	return t.with(func(c *transport.OperatorClient) error {
+		var down time.Duration
 		head, err := t.cuttingOver(func(show func(replication.CutoverStatus)) (replication.PointID, error) {
-			return c.Commit(ctx, group, r, show)
+			return c.Commit(ctx, group, r, func(s replication.CutoverStatus) {
+				down = s.Down
+				show(s)
+			})
 		})
 		if err != nil {
 			return goesOn(group, "commit", err)
 		}
-		return t.print(cutoverJSON{Group: group, Committed: true, Head: head}, func(w io.Writer) {
+		return t.print(cutoverJSON{Group: group, Committed: true, Head: head, Down: down}, func(w io.Writer) {
 			fmt.Fprintf(w, "group %s is committed: its disks stand at point %d, and are the machine's\n", group, head)
+			if down > 0 {
+				fmt.Fprintf(w, "%s went by from the machine's stop until its disks were closed\n", age(down))
+			}
 			fmt.Fprintf(w, "failback undo %s takes it back, as long as nobody has written to them; failback finish %s ends the group, and its points\n", group, group)
 		})
 	})

@@ -136,6 +136,7 @@ func (e *Engine) Finish(ctx context.Context, f link.Fence, totals []replication.
 		return 0, err
 	}
 	defer g.gate.RUnlock()
+	g.pace.watch.all()
 	c := g.journal.OpenCycle()
 	if c == nil || c.Point != f.Point {
 		return 0, fmt.Errorf("group %s: finish of point %d, which is not open", g.id, f.Point)
@@ -247,6 +248,7 @@ type arrival struct {
 	stale   atomic.Bool // a newer attempt of the lane is there
 	taking  sync.Mutex  // held while a frame is taken
 
+	began   bool  // a frame has come
 	byValue int64 // bytes of repeats that were not resolved
 	warned  bool
 	enc     block.Encoder
@@ -272,6 +274,10 @@ func (a *arrival) Send(f *block.Frame) (err error) {
 	defer a.taking.Unlock()
 	if a.stale.Load() {
 		return a.superseded()
+	}
+	if !a.began {
+		a.began = true
+		a.group.pace.watch.frame()
 	}
 	if n := f.Raw(); n > block.MaxFrameRaw {
 		return fmt.Errorf("lane %v: a frame of %d raw bytes, at most %d", a.lane, n, block.MaxFrameRaw)

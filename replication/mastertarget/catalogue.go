@@ -15,7 +15,7 @@ import (
 )
 
 // catalogueVersion is the version of the catalogue's layout: buckets "groups" (GroupID → groupRecord), "farewells" (GroupID → farewell), "drills" (GroupID →
-// []drillRecord), "names" (of a process server → binding), "tokens" (id → tokenRecord) and "meta".
+// []drillRecord), "paces" (GroupID → paceRecord), "names" (of a process server → binding), "tokens" (id → tokenRecord) and "meta".
 const catalogueVersion = "1"
 
 // catalogue remembers the groups across restarts. Every change is durable when its method returns.
@@ -46,6 +46,7 @@ var (
 	bucketGroups    = []byte("groups")
 	bucketFarewells = []byte("farewells")
 	bucketDrills    = []byte("drills")
+	bucketPaces     = []byte("paces")
 	bucketNames     = []byte("names")
 	bucketTokens    = []byte("tokens")
 	bucketMeta      = []byte("meta")
@@ -65,7 +66,7 @@ func openCatalogue(dir string) (*catalogue, error) {
 		return nil, fmt.Errorf("open catalogue %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, b := range [][]byte{bucketGroups, bucketFarewells, bucketDrills, bucketNames, bucketTokens, bucketMeta} {
+		for _, b := range [][]byte{bucketGroups, bucketFarewells, bucketDrills, bucketPaces, bucketNames, bucketTokens, bucketMeta} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}

@@ -56,6 +56,9 @@ func (e *Engine) Commit(ctx context.Context, id replication.GroupID, r replicati
 // committed waits for the end for one who wants the group committed: what the journal says then is what counts.
 func (c *cutting) committed(ctx context.Context, progress func(replication.CutoverStatus)) (replication.PointID, error) {
 	head, err := c.await(ctx, progress)
+	if s := c.told(); err == nil && isCommitted(c.at) {
+		progress(replication.CutoverStatus{Step: string(c.at.Step), Since: c.at.Since, Point: c.at.Point, Down: s.Down})
+	}
 	switch {
 	case err != nil:
 		return 0, err
@@ -414,7 +417,7 @@ func (g *group) cutoverStatus() *replication.CutoverStatus {
 	g.engine.mu.Unlock()
 	if c != nil {
 		now := c.told()
-		s.Doing = now.Doing
+		s.Doing, s.Down = now.Doing, now.Down
 	}
 	g.mu.Lock()
 	if m := g.move; m != nil {

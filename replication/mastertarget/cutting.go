@@ -36,6 +36,7 @@ type cutting struct {
 	owed     *undoWish // that was looked at, and has yet to be noted
 	quits    error     // why it is given up, which has yet to be noted
 	stopping bool      // the stop-command was begun
+	stopped  time.Time // the machine; zero: it was not stopped by this process
 	ended    string    // what became of the after-command, which has yet to be noted
 
 	mu       sync.Mutex
@@ -44,6 +45,7 @@ type cutting struct {
 	over     bool                    // no wish is looked at any more
 	commands bool                    // the after-command runs: the machine may be starting on the disks
 	doing    string
+	down     time.Duration // the machine was, until the disks were closed; 0: not known
 }
 
 // undoWish is an operator who wants the disks back where they were.
@@ -207,7 +209,7 @@ func (c *cutting) say(doing string) {
 func (c *cutting) told() replication.CutoverStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return replication.CutoverStatus{Doing: c.doing}
+	return replication.CutoverStatus{Doing: c.doing, Down: c.down}
 }
 
 // taken returns the wish that is to be looked at, once; one that could not be noted comes again, unless there is a newer one.
@@ -372,6 +374,12 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 		if err := g.journal.StillOurs(); err != nil {
 			return false, journalProblem(g.id, err)
 		}
+		if at.Point == 0 {
+			if err := c.near(ctx, g); err != nil || ctx.Err() != nil {
+				return false, unlessEnded(ctx, err)
+			}
+			c.engine.reached("near")
+		}
 		c.say("running the stop-command")
 		c.stopping = true
 		err := runCommand(ctx, "stop", at.Stop, g.id, at.Point)
@@ -382,6 +390,7 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 			return c.giveUp(g, &replication.Problem{Code: replication.CodeStopCommand, Message: err.Error(), Remedy: "see why it failed; it runs on the master target's machine, as its user, and has to end with 0 when the machine is stopped"})
 		}
 		at.Stopped = true
+		c.stopped = time.Now()
 		if err := c.note(g, at); err != nil {
 			return false, err
 		}
@@ -389,7 +398,7 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 	}
 	p := at.Point
 	if p == 0 {
-		if p, err = c.lastPoint(ctx, g); err != nil || ctx.Err() != nil {
+		if p, err = c.lastPoint(ctx, g, "making the last point"); err != nil || ctx.Err() != nil {
 			return false, unlessEnded(ctx, err)
 		}
 		if err := g.hasAllDisks(p); err != nil {
@@ -438,8 +447,8 @@ func (g *group) shows(p replication.PointID) error {
 }
 
 // lastPoint makes a point, and returns when it is listed.
-func (c *cutting) lastPoint(ctx context.Context, g *group) (replication.PointID, error) {
-	c.say("making the last point")
+func (c *cutting) lastPoint(ctx context.Context, g *group, doing string) (replication.PointID, error) {
+	c.say(doing)
 	answer := make(chan cutAnswer, 1)
 	g.mu.Lock()
 	g.requests.cut = append(g.requests.cut, answer)
@@ -508,7 +517,24 @@ func (c *cutting) closing(ctx context.Context, g *group, at *retention.Cutover) 
 		return false, nil
 	}
 	c.say("closing the disks")
-	return false, c.engine.seal(g)
+	began := time.Now()
+	if err := c.engine.seal(g); err != nil {
+		return false, err
+	}
+	c.ranFor(g, at, time.Since(began))
+	return false, nil
+}
+
+// ranFor notes how long the machine was down, where this process saw it stop, and how long closing took.
+func (c *cutting) ranFor(g *group, at *retention.Cutover, closing time.Duration) {
+	g.learn(func(r *paceRecord) { r.Close = closing })
+	if c.stopped.IsZero() {
+		return
+	}
+	c.mu.Lock()
+	c.down = time.Since(c.stopped)
+	c.mu.Unlock()
+	g.log.Info("the machine was down from its stop until the disks were closed", "point", at.Point, "seconds", time.Since(c.stopped).Seconds())
 }
 
 // bringTo moves the disks, if they are not there. No point is given up for it.

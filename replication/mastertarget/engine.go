@@ -74,6 +74,7 @@ type Engine struct {
 	groups   map[replication.GroupID]*group
 	workers  map[string]*worker
 	cuttings map[replication.GroupID]*cutting
+	paces    map[replication.GroupID]*pace
 	names    map[string]binding // of process servers, as the catalogue has them
 	news     chan struct{}      // closed, and made anew, when something changed that somebody may wait for
 }
@@ -109,7 +110,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, names: map[string]binding{}, news: make(chan struct{}), began: time.Now()}
+	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, paces: map[replication.GroupID]*pace{}, names: map[string]binding{}, news: make(chan struct{}), began: time.Now()}
 	if e.self, err = cat.self(); err == nil {
 		err = e.lockVolume()
 	}

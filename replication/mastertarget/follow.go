@@ -77,7 +77,7 @@ func (g *group) behind() lag {
 		now.takes, now.tight, now.disks = was.takes, was.tight, was.disks
 	} else if n, disks, err := g.journal.EstimateWrite(g.ctx, now.last); err == nil {
 		now.disks = disks
-		now.takes = max(g.moveRate.takes(n), time.Millisecond)
+		now.takes = max(g.pace.moves.takes(n), time.Millisecond)
 		free, reserve, _, err := g.spaceFor(0)
 		now.tight = err == nil && n > 0 && n >= (free-reserve)/2
 	} else {
@@ -98,6 +98,9 @@ func (g *group) followed(l lag) (to replication.PointID, again time.Time) {
 	f := following{
 		now: time.Now(), claimed: g.claims > 0 || taken, held: g.record.Held, unfinished: m != nil, head: g.journal.Head(), last: l.last,
 		bound: time.Duration(g.plan.Policy.HeadLag), takes: l.takes, tight: l.tight, cycling: open && g.full == "", quiet: g.quiet, quietFor: quietFor,
+	}
+	if g.nearing {
+		f.bound = 0
 	}
 	g.mu.Unlock()
 	if q := g.engine.cfg.quiet; q != 0 {

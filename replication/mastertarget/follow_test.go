@@ -98,14 +98,14 @@ func TestDisksLag(t *testing.T) {
 		t.Errorf("advance: head %d, held %v, %v", head, g.held(), err)
 	}
 	until("there", func(s replication.GroupStatus) bool { g.behind(); return s.Behind == 0 && s.CatchUp == 0 })
-	g.moveRate.mu.Lock()
-	g.moveRate.value = 1 // as slow as it gets
-	g.moveRate.mu.Unlock()
+	g.pace.moves.mu.Lock()
+	g.pace.moves.value = 1 // as slow as it gets
+	g.pace.moves.mu.Unlock()
 	last = cut()
 	until("they follow, as it would take too long later", func(s replication.GroupStatus) bool { return s.Head == last && s.Move == nil })
-	g.moveRate.mu.Lock()
-	g.moveRate.value = 1 << 30
-	g.moveRate.mu.Unlock()
+	g.pace.moves.mu.Lock()
+	g.pace.moves.value = 1 << 30
+	g.pace.moves.mu.Unlock()
 	cut()
 	last = cut()
 	p.contents("behind")

@@ -84,12 +84,13 @@ type group struct {
 	stopShip  context.CancelFunc       // of the cycle under way
 
 	final       bool  // the last point of a cutover is being made: no cycle begins by itself
+	nearing     bool  // it is about to be made: the disks don't lag
 	sealing     bool  // when the targets are closed, they are the machine's
 	sealed      error // what came of closing
 	undoRefused error // the disks were written to since an undo had looked at them: the group is committed still
 
 	cancelling bool // an operator takes a move back, or finishes it
-	moveRate   moveRate
+	pace       *pace
 
 	journalSize atomic.Int64 // bytes, as upkeep saw it last
 }
@@ -108,6 +109,7 @@ func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
 		state: replication.StateChecking, since: time.Now(), notices: map[string]string{},
 		views: make([]string, len(p.Disks())), rates: make([]rate, len(p.Disks())), occupants: map[occupied]int{},
 	}
+	g.pace = e.paceOf(g.id, r.Created)
 	g.upkeep = &upkeep{g: g}
 	g.care.wake, g.scrubWake = make(chan struct{}, 1), make(chan struct{}, 1)
 	g.ctx, g.end = context.WithCancel(e.ctx)
@@ -157,8 +159,10 @@ func (g *group) run() {
 func (g *group) opened() bool {
 	for wait := openRetry; ; wait = min(2*wait, openRetryMax) {
 		g.endStandby(false)
+		began := time.Now()
 		err := g.open()
 		if err == nil {
+			g.learn(func(r *paceRecord) { r.Open = time.Since(began) })
 			g.notice("standby", "")
 			g.stuck(nil)
 			return true

@@ -165,12 +165,17 @@ func (g *group) cycle(w *worker) error {
 		g.stopShip = nil
 	}()
 	asked := g.cutsAsked()
+	before, _ := g.journal.Last()
+	g.pace.watch.begin()
 	c, fresh, err := g.begin(ctx, w)
 	if fresh || err != nil { // a cycle that goes on was cut before it was asked for, and so was one whose cut the source has held since
 		g.answerCuts(asked, c, err)
 	}
 	if err != nil {
 		return err
+	}
+	if fresh {
+		g.pace.watch.cutMade()
 	}
 	g.become(g.settled(), nil, "")
 	session, err := g.grant(c)
@@ -181,8 +186,12 @@ func (g *group) cycle(w *worker) error {
 	g.ships(c.Point)
 	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Joining: g.joining()}, g.note)
 	g.revoke()
+	last, _ := g.journal.Last()
+	if last.ID == c.Point {
+		g.cycleMeasured(c, before, last)
+	}
 	g.shipped()
-	if last, _ := g.journal.Last(); last.ID == c.Point { // the answer may have been lost
+	if last.ID == c.Point { // the answer may have been lost
 		g.cycled(c, last, time.Since(began))
 		g.listed(last)
 		return nil

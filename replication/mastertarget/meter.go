@@ -45,7 +45,8 @@ func (m *meter) read(p retention.MoveProgress, now time.Time) (rate float64, lef
 // moveRate is what is known of how fast the group's disks move: bytes written a second, with all that goes with it.
 type moveRate struct {
 	mu    sync.Mutex
-	value float64 // 0: not known yet
+	value float64       // 0: not known yet
+	brief time.Duration // that a move takes which writes less than is learnt from
 }
 
 // A move that is too short says more of the sync at its end than of the disks.
@@ -64,11 +65,11 @@ func (r *moveRate) bytes() float64 {
 	return r.value
 }
 
-// known returns the same, 0 where nothing is known.
-func (r *moveRate) known() float64 {
+// known returns what was measured; 0: nothing.
+func (r *moveRate) known() (rate float64, brief time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.value
+	return r.value, r.brief
 }
 
 // takes returns how long a move takes that writes n bytes.
@@ -78,12 +79,16 @@ func (r *moveRate) takes(n int64) time.Duration {
 
 // learn takes a move into account: the last ones count most.
 func (r *moveRate) learn(n int64, took time.Duration) {
-	if n < leastMoved || took <= 0 {
+	if took <= 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n < leastMoved {
+		r.brief = took
 		return
 	}
 	now := float64(n) / took.Seconds()
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.value == 0 {
 		r.value = now
 	}

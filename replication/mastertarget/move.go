@@ -71,7 +71,7 @@ func (g *group) moveTo(ctx context.Context, to replication.PointID) error {
 		disks[i] = t
 	}
 	from := g.journal.Head()
-	m := &meter{assumed: g.moveRate.bytes()}
+	m := &meter{assumed: g.pace.moves.bytes()}
 	start := time.Now()
 	tell := func(p retention.MoveProgress) {
 		rate, left := m.read(p, time.Now())
@@ -89,7 +89,7 @@ func (g *group) moveTo(ctx context.Context, to replication.PointID) error {
 	took := time.Since(start)
 	g.tellMove(nil)
 	if err == nil {
-		g.moveRate.learn(m.written, took)
+		g.pace.moves.learn(m.written, took)
 		g.log.Info("disks moved", "from", from, "to", to, "bytes", m.written, "seconds", took.Seconds())
 		g.happened(replication.EventMove, replication.Healthy, to, "the disks moved from point %d to point %d in %s", from, to, took.Round(time.Millisecond))
 	}

@@ -121,9 +121,10 @@ func (g *group) facts(now time.Time) health.Group {
 	s := g.status()
 	g.late(s, now)
 	policy := g.plan.Policy
+	applied, _ := g.pace.moves.known()
 	f := health.Group{
 		Name: g.id, Server: s.ProcessServer, State: s.State, Problem: s.Problem, WaitsFor: s.WaitsFor, Interval: time.Duration(policy.CrashInterval), RPOAlert: time.Duration(policy.RPOAlert),
-		Last: s.Last, LastTime: s.LastTime, HeadLag: time.Duration(policy.HeadLag), Applied: g.moveRate.known(),
+		Last: s.Last, LastTime: s.LastTime, HeadLag: time.Duration(policy.HeadLag), Applied: applied,
 	}
 	if !s.Held {
 		f.Behind, f.CatchUp = s.Behind, s.CatchUp

@@ -29,6 +29,9 @@ type flaky struct {
 	r    *rand.Rand
 	rate int // one call in so many fails; 0: none
 
+	pacing sync.Mutex
+	pace   float64 // bytes a second that pass, before compression; 0: as many as come
+
 	astray   int // one reference in so many points at a wrong place; 0: none
 	repeated int // bytes of references that passed
 }
@@ -89,6 +92,11 @@ func (l *flakyLane) Send(fr *block.Frame) error {
 	if l.f.fails() {
 		fr.Free()
 		return errCut
+	}
+	if l.f.pace > 0 {
+		l.f.pacing.Lock()
+		time.Sleep(time.Duration(float64(fr.Raw()) / l.f.pace * float64(time.Second)))
+		l.f.pacing.Unlock()
 	}
 	l.f.mu.Lock()
 	for i := range fr.Blocks {

@@ -145,10 +145,12 @@ func (g *group) verify(w *worker) {
 	session := g.session
 	g.active, g.reading, g.through, g.mending = true, req.point, nil, false
 	g.gate.Unlock()
+	began := time.Now()
 	v, err := w.Verify(ctx, g.spec(session, g.journal.DisksAt(req.point)), req.point, req.tell)
 	g.revoke()
 	req.result = v
 	if err == nil {
+		g.verifyMeasured(time.Since(began))
 		err = g.verified(req)
 	}
 	req.done <- err

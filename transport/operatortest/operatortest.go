@@ -37,6 +37,7 @@ type Fake struct {
 	OnPin         func(group replication.GroupID, pin replication.Pin) (replication.Point, error)
 	OnUnpin       func(group replication.GroupID, point replication.PointID) (replication.Point, error)
 	OnCommit      func(group replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error)
+	OnForecast    func(group replication.GroupID, r replication.CommitRequest) (replication.Forecast, error)
 	OnUndo        func(group replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (replication.PointID, error)
 	OnFinish      func(group replication.GroupID) (replication.PointID, error)
 	OnUnprotect   func(group replication.GroupID, keepJournal, giveUpOriginal bool) (replication.PointID, string, error)
@@ -206,6 +207,14 @@ func (f *Fake) Commit(_ context.Context, group replication.GroupID, r replicatio
 		return 0, errNotStaged
 	}
 	return f.OnCommit(group, r, progress)
+}
+
+// Forecast calls OnForecast.
+func (f *Fake) Forecast(_ context.Context, group replication.GroupID, r replication.CommitRequest) (replication.Forecast, error) {
+	if f.OnForecast == nil {
+		return replication.Forecast{}, errNotStaged
+	}
+	return f.OnForecast(group, r)
 }
 
 // Undo calls OnUndo.
