@@ -262,14 +262,14 @@ func (c *churned) churn(ctx context.Context, rate float64) error {
 	return nil
 }
 
-// fill writes until so many bytes have changed since the last point.
+// fill writes until so many bytes have changed since the last point, durably: a clone waits for what is not.
 func (c *churned) fill(bytes int64) error {
 	for {
 		c.mu.Lock()
 		full := c.fresh >= bytes
 		c.mu.Unlock()
 		if full {
-			return nil
+			return c.disk.Sync()
 		}
 		if _, err := c.write(); err != nil {
 			return err

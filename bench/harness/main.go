@@ -38,7 +38,7 @@ type Config struct {
 // The size of a disk, by default and with --quick. The least is what a run of a few seconds needs.
 const (
 	usualSize = 2 << 30
-	quickSize = 512 << 20
+	quickSize = 256 << 20
 	minSize   = 256 << 20
 )
 

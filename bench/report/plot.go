@@ -70,7 +70,7 @@ type bar struct {
 	BarHeight, BoundY2 int
 }
 
-// bars returns nil where no way has samples.
+// bars returns nil where there is nothing to compare.
 func (s *Scenario) bars() *bars {
 	b := &bars{Width: plotWidth, Axis: "seconds: a shorter bar is quicker; the thin line is from the quickest to the slowest run, the dashed one the bound"}
 	if s.Unit != "" {
@@ -80,7 +80,7 @@ func (s *Scenario) bars() *bars {
 	for _, w := range s.Ways {
 		most = max(most, s.main(w).Max)
 	}
-	if most == 0 {
+	if most == 0 || len(s.Ways) < 2 {
 		return nil
 	}
 	scale := func(v float64) float64 { return math.Round(v/most*(plotWidth-90)*10) / 10 }
