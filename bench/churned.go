@@ -18,18 +18,16 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"failback/bench/peer"
-	"failback/bench/volume"
 	"failback/bench/workload"
 	"failback/replication"
 )
 
-// churned is a machine's disk that is written to while it is protected, as one with a tracker of changes is: the plan's commands ask this process, over a socket, for a clone of the disk at a point and for what
-// changed between two. Nothing is written while a clone is made, so that what the disk held at each point is known, sector by sector.
+// churned is a machine's disk that is written to while it is protected, as one with a tracker of changes and split mirrors is: the plan's commands ask this process, over a socket, for a view of the disk at a point and for what
+// changed between two. Nothing is written while a view is brought up to the disk, which takes as long as copying what has changed; so what the disk held at each point is known, sector by sector.
 type churned struct {
 	disk   *workload.Stamped
 	writes *workload.Writes
-	dir    string // of the disk and its clones, where the file system makes clones
+	views  [2]*view // in turn: that of the point before stays as it is
 	socket net.Listener
 	self   string
 
@@ -38,37 +36,35 @@ type churned struct {
 	fresh   int64          // bytes of since
 	points  []uint64       // rising
 	changed map[uint64]workload.Pages
-	cut     workload.Cut // what the disk held at the last point
-	written int64        // bytes, in all
-	paused  time.Duration
-	longest time.Duration // that a clone kept the machine from writing
+	cut     workload.Cut  // what the disk held at the last point
+	written int64         // bytes, in all
+	paused  time.Duration // that views kept the machine from writing
+	longest time.Duration
 	stopped bool
+}
+
+// view is a copy of the disk as of a point.
+type view struct {
+	f      *os.File
+	behind workload.Pages // what it lacks of what the disk held at the last point
 }
 
 // memoryDir is where a tmpfs is.
 const memoryDir = "/dev/shm"
 
-// churnedVolume makes what disks that are written to lie on: a file system that makes clones. It is in memory where that has room: the source's storage is not what is measured.
-func (l *lab) churnedVolume(dir string, size int64) (v *volume.Volume, where string, err error) {
-	if os.Getuid() != 0 {
-		return nil, "", errors.New("disks that are written to lie on a volume that makes clones: only root may mount one")
-	}
-	if m := peer.Missing(peer.MkfsXFS); m != "" {
-		return nil, "", errors.New(m)
-	}
+// churnedDir makes a directory for a disk that is written to, and its views: in memory where there is room, since the source's storage is not what is measured.
+func (l *lab) churnedDir(size int64) (string, error) {
+	parent := l.Dir
 	var st unix.Statfs_t
 	if unix.Statfs(memoryDir, &st) == nil && int64(st.Bavail)*st.Bsize > 4*size {
-		if dir, err = os.MkdirTemp(memoryDir, "failback-bench-"); err != nil {
-			return nil, "", err
-		}
+		parent = memoryDir
 	}
-	v, err = volume.Make(dir, "sources", "xfs", max(3*size, 512<<20))
-	return v, dir, err
+	return os.MkdirTemp(parent, "failback-bench-")
 }
 
 // newChurned makes a disk full of stamped sectors.
 func (l *lab) newChurned(dir, pattern string, size int64) (c *churned, err error) {
-	c = &churned{dir: dir, self: l.Self, since: workload.NewPages(size), changed: make(map[uint64]workload.Pages)}
+	c = &churned{self: l.Self, since: workload.NewPages(size), changed: make(map[uint64]workload.Pages)}
 	if c.writes, err = workload.NewWrites(pattern, size, l.Seed); err != nil {
 		return nil, err
 	}
@@ -81,18 +77,54 @@ func (l *lab) newChurned(dir, pattern string, size int64) (c *churned, err error
 			return nil, err
 		}
 	}
-	if err := c.disk.Sync(); err != nil {
-		return nil, err
+	for i := range c.views {
+		v := &view{behind: workload.NewPages(size)}
+		if v.f, err = os.Create(filepath.Join(dir, fmt.Sprintf("view-%d", i))); err != nil {
+			return nil, err
+		}
+		if err := v.f.Truncate(size); err != nil {
+			return nil, err
+		}
+		v.behind.Add(replication.Extent{End: size})
+		if err := v.follow(c.disk.File()); err != nil {
+			return nil, err
+		}
+		c.views[i] = v
 	}
 	c.cut = c.disk.Cut()
-	if c.socket, err = net.Listen("unix", filepath.Join(filepath.Dir(dir), "ask")); err != nil {
+	if c.socket, err = net.Listen("unix", filepath.Join(dir, "ask")); err != nil {
 		return nil, err
 	}
 	go c.serve()
 	return c, nil
 }
 
-func (c *churned) close() error { return errors.Join(c.socket.Close(), c.disk.Close()) }
+// follow copies what the view is behind.
+func (v *view) follow(disk *os.File) error {
+	const piece = 256 << 10
+	b := make([]byte, piece)
+	for _, x := range v.behind.Extents() {
+		for off := x.Off; off < x.End; off += piece {
+			b := b[:min(piece, x.End-off)]
+			if _, err := disk.ReadAt(b, off); err != nil {
+				return err
+			}
+			if _, err := v.f.WriteAt(b, off); err != nil {
+				return err
+			}
+		}
+	}
+	clear(v.behind)
+	return nil
+}
+
+func (c *churned) close() error {
+	err := errors.Join(c.socket.Close(), c.disk.Close())
+	for _, v := range c.views {
+		err = errors.Join(err, v.f.Close())
+	}
+	return err
+}
 
 // askCommand is the first argument of this program where a plan's command asks: "ask SOCKET WORD…".
 const askCommand = "ask"
@@ -170,19 +202,17 @@ func (c *churned) answer(words []string) (string, error) {
 	return "", fmt.Errorf("nobody answers %q", words)
 }
 
-// snapshot clones the disk, and begins to note what changes from then on.
+// snapshot brings a view up to the disk, and begins to note what changes from then on.
 func (c *churned) snapshot(point uint64) (string, error) {
-	view := filepath.Join(c.dir, fmt.Sprintf("view-%d", point))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	begin := time.Now()
-	f, err := os.Create(view)
-	if err != nil {
-		return "", err
+	for _, v := range c.views {
+		v.behind.Join(c.since)
 	}
-	defer f.Close()
-	if err := unix.IoctlFileClone(int(f.Fd()), int(c.disk.File().Fd())); err != nil {
-		return "", fmt.Errorf("clone: %w", err)
+	v := c.views[point%2]
+	if err := v.follow(c.disk.File()); err != nil {
+		return "", err
 	}
 	if had := c.changed[point]; had != nil { // it is made again
 		c.since.Join(had)
@@ -194,7 +224,7 @@ func (c *churned) snapshot(point uint64) (string, error) {
 	took := time.Since(begin)
 	c.paused += took
 	c.longest = max(c.longest, took)
-	return view + "\n", nil
+	return v.f.Name() + "\n", nil
 }
 
 func (c *churned) changes(from, to uint64) string {
@@ -262,14 +292,14 @@ func (c *churned) churn(ctx context.Context, rate float64) error {
 	return nil
 }
 
-// fill writes until so many bytes have changed since the last point, durably: a clone waits for what is not.
+// fill writes until so many bytes have changed since the last point.
 func (c *churned) fill(bytes int64) error {
 	for {
 		c.mu.Lock()
 		full := c.fresh >= bytes
 		c.mu.Unlock()
 		if full {
-			return c.disk.Sync()
+			return nil
 		}
 		if _, err := c.write(); err != nil {
 			return err
@@ -290,7 +320,7 @@ func (c *churned) resume() {
 	c.stopped = false
 }
 
-// judge holds a copy of the disk against what it was when it was cloned last, or what it is now.
+// judge holds a copy of the disk against what it was at some moment.
 func (c *churned) judge(ctx context.Context, path string, want workload.Cut) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -50,7 +50,7 @@ func (l *lab) lag(ctx context.Context, s *report.Scenario) error {
 		one.Figures = map[string]float64{
 			"lag p50 s": report.Quantile(seconds, 0.5), "lag p99 s": report.Quantile(seconds, 0.99), "lag max s": report.Quantile(seconds, 1),
 			"cycle p50 s": report.Quantile(cycles, 0.5), "points": float64(len(cycles)), "MB/s": float64(c.machine.written) / one.Seconds / mega,
-			"longest clone s": c.machine.longest.Seconds(),
+			"longest view s": c.machine.longest.Seconds(),
 		}
 		return one, c.follow(ctx, last, c.machine.cut)
 	}}}, nil)
@@ -62,7 +62,7 @@ func (l *lab) lag(ctx context.Context, s *report.Scenario) error {
 	s.Check(report.AtLeast("what was written, of the rate that was wanted", w.Fig("MB/s")/l.churn, 0.95))
 	s.Plots = []report.Plot{{Title: "how old the last point is", X: "s since the beginning", Y: "s", Lines: []report.Line{lags.Thinned(400)}}}
 	s.Note("the lag is looked at every %s: the time since the last listed point was cut; the harness asks for a point as soon as the one before is listed", lagEvery)
-	s.Note("the source lies on xfs, in memory where there is room, and is cloned at each point; nothing is written meanwhile. The writer and the clones take part of the same cores")
+	s.Note("the source and its views lie in memory where there is room; nothing is written while a view is brought up to the disk. Both take part of the same cores")
 	s.Note("the journal may take %d to %d sizes of the disk, and is thinned. In the end the disks were held against what the source was at the last point that was cut while it was written to, sector by sector", journalSoft, journalHard)
 	return nil
 }

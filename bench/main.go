@@ -16,7 +16,6 @@ import (
 	"failback/bench/journal"
 	"failback/bench/link"
 	"failback/bench/report"
-	"failback/bench/volume"
 	"failback/bench/workload"
 	"failback/replication"
 )
@@ -24,15 +23,6 @@ import (
 func main() {
 	for _, other := range []func([]string) (int, bool){link.PeerMain, ask} {
 		if code, ran := other(os.Args[1:]); ran {
-			os.Exit(code)
-		}
-	}
-	if os.Getuid() == 0 { // volumes are mounted, and are gone with this program however it ends
-		if code, ran, err := volume.Apart(os.Args[1:]...); ran {
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "bench: a mount namespace of its own:", err)
-				code = 1
-			}
 			os.Exit(code)
 		}
 	}
@@ -96,9 +86,9 @@ func daemons() harness.Suite {
 		one("different", "a baseline of disks of which 1 % differs, beside the same", (*lab).different),
 		several("cycle", "0.1, 1 and 10 % of scattered 4 KiB changes, told and found by hashing, beside QEMU's incremental backup and rsync", (*lab).cycle),
 		one("many", "one image as 1, 4, 16 and 60 disks, all at once", (*lab).many),
-		one("lag", "how old the last point is while a disk is written to at a steady rate, point after point; as root", (*lab).lag),
-		one("churn", "the highest rate of changes that the daemons carry, with all on storage and with the master target's in memory; as root", (*lab).sustained),
-		one("cutover", "from failback commit until the disks are final, under the same steady writing; as root", (*lab).cutover),
+		one("lag", "how old the last point is while a disk is written to at a steady rate, point after point", (*lab).lag),
+		one("churn", "the highest rate of changes that the daemons carry, with all on storage and with the master target's in memory", (*lab).sustained),
+		one("cutover", "from failback commit until the disks are final, under the same steady writing", (*lab).cutover),
 		one("repeats", "two disks of one template: sent by reference where they hold the same, and not", (*lab).repeatsOf),
 		one("memory", "peak memory of both daemons with 16 disks", (*lab).memory),
 	}}

@@ -10,7 +10,6 @@ import (
 
 	"failback/bench/report"
 	"failback/bench/stand"
-	"failback/bench/volume"
 	"failback/bench/workload"
 	"failback/replication"
 )
@@ -19,8 +18,7 @@ import (
 type churnedPair struct {
 	*pair
 	machine *churned
-	volume  *volume.Volume
-	inside  string // directory of the volume and its mount point
+	inside  string // directory of the disk
 	target  string
 }
 
@@ -28,20 +26,17 @@ const churnedGroup = "churned"
 
 // protectChurned makes a disk that is written to, and its first point. Nothing is written yet.
 func (l *lab) protectChurned(ctx context.Context, pattern string, o pairOptions) (c *churnedPair, err error) {
-	dir := filepath.Join(l.Dir, "churned")
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		return nil, err
-	}
-	c = &churnedPair{inside: dir}
+	c = &churnedPair{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
 		}
 	}()
-	if c.volume, c.inside, err = l.churnedVolume(dir, l.Size); err != nil {
+	if c.inside, err = l.churnedDir(l.Size); err != nil {
 		return nil, err
 	}
-	if c.machine, err = l.newChurned(c.volume.Dir, pattern, l.Size); err != nil {
+	if c.machine, err = l.newChurned(c.inside, pattern, l.Size); err != nil {
+		c.machine = nil
 		return nil, err
 	}
 	if c.pair, err = l.pair(ctx, o); err != nil {
@@ -55,7 +50,7 @@ func (l *lab) protectChurned(ctx context.Context, pattern string, o pairOptions)
 			journalSoft*l.Size>>20, journalHard*l.Size>>20),
 		Machines: []stand.Machine{{Name: churnedGroup, Disks: []stand.Disk{{
 			ID: "disk", Source: m.disk.Path, Target: c.target,
-			Snapshot: m.command("snapshot $1"), Release: `rm -f "$FAILBACK_VIEW"`, Changes: m.command("changes $1 $2"),
+			Snapshot: m.command("snapshot $1"), Release: "true", Changes: m.command("changes $1 $2"),
 		}}}},
 	})
 }
@@ -69,9 +64,6 @@ func (c *churnedPair) close() (err error) {
 	}
 	if c.machine != nil {
 		err = errors.Join(err, c.machine.close())
-	}
-	if c.volume != nil {
-		err = errors.Join(err, c.volume.Close())
 	}
 	return errors.Join(err, os.RemoveAll(c.inside))
 }

@@ -70,7 +70,7 @@ func (l *lab) sustained(ctx context.Context, s *report.Scenario) error {
 			}
 			one.Figures = map[string]float64{
 				"MB/s": float64(s.Bytes) / one.Seconds / mega, "writer's cpu s": ownCPU() - own,
-				"cores busy": one.MachineCPU / one.Seconds, "clones s": c.machine.paused.Seconds(),
+				"cores busy": one.MachineCPU / one.Seconds, "views s": c.machine.paused.Seconds(),
 			}
 			return one, c.machine.judge(ctx, flatOf(c.target), c.machine.cut)
 		}
@@ -94,7 +94,7 @@ func (l *lab) sustained(ctx context.Context, s *report.Scenario) error {
 		s.Note("%s: %.0f MB/s, %.1f TB a day; %s", w.Name, w.Fig("MB/s"), w.Fig("MB/s")*86400/mega, binds)
 	}
 	s.Check(report.AtLeast("MB/s of changes that both daemons carry", s.Ways[0].Fig("MB/s"), sustainedAim))
-	s.Note("the writer of the disk, its clones on xfs and the daemons share the cores; the disk and its clones lie in memory where there is room. In the end the disks were held against the source, sector by sector")
+	s.Note("the writer of the disk, its views and the daemons share the cores; the disk and its views lie in memory where there is room. In the end the disks were held against the source, sector by sector")
 	return nil
 }
 
@@ -123,7 +123,7 @@ func (c *churnedPair) ahead(ctx context.Context, window int64, n int) (err error
 	return c.WaitHead(ctx, churnedGroup, point, patience)
 }
 
-// awaitCut returns when the disk was cloned for a point.
+// awaitCut returns when there is a view for a point.
 func (c *churned) awaitCut(ctx context.Context, point uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -136,7 +136,7 @@ func (c *churned) awaitCut(ctx context.Context, point uint64) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the clone of point %d: %w", point, context.Cause(ctx))
+			return fmt.Errorf("wait for the view of point %d: %w", point, context.Cause(ctx))
 		case <-time.After(2 * time.Millisecond):
 		}
 	}

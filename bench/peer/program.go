@@ -33,14 +33,13 @@ var (
 	Socat     = Program{"socat", "socat", "-V"}
 	Shell     = Program{"sh", "dash", ""}
 	FIO       = Program{"fio", "fio", "--version"}
-	MkfsXFS   = Program{"mkfs.xfs", "xfsprogs", "-V"}
 
 	QEMUDaemon = Program{"qemu-storage-daemon", "qemu-system-common", "--version"}
 )
 
 // Programs returns all of them.
 func Programs() []Program {
-	return []Program{NBDCopy, NBDKit, QEMUImg, QEMUDaemon, Rsync, Socat, Zstd, FIO, Mkfs, MkfsXFS, Cat, SHA256Sum}
+	return []Program{NBDCopy, NBDKit, QEMUImg, QEMUDaemon, Rsync, Socat, Zstd, FIO, Mkfs, Cat, SHA256Sum}
 }
 
 // Found says whether the program is installed.

@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"time"
-
-	"failback/bench/volume"
 )
 
 func main() {
@@ -24,7 +22,7 @@ func main() {
 	flag.IntVar(&c.power, "power", 0, "with every so manieth kill, the power of both volumes fails: what their file systems have not written is gone; 0: never")
 	flag.StringVar(&c.binaries, "binaries", "", "`directory` of the programs (default: they are built)")
 	flag.Parse()
-	if code, ran, err := volume.Apart(os.Args[1:]...); ran {
+	if code, ran, err := apart(os.Args[1:]...); ran {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "torture: a mount namespace of its own, for which it takes root:", err)
 			code = 1

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"failback/bench/stand"
-	"failback/bench/volume"
 	"failback/bench/workload"
 	"failback/replication"
 	"failback/transport"
@@ -59,7 +58,7 @@ type torture struct {
 	*tally
 	r       *rand.Rand
 	sources []*workload.Stamped
-	volumes []*volume.Volume
+	volumes []*volume
 	fillers []*filler
 
 	still sync.RWMutex // held for reading by what goes on, and for writing while all stands still
@@ -84,23 +83,23 @@ func run(ctx context.Context, c config) (_ *tally, err error) {
 			return nil, err
 		}
 	}
-	ret, err := volume.Make(c.dir, "retention", c.fs, volumeSize)
+	ret, err := makeVolume(c.dir, "retention", c.fs, volumeSize)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, ret.Close()) }()
-	store, err := volume.Make(c.dir, "datastore", c.fs, volumeSize)
+	defer func() { err = errors.Join(err, ret.close()) }()
+	store, err := makeVolume(c.dir, "datastore", c.fs, volumeSize)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	s, err := stand.New(filepath.Join(c.dir, "s"), stand.Options{Binaries: bin, Retention: ret.Dir, Targets: store.Dir, StartWithin: time.Minute})
+	defer func() { err = errors.Join(err, store.close()) }()
+	s, err := stand.New(filepath.Join(c.dir, "s"), stand.Options{Binaries: bin, Retention: ret.dir, Targets: store.dir, StartWithin: time.Minute})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	t := &torture{config: c, Stand: s, tally: &tally{on: c.fs}, r: rand.New(rand.NewPCG(c.seed, 1)), cuts: map[replication.PointID][]workload.Cut{}}
-	t.volumes = []*volume.Volume{ret, store}
+	t.volumes = []*volume{ret, store}
 	for _, v := range t.volumes {
 		t.fillers = append(t.fillers, &filler{v, rand.New(rand.NewPCG(c.seed, 2))})
 	}
@@ -166,7 +165,7 @@ func (t *torture) strike() error {
 	if fails {
 		t.powers++
 		for _, k := range t.r.Perm(len(t.volumes)) {
-			if err := t.volumes[k].PowerFails(); err != nil {
+			if err := t.volumes[k].powerFails(); err != nil {
 				return err
 			}
 		}
@@ -176,7 +175,7 @@ func (t *torture) strike() error {
 	}
 	if fails {
 		for _, v := range t.volumes {
-			if err := v.Again(); err != nil {
+			if err := v.again(); err != nil {
 				return err
 			}
 		}

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"failback/bench/volume"
 )
 
 // TestNoPointIsWrong kills a few times on each file system, with full volumes and power failures; FAILBACK_KILLS says how often.
@@ -15,7 +13,7 @@ func TestNoPointIsWrong(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root may mount file systems")
 	}
-	if code, ran, err := volume.Apart("-test.run=^TestNoPointIsWrong$", "-test.v"); ran {
+	if code, ran, err := apart("-test.run=^TestNoPointIsWrong$", "-test.v"); ran {
 		if code != 0 || err != nil {
 			t.Errorf("in a mount namespace of its own: exit code %d, %v", code, err)
 		}
