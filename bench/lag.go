@@ -22,7 +22,7 @@ const (
 // lag keeps a disk protected that is written to at a steady rate, cycle after cycle, and tells how old the last point is all the time.
 func (l *lab) lag(ctx context.Context, s *report.Scenario) error {
 	s.Bytes = int64(l.churn * mega * l.duration.Seconds())
-	s.About = fmt.Sprintf("a disk of %s, full, written to at %g MB/s (%s) for %s, its changes told by a command, one cycle after the other: how old the last listed point is", report.Size(l.Size), l.churn, l.pattern, l.duration)
+	s.About = fmt.Sprintf("a disk of %s, full of what does not compress, written to at %g MB/s (%s) for %s, its changes told by a command, one cycle after the other: how old the last listed point is", report.Size(l.Size), l.churn, l.pattern, l.duration)
 	lags, cycles := &report.Line{Name: "lag"}, []float64{}
 	h := *l.Lab // one run: it has hundreds of cycles
 	h.Repeats = 1

@@ -36,7 +36,7 @@ func (l *lab) sustained(ctx context.Context, s *report.Scenario) error {
 		n = quickWindows
 	}
 	s.Bytes = window * int64(n)
-	s.About = fmt.Sprintf("a disk of %s, full, written to as quickly as points of it are listed (%s): %d cycles of %s of changes, told by a command, until the last point is listed and the disks stand at it",
+	s.About = fmt.Sprintf("a disk of %s, full of what does not compress, written to as quickly as points of it are listed (%s): %d cycles of %s of changes, told by a command, until the last point is listed and the disks stand at it",
 		report.Size(l.Size), l.pattern, n, report.Size(window))
 	if err := l.changeStages(ctx, s, l.pattern, window, []string{onStorage, inMemory}, []string{onStorage}); err != nil {
 		return err
