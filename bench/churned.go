@@ -40,7 +40,7 @@ type churned struct {
 	written int64         // bytes, in all
 	paused  time.Duration // that views kept the machine from writing
 	longest time.Duration
-	stopped bool
+	stopped time.Time // zero: it writes
 }
 
 // view is a copy of the disk as of a point.
@@ -259,7 +259,7 @@ func (c *churned) forget(point uint64) {
 func (c *churned) write() (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopped {
+	if !c.stopped.IsZero() {
 		return 0, io.EOF
 	}
 	x, discard := c.writes.Next()
@@ -311,13 +311,22 @@ func (c *churned) fill(bytes int64) error {
 func (c *churned) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stopped = true
+	if c.stopped.IsZero() {
+		c.stopped = time.Now()
+	}
+}
+
+// stoppedAt returns when it was.
+func (c *churned) stoppedAt() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
 }
 
 func (c *churned) resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stopped = false
+	c.stopped = time.Time{}
 }
 
 // judge holds a copy of the disk against what it was at some moment.

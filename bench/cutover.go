@@ -40,7 +40,7 @@ func (l *lab) cutover(ctx context.Context, s *report.Scenario) error {
 	if err != nil {
 		return err
 	}
-	s.Note("the stop-command ends the writing, and nothing else: a real machine's shutdown comes on top. The disks were held against the source afterwards, sector by sector; each commit is taken back by undo")
+	s.Note("down s is from the end of the writing, which the stop-command asks for, and nothing else: a real machine's shutdown comes on top. The forecast is what failback commit --forecast said just before. The disks were held against the source afterwards, sector by sector; each commit is taken back by undo")
 	s.Note("the stages are those of what changes in %s; each command, step and question takes some 20 ms", ago)
 	return nil
 }
@@ -66,12 +66,20 @@ func (l *lab) commit(ctx context.Context, c *churnedPair, before time.Duration, 
 	case <-ctx.Done():
 		return one, ctx.Err()
 	}
-	one, err = c.sample(func() error {
-		return c.Do(ctx, nil, append([]string{"commit", churnedGroup, "--stop-command", c.machine.command("stop")}, flags...)...)
-	})
-	if err != nil {
+	command := append([]string{"commit", churnedGroup, "--stop-command", c.machine.command("stop")}, flags...)
+	var forecast struct {
+		Down time.Duration `json:"down_nanos"`
+	}
+	figures := map[string]float64{}
+	if c.Do(ctx, &forecast, append(command, "--forecast")...) == nil { // daemons of an earlier revision tell none
+		figures["down, forecast s"] = forecast.Down.Seconds()
+	}
+	if one, err = c.sample(func() error { return c.Do(ctx, nil, command...) }); err != nil {
 		return one, err
 	}
+	ended := time.Now()
+	one.Figures = figures
+	one.Figures["down s"] = ended.Sub(c.machine.stoppedAt()).Seconds()
 	points, err := c.Points(ctx, churnedGroup)
 	if err != nil {
 		return one, err
@@ -82,7 +90,7 @@ func (l *lab) commit(ctx context.Context, c *churnedPair, before time.Duration, 
 			last = p
 		}
 	}
-	one.Figures = map[string]float64{"MiB in the last point": float64(last.Bytes) / (1 << 20)}
+	one.Figures["MiB in the last point"] = float64(last.Bytes) / (1 << 20)
 	if err := c.machine.judge(ctx, flatOf(c.target), c.machine.disk.Cut()); err != nil {
 		return one, err
 	}

@@ -37,7 +37,7 @@ type Config struct {
 
 // The size of a disk, by default and with --quick. The least is what a run of a few seconds needs.
 const (
-	usualSize = 2 << 30
+	usualSize = 1 << 30
 	quickSize = 256 << 20
 	minSize   = 256 << 20
 )
@@ -73,7 +73,7 @@ func parse(args []string, out io.Writer, suites []Suite) (c Config, f *pflag.Fla
 	f = pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	f.SetOutput(out)
 	f.SortFlags = false
-	f.StringVar(&size, "size", "2GiB", "size of the disk that is copied")
+	f.StringVar(&size, "size", "1GiB", "size of the disk that is copied")
 	f.IntVar(&c.Repeats, "repeats", 0, "runs of each way (default 3; suites have their own)")
 	f.Uint64Var(&c.Seed, "seed", 1, "of the changes")
 	f.BoolVar(&c.Quick, "quick", false, "small disks, one run of each way: shows that it works, and little else")

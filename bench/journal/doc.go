@@ -1,6 +1,6 @@
 // Package journal measures package retention beside dd, fio and the disk itself, each pair in turn, in one run.
 //
-//	go run ./bench [--quick] [--dir DIR] [--repeats N] [--json FILE] [--profile DIR] journal|journal/arrival|journal/advance|journal/rewind|journal/proof|journal/read
+//	go run ./bench [--quick] [--dir DIR] [--repeats N] [--json FILE] [--profile DIR] journal|journal/arrival|journal/advance|journal/rewind|journal/thinning|journal/proof|journal/read
 //
 // arrival: a cycle in four lanes, from the first byte until its point is listed, beside dd conv=fsync of as many bytes, from memory both, to the same volume. What arrives does not compress.
 //
@@ -8,6 +8,9 @@
 // 2 GiB in extents of 64 KiB, and 512 MiB in extents of 4 KiB, of which every second or fourth is changed. Nothing of it is in the page cache before.
 //
 // rewind: back over 24 points, of which each changed eight parts of ten within a fifth of the disk, beside a rewind over one point that changed all of it. The journal's files must not grow.
+//
+// thinning: every second one of 24 such points is dropped, and the files of which half is needed no more are rewritten, until they are gone and what took their place is durable; beside dd conv=fsync of as many bytes as these
+// files had. Nothing of them is in the page cache before.
 //
 // proof: what a move looks at before it is recorded, all that it writes and what the disks hold and the journal too, where the journal was just opened and nothing of it is taken for good; beside dd reading the
 // same files. Nothing of it is in the page cache before.

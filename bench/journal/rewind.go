@@ -2,7 +2,6 @@ package journal
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"failback/blockio"
@@ -13,7 +12,7 @@ import (
 
 // rewind goes back over 24 points, beside going back over one.
 func (l *lab) rewind() error {
-	const cycles, unit = 24, 16 << 10
+	const cycles = 24
 	size := int64(2 << 30)
 	if l.Quick {
 		size = 128 << 20
@@ -23,28 +22,9 @@ func (l *lab) rewind() error {
 		return err
 	}
 	defer many.close()
-	r := rand.New(rand.NewPCG(1, 2))
-	units := size / unit
-	var all replication.Set
-	var last replication.PointID
-	for range cycles {
-		var s replication.Set
-		for k := int64(0); k < units/32; k++ {
-			u := units/5 + r.Int64N(units-units/5)
-			if k%10 < 8 {
-				u = r.Int64N(units / 5)
-			}
-			s.Add(replication.Extent{Off: u * unit, End: (u + 1) * unit})
-		}
-		for _, e := range s.Extents() {
-			all.Add(e)
-		}
-		if last, err = many.cycle(split(s.Extents()), 1, block.Raw); err != nil {
-			return err
-		}
-		if err := many.j.Move(l, []retention.Disk{many.disk}, last, nil); err != nil {
-			return err
-		}
+	all, last, err := many.day(cycles)
+	if err != nil {
+		return err
 	}
 	if err := many.j.Move(l, []retention.Disk{many.disk}, 1, nil); err != nil {
 		return err

@@ -45,7 +45,7 @@ func (l Line) Thinned(most int) Line {
 
 // Sizes of plots, in the units of their view boxes; a browser scales them.
 const (
-	plotWidth  = 720
+	plotWidth  = 480
 	barHeight  = 22
 	barStep    = 44
 	chartLeft  = 54
