@@ -117,7 +117,7 @@ func (l *lab) changeStages(ctx context.Context, s *report.Scenario, pattern stri
 	}
 	x := extents{path, changed}
 	return l.stages(ctx, s, reading(by, x), checksumming(by, x), l.encrypting(by, bytes), appending(stored, filepath.Join(dir, "journal"), bytes),
-		overwriting(stored, "write the target where it changed, and fdatasync", path, changed))
+		writing(stored, "save what is written over, and fdatasync", filepath.Join(dir, "save"), bytes, []replication.Extent{{End: bytes}}), overwriting(stored, "write the target where it changed, and fdatasync", path, changed))
 }
 
 // timed samples something until it is stopped.
