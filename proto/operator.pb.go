@@ -3616,6 +3616,330 @@ func (x *ForecastPart) GetHow() string {
 	return ""
 }
 
+type JobsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,190,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobsRequest) Reset() {
+	*x = JobsRequest{}
+	mi := &file_operator_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobsRequest) ProtoMessage() {}
+
+func (x *JobsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobsRequest.ProtoReflect.Descriptor instead.
+func (*JobsRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *JobsRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+type JobsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Jobs          []*Job                 `protobuf:"bytes,190,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JobsReply) Reset() {
+	*x = JobsReply{}
+	mi := &file_operator_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JobsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JobsReply) ProtoMessage() {}
+
+func (x *JobsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JobsReply.ProtoReflect.Descriptor instead.
+func (*JobsReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *JobsReply) GetJobs() []*Job {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+type CancelJobRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,190,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelJobRequest) Reset() {
+	*x = CancelJobRequest{}
+	mi := &file_operator_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelJobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelJobRequest) ProtoMessage() {}
+
+func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
+func (*CancelJobRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *CancelJobRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type CancelJobReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelJobReply) Reset() {
+	*x = CancelJobReply{}
+	mi := &file_operator_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelJobReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelJobReply) ProtoMessage() {}
+
+func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelJobReply.ProtoReflect.Descriptor instead.
+func (*CancelJobReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{47}
+}
+
+type Job struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Id             uint64                 `protobuf:"varint,190,opt,name=id,proto3" json:"id,omitempty"`
+	Kind           string                 `protobuf:"bytes,191,opt,name=kind,proto3" json:"kind,omitempty"` // reprotect | rewind | advance | verify | commit | undo | finish | unprotect
+	Group          string                 `protobuf:"bytes,192,opt,name=group,proto3" json:"group,omitempty"`
+	Point          uint64                 `protobuf:"varint,193,opt,name=point,proto3" json:"point,omitempty"`  // 0: the latest, or none
+	Detail         string                 `protobuf:"bytes,194,opt,name=detail,proto3" json:"detail,omitempty"` // what was asked, in words
+	State          string                 `protobuf:"bytes,195,opt,name=state,proto3" json:"state,omitempty"`   // running | done | failed | cancelled | lost
+	BeganUnixNanos int64                  `protobuf:"varint,196,opt,name=began_unix_nanos,json=beganUnixNanos,proto3" json:"began_unix_nanos,omitempty"`
+	EndedUnixNanos int64                  `protobuf:"varint,197,opt,name=ended_unix_nanos,json=endedUnixNanos,proto3" json:"ended_unix_nanos,omitempty"` // 0: not yet
+	Resumed        bool                   `protobuf:"varint,198,opt,name=resumed,proto3" json:"resumed,omitempty"`                                       // it went on after the master target was started anew
+	Doing          string                 `protobuf:"bytes,199,opt,name=doing,proto3" json:"doing,omitempty"`                                            // in words; empty: nothing that is known
+	Done           int64                  `protobuf:"varint,200,opt,name=done,proto3" json:"done,omitempty"`                                             // bytes of that; 0: not known
+	Total          int64                  `protobuf:"varint,201,opt,name=total,proto3" json:"total,omitempty"`
+	LeftNanos      int64                  `protobuf:"varint,202,opt,name=left_nanos,json=leftNanos,proto3" json:"left_nanos,omitempty"` // of that, estimated; 0: not known
+	Result         string                 `protobuf:"bytes,203,opt,name=result,proto3" json:"result,omitempty"`                         // in words, when it is done
+	Problem        *Problem               `protobuf:"bytes,204,opt,name=problem,proto3" json:"problem,omitempty"`                       // absent: none
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Job) Reset() {
+	*x = Job{}
+	mi := &file_operator_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Job) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Job) ProtoMessage() {}
+
+func (x *Job) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Job.ProtoReflect.Descriptor instead.
+func (*Job) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *Job) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Job) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Job) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Job) GetPoint() uint64 {
+	if x != nil {
+		return x.Point
+	}
+	return 0
+}
+
+func (x *Job) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Job) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Job) GetBeganUnixNanos() int64 {
+	if x != nil {
+		return x.BeganUnixNanos
+	}
+	return 0
+}
+
+func (x *Job) GetEndedUnixNanos() int64 {
+	if x != nil {
+		return x.EndedUnixNanos
+	}
+	return 0
+}
+
+func (x *Job) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
+}
+
+func (x *Job) GetDoing() string {
+	if x != nil {
+		return x.Doing
+	}
+	return ""
+}
+
+func (x *Job) GetDone() int64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *Job) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Job) GetLeftNanos() int64 {
+	if x != nil {
+		return x.LeftNanos
+	}
+	return 0
+}
+
+func (x *Job) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *Job) GetProblem() *Problem {
+	if x != nil {
+		return x.Problem
+	}
+	return nil
+}
+
 type UndoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,130,opt,name=group,proto3" json:"group,omitempty"`
@@ -3626,7 +3950,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3638,7 +3962,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3651,7 +3975,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *UndoRequest) GetGroup() string {
@@ -3679,7 +4003,7 @@ type CutoverReply struct {
 
 func (x *CutoverReply) Reset() {
 	*x = CutoverReply{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3691,7 +4015,7 @@ func (x *CutoverReply) String() string {
 func (*CutoverReply) ProtoMessage() {}
 
 func (x *CutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3704,7 +4028,7 @@ func (x *CutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
 func (*CutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CutoverReply) GetProgress() *CutoverStatus {
@@ -3737,7 +4061,7 @@ type FinishCutoverRequest struct {
 
 func (x *FinishCutoverRequest) Reset() {
 	*x = FinishCutoverRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3749,7 +4073,7 @@ func (x *FinishCutoverRequest) String() string {
 func (*FinishCutoverRequest) ProtoMessage() {}
 
 func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3762,7 +4086,7 @@ func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
 func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *FinishCutoverRequest) GetGroup() string {
@@ -3782,7 +4106,7 @@ type FinishCutoverReply struct {
 
 func (x *FinishCutoverReply) Reset() {
 	*x = FinishCutoverReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3794,7 +4118,7 @@ func (x *FinishCutoverReply) String() string {
 func (*FinishCutoverReply) ProtoMessage() {}
 
 func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3807,7 +4131,7 @@ func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
 func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *FinishCutoverReply) GetHead() uint64 {
@@ -3848,7 +4172,7 @@ type CutoverStatus struct {
 
 func (x *CutoverStatus) Reset() {
 	*x = CutoverStatus{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3860,7 +4184,7 @@ func (x *CutoverStatus) String() string {
 func (*CutoverStatus) ProtoMessage() {}
 
 func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3873,7 +4197,7 @@ func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
 func (*CutoverStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CutoverStatus) GetStep() string {
@@ -3991,7 +4315,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4003,7 +4327,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4016,7 +4340,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -4046,7 +4370,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4058,7 +4382,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4071,7 +4395,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -4120,7 +4444,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4132,7 +4456,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4145,7 +4469,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -4180,7 +4504,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4516,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4529,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -4245,7 +4569,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4257,7 +4581,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4270,7 +4594,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -4340,7 +4664,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4352,7 +4676,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4365,7 +4689,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -4409,7 +4733,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4421,7 +4745,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4434,7 +4758,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -4532,7 +4856,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4544,7 +4868,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4557,7 +4881,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -4591,7 +4915,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4603,7 +4927,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4616,7 +4940,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -4643,7 +4967,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4655,7 +4979,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4668,7 +4992,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -4696,7 +5020,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4708,7 +5032,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4721,7 +5045,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -4754,7 +5078,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4766,7 +5090,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4779,7 +5103,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -4800,7 +5124,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4812,7 +5136,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4825,7 +5149,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{61}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -4860,7 +5184,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4872,7 +5196,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4885,7 +5209,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{62}
+	return file_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -4920,7 +5244,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4932,7 +5256,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4945,7 +5269,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{63}
+	return file_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -4977,7 +5301,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4989,7 +5313,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5002,7 +5326,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{64}
+	return file_operator_proto_rawDescGZIP(), []int{69}
 }
 
 type VolumesReply struct {
@@ -5014,7 +5338,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5026,7 +5350,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5039,7 +5363,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{65}
+	return file_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -5065,7 +5389,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5077,7 +5401,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5090,7 +5414,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{66}
+	return file_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Volume) GetPath() string {
@@ -5160,7 +5484,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5172,7 +5496,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5185,7 +5509,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{67}
+	return file_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -5219,7 +5543,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5231,7 +5555,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5244,7 +5568,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{68}
+	return file_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -5271,7 +5595,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5283,7 +5607,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5296,7 +5620,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{69}
+	return file_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -5322,7 +5646,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5334,7 +5658,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5347,7 +5671,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{70}
+	return file_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -5371,7 +5695,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5383,7 +5707,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5396,7 +5720,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{71}
+	return file_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -5454,7 +5778,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5466,7 +5790,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5479,7 +5803,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{72}
+	return file_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -5530,7 +5854,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5542,7 +5866,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5555,7 +5879,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{73}
+	return file_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -5930,7 +6254,31 @@ const file_operator_proto_rawDesc = "" +
 	"\vtakes_nanos\x18\xb6\x01 \x01(\x03R\n" +
 	"takesNanos\x12\x15\n" +
 	"\x05bytes\x18\xb7\x01 \x01(\x03R\x05bytes\x12\x11\n" +
-	"\x03how\x18\xb8\x01 \x01(\tR\x03how\"F\n" +
+	"\x03how\x18\xb8\x01 \x01(\tR\x03how\"$\n" +
+	"\vJobsRequest\x12\x15\n" +
+	"\x05group\x18\xbe\x01 \x01(\tR\x05group\"2\n" +
+	"\tJobsReply\x12%\n" +
+	"\x04jobs\x18\xbe\x01 \x03(\v2\x10.failback.v1.JobR\x04jobs\"#\n" +
+	"\x10CancelJobRequest\x12\x0f\n" +
+	"\x02id\x18\xbe\x01 \x01(\x04R\x02id\"\x10\n" +
+	"\x0eCancelJobReply\"\xa7\x03\n" +
+	"\x03Job\x12\x0f\n" +
+	"\x02id\x18\xbe\x01 \x01(\x04R\x02id\x12\x13\n" +
+	"\x04kind\x18\xbf\x01 \x01(\tR\x04kind\x12\x15\n" +
+	"\x05group\x18\xc0\x01 \x01(\tR\x05group\x12\x15\n" +
+	"\x05point\x18\xc1\x01 \x01(\x04R\x05point\x12\x17\n" +
+	"\x06detail\x18\xc2\x01 \x01(\tR\x06detail\x12\x15\n" +
+	"\x05state\x18\xc3\x01 \x01(\tR\x05state\x12)\n" +
+	"\x10began_unix_nanos\x18\xc4\x01 \x01(\x03R\x0ebeganUnixNanos\x12)\n" +
+	"\x10ended_unix_nanos\x18\xc5\x01 \x01(\x03R\x0eendedUnixNanos\x12\x19\n" +
+	"\aresumed\x18\xc6\x01 \x01(\bR\aresumed\x12\x15\n" +
+	"\x05doing\x18\xc7\x01 \x01(\tR\x05doing\x12\x13\n" +
+	"\x04done\x18\xc8\x01 \x01(\x03R\x04done\x12\x15\n" +
+	"\x05total\x18\xc9\x01 \x01(\x03R\x05total\x12\x1e\n" +
+	"\n" +
+	"left_nanos\x18\xca\x01 \x01(\x03R\tleftNanos\x12\x17\n" +
+	"\x06result\x18\xcb\x01 \x01(\tR\x06result\x12/\n" +
+	"\aproblem\x18\xcc\x01 \x01(\v2\x14.failback.v1.ProblemR\aproblem\"F\n" +
 	"\vUndoRequest\x12\x15\n" +
 	"\x05group\x18\x82\x01 \x01(\tR\x05group\x12 \n" +
 	"\vto_original\x18\x83\x01 \x01(\bR\n" +
@@ -6088,7 +6436,7 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\xb3\x0e\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xb6\x0f\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
@@ -6113,7 +6461,9 @@ const file_operator_proto_rawDesc = "" +
 	"\x06Commit\x12\x1a.failback.v1.CommitRequest\x1a\x19.failback.v1.CutoverReply0\x01\x12D\n" +
 	"\bForecast\x12\x1a.failback.v1.CommitRequest\x1a\x1c.failback.v1.CutoverForecast\x12=\n" +
 	"\x04Undo\x12\x18.failback.v1.UndoRequest\x1a\x19.failback.v1.CutoverReply0\x01\x12S\n" +
-	"\rFinishCutover\x12!.failback.v1.FinishCutoverRequest\x1a\x1f.failback.v1.FinishCutoverReply\x12G\n" +
+	"\rFinishCutover\x12!.failback.v1.FinishCutoverRequest\x1a\x1f.failback.v1.FinishCutoverReply\x128\n" +
+	"\x04Jobs\x12\x18.failback.v1.JobsRequest\x1a\x16.failback.v1.JobsReply\x12G\n" +
+	"\tCancelJob\x12\x1d.failback.v1.CancelJobRequest\x1a\x1b.failback.v1.CancelJobReply\x12G\n" +
 	"\tUnprotect\x12\x1d.failback.v1.UnprotectRequest\x1a\x1b.failback.v1.UnprotectReply\x12A\n" +
 	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReply\x12;\n" +
 	"\x05Token\x12\x19.failback.v1.TokenRequest\x1a\x17.failback.v1.TokenReply\x12D\n" +
@@ -6132,7 +6482,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -6178,48 +6528,53 @@ var file_operator_proto_goTypes = []any{
 	(*CommitRequest)(nil),        // 41: failback.v1.CommitRequest
 	(*CutoverForecast)(nil),      // 42: failback.v1.CutoverForecast
 	(*ForecastPart)(nil),         // 43: failback.v1.ForecastPart
-	(*UndoRequest)(nil),          // 44: failback.v1.UndoRequest
-	(*CutoverReply)(nil),         // 45: failback.v1.CutoverReply
-	(*FinishCutoverRequest)(nil), // 46: failback.v1.FinishCutoverRequest
-	(*FinishCutoverReply)(nil),   // 47: failback.v1.FinishCutoverReply
-	(*CutoverStatus)(nil),        // 48: failback.v1.CutoverStatus
-	(*VerifyRequest)(nil),        // 49: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),          // 50: failback.v1.VerifyReply
-	(*ExportRequest)(nil),        // 51: failback.v1.ExportRequest
-	(*ExportReply)(nil),          // 52: failback.v1.ExportReply
-	(*DrillRequest)(nil),         // 53: failback.v1.DrillRequest
-	(*DrillReply)(nil),           // 54: failback.v1.DrillReply
-	(*DrillStatus)(nil),          // 55: failback.v1.DrillStatus
-	(*DrillFile)(nil),            // 56: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),      // 57: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),        // 58: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil),   // 59: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),     // 60: failback.v1.RecordDrillReply
-	(*Drilled)(nil),              // 61: failback.v1.Drilled
-	(*UnprotectRequest)(nil),     // 62: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),       // 63: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),       // 64: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),         // 65: failback.v1.VolumesReply
-	(*Volume)(nil),               // 66: failback.v1.Volume
-	(*TokenRequest)(nil),         // 67: failback.v1.TokenRequest
-	(*TokenReply)(nil),           // 68: failback.v1.TokenReply
-	(*RebindRequest)(nil),        // 69: failback.v1.RebindRequest
-	(*RebindReply)(nil),          // 70: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 71: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 72: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 73: failback.v1.GroupThrottle
-	nil,                          // 74: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 75: failback.v1.PathDone
-	(*Figures)(nil),              // 76: failback.v1.Figures
-	(*Problem)(nil),              // 77: failback.v1.Problem
-	(*LinkStatus)(nil),           // 78: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 79: failback.v1.DiskLedger
-	(*Progress)(nil),             // 80: failback.v1.Progress
+	(*JobsRequest)(nil),          // 44: failback.v1.JobsRequest
+	(*JobsReply)(nil),            // 45: failback.v1.JobsReply
+	(*CancelJobRequest)(nil),     // 46: failback.v1.CancelJobRequest
+	(*CancelJobReply)(nil),       // 47: failback.v1.CancelJobReply
+	(*Job)(nil),                  // 48: failback.v1.Job
+	(*UndoRequest)(nil),          // 49: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 50: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 51: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 52: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 53: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 54: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 55: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 56: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 57: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 58: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 59: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 60: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 61: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 62: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 63: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 64: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 65: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 66: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 67: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 68: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 69: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 70: failback.v1.VolumesReply
+	(*Volume)(nil),               // 71: failback.v1.Volume
+	(*TokenRequest)(nil),         // 72: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 73: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 74: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 75: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 76: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 77: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 78: failback.v1.GroupThrottle
+	nil,                          // 79: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 80: failback.v1.PathDone
+	(*Figures)(nil),              // 81: failback.v1.Figures
+	(*Problem)(nil),              // 82: failback.v1.Problem
+	(*LinkStatus)(nil),           // 83: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 84: failback.v1.DiskLedger
+	(*Progress)(nil),             // 85: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	75, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	74, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	80, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	79, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
 	31, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
@@ -6228,103 +6583,109 @@ var file_operator_proto_depIdxs = []int32{
 	18, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
 	14, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
-	76, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	81, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
 	17, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
-	77, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	82, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	24, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	26, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	23, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	55, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	60, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
 	20, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
 	32, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	78, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	83, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
 	19, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	48, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	53, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
 	14, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
 	20, // 24: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	79, // 25: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	84, // 25: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
 	25, // 26: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
 	31, // 27: failback.v1.PointsReply.points:type_name -> failback.v1.Point
 	36, // 28: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	61, // 29: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	66, // 29: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
 	32, // 30: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
 	31, // 31: failback.v1.PinReply.point:type_name -> failback.v1.Point
 	10, // 32: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
 	26, // 33: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
 	43, // 34: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
-	48, // 35: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	80, // 36: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	36, // 37: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	55, // 38: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	56, // 39: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	10, // 40: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	55, // 41: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	61, // 42: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	61, // 43: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	66, // 44: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 45: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	73, // 46: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
-	0,  // 47: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 48: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 49: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 50: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
-	11, // 51: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	15, // 52: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
-	27, // 53: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	29, // 54: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	37, // 55: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	37, // 56: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	39, // 57: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	49, // 58: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	51, // 59: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	53, // 60: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	57, // 61: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	59, // 62: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	33, // 63: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	34, // 64: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	21, // 65: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	41, // 66: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
-	41, // 67: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
-	44, // 68: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
-	46, // 69: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
-	62, // 70: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	64, // 71: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	67, // 72: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	71, // 73: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	69, // 74: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 75: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 76: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 77: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 78: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	12, // 79: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	16, // 80: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
-	28, // 81: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	30, // 82: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	40, // 83: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	38, // 84: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	40, // 85: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	50, // 86: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	52, // 87: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	54, // 88: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	58, // 89: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	60, // 90: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	35, // 91: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	35, // 92: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	22, // 93: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	45, // 94: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	42, // 95: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
-	45, // 96: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	47, // 97: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	63, // 98: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	65, // 99: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	68, // 100: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	72, // 101: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	70, // 102: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	75, // [75:103] is the sub-list for method output_type
-	47, // [47:75] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	48, // 35: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
+	82, // 36: failback.v1.Job.problem:type_name -> failback.v1.Problem
+	53, // 37: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	85, // 38: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	36, // 39: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	60, // 40: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	61, // 41: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	10, // 42: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
+	60, // 43: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	66, // 44: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	66, // 45: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	71, // 46: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 47: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	78, // 48: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	0,  // 49: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 50: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 51: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 52: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
+	11, // 53: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	15, // 54: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
+	27, // 55: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	29, // 56: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	37, // 57: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	37, // 58: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	39, // 59: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	54, // 60: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	56, // 61: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	58, // 62: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	62, // 63: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	64, // 64: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	33, // 65: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	34, // 66: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	21, // 67: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	41, // 68: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	41, // 69: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
+	49, // 70: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	51, // 71: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	44, // 72: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
+	46, // 73: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
+	67, // 74: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	69, // 75: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	72, // 76: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	76, // 77: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	74, // 78: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 79: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 80: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 81: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 82: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	12, // 83: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	16, // 84: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
+	28, // 85: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	30, // 86: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	40, // 87: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	38, // 88: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	40, // 89: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	55, // 90: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	57, // 91: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	59, // 92: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	63, // 93: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	65, // 94: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	35, // 95: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	35, // 96: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	22, // 97: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	50, // 98: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	42, // 99: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
+	50, // 100: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	52, // 101: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	45, // 102: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
+	47, // 103: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
+	68, // 104: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	70, // 105: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	73, // 106: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	77, // 107: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	75, // 108: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	79, // [79:109] is the sub-list for method output_type
+	49, // [49:79] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -6339,7 +6700,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   75,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -46,6 +46,8 @@ const (
 	Operator_Forecast_FullMethodName      = "/failback.v1.Operator/Forecast"
 	Operator_Undo_FullMethodName          = "/failback.v1.Operator/Undo"
 	Operator_FinishCutover_FullMethodName = "/failback.v1.Operator/FinishCutover"
+	Operator_Jobs_FullMethodName          = "/failback.v1.Operator/Jobs"
+	Operator_CancelJob_FullMethodName     = "/failback.v1.Operator/CancelJob"
 	Operator_Unprotect_FullMethodName     = "/failback.v1.Operator/Unprotect"
 	Operator_Volumes_FullMethodName       = "/failback.v1.Operator/Volumes"
 	Operator_Token_FullMethodName         = "/failback.v1.Operator/Token"
@@ -100,6 +102,9 @@ type OperatorClient interface {
 	Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error)
 	// Ends a group that is committed: its points go, its disks stay.
 	FinishCutover(ctx context.Context, in *FinishCutoverRequest, opts ...grpc.CallOption) (*FinishCutoverReply, error)
+	// What operators asked for: what runs, and what has ended lately.
+	Jobs(ctx context.Context, in *JobsRequest, opts ...grpc.CallOption) (*JobsReply, error)
+	CancelJob(ctx context.Context, in *CancelJobRequest, opts ...grpc.CallOption) (*CancelJobReply, error)
 	Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(ctx context.Context, in *VolumesRequest, opts ...grpc.CallOption) (*VolumesReply, error)
@@ -430,6 +435,26 @@ func (c *operatorClient) FinishCutover(ctx context.Context, in *FinishCutoverReq
 	return out, nil
 }
 
+func (c *operatorClient) Jobs(ctx context.Context, in *JobsRequest, opts ...grpc.CallOption) (*JobsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JobsReply)
+	err := c.cc.Invoke(ctx, Operator_Jobs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorClient) CancelJob(ctx context.Context, in *CancelJobRequest, opts ...grpc.CallOption) (*CancelJobReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelJobReply)
+	err := c.cc.Invoke(ctx, Operator_CancelJob_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorClient) Unprotect(ctx context.Context, in *UnprotectRequest, opts ...grpc.CallOption) (*UnprotectReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UnprotectReply)
@@ -527,6 +552,9 @@ type OperatorServer interface {
 	Undo(*UndoRequest, grpc.ServerStreamingServer[CutoverReply]) error
 	// Ends a group that is committed: its points go, its disks stay.
 	FinishCutover(context.Context, *FinishCutoverRequest) (*FinishCutoverReply, error)
+	// What operators asked for: what runs, and what has ended lately.
+	Jobs(context.Context, *JobsRequest) (*JobsReply, error)
+	CancelJob(context.Context, *CancelJobRequest) (*CancelJobReply, error)
 	Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error)
 	// Every mounted volume, and whether journals may lie on it: as it is now.
 	Volumes(context.Context, *VolumesRequest) (*VolumesReply, error)
@@ -614,6 +642,12 @@ func (UnimplementedOperatorServer) Undo(*UndoRequest, grpc.ServerStreamingServer
 }
 func (UnimplementedOperatorServer) FinishCutover(context.Context, *FinishCutoverRequest) (*FinishCutoverReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method FinishCutover not implemented")
+}
+func (UnimplementedOperatorServer) Jobs(context.Context, *JobsRequest) (*JobsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Jobs not implemented")
+}
+func (UnimplementedOperatorServer) CancelJob(context.Context, *CancelJobRequest) (*CancelJobReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method CancelJob not implemented")
 }
 func (UnimplementedOperatorServer) Unprotect(context.Context, *UnprotectRequest) (*UnprotectReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unprotect not implemented")
@@ -1002,6 +1036,42 @@ func _Operator_FinishCutover_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_Jobs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JobsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Jobs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Jobs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Jobs(ctx, req.(*JobsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Operator_CancelJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).CancelJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_CancelJob_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).CancelJob(ctx, req.(*CancelJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Operator_Unprotect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(UnprotectRequest)
 	if err := dec(in); err != nil {
@@ -1154,6 +1224,14 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "FinishCutover",
 			Handler:    _Operator_FinishCutover_Handler,
+		},
+		{
+			MethodName: "Jobs",
+			Handler:    _Operator_Jobs_Handler,
+		},
+		{
+			MethodName: "CancelJob",
+			Handler:    _Operator_CancelJob_Handler,
 		},
 		{
 			MethodName: "Unprotect",

@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 	"replication":               {},
 	"replication/block":         {"replication"},
 	"replication/forecast":      {"replication"},
+	"replication/jobs":          {"replication"},
 	"replication/link":          {"replication", "replication/block", "replication/throttle"},
 	"replication/throttle":      {},
 	"replication/health":        {"replication"},

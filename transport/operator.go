@@ -60,6 +60,10 @@ type Operations interface {
 	Undo(ctx context.Context, group replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (head replication.PointID, err error)
 	// FinishCutover ends a group that is committed: its points go, its disks stay. Head is the point that they showed when they were given; replication.NoPoint: not known any more.
 	FinishCutover(ctx context.Context, group replication.GroupID) (head replication.PointID, err error)
+	// Jobs returns what operators asked for, of a group or, for "", of all: what runs, and what has ended lately; the earliest first.
+	Jobs(ctx context.Context, group replication.GroupID) ([]replication.Job, error)
+	// CancelJob takes back what an operator asked for, where that can be.
+	CancelJob(ctx context.Context, id uint64) error
 	// Unprotect stops replication; the disks stay at the head. Journal is where the journal was kept, or empty. Without giveUpOriginal it is refused where what the disks were before would be lost (CodeOriginalLost).
 	Unprotect(ctx context.Context, group replication.GroupID, keepJournal, giveUpOriginal bool) (head replication.PointID, journal string, err error)
 	// Volumes tells of every volume that is mounted, and whether journals may lie on it.

@@ -33,6 +33,8 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Points_FullMethodName:        pki.Operator,
 	failbackpb.Operator_Move_FullMethodName:          pki.Operator,
 	failbackpb.Operator_Forecast_FullMethodName:      pki.Operator,
+	failbackpb.Operator_Jobs_FullMethodName:          pki.Operator,
+	failbackpb.Operator_CancelJob_FullMethodName:     pki.Operator,
 	failbackpb.Operator_PlanMove_FullMethodName:      pki.Operator,
 	failbackpb.Operator_CancelMove_FullMethodName:    pki.Operator,
 	failbackpb.Operator_Verify_FullMethodName:        pki.Operator,

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 
 	"failback/cmd/internal/metrics"
 	"failback/cmd/internal/settings"
+	"failback/replication/jobs"
 	"failback/replication/mastertarget"
 	"failback/retention/policy"
 	"failback/retention/volume"
@@ -99,15 +101,31 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if hook != nil {
 		posting.Go(func() { hook.run(ctx, engine) })
 	}
+	keeper, err := jobs.Open(c.state, engine, log)
+	if err != nil {
+		return errors.Join(err, engine.Close())
+	}
 	// Servers stop before the engine does: what they carry is made durable by their calls' ends.
-	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, id, settings.Version().Version, log), transport.NewOperatorServer(engine, operators, log), log)
+	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, id, settings.Version().Version, log), transport.NewOperatorServer(operations{keeper, theEngine{engine}}, operators, log), log)
 	posting.Wait()
+	if kept := keeper.Close(); err == nil {
+		err = kept
+	}
 	if closed := engine.Close(); err == nil {
 		err = closed
 	}
 	log.Info("ended")
 	return err
 }
+
+// operations are what operators can ask for: what takes long, with jobs that are kept of it.
+type operations struct {
+	*jobs.Keeper
+	theEngine
+}
+
+// theEngine is one step further away than the keeper, so that what both have is the keeper's.
+type theEngine struct{ *mastertarget.Engine }
 
 // rateOf reads how many bytes a second are scrubbed.
 func rateOf(s string) (int64, error) {

@@ -38,6 +38,8 @@ type Fake struct {
 	OnUnpin       func(group replication.GroupID, point replication.PointID) (replication.Point, error)
 	OnCommit      func(group replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error)
 	OnForecast    func(group replication.GroupID, r replication.CommitRequest) (replication.Forecast, error)
+	OnJobs        func(group replication.GroupID) ([]replication.Job, error)
+	OnCancelJob   func(id uint64) error
 	OnUndo        func(group replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (replication.PointID, error)
 	OnFinish      func(group replication.GroupID) (replication.PointID, error)
 	OnUnprotect   func(group replication.GroupID, keepJournal, giveUpOriginal bool) (replication.PointID, string, error)
@@ -215,6 +217,22 @@ func (f *Fake) Forecast(_ context.Context, group replication.GroupID, r replicat
 		return replication.Forecast{}, errNotStaged
 	}
 	return f.OnForecast(group, r)
+}
+
+// Jobs calls OnJobs.
+func (f *Fake) Jobs(_ context.Context, group replication.GroupID) ([]replication.Job, error) {
+	if f.OnJobs == nil {
+		return nil, errNotStaged
+	}
+	return f.OnJobs(group)
+}
+
+// CancelJob calls OnCancelJob.
+func (f *Fake) CancelJob(_ context.Context, id uint64) error {
+	if f.OnCancelJob == nil {
+		return errNotStaged
+	}
+	return f.OnCancelJob(id)
 }
 
 // Undo calls OnUndo.
