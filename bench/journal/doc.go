@@ -9,7 +9,7 @@
 //
 // rewind: back over 24 points, of which each changed eight parts of ten within a fifth of the disk, beside a rewind over one point that changed all of it. The journal's files must not grow.
 //
-// thinning: every second one of 24 such points is dropped, and the files of which half is needed no more are rewritten, until they are gone and what took their place is durable; beside dd conv=fsync of as many bytes as these
+// thinning: of 25 such points, of which each changed a sixteenth of the disk, one in 12 is kept, and the files of which half is needed no more are rewritten, until they are gone and what took their place is durable; beside dd conv=fsync of as many bytes as these
 // files had. Nothing of them is in the page cache before.
 //
 // proof: what a move looks at before it is recorded, all that it writes and what the disks hold and the journal too, where the journal was just opened and nothing of it is taken for good; beside dd reading the

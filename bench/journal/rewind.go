@@ -22,7 +22,7 @@ func (l *lab) rewind() error {
 		return err
 	}
 	defer many.close()
-	all, last, err := many.day(cycles)
+	all, last, err := many.day(cycles, size/32)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func Suite() harness.Suite {
 		{"arrival", "a cycle arrives until its point is listed, beside dd conv=fsync", (*lab).arrival},
 		{"advance", "a first advance, which saves what only the disk holds, beside fio", (*lab).advance},
 		{"rewind", "back over 24 points, beside back over one", (*lab).rewind},
-		{"thinning", "every second one of 24 points is dropped, and files that are half dead rewritten, beside dd", (*lab).thinning},
+		{"thinning", "of 24 points one in 12 is kept, and files that are half dead are rewritten, beside dd", (*lab).thinning},
 		{"proof", "what a move looks at before it is recorded, beside dd", (*lab).proof},
 		{"read", "4 KiB at random at an old point, beside the disk", (*lab).read},
 	} {

@@ -15,9 +15,9 @@ import (
 	"failback/retention"
 )
 
-// thinning drops every second one of 24 points and rewrites the files of which half is needed no more, beside dd of as many bytes as are rewritten.
+// thinning keeps one point an hour of two hours, and rewrites the files of which half is needed no more, beside dd of as many bytes as are rewritten.
 func (l *lab) thinning() error {
-	size := int64(2 << 30)
+	size := int64(1 << 30)
 	if l.Quick {
 		size = 128 << 20
 	}
@@ -27,13 +27,13 @@ func (l *lab) thinning() error {
 	defer os.Remove(to)
 	var read int64
 	var told string
-	return l.pairs("thinning of 24 points to 12", "MiB", 1<<20, "dd of the files that are rewritten", func() (float64, error) {
+	return l.pairs(fmt.Sprintf("thinning of %d points to one in %d", dayPoints, keptOf), "MiB", 1<<20, "dd of the files that are rewritten", func() (float64, error) {
 		s, err := l.stand("thinning", size, blockio.CachingBuffered)
 		if err != nil {
 			return 0, err
 		}
 		defer s.close()
-		_, last, err := s.day(24)
+		_, last, err := s.day(dayPoints, size/16)
 		if err != nil {
 			return 0, err
 		}
@@ -77,14 +77,17 @@ func (l *lab) thinning() error {
 	}, func() string { return told + "; dd reads and writes as much, and looks at nothing" })
 }
 
-// day makes so many points, of which each changed eight parts of ten within a fifth of the disk, and follows them. It returns all that they changed, and the last one.
-func (s *stand) day(cycles int) (all replication.Set, last replication.PointID, err error) {
+// Of thinning: a point every five minutes for two hours, of which one an hour is kept.
+const dayPoints, keptOf = 24, 12
+
+// day makes so many points, of which each changed so many bytes, eight parts of ten within a fifth of the disk, and follows them. It returns all that they changed, and the last one.
+func (s *stand) day(cycles int, bytes int64) (all replication.Set, last replication.PointID, err error) {
 	const unit = 16 << 10
 	r := rand.New(rand.NewPCG(1, 2))
 	units := s.disk.Size() / unit
 	for range cycles {
 		var set replication.Set
-		for k := int64(0); k < units/32; k++ {
+		for k := int64(0); k < bytes/unit; k++ {
 			u := units/5 + r.Int64N(units-units/5)
 			if k%10 < 8 {
 				u = r.Int64N(units / 5)
@@ -104,11 +107,13 @@ func (s *stand) day(cycles int) (all replication.Set, last replication.PointID, 
 	return all, last, nil
 }
 
-// thin drops every second point up to the last and rewrites the files that are half dead then. It returns how many bytes these had.
+// thin drops all points up to the last but one of so many, and rewrites the files that are half dead then. It returns how many bytes these had.
 func (s *stand) thin(last replication.PointID) (rewritten int64, err error) {
 	var gone []replication.PointID
-	for p := replication.PointID(2); p < last; p += 2 {
-		gone = append(gone, p)
+	for p := replication.PointID(1); p < last; p++ {
+		if (last-p)%keptOf != 0 {
+			gone = append(gone, p)
+		}
 	}
 	if err := s.j.DropPoints(gone, "measured"); err != nil {
 		return 0, err

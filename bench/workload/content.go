@@ -52,6 +52,35 @@ func dataIn(f *os.File, off, end int64) ([]replication.Extent, error) {
 	return all, nil
 }
 
+// NonZero returns the parts of a file's extents that hold anything but zeros, by pages; a page at an end may be shorter.
+func NonZero(path string, data []replication.Extent) (all []replication.Extent, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, chunk)
+	for _, x := range data {
+		for off := x.Off; off < x.End; off += chunk {
+			b := b[:min(chunk, x.End-off)]
+			if _, err := f.ReadAt(b, off); err != nil {
+				return nil, err
+			}
+			for at := int64(0); at < int64(len(b)); at += replication.Page {
+				end := min(at+replication.Page, int64(len(b)))
+				switch n := len(all); {
+				case replication.IsZero(b[at:end]):
+				case n > 0 && all[n-1].End == off+at:
+					all[n-1].End = off + end
+				default:
+					all = append(all, replication.Extent{Off: off + at, End: off + end})
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
 // Bytes returns how many bytes are in extents.
 func Bytes(all []replication.Extent) (n int64) {
 	for _, x := range all {

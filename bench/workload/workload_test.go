@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,5 +91,47 @@ func TestCompareTellsTheSize(t *testing.T) {
 	}
 	if Compare(a, b) == nil {
 		t.Error("files of different sizes are equal")
+	}
+}
+
+func TestNonZeroLeavesPagesOfZerosOut(t *testing.T) {
+	const page = replication.Page
+	path := filepath.Join(t.TempDir(), "disk")
+	b := make([]byte, 5*page+100)
+	b[page], b[2*page+7], b[4*page-1], b[5*page+99] = 1, 1, 1, 1
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := NonZero(path, []replication.Extent{{End: int64(len(b))}})
+	if want := []replication.Extent{{Off: page, End: 4 * page}, {Off: 5 * page, End: 5*page + 100}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
+// TestDisksOfEveryKind: they have the size that is wanted, and the same seed makes the same bytes.
+func TestDisksOfEveryKind(t *testing.T) {
+	const size = 4 << 20
+	for _, kind := range Kinds() {
+		if kind == Files {
+			continue
+		}
+		var was []byte
+		for range 2 {
+			path, err := Disk(t.Context(), t.TempDir(), kind, size, 7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := os.ReadFile(path)
+			if err != nil || len(b) != size {
+				t.Fatalf("%s: %d bytes, %v", kind, len(b), err)
+			}
+			if was != nil && !bytes.Equal(b, was) {
+				t.Errorf("%s: the same seed made other bytes", kind)
+			}
+			was = b
+			if replication.IsZero(b) != (kind == "zero") {
+				t.Errorf("%s is all zeros, or is not", kind)
+			}
+		}
 	}
 }
