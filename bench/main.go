@@ -85,7 +85,7 @@ func daemons() harness.Suite {
 		one("equal", "a baseline of disks that are equal already, beside rsync, sha256sum and cat of both", (*lab).equal),
 		one("different", "a baseline of disks of which 1 % differs, beside the same", (*lab).different),
 		several("cycle", "0.1, 1 and 10 % of scattered 4 KiB changes, told and found by hashing, beside QEMU's incremental backup and rsync", (*lab).cycle),
-		one("many", "one image as 1, 4, 16 and 60 disks, all at once", (*lab).many),
+		one("many", "one image as 1, 4, 16 and as many disks as there may be, all at once", (*lab).many),
 		one("lag", "how old the last point is while a disk is written to at a steady rate, point after point", (*lab).lag),
 		one("churn", "the highest rate of changes that the daemons carry, with all on storage and with the master target's in memory", (*lab).sustained),
 		one("cutover", "from failback commit until the disks are final, under the same steady writing", (*lab).cutover),

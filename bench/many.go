@@ -9,6 +9,7 @@ import (
 	"failback/bench/harness"
 	"failback/bench/report"
 	"failback/bench/workload"
+	"failback/replication"
 )
 
 // Of scenario many.
@@ -17,8 +18,11 @@ const (
 	manyMemory = 384 << 20
 )
 
-// manyCounts are how many disks the image is cut into.
-var manyCounts = []int{1, 4, 16, 60}
+// manyCounts returns how many disks the image is cut into. The last is as many as a master target may have, its machine's own counted.
+func manyCounts() []int {
+	own, _ := filepath.Glob("/sys/block/*/device")
+	return []int{1, 4, 16, replication.MaxDisks - len(own)}
+}
 
 // many copies one image as one disk, and cut into more and more of them, all at once.
 func (l *lab) many(ctx context.Context, s *report.Scenario) error {
@@ -35,7 +39,7 @@ func (l *lab) many(ctx context.Context, s *report.Scenario) error {
 	s.About = fmt.Sprintf("an ext4 image of %s with %s of data into new flat VMDKs, as one disk and cut into more, in one group and all at a time (process-server --disks)", report.Size(l.Size), report.Size(s.Bytes))
 	var by []string
 	var ways []harness.Way
-	for _, n := range manyCounts {
+	for _, n := range manyCounts() {
 		name := fmt.Sprintf("%d disks", n)
 		if n == 1 {
 			name = "1 disk"
