@@ -19,10 +19,12 @@ type collector struct {
 	codec  *prometheus.Desc
 	worker *prometheus.Desc
 	damage *prometheus.Desc
+	more   more
+	hook   *webhook // nil: there is none
 }
 
-func newCollector(e *mastertarget.Engine) *collector {
-	c := &collector{engine: e, group: map[string]*prometheus.Desc{}, disk: map[string]*prometheus.Desc{}, link: map[string]*prometheus.Desc{}}
+func newCollector(e *mastertarget.Engine, hook *webhook) *collector {
+	c := &collector{engine: e, hook: hook, more: newMore(), group: map[string]*prometheus.Desc{}, disk: map[string]*prometheus.Desc{}, link: map[string]*prometheus.Desc{}}
 	for name, help := range map[string]string{
 		"lag_seconds":     "Age of the last listed point.",
 		"head_point":      "The point that the disks show; 0: none.",
@@ -64,7 +66,17 @@ func newCollector(e *mastertarget.Engine) *collector {
 	return c
 }
 
-func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+// Describe tells all that there may be, also what is not there just now.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, of := range []map[string]*prometheus.Desc{c.group, c.disk, c.link, c.more} {
+		for _, d := range of {
+			ch <- d
+		}
+	}
+	ch <- c.codec
+	ch <- c.worker
+	ch <- c.damage
+}
 
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s, err := c.engine.Status(context.Background(), "")
@@ -74,6 +86,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	c.collectMore(ch, s)
 	for _, w := range s.Workers {
 		gauge(c.worker, truth(w.Connected), w.Name)
 	}

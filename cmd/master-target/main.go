@@ -97,16 +97,19 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		operators = nil
 	}
 	go id.Watch(ctx)
-	var posting sync.WaitGroup
-	if hook != nil {
-		posting.Go(func() { hook.run(ctx, engine) })
-	}
 	keeper, err := jobs.Open(c.state, engine, log)
 	if err != nil {
 		return errors.Join(err, engine.Close())
 	}
+	posts, quit := context.WithCancel(ctx)
+	defer quit()
+	var posting sync.WaitGroup
+	if hook != nil {
+		posting.Go(func() { hook.run(posts, engine) })
+	}
 	// Servers stop before the engine does: what they carry is made durable by their calls' ends.
-	err = serve(ctx, c, engine, transport.NewReplicationServer(engine, id, settings.Version().Version, log), transport.NewOperatorServer(operations{keeper, theEngine{engine}}, operators, log), log)
+	err = serve(ctx, c, engine, hook, transport.NewReplicationServer(engine, id, settings.Version().Version, log), transport.NewOperatorServer(operations{keeper, theEngine{engine}}, operators, log), log)
+	quit()
 	posting.Wait()
 	if kept := keeper.Close(); err == nil {
 		err = kept
@@ -139,7 +142,7 @@ func rateOf(s string) (int64, error) {
 	return l.Of(0), nil
 }
 
-func serve(ctx context.Context, c config, engine *mastertarget.Engine, replication, operator *grpc.Server, log *slog.Logger) error {
+func serve(ctx context.Context, c config, engine *mastertarget.Engine, hook *webhook, replication, operator *grpc.Server, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	inbound, err := net.Listen("tcp", c.listen)
@@ -152,7 +155,7 @@ func serve(ctx context.Context, c config, engine *mastertarget.Engine, replicati
 		return fmt.Errorf("listen for operators: %w", err)
 	}
 	defer operators.Close()
-	if err := metrics.Serve(ctx, c.metrics, log, newCollector(engine)); err != nil {
+	if err := metrics.Serve(ctx, c.metrics, log, newCollector(engine, hook)); err != nil {
 		return err
 	}
 	if !c.allowPublic {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -121,16 +122,19 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return settings.Usage(err)
 	}
-	if err := metrics.Serve(ctx, c.metrics, log); err != nil {
+	var connected atomic.Bool
+	if err := metrics.Serve(ctx, c.metrics, log, newCollector(engine, &connected)); err != nil {
 		return err
 	}
 	go id.Watch(ctx)
 	log.Info("dialling", "master_target", c.masterTarget, "name", c.name)
 	for wait := redialMin; ctx.Err() == nil; {
 		err := client.Work(ctx, c.name, home, settings.Version().Version, engine, func(version string, skew time.Duration) {
+			connected.Store(true)
 			log.Info("connected", "master_target", c.masterTarget, "version", version, "skew", skew)
 			wait = redialMin
 		})
+		connected.Store(false)
 		if ctx.Err() != nil {
 			break
 		}

@@ -70,8 +70,8 @@ func (e *Engine) look(now time.Time) {
 	e.changed()
 }
 
-// alertsThatStand returns the alerts, the worst first.
-func (e *Engine) alertsThatStand() []replication.Alert {
+// Alerts returns those that stand, the worst first.
+func (e *Engine) Alerts() []replication.Alert {
 	e.observing.mu.Lock()
 	defer e.observing.mu.Unlock()
 	return e.observing.alerts
@@ -202,7 +202,7 @@ func (g *group) cycled(c replication.Cycle, p replication.Point, took time.Durat
 
 // judged puts the alerts into a status.
 func (e *Engine) judged(s *replication.Status) {
-	alerts := e.alertsThatStand()
+	alerts := e.Alerts()
 	for i := range s.Groups {
 		g := &s.Groups[i]
 		g.Alerts, g.Health = health.Of(alerts, g.Group, g.ProcessServer)
@@ -212,3 +212,6 @@ func (e *Engine) judged(s *replication.Status) {
 		w.Alerts, w.Health = health.Of(alerts, "", w.Name)
 	}
 }
+
+// Throttled tells how the limits of the link stand.
+func (e *Engine) Throttled() replication.ThrottleStatus { return e.throttled(time.Now()) }

@@ -78,6 +78,7 @@ type Engine struct {
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group
+	ships  map[replication.GroupID]*shipment // under way
 	closed bool
 }
 

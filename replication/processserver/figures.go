@@ -1,6 +1,7 @@
 package processserver
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -40,4 +41,34 @@ func (g *gauges) share(now time.Time) float64 {
 	}
 	g.cpu, g.at = cpu, now
 	return g.busy
+}
+
+// Shipments returns the ledgers of the shipments under way, by group and disk.
+func (e *Engine) Shipments() map[replication.GroupID]map[replication.DiskID]replication.Ledger {
+	e.mu.Lock()
+	ships := maps.Clone(e.ships)
+	e.mu.Unlock()
+	out := map[replication.GroupID]map[replication.DiskID]replication.Ledger{}
+	for id, s := range ships {
+		out[id] = map[replication.DiskID]replication.Ledger{}
+		for _, d := range s.disks {
+			out[id][d.Disk.ID] = d.ledger.snapshot()
+		}
+	}
+	return out
+}
+
+// under notes that a shipment, whose disks are open, is under way, until the returned function is called.
+func (e *Engine) under(id replication.GroupID, s *shipment) (over func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ships == nil {
+		e.ships = map[replication.GroupID]*shipment{}
+	}
+	e.ships[id] = s
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.ships, id)
+	}
 }

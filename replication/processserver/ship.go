@@ -86,6 +86,7 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	if err := ship.open(ctx, s.Disks); err != nil {
 		return err
 	}
+	defer e.under(s.Session.Group, ship)()
 	ship.repeats = ship.newRepeats(g)
 	tell := func() { progress(ship.progress()) }
 	stop := ship.report(tell)
