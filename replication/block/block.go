@@ -37,6 +37,8 @@ const (
 	LZ4  Codec = 2
 	S2   Codec = 3
 	Zstd Codec = 4
+
+	Stream Codec = 5 // the next part of its lane's zstd stream: stands on those before it; never in a journal
 )
 
 func (c Codec) String() string {
@@ -49,11 +51,13 @@ func (c Codec) String() string {
 		return "s2"
 	case Zstd:
 		return "zstd"
+	case Stream:
+		return "stream"
 	}
 	return fmt.Sprintf("codec %d", uint8(c))
 }
 
-// ParseCodec is the inverse of Codec.String for the four codecs.
+// ParseCodec is the inverse of Codec.String for the four codecs of which each block decodes on its own.
 func ParseCodec(s string) (Codec, error) {
 	for c := None; c <= Zstd; c++ {
 		if c.String() == s {
@@ -100,7 +104,12 @@ func (b *Block) Bytes() (n int64) {
 }
 
 // Check says whether the header is one that Encode could have made for a disk of the given size. It does not look at the payload's bytes.
-func (b *Block) Check(size int64) error {
+func (b *Block) Check(size int64) error { return b.check(size, Zstd) }
+
+// CheckOnLane is Check for a block that has come over a lane: it may be part of the lane's stream.
+func (b *Block) CheckOnLane(size int64) error { return b.check(size, Stream) }
+
+func (b *Block) check(size int64, last Codec) error {
 	limit := MaxRanges
 	if b.Kind == Data {
 		limit = MaxExtents
@@ -108,12 +117,12 @@ func (b *Block) Check(size int64) error {
 	if len(b.Extents) == 0 || len(b.Extents) > limit {
 		return fmt.Errorf("%w: %d extents, want 1 to %d", ErrCorrupt, len(b.Extents), limit)
 	}
-	last := int64(0)
+	end := int64(0)
 	for _, e := range b.Extents {
-		if e.Off < last || e.End <= e.Off || e.End > size {
-			return fmt.Errorf("%w: extent %v after %d on a disk of %d bytes", ErrCorrupt, e, last, size)
+		if e.Off < end || e.End <= e.Off || e.End > size {
+			return fmt.Errorf("%w: extent %v after %d on a disk of %d bytes", ErrCorrupt, e, end, size)
 		}
-		last = e.End
+		end = e.End
 	}
 	switch b.Kind {
 	case Data:
@@ -123,7 +132,7 @@ func (b *Block) Check(size int64) error {
 		if len(b.Payload) == 0 || len(b.Payload) > MaxPayload {
 			return fmt.Errorf("%w: payload of %d bytes, want 1 to %d", ErrCorrupt, len(b.Payload), MaxPayload)
 		}
-		if b.Codec < None || b.Codec > Zstd {
+		if b.Codec < None || b.Codec > last {
 			return fmt.Errorf("%w: %v", ErrCorrupt, b.Codec)
 		}
 	case Repeat:

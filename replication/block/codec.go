@@ -19,10 +19,12 @@ const (
 	LevelS2                 // s2
 	LevelZstd1              // zstd, fastest
 	LevelZstd2              // zstd, default
+
+	LevelStream // zstd, better, as part of a lane's stream: not for an Encoder, but for a StreamEncoder
 )
 
 // levelNames are what settings and status call the levels.
-var levelNames = [...]string{Raw: "none", LevelLZ4: "lz4", LevelS2: "s2", LevelZstd1: "zstd", LevelZstd2: "zstd-better"}
+var levelNames = [...]string{Raw: "none", LevelLZ4: "lz4", LevelS2: "s2", LevelZstd1: "zstd", LevelZstd2: "zstd-better", LevelStream: "zstd-stream"}
 
 func (l Level) String() string {
 	if int(l) < len(levelNames) {
@@ -38,7 +40,7 @@ func ParseLevel(s string) (Level, error) {
 			return Level(l), nil
 		}
 	}
-	return 0, fmt.Errorf("%q is none of none, lz4, s2, zstd, zstd-better", s)
+	return 0, fmt.Errorf("%q is none of none, lz4, s2, zstd, zstd-better, zstd-stream", s)
 }
 
 // minSaving is the share of a block that compression must save to be kept: 1/16. Below it the receiver's time is not worth the wire's.
@@ -116,11 +118,13 @@ var zstdReader = sync.OnceValue(func() *zstd.Decoder {
 
 // Decode returns the block's raw bytes after checking them against its checksum. They are in dst's memory, which must have a capacity of at
 // least b.Raw, or, for codec None, in the payload itself. Only for Data blocks that Check has passed. Safe for concurrent use.
-func (b *Block) Decode(dst []byte) ([]byte, error) {
+func (b *Block) Decode(dst []byte) ([]byte, error) { return b.decode(dst, b.decompress) }
+
+func (b *Block) decode(dst []byte, decompress func(dst []byte) ([]byte, error)) ([]byte, error) {
 	if cap(dst) < b.Raw {
 		panic(fmt.Sprintf("block: decode of %d bytes into a buffer of %d", b.Raw, cap(dst)))
 	}
-	raw, err := b.decompress(dst[:b.Raw])
+	raw, err := decompress(dst[:b.Raw])
 	if err != nil {
 		return nil, fmt.Errorf("%w: disk %d at %d: %v: %v", ErrCorrupt, b.Disk, b.Extents[0].Off, b.Codec, err)
 	}

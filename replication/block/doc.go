@@ -8,6 +8,10 @@
 // A repeat is the exception: it travels instead of content that the target holds elsewhere, and is resolved on arrival. The content that is found there is believed by a
 // cryptographic hash of 128 bits (I9), and enters the journal as an ordinary data block.
 //
-// Codecs: none (raw bytes), LZ4 block format, S2 block format, one Zstandard frame without dictionary. Each decoder is told the exact raw length beforehand and never
+// So are the parts of a stream. Where the target keeps nothing of what came off the wire, as its content is written through to a disk, blocks may come as the parts of one zstd stream for each lane: each
+// stands on those before it, up to StreamWindow back, and the wire carries a quarter less. A part decodes by itself as soon as it is there, after those before it on the same attempt of the lane, to exactly
+// its block's content, which has its checksum as ever. A lane's next attempt begins another stream.
+//
+// Codecs: none (raw bytes), LZ4 block format, S2 block format, one Zstandard frame without dictionary; and, on lanes only, parts of a stream. Each decoder is told the exact raw length beforehand and never
 // writes more than that, so a payload that lies cannot make it allocate.
 package block

@@ -29,14 +29,13 @@ type Frame struct {
 	parts [][]byte  // all payloads, in order, neighbours in memory as one
 	tail  *byte     // begin of the memory of buf, if the last part ends where buf does
 	held  []*Buffer // where payloads lie that were not encoded
+
+	streams bool // has blocks of codec Stream whose payload is still their raw content
 }
 
 // Free gives the frame's memory back. The blocks' payloads must not be used afterwards.
 func (f *Frame) Free() {
-	for _, b := range f.held {
-		b.Release()
-	}
-	f.held = nil
+	f.release()
 	if done := f.Done; done != nil {
 		f.Done = nil
 		done()
@@ -63,12 +62,18 @@ func NewFrame() *Frame {
 }
 
 // Add encodes raw and appends it as a data block; it takes over b's Disk and Extents and fills in the rest. Where raw lies in owner (which may be nil) and does
-// not compress, it is not copied: the frame points at it, and holds owner.
+// not compress, it is not copied: the frame points at it, and holds owner. At LevelStream nothing is encoded yet: Stream has to be called.
 func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level, owner *Buffer) {
 	b.Kind, b.Raw, b.CRC = Data, len(raw), Checksum(raw)
 	start := len(f.buf)
-	f.buf, b.Codec = e.compress(f.buf, raw, level)
-	if b.Codec == None && owner != nil {
+	codec := None
+	if level != LevelStream {
+		f.buf, codec = e.compress(f.buf, raw, level)
+	}
+	if b.Codec = codec; level == LevelStream {
+		b.Codec, f.streams = Stream, true
+	}
+	if codec == None && owner != nil {
 		b.Payload = raw
 		f.parts, f.tail = append(f.parts, raw), nil
 		if n := len(f.held); n == 0 || f.held[n-1] != owner {
@@ -78,7 +83,7 @@ func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level, owner *Buffer)
 		f.Blocks = append(f.Blocks, b)
 		return
 	}
-	if b.Codec == None {
+	if codec == None {
 		f.buf = append(f.buf, raw...)
 	}
 	b.Payload = f.buf[start:len(f.buf):len(f.buf)]
@@ -89,6 +94,60 @@ func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level, owner *Buffer)
 	}
 	f.tail = &f.buf[0]
 	f.Blocks = append(f.Blocks, b)
+}
+
+// Streams says whether blocks were added at LevelStream, which Stream or Alone has to encode before the frame is sent.
+func (f *Frame) Streams() bool { return f.streams }
+
+// Stream encodes the blocks that were added at LevelStream, in their order, as the next parts of a lane's stream, and tells how many bytes they have.
+func (f *Frame) Stream(s *StreamEncoder) (raw int) {
+	return f.encodeStreamed(func(dst, raw []byte) ([]byte, Codec) { return s.Encode(dst, raw), Stream })
+}
+
+// Alone encodes them at LevelZstd2, each on its own: for a lane that has no stream.
+func (f *Frame) Alone(e *Encoder) (raw int) {
+	return f.encodeStreamed(func(dst, raw []byte) ([]byte, Codec) { return e.Encode(dst, raw, LevelZstd2) })
+}
+
+func (f *Frame) encodeStreamed(encode func(dst, raw []byte) ([]byte, Codec)) (raw int) {
+	if !f.streams {
+		return 0
+	}
+	f.streams, f.parts = false, f.parts[:0]
+	var tail *byte // begin of the memory of buf, if the last part ends where buf does
+	others := false
+	for i := range f.Blocks {
+		b := &f.Blocks[i]
+		if b.Codec != Stream {
+			if len(b.Payload) > 0 {
+				f.parts, tail, others = append(f.parts, b.Payload), nil, true
+			}
+			continue
+		}
+		start := len(f.buf)
+		f.buf, b.Codec = encode(f.buf, b.Payload)
+		b.Payload = f.buf[start:len(f.buf):len(f.buf)]
+		raw += b.Raw
+		if n := len(f.parts); tail == &f.buf[0] {
+			f.parts[n-1] = f.parts[n-1][:len(f.parts[n-1])+len(b.Payload)]
+		} else {
+			f.parts = append(f.parts, f.buf[start:])
+		}
+		tail = &f.buf[0]
+	}
+	f.tail = tail
+	if !others { // nothing lies in them any more
+		f.release()
+	}
+	return raw
+}
+
+// release lets go of the buffers.
+func (f *Frame) release() {
+	for _, b := range f.held {
+		b.Release()
+	}
+	f.held = nil
 }
 
 // Buffer is pooled memory of MaxFrameRaw bytes that its owner reads into and frames may point at.
