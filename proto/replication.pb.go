@@ -1115,6 +1115,7 @@ type ShipOrder struct {
 	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`                 // compare | changes
 	Snapshot      string                 `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`         // of the cut; another one is refused by the process server
 	Repeats       bool                   `protobuf:"varint,100,opt,name=repeats,proto3" json:"repeats,omitempty"`        // this master target resolves references
+	Streams       []uint32               `protobuf:"varint,144,rep,packed,name=streams,proto3" json:"streams,omitempty"` // disks whose content is written through, and may come in streams (codec 5)
 	Joining       []uint32               `protobuf:"varint,110,rep,packed,name=joining,proto3" json:"joining,omitempty"` // disks that the base does not have, as they joined later: compared, whatever the mode, with the target disks as they stand
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1190,6 +1191,13 @@ func (x *ShipOrder) GetRepeats() bool {
 		return x.Repeats
 	}
 	return false
+}
+
+func (x *ShipOrder) GetStreams() []uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return nil
 }
 
 func (x *ShipOrder) GetJoining() []uint32 {
@@ -3483,7 +3491,9 @@ func (x *LaneOpen) GetAttempt() uint64 {
 	return 0
 }
 
-// Kinds: 1 data, 2 zero, 3 equal (compare mode only), 4 repeat: one extent of whole pages, at most 64 KiB. Codecs: 1 none, 2 lz4 block, 3 s2 block, 4 one zstd frame.
+// Kinds: 1 data, 2 zero, 3 equal (compare mode only), 4 repeat: one extent of whole pages, at most 64 KiB. Codecs: 1 none, 2 lz4 block, 3 s2 block, 4 one zstd frame,
+// 5 the next part of the lane's zstd stream, which begins with the lane's attempt: flushed at the block's end, with a window of at most 4 MiB, without checksum or dictionary; only of disks that the order
+// to ship names in streams.
 type BlockHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disk          uint32                 `protobuf:"varint,1,opt,name=disk,proto3" json:"disk,omitempty"`
@@ -3962,14 +3972,15 @@ const file_replication_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12#\n" +
-	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\xc7\x01\n" +
+	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\xe2\x01\n" +
 	"\tShipOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12\x12\n" +
 	"\x04mode\x18\x04 \x01(\tR\x04mode\x12\x1a\n" +
 	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\x12\x18\n" +
-	"\arepeats\x18d \x01(\bR\arepeats\x12\x18\n" +
+	"\arepeats\x18d \x01(\bR\arepeats\x12\x19\n" +
+	"\astreams\x18\x90\x01 \x03(\rR\astreams\x12\x18\n" +
 	"\ajoining\x18n \x03(\rR\ajoining\"P\n" +
 	"\fReleaseOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x12\n" +

@@ -49,6 +49,8 @@ func TestFrameIsPlainProtobuf(t *testing.T) {
 	if !owner.Shared() || len(f.Parts()) != 3 {
 		t.Errorf("content that is not compressed was copied: %d parts", len(f.Parts()))
 	}
+	f.Add(nil, block.Block{Disk: 3, Extents: []replication.Extent{{Off: 0, End: 7000}}}, owner.Bytes[:7000], block.LevelStream, owner)
+	f.Stream(block.NewStreamEncoder())
 	blocks := f.Blocks
 	s, err := newCodec().Marshal(&wireFrame{frame: f})
 	if err != nil {

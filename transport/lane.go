@@ -46,6 +46,7 @@ func (c *ReplicationClient) takeLane() (*laneConn, error) {
 // giveLane takes one back. A connection whose lane did not come to its end is not used again: whatever held it may still do so.
 func (c *ReplicationClient) giveLane(l *laneConn, whole bool) {
 	l.pace.Store(nil)
+	l.hold(0)
 	c.mu.Lock()
 	there := c.lanes[l] // else all were closed
 	if there && whole {
@@ -81,7 +82,7 @@ func (c *ReplicationClient) Lane(ctx context.Context, l replication.Lane) (link.
 	return &lane{stream: stream, cancel: cancel, client: c, conn: conn, begin: begin}, nil
 }
 
-// lane implements link.Lane, link.Metered and link.Paced.
+// lane implements link.Lane, link.Metered, link.Paced and link.Buffered.
 type lane struct {
 	stream grpc.ClientStreamingClient[failbackpb.Frame, failbackpb.LaneAck]
 	cancel context.CancelFunc
@@ -157,5 +158,14 @@ func (l *lane) Pace(allow func(n int) int) {
 	defer l.mu.Unlock()
 	if l.conn != nil {
 		l.conn.pace.Store(&allow)
+	}
+}
+
+// Buffer implements link.Buffered.
+func (l *lane) Buffer(bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != nil {
+		l.conn.hold(bytes)
 	}
 }

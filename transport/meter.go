@@ -2,14 +2,36 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync/atomic"
 )
+
+// unsent bounds what waits in the kernel of a socket and was not sent yet, where a lane does not want more. What waits longer than it must is compressed for a link that was, and sent again after a cut.
+const unsent = 256 << 10
 
 // meter counts what the sockets of one gRPC connection take and give, TLS included, and lets what they take be slowed down.
 type meter struct {
 	sent, received atomic.Int64
 	pace           atomic.Pointer[func(n int) int] // see link.Paced
+	unsent         atomic.Int64                    // see link.Buffered; 0: the usual
+
+	socket atomic.Pointer[net.TCPConn] // the newest
+}
+
+// hold sets what the socket takes that is not on the wire yet; 0: the usual. One that won't have it does with what it has.
+func (m *meter) hold(bytes int) {
+	m.unsent.Store(int64(bytes))
+	if s := m.socket.Load(); s != nil {
+		_ = tuneUnsent(s, m.holds())
+	}
+}
+
+func (m *meter) holds() int {
+	if n := m.unsent.Load(); n > 0 {
+		return int(n)
+	}
+	return unsent
 }
 
 // dialer returns a dialer of sockets that are counted, and set up for lanes.
@@ -20,7 +42,8 @@ func (m *meter) dialer(dial func(context.Context, string) (net.Conn, error)) fun
 			return nil, err
 		}
 		if t, ok := conn.(*net.TCPConn); ok {
-			if err := tune(t); err != nil {
+			m.socket.Store(t)
+			if err := errors.Join(tune(t), tuneUnsent(t, m.holds())); err != nil {
 				conn.Close()
 				return nil, err
 			}

@@ -61,6 +61,7 @@ type Shipment struct {
 	Mode        replication.Mode
 	Snapshot    string               // Cut.Snapshot
 	Repeats     bool                 // the master target resolves references (block.Repeat)
+	Streams     []replication.DiskNo // whose blocks may come as parts of their lanes' streams (block.Stream): what is written through
 	Joining     []replication.DiskNo // that the base does not have: they are compared, whatever the mode, with the target disks as they stand
 }
 
@@ -184,6 +185,12 @@ type Metered interface {
 type Paced interface {
 	// Pace has the lane ask before it puts n bytes on the wire, how many of them may go now: 1 to n. The answer may take its time.
 	Pace(allow func(n int) int)
+}
+
+// Buffered is a lane whose socket can be told what to hold.
+type Buffered interface {
+	// Buffer sets how many bytes that are not on the wire yet the socket takes, until the lane ends.
+	Buffer(bytes int)
 }
 
 // Peer is what a process server says of itself when it connects.

@@ -9,6 +9,8 @@ import (
 )
 
 // The replication protocol that this release speaks. Another major is refused by both sides; of two minors the lower one is spoken.
+//
+// What an order asks for by a field of its own needs no new minor, where the process server may leave it: references (Shipment.Repeats), streams (Shipment.Streams). Whoever does not know of it neither asks nor sends it.
 const (
 	ProtocolMajor = 1
 	ProtocolMinor = 0
