@@ -195,7 +195,7 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	return a, nil
 }
 
-// maxLanes bounds a session's lanes. Each may hold what its connection's window does, and one decoded block: twice what a process server opens (processserver.MaxLanes), since those of broken
+// maxLanes bounds a session's lanes. Each may hold what its connection's window does, one decoded block, and what a stream is decoded with (block.StreamWindow and a little): twice what a process server opens (processserver.MaxLanes), since those of broken
 // connections end a little later.
 const maxLanes = 64
 
@@ -239,7 +239,8 @@ type arrival struct {
 	base    replication.PointID // where the content of repeats is looked for; 0: on the disks as they stand
 	compare bool
 	disks   []replication.Disk
-	raw     []byte // one decoded block
+	raw     []byte               // one decoded block
+	stream  *block.StreamDecoder // nil: nothing has come in one
 
 	through *throughCycle      // of the disks that it takes, and
 	journal *retention.Arrival // of the others; nil: it takes all
@@ -299,7 +300,7 @@ func (a *arrival) block(b *block.Block) error {
 	if int(b.Disk) >= len(a.disks) {
 		return fmt.Errorf("lane %v: disk %d of %d", a.lane, b.Disk, len(a.disks))
 	}
-	if err := b.Check(a.disks[b.Disk].Size); err != nil {
+	if err := b.CheckOnLane(a.disks[b.Disk].Size); err != nil {
 		return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
 	}
 	for _, x := range b.Extents {
@@ -310,6 +311,9 @@ func (a *arrival) block(b *block.Block) error {
 	through := a.through != nil && a.through.takes(b.Disk)
 	if b.Kind == block.Equal && !a.compare && !through {
 		return fmt.Errorf("lane %v: an equal block in a cycle that does not compare", a.lane)
+	}
+	if b.Codec == block.Stream && !through {
+		return fmt.Errorf("lane %v: disk %s: part of a stream, where blocks are kept and have to decode alone", a.lane, a.disks[b.Disk].ID)
 	}
 	var raw []byte
 	switch b.Kind {
@@ -322,7 +326,7 @@ func (a *arrival) block(b *block.Block) error {
 	case block.Data:
 		var err error
 		begin := time.Now()
-		raw, err = b.Decode(a.raw)
+		raw, err = a.decode(b)
 		a.group.spent.since(stageDecode, b.Disk, begin)
 		if err != nil {
 			return fmt.Errorf("lane %v: disk %s: %w", a.lane, a.disks[b.Disk].ID, err)
@@ -338,6 +342,17 @@ func (a *arrival) block(b *block.Block) error {
 	}
 	a.dirty += int64(len(b.Payload)) + int64(len(b.Extents))*extentBytes
 	return nil
+}
+
+// decode returns the content of a data block, in the lane's memory or its payload.
+func (a *arrival) decode(b *block.Block) ([]byte, error) {
+	if b.Codec != block.Stream {
+		return b.Decode(a.raw)
+	}
+	if a.stream == nil {
+		a.stream = block.NewStreamDecoder()
+	}
+	return a.stream.Decode(b, a.raw)
 }
 
 func (a *arrival) superseded() error {
@@ -434,6 +449,21 @@ func newThroughCycle(j *retention.Journal, targets []blockio.Target, joining []r
 // takes says whether the disk is written through.
 func (t *throughCycle) takes(disk replication.DiskNo) bool {
 	return len(t.joining) == 0 || slices.Contains(t.joining, disk)
+}
+
+// streams returns the disks whose content may come in streams: what is written through is kept nowhere as it came.
+func (g *group) streams() (disks []replication.DiskNo) {
+	g.gate.RLock()
+	defer g.gate.RUnlock()
+	if g.through == nil {
+		return nil
+	}
+	for _, d := range g.journal.Identity().Disks {
+		if g.through.takes(d.No) {
+			disks = append(disks, d.No)
+		}
+	}
+	return disks
 }
 
 // write puts a block on its disk, at once; or, where what it holds is saved first, some time up to the next sync.

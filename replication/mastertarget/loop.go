@@ -184,7 +184,7 @@ func (g *group) cycle(w *worker) error {
 	}
 	began := time.Now()
 	g.ships(c.Point)
-	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Joining: g.joining()}, g.note)
+	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Streams: g.streams(), Joining: g.joining()}, g.note)
 	g.revoke()
 	last, _ := g.journal.Last()
 	if last.ID == c.Point {
