@@ -17,6 +17,11 @@
 // leaves while frames wait, what the link takes. The mix of levels follows that has the highest rate; where several have, the one that sends least. The encoders themselves give up early on what
 // does not compress.
 //
+// What is written through to the disks rests nowhere as it came, and may go in streams (block.Stream; link.Shipment.Streams): blocks then wait uncompressed for a lane, which makes them the next parts of its own stream. What
+// a stream gains is what lies near on the disk, so that all goes over one lane as long as more do not give more than they cost (laneCount.streams: of two ext4 images .29 and .32 is left over one lane, .34 and
+// .36 over four, .39 and .43 block by block); where that lane's socket moves nothing, another has its turn (laneUse.feel). A stream takes one core: where the link takes more than that, blocks alone are quicker. What it costs and
+// gives can't be tried on samples: it is seen where it is used, beside the same blocks alone (estimate.streamed), and thought before (think).
+//
 // Content that the master target holds elsewhere is sent as a reference (repeats.go; block.Repeat): found by the hashes that are made anyway, through an index that forgets
 // (contents.go), and checked against the base's tables, or what this cycle has sent, before it is believed. The unit is a page and runs of two or more of them: files of one template lie at other
 // offsets, so that hardly anything of it repeats in aligned 64 KiB (4 % of two ext4 images with half their files in common, where pages find 47 %). In a cycle of changes references are to the

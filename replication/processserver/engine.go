@@ -30,11 +30,14 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Bounds of a Config. A worker holds 2 MiB and a frame, a lane one frame and its send buffers.
+// Bounds of a Config. A worker holds 2 MiB and a frame, a lane one frame and its send buffers, and up to maxStreams of them a stream.
 const (
 	MaxLanes   = 32
 	MaxWorkers = 64
 )
+
+// maxStreams is how many lanes of all shipments have streams at a time: each takes three times block.StreamWindow. What other lanes have to send in streams, they compress block by block.
+const maxStreams = 4
 
 // DefaultRepeats is the memory for finding repeats: pages of 16 GiB, or every 64th page of a TiB.
 const DefaultRepeats = 64 << 20
@@ -75,6 +78,7 @@ type Engine struct {
 	contents  *contents    // nil: nothing is sent by reference
 	valve     *throttle.Valve
 	gauges    gauges
+	streams   chan struct{} // holds one for each stream that a lane has
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group
@@ -96,7 +100,7 @@ func New(cfg Config, authority link.Authority) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg, authority: authority, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve()}, nil
+	return &Engine{cfg: cfg, authority: authority, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams)}, nil
 }
 
 // Limit implements link.Limited.

@@ -3,12 +3,16 @@ package processserver
 import (
 	"math"
 	"time"
+
+	"failback/replication/block"
 )
 
 // estimate is what a ladder knows. It has no clock: windows and samples come from outside.
 type estimate struct {
 	samples float64 // weight of the samples so far, in bytes
 	costs   [levels]cost
+	stream  beside  // what LevelStream costs and gives, as seen
+	streams float64 // as plant has it
 	fixed   float64 // as plant has them
 	wire    float64
 	link    float64
@@ -21,6 +25,7 @@ type estimate struct {
 	drops   int     // windows in a row that the link seems to have taken far less in, and
 	dropped float64 // the most that it took in one of them
 	now     mix     // chosen last
+	better  int     // windows in a row in which another mix seemed better than a stream
 	binds   string
 }
 
@@ -88,12 +93,102 @@ func newEstimate() estimate {
 	return estimate{link: math.Inf(1), source: math.Inf(1)}
 }
 
-// sample takes what a block came to at all levels.
+// beside is LevelStream beside LevelZstd2, on the same blocks: what it comes to depends on all that went before, and is seen only where it is used.
+type beside struct {
+	raw           float64 // weight of what was seen, in bytes
+	alone, stream cost    // CPU seconds and payload bytes, smoothed
+}
+
+// What LevelStream is thought to cost and give as long as it was not seen: programs and text that become .4 alone become .3 in a stream, what does not compress stays what it is.
+const (
+	streamCPU   = 1.3
+	streamPower = 1.3 // of the ratio
+)
+
+// streamThought is for how many bytes of what is seen that counts.
+const streamThought = 4 * block.MaxRaw
+
+// streamed takes what blocks came to in a stream, and alone at LevelZstd2.
+func (e *estimate) streamed(raw int, stream, alone cost) {
+	s, n := &e.stream, float64(raw)
+	if s.raw == 0 {
+		*s = beside{streamThought, alone, cost{streamCPU * alone.cpu, math.Pow(alone.ratio, streamPower)}}
+	}
+	s.raw = min(s.raw+n, sampleMemory)
+	weight := n / s.raw
+	move := func(to *cost, seen cost) {
+		to.cpu += (seen.cpu - to.cpu) * weight
+		to.ratio += (seen.ratio - to.ratio) * weight
+	}
+	move(&s.alone, alone)
+	move(&s.stream, stream)
+	e.think()
+}
+
+// think says what LevelStream costs and gives.
+func (e *estimate) think() {
+	c, s := e.costs[block.LevelZstd2], e.stream
+	if s.raw == 0 || s.alone.cpu <= 0 || s.alone.ratio <= 0 {
+		e.costs[block.LevelStream] = cost{streamCPU * c.cpu, math.Pow(c.ratio, streamPower)}
+		return
+	}
+	e.costs[block.LevelStream] = cost{c.cpu * s.stream.cpu / s.alone.cpu, c.ratio * s.stream.ratio / s.alone.ratio}
+}
+
+// first is the level of all as long as little is known.
+func (e *estimate) first() block.Level {
+	if e.streams > 0 && (e.samples == 0 || e.costs[block.LevelStream].ratio < streamWorth*e.costs[firstLevel].ratio) {
+		return block.LevelStream
+	}
+	return firstLevel
+}
+
+// A stream goes on, or begins, unless another mix is streamLeave times as fast in streamLeaves windows in a row, or streamFlee times in one: what is sent otherwise, over more lanes, lies before a slow link for
+// long if that was an error, and a window in which buffers fill looks like a fast link.
+const (
+	streamLeave  = 1.15
+	streamLeaves = 3
+	streamFlee   = 2
+)
+
+// stays says whether a stream is as good as another mix that seems so many times as fast.
+func (e *estimate) stays(times float64) bool {
+	if times < streamLeave {
+		e.better = 0
+		return true
+	}
+	e.better++
+	return times < streamFlee && e.better < streamLeaves
+}
+
+// streamWindows is for how many windows all goes in a stream before it is thought that the link takes more than one lane makes.
+const streamWindows = 3
+
+// begin is the level of all as long as too little has left.
+func (e *estimate) begin() block.Level {
+	first, patience := e.first(), 1
+	if first == block.LevelStream {
+		patience = streamWindows
+	}
+	switch {
+	case e.windows <= patience || !math.IsInf(e.link, 1):
+		return first
+	case e.windows == patience+1 && e.streams > 0: // with care: if the link binds after all, that shows
+		return firstLevel
+	}
+	return nextLevel // nothing waits: it is we who are slow
+}
+
+// streamWorth is what a stream must make of what blocks alone come to for all to be sent over one lane.
+const streamWorth = 0.95
+
+// sample takes what a block came to at all levels but LevelStream.
 func (e *estimate) sample(raw int, took [levels]time.Duration, payload [levels]int) {
 	n := float64(raw)
 	e.samples += n
 	weight := n / min(e.samples, sampleMemory)
-	for i := range e.costs {
+	defer e.think()
+	for i := range alone {
 		c := &e.costs[i]
 		c.cpu += (took[i].Seconds()/n - c.cpu) * weight
 		c.ratio += (float64(payload[i])/n - c.ratio) * weight
@@ -127,14 +222,16 @@ func (e *estimate) take(w window) (mix, bool) {
 		e.source = sourceGrowth * w.raw / w.seconds
 	}
 	if e.begins() {
-		e.now = only(firstLevel)
-		if e.windows > 1 && math.IsInf(e.link, 1) { // nothing waits: it is we who are slow
-			e.now = only(nextLevel)
-		}
+		e.now = only(e.begin())
 		return e.now, true
 	}
 	cores := min(w.ours()+e.others.forUs()*sent, w.cores) * (1 - coresLeft)
-	e.now = plant{costs: e.costs, cores: cores, fixed: e.fixed, wire: e.wire + e.others.forUs(), link: e.link, source: e.source}.best()
+	p := plant{costs: e.costs, streams: e.streams, cores: cores, fixed: e.fixed, wire: e.wire + e.others.forUs(), link: e.link, source: e.source}
+	next := p.best()
+	if stream := only(block.LevelStream); e.streams > 0 && e.costs[block.LevelStream].ratio < streamWorth*next.of(e.costs).ratio && e.stays(p.rate(next)/p.rate(stream)) {
+		next = stream
+	}
+	e.now = next
 	return e.now, true
 }
 
@@ -162,7 +259,7 @@ func (e *estimate) takes(sent float64, sure bool) {
 // other finds what everything but compression costs, ours and what others do for us.
 func (e *estimate) other(w window) {
 	if e.now == (mix{}) {
-		e.now = only(firstLevel)
+		e.now = only(e.first())
 	}
 	compression := e.now.of(e.costs).cpu // by the mix that was
 	e.line.add(w.payload/w.raw, max((w.own-w.sampled)/w.raw-compression, 0), w.raw)

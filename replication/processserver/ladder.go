@@ -18,6 +18,7 @@ type ladder struct {
 	pinned  bool
 	workers int
 	now     atomic.Pointer[mix]
+	told    func(streams bool) // is told whether now has LevelStream
 
 	mu      sync.Mutex
 	total   totals
@@ -39,6 +40,8 @@ type window struct {
 	run          int     // of the last ones, found it full
 	raw, payload float64 // bytes of these frames
 	own          float64 // CPU seconds that this process had
+	worked       float64 // seconds in which lanes encoded, and
+	waited       float64 // sent what they encode; of all lanes
 	sampled      float64 // of these, spent on samples
 	idle         float64 // share of the machine's cores, 0 to 1; below 0: not known
 	cores        float64
@@ -59,51 +62,63 @@ const (
 	sampleLeast = 4 << 10
 )
 
-// firstLevel is that of all, until something is known: on a fast link that costs a tenth of a second, a light one would fill the buffers before a slow link for long.
+// firstLevel is that of all that does not go in streams, until something is known: on a fast link that costs a tenth of a second, a light one would fill the buffers before a slow link for long.
 const firstLevel = block.LevelZstd2
 
 // nextLevel is that of what follows, as long as no more is known than that the link takes all.
 const nextLevel = block.LevelZstd1
 
-// newLadder returns the ladder of a shipment with so many workers. Pin, if there is one, is the level of all.
-func newLadder(pin *block.Level, workers int) *ladder {
+// newLadder returns the ladder of a shipment with so many workers. Pin, if there is one, is the level of all. Streams says whether LevelStream may be chosen; whoever is to know whether it is, is told.
+func newLadder(pin *block.Level, workers int, streams bool, told func(streams bool)) *ladder {
 	now := time.Now()
-	l := &ladder{workers: workers, begin: now, started: now, cpu: readCPU(), own: processCPU(), est: newEstimate()}
-	first := only(firstLevel)
+	l := &ladder{workers: workers, told: told, begin: now, started: now, cpu: readCPU(), own: processCPU(), est: newEstimate()}
+	if streams {
+		l.est.streams = 1
+	}
+	first := only(l.est.first())
 	if pin != nil {
 		l.pinned, first = true, only(*pin)
 	}
-	l.now.Store(&first)
+	l.choose(first)
 	return l
 }
 
-// note tells that a frame met a queue of the given length and capacity.
-func (l *ladder) note(f *block.Frame, length, capacity int) {
-	raw, payload := 0, 0
-	for i := range f.Blocks {
-		if b := &f.Blocks[i]; b.Kind == block.Data {
-			raw, payload = raw+b.Raw, payload+len(b.Payload)
-		}
-	}
-	if raw == 0 {
+func (l *ladder) choose(m mix) {
+	l.now.Store(&m)
+	l.told(m[block.LevelStream] > 0)
+}
+
+// left is a frame that has left.
+type left struct {
+	raw, payload int  // bytes of its data blocks
+	full, empty  bool // it found the lanes' queue full, or empty
+
+	worked, waited float64 // seconds in which its lane encoded and sent it; worked is 0 where it came encoded
+}
+
+// note takes note of a frame.
+func (l *ladder) note(f left) {
+	if f.raw == 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := &l.seen
 	w.frames++
-	w.raw += float64(raw)
-	w.payload += float64(payload)
+	w.raw += float64(f.raw)
+	w.payload += float64(f.payload)
 	l.total.frames++
-	l.total.payload += float64(payload)
+	l.total.payload += float64(f.payload)
+	w.worked, w.waited = w.worked+f.worked, w.waited+f.waited
+	l.total.worked, l.total.waited = l.total.worked+f.worked, l.total.waited+f.waited
 	w.run++
-	if length < capacity {
+	if !f.full {
 		w.run = 0
 	}
-	if length == capacity {
+	if f.full {
 		w.full++
 		l.total.full++
-	} else if length == 0 {
+	} else if f.empty {
 		w.empty++
 	}
 	now := time.Now()
@@ -120,7 +135,7 @@ func (l *ladder) note(f *block.Frame, length, capacity int) {
 	w.seconds, w.idle, w.cores = passed.Seconds(), cpu.idleSince(l.cpu), float64(runtime.NumCPU())
 	l.est.binds = w.binds()
 	if next, ok := l.est.take(*w); ok && !l.pinned {
-		l.now.Store(&next)
+		l.choose(next)
 	}
 	l.seen, l.begin, l.cpu, l.own, l.before = window{}, now, cpu, own, l.sampled
 }
@@ -143,12 +158,18 @@ func (l *ladder) status() (s replication.LinkStatus) {
 
 // totals are what has passed since the beginning.
 type totals struct {
-	frames, full int
-	payload      float64
+	frames, full   int
+	payload        float64
+	worked, waited float64
 }
 
 func (t totals) less(o totals) totals {
-	return totals{t.frames - o.frames, t.full - o.full, t.payload - o.payload}
+	return totals{t.frames - o.frames, t.full - o.full, t.payload - o.payload, t.worked - o.worked, t.waited - o.waited}
+}
+
+// fills says whether frames waited for the link.
+func (t totals) fills() bool {
+	return 2*t.full > t.frames && t.frames > 0 && t.waited >= waitsFor*t.worked
 }
 
 func (l *ladder) totals() totals {
@@ -157,8 +178,13 @@ func (l *ladder) totals() totals {
 	return l.total
 }
 
-// fills says whether frames wait for the lanes: most of them did, or the last ones all.
-func (w window) fills() bool { return 2*w.full > w.frames || w.run >= 3 }
+// waitsFor is how long lanes that encode wait for the link, as a share of the time in which they encode, where it is the link that binds: hardly at all where it is they.
+const waitsFor = 0.15
+
+// fills says whether frames wait for the link: most of them waited for lanes, or the last ones all did, and it is not the lanes that are slow.
+func (w window) fills() bool {
+	return (2*w.full > w.frames || w.run >= 3) && w.waited >= waitsFor*w.worked
+}
 
 // binds says, in one word, what a window's rate was bound by.
 func (w window) binds() string {
@@ -192,7 +218,14 @@ func (l *ladder) due(raw int) bool {
 	return l.sampled < budget
 }
 
-// sample notes what a block came to at all levels, by CPU time.
+// streamed notes what a sampled block came to in a stream.
+func (l *ladder) streamed(raw int, stream, alone cost) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.est.streamed(raw, stream, alone)
+}
+
+// sample notes what a block came to at all levels but LevelStream, by CPU time.
 func (l *ladder) sample(raw int, took [levels]time.Duration, payload [levels]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -212,11 +245,12 @@ type pick struct {
 
 // level returns the level for a block.
 func (p *pick) level(raw []byte) block.Level {
-	if p.ladder.due(len(raw)) {
+	now := p.ladder.now.Load()
+	if now[block.LevelStream] == 0 && p.ladder.due(len(raw)) { // else lanes measure, beside what their streams make of it
 		p.measure(raw)
 	}
 	best := -1
-	for i, share := range p.ladder.now.Load() {
+	for i, share := range now {
 		if share == 0 { // not in the mix, or no more
 			p.due[i] = 0
 			continue
@@ -229,17 +263,19 @@ func (p *pick) level(raw []byte) block.Level {
 	return block.Level(best)
 }
 
-// measure compresses a block at all levels, to see.
-func (p *pick) measure(raw []byte) {
+// measure compresses a block at all levels but LevelStream, to see, and tells what it came to at LevelZstd2.
+func (p *pick) measure(raw []byte) cost {
 	var took [levels]time.Duration
 	var payload [levels]int
 	runtime.LockOSThread() // whose CPU time is taken
 	defer runtime.UnlockOSThread()
-	for i := range levels {
+	for i := range alone {
 		begin := threadCPU()
 		p.buf, _ = p.enc.Encode(p.buf[:0], raw, block.Level(i))
 		took[i], payload[i] = threadCPU()-begin, len(p.buf)
 	}
 	took[block.Raw] = 0 // is not copied when it is sent
 	p.ladder.sample(len(raw), took, payload)
+	n := float64(len(raw))
+	return cost{took[block.LevelZstd2].Seconds() / n, float64(payload[block.LevelZstd2]) / n}
 }

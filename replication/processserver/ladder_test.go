@@ -68,7 +68,7 @@ func (w world) run(windows int) (mean float64, last mix) {
 			var took [levels]time.Duration
 			var payload [levels]int
 			f := 1 + .3*(2*r.Float64()-1) // blocks differ
-			for l, c := range w.costs {
+			for l, c := range w.costs[:alone] {
 				took[l] = time.Duration(c.cpu * block.MaxRaw * f * 1e9)
 				payload[l] = int(min(1, c.ratio*f) * block.MaxRaw)
 			}
@@ -88,7 +88,7 @@ func (w world) run(windows int) (mean float64, last mix) {
 func (w world) bestFixed() (level block.Level, rate float64) {
 	w.cores = max(w.cores-w.strangers, w.cores*(1-w.most()))
 	w.fixed, w.wire = w.fixed+w.far.cpu, w.wire+w.far.ratio
-	for l := range levels {
+	for l := range alone {
 		if r := w.rate(only(block.Level(l))); r > rate {
 			level, rate = block.Level(l), r
 		}
@@ -108,7 +108,7 @@ func TestLadderIsAsFastAsTheBestLevel(t *testing.T) {
 								if far.ratio > 0 && strangers > 0 { // then little tells who of them works for us
 									continue
 								}
-								w := world{plant: plant{costs, cores, fixed, mbits * 1e6 / 8, source, wireCost}, strangers: strangers, noise: .03, far: far}
+								w := world{plant: plant{costs, cores, fixed, mbits * 1e6 / 8, source, wireCost, 0}, strangers: strangers, noise: .03, far: far}
 								got, _ := w.run(80)
 								if level, best := w.bestFixed(); got < .9*best {
 									t.Errorf("%s at %.0f Mbit/s, %.0f cores, %.0f ns, source %.0f, strangers on %.1f cores, others %.1f ns a payload byte: %.1f MB/s, level %d alone has %.1f (%.2f)",
@@ -125,18 +125,18 @@ func TestLadderIsAsFastAsTheBestLevel(t *testing.T) {
 
 // TestLadderSparesTheLink says what it does when the link is not what binds.
 func TestLadderSparesTheLink(t *testing.T) {
-	w := world{plant: plant{texts, 8, 2e-9, math.Inf(1), 50e6, wireCost}, noise: .03} // a slow source, a fast link
+	w := world{plant: plant{texts, 8, 2e-9, math.Inf(1), 50e6, wireCost, 0}, noise: .03} // a slow source, a fast link
 	if _, m := w.run(40); m[block.LevelZstd2] < .99 {
 		t.Errorf("cores are idle, and it sends more than it must: %v", m)
 	}
-	w = world{plant: plant{packed, 2, 2e-9, 1e6, math.Inf(1), wireCost}}
+	w = world{plant: plant{packed, 2, 2e-9, 1e6, math.Inf(1), wireCost, 0}}
 	if _, m := w.run(40); m.of(w.costs).cpu > .3e-9 {
 		t.Errorf("works at what does not compress: %v", m)
 	}
 }
 
 func TestLadderMixesWhereBothBind(t *testing.T) {
-	w := world{plant: plant{programs, 2, 2e-9, 125e6, math.Inf(1), wireCost}}
+	w := world{plant: plant{programs, 2, 2e-9, 125e6, math.Inf(1), wireCost, 0}}
 	got, m := w.run(60)
 	level, best := w.bestFixed()
 	used := 0
@@ -156,11 +156,11 @@ func TestLadderFollowsTheLink(t *testing.T) {
 	e, m := newEstimate(), only(firstLevel)
 	var took [levels]time.Duration
 	var payload [levels]int
-	for l, c := range programs {
+	for l, c := range programs[:alone] {
 		took[l], payload[l] = time.Duration(c.cpu*block.MaxRaw*1e9), int(c.ratio*block.MaxRaw)
 	}
 	for _, mbits := range []float64{1000, 20, 10000, 100, 1000} {
-		w := world{plant: plant{programs, 2, 2e-9, mbits * 1e6 / 8, math.Inf(1), wireCost}, noise: .02}
+		w := world{plant: plant{programs, 2, 2e-9, mbits * 1e6 / 8, math.Inf(1), wireCost, 0}, noise: .02}
 		var rate float64
 		for range 24 { // six seconds
 			e.sample(block.MaxRaw, took, payload)
@@ -179,7 +179,7 @@ func TestLadderIsNotStarved(t *testing.T) {
 	for name, costs := range map[string][levels]cost{"programs": programs, "texts": texts} {
 		for _, mbits := range []float64{1000, 3000} {
 			for _, greed := range []float64{.6, .7, .8} {
-				w := world{plant: plant{costs, 2, 3e-9, mbits * 1e6 / 8, math.Inf(1), wireCost}, strangers: 4, greed: greed, noise: .03}
+				w := world{plant: plant{costs, 2, 3e-9, mbits * 1e6 / 8, math.Inf(1), wireCost, 0}, strangers: 4, greed: greed, noise: .03}
 				got, m := w.run(80)
 				if level, best := w.bestFixed(); got < .9*best {
 					t.Errorf("%s at %.0f Mbit/s, others on %.0f %% of the cores: %.1f MB/s by %.2f, level %d alone has %.1f (%.2f)", name, mbits, 100*greed, got/1e6, m, level, best/1e6, got/best)
@@ -193,10 +193,10 @@ func TestLadderIsNotStarved(t *testing.T) {
 func TestLadderSitsHiccupsOut(t *testing.T) {
 	for name, costs := range map[string][levels]cost{"programs": programs, "texts": texts} {
 		for _, strangers := range []float64{0, 2} {
-			w := world{plant: plant{costs, 2, 3e-9, 125e6, math.Inf(1), wireCost}, strangers: strangers, noise: .03, hiccups: .2}
+			w := world{plant: plant{costs, 2, 3e-9, 125e6, math.Inf(1), wireCost, 0}, strangers: strangers, noise: .03, hiccups: .2}
 			got, m := w.run(200)
 			best, by := 0.0, block.Raw
-			for l := range levels {
+			for l := range alone {
 				r, sum := rand.New(rand.NewPCG(1, 2)), 0.0
 				for range 2000 {
 					_, rate := w.pass(only(block.Level(l)), r, .25)
@@ -218,7 +218,7 @@ func TestRawIsInNoMix(t *testing.T) {
 	for _, costs := range [][levels]cost{programs, texts, packed} {
 		for _, cores := range []float64{.3, .7, 1, 2, 8} {
 			for mbits := 10.0; mbits < 20000; mbits *= 1.3 {
-				p := plant{costs, cores, 3e-9, mbits * 1e6 / 8, math.Inf(1), wireCost}
+				p := plant{costs, cores, 3e-9, mbits * 1e6 / 8, math.Inf(1), wireCost, 0}
 				if m := p.best(); m[block.Raw] > 0 && m[block.Raw] < 1 {
 					t.Fatalf("%.1f cores at %.0f Mbit/s: %.2f", cores, mbits, m)
 				}
@@ -242,6 +242,56 @@ func TestPickTakesLevelsInTheirShares(t *testing.T) {
 	for range 10 {
 		if got := p.level(nil); got != block.Raw {
 			t.Fatal(fmt.Sprint("got ", got, " of a mix that it is not in"))
+		}
+	}
+}
+
+// TestLadderStreamsWhereTheLinkIsSlow lets it work where blocks may go in streams, which it can't try on samples: a stream gains by what came before, and has one core.
+func TestLadderStreamsWhereTheLinkIsSlow(t *testing.T) {
+	for name, c := range map[string]struct {
+		costs  [levels]cost
+		stream cost
+		mbits  float64
+		want   bool
+	}{
+		"TextAt20":        {texts, cost{17e-9, .19}, 20, true},
+		"ProgramsAt20":    {programs, cost{28e-9, .42}, 20, true},
+		"ProgramsAt100":   {programs, cost{28e-9, .42}, 100, true},
+		"ProgramsAt1000":  {programs, cost{28e-9, .42}, 1000, false},
+		"ProgramsAt10000": {programs, cost{28e-9, .42}, 10000, false},
+		"GainsNothing":    {programs, cost{60e-9, .55}, 20, false}, // not as thought
+		"Packed":          {packed, cost{5e-9, 1}, 20, false},
+	} {
+		r := rand.New(rand.NewPCG(1, 2))
+		e := newEstimate()
+		e.streams = 1
+		m := only(e.first())
+		c.costs[block.LevelStream] = c.stream
+		w := world{plant: plant{c.costs, 2, 2e-9, c.mbits * 1e6 / 8, math.Inf(1), wireCost, 1}, noise: .03}
+		streams, rate := 0.0, 0.0
+		for i := range 80 {
+			var took [levels]time.Duration
+			var payload [levels]int
+			for l, k := range c.costs {
+				took[l], payload[l] = time.Duration(k.cpu*block.MaxRaw*1e9), int(k.ratio*block.MaxRaw)
+			}
+			e.sample(block.MaxRaw, took, payload)
+			for range 4 * int(m[block.LevelStream]) {
+				e.streamed(block.MaxRaw, c.stream, c.costs[block.LevelZstd2])
+			}
+			v, now := w.pass(m, r, .25)
+			if next, ok := e.take(v); ok {
+				m = next
+			}
+			if i >= 40 {
+				streams, rate = streams+m[block.LevelStream]/40, rate+now/40
+			}
+		}
+		if c.want != (streams > .9) || !c.want && streams > .1 {
+			t.Errorf("%s: %.0f %% of the time in streams, want them %v", name, 100*streams, c.want)
+		}
+		if level, best := w.bestFixed(); rate < .9*best {
+			t.Errorf("%s: %.1f MB/s, level %d alone has %.1f", name, rate/1e6, level, best/1e6)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package processserver
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,9 @@ var attempts atomic.Uint64
 // laneUse says which lanes take frames, and remembers those that broke.
 type laneUse struct {
 	mu     sync.Mutex
+	open   map[uint32]*openLane
+	seen   map[uint32]pulse
+	stuck  map[uint32]bool // lanes whose connection moves nothing: another takes their turn
 	count  laneCount
 	moved  chan struct{} // closed when the count has changed
 	broken error         // why a lane broke that may hold what did not arrive; nil: none did
@@ -26,7 +30,7 @@ type laneUse struct {
 }
 
 func newLaneUse(most int) *laneUse {
-	return &laneUse{count: newLaneCount(most), moved: make(chan struct{}), lost: map[uint32]bool{}}
+	return &laneUse{count: newLaneCount(most), moved: make(chan struct{}), lost: map[uint32]bool{}, open: map[uint32]*openLane{}, stuck: map[uint32]bool{}}
 }
 
 func (u *laneUse) active() int {
@@ -39,7 +43,30 @@ func (u *laneUse) active() int {
 func (u *laneUse) of(no uint32) (takes bool, moved <-chan struct{}) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return int(no) < u.count.now, u.moved
+	turn := int(no)
+	for other := range u.stuck {
+		if other < no {
+			turn--
+		}
+	}
+	return turn < u.count.now && !u.stuck[no], u.moved
+}
+
+// stream says whether what is sent goes in streams from now on.
+func (u *laneUse) stream(on bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if was := u.count.now; on != u.count.streams {
+		u.count.stream(on)
+		if u.count.now != was {
+			u.movedLocked()
+		}
+	}
+}
+
+func (u *laneUse) movedLocked() {
+	close(u.moved)
+	u.moved = make(chan struct{})
 }
 
 func (u *laneUse) look(sent float64, binds bool, limit int64) {
@@ -47,8 +74,7 @@ func (u *laneUse) look(sent float64, binds bool, limit int64) {
 	defer u.mu.Unlock()
 	was := u.count.now
 	if u.count.look(sent, binds, limit) != was {
-		close(u.moved)
-		u.moved = make(chan struct{})
+		u.movedLocked()
 	}
 }
 
@@ -85,11 +111,12 @@ func (u *laneUse) wasLost(no uint32) bool {
 
 // adapt looks at what leaves, and changes the number of lanes, until ended is closed.
 func (s *shipment) adapt(ctx context.Context, ended <-chan struct{}) {
-	t := time.NewTicker(lanesEvery)
+	const stuckLooks = int(lanesEvery / stuckAfter)
+	t := time.NewTicker(stuckAfter)
 	defer t.Stop()
 	before := s.level.totals()
 	s.used.look(0, false, int64(s.limit()))
-	for {
+	for tick := 1; ; tick++ {
 		select {
 		case <-t.C:
 		case <-ended:
@@ -97,10 +124,14 @@ func (s *shipment) adapt(ctx context.Context, ended <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
+		s.used.feel()
+		if tick%stuckLooks != 0 {
+			continue
+		}
 		now := s.level.totals()
 		w := now.less(before)
 		before = now
-		s.used.look(w.payload, 2*w.full > w.frames && w.frames > 0, int64(s.limit()))
+		s.used.look(w.payload, w.fills(), int64(s.limit()))
 	}
 }
 
@@ -150,7 +181,7 @@ func (s *shipment) lane(ctx context.Context, no uint32, ended <-chan struct{}) e
 		if err != nil {
 			return err
 		}
-		if f == nil {
+		if f.Frame == nil {
 			break
 		}
 		if now == nil {
@@ -194,8 +225,8 @@ func breakable(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && replication.AsProblem(err).Code == link.CodeUnreachable
 }
 
-// next returns the next frame for a lane, or nil when there are no more.
-func (s *shipment) next(ctx context.Context, no uint32, ended <-chan struct{}) (*block.Frame, error) {
+// next returns the next frame for a lane, or none when there are no more.
+func (s *shipment) next(ctx context.Context, no uint32, ended <-chan struct{}) (f queued, err error) {
 	for {
 		frames := s.frames
 		takes, moved := s.used.of(no)
@@ -214,9 +245,9 @@ func (s *shipment) next(ctx context.Context, no uint32, ended <-chan struct{}) (
 				default:
 				}
 			}
-			return nil, nil
+			return queued{}, nil
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return queued{}, context.Cause(ctx)
 		}
 	}
 }
@@ -226,8 +257,15 @@ type openLane struct {
 	link.Lane
 	s     *shipment
 	ctx   context.Context
+	no    uint32
 	paced bool // it asks the valve itself, for each byte on the wire
 	share wireShare
+
+	frames atomic.Uint64        // twice those sent; odd while one is
+	stream *block.StreamEncoder // nil: none yet, or there are enough
+	pick   pick                 // compresses without one, and samples
+
+	streamed int64 // raw bytes
 }
 
 func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
@@ -235,7 +273,8 @@ func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lane %d: %w", no, err)
 	}
-	o := &openLane{Lane: l, s: s, ctx: ctx, share: wireShare{disks: s.disks}}
+	o := &openLane{Lane: l, s: s, ctx: ctx, no: no, pick: pick{ladder: s.level}, share: wireShare{disks: s.disks}}
+	s.used.opens(o)
 	if p, ok := l.(link.Paced); ok {
 		o.paced = true
 		p.Pace(func(n int) int { return s.engine.valve.Allow(ctx, string(s.fence.Group), n) })
@@ -243,7 +282,11 @@ func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
 	return o, nil
 }
 
-func (l *openLane) send(f *block.Frame) error {
+func (l *openLane) send(f queued) error {
+	worked := l.encode(f.Frame)
+	begin := time.Now()
+	l.frames.Add(1)
+	defer l.frames.Add(1)
 	if !l.paced {
 		n := 0
 		for i := range f.Blocks {
@@ -253,14 +296,67 @@ func (l *openLane) send(f *block.Frame) error {
 			n -= l.s.engine.valve.Allow(l.ctx, string(l.s.fence.Group), n)
 		}
 	}
+	gone := left{full: f.full, empty: f.empty}
 	for i := range f.Blocks { // before Send, which takes the frame over
 		b := &f.Blocks[i]
+		if b.Kind == block.Data {
+			gone.raw, gone.payload = gone.raw+b.Raw, gone.payload+len(b.Payload)
+		}
 		l.s.disks[b.Disk].ledger.sent(b)
 		l.share.carry(b)
 	}
-	err := l.Send(f)
+	err := l.Send(f.Frame)
 	l.divide()
+	if err == nil {
+		if worked > 0 {
+			gone.worked, gone.waited = worked.Seconds(), time.Since(begin).Seconds()
+		}
+		l.s.level.note(gone)
+	}
 	return err
+}
+
+// streamBuffer is how much a socket takes that is not on the wire yet where one lane has to do what several do else: others may have the cores for tens of milliseconds before it has the next.
+const streamBuffer = 1 << 20
+
+// encode encodes what of a frame goes in a stream, and tells how long that took.
+func (l *openLane) encode(f *block.Frame) time.Duration {
+	if !f.Streams() {
+		return 0
+	}
+	if l.stream == nil {
+		select {
+		case l.s.engine.streams <- struct{}{}:
+			l.stream = block.NewStreamEncoder()
+			if b, ok := l.Lane.(link.Buffered); ok {
+				b.Buffer(streamBuffer)
+			}
+		default:
+		}
+	}
+	var sampled *block.Block
+	var alone cost
+	for i := range f.Blocks {
+		if b := &f.Blocks[i]; b.Codec == block.Stream && l.s.level.due(b.Raw) {
+			sampled, alone = b, l.pick.measure(b.Payload)
+			break
+		}
+	}
+	runtime.LockOSThread() // whose CPU time is taken
+	defer runtime.UnlockOSThread()
+	begin, cpu := time.Now(), threadCPU()
+	var raw int
+	if l.stream != nil {
+		raw = f.Stream(l.stream)
+	} else {
+		raw = f.Alone(&l.pick.enc)
+	}
+	since(&l.s.disks[f.Blocks[0].Disk].ledger.spent.compress, begin)
+	l.streamed += int64(raw)
+	if sampled != nil && l.streamed > block.StreamWindow { // before, there is little to stand on
+		l.s.level.streamed(sampled.Raw, cost{(threadCPU() - cpu).Seconds() / float64(raw), float64(len(sampled.Payload)) / float64(sampled.Raw)}, alone)
+	}
+	return time.Since(begin)
 }
 
 // divide puts what the socket took into the disks' ledgers.
@@ -272,7 +368,12 @@ func (l *openLane) divide() {
 
 // Close divides what went out last.
 func (l *openLane) Close() {
+	l.s.used.closes(l)
 	l.Lane.Close()
+	if l.stream != nil {
+		l.stream = nil
+		<-l.s.engine.streams
+	}
 	l.divide()
 	l.share.end()
 }

@@ -16,12 +16,19 @@ const (
 	laneRestMax = 128
 )
 
+// streamGain is laneGain where each lane more costs compression, and streamRest for how many looks a stream is left alone at first.
+const (
+	streamGain = 1.2
+	streamRest = 2
+)
+
 // laneBytes is the least that a lane is to carry in a second where a limit says how much all may: a lane that gets less can't answer the other side's signs of life in time.
 const laneBytes = 64 << 10
 
 // laneCount says how many lanes are worth it. It has no clock: it is told what was seen in lanesEvery, again and again.
 type laneCount struct {
 	now, most int
+	streams   bool // what is sent stands on what the same lane has sent before: each lane more costs some of that
 
 	before  float64 // rate with was lanes; while trying
 	was     int
@@ -34,6 +41,32 @@ func newLaneCount(most int) laneCount {
 	return laneCount{now: min(lanesFirst, most), most: most, penalty: laneRest}
 }
 
+// first is how many lanes are used where nothing is known, and the least where there is no limit.
+func (l *laneCount) first() int {
+	if l.streams {
+		return 1
+	}
+	return min(lanesFirst, l.most)
+}
+
+// stream says whether what is sent goes in streams from now on.
+func (l *laneCount) stream(on bool) {
+	if on == l.streams {
+		return
+	}
+	*l = laneCount{streams: on, most: l.most, penalty: laneRest}
+	if l.now = l.first(); on {
+		l.rest = streamRest
+	}
+}
+
+func (l *laneCount) gain() float64 {
+	if l.streams {
+		return streamGain
+	}
+	return laneGain
+}
+
 // look takes what left in a while, in bytes, whether the link was what bound meanwhile, and how much may leave (0: no limit). It returns how many lanes to use.
 func (l *laneCount) look(sent float64, binds bool, limit int64) int {
 	if limit > 0 { // no more lanes than it feeds, and no trials: the limit is what binds
@@ -41,8 +74,8 @@ func (l *laneCount) look(sent float64, binds bool, limit int64) int {
 		l.now = max(1, min(l.now, l.most, int(limit/laneBytes)))
 		return l.now
 	}
-	if l.now < min(lanesFirst, l.most) { // a limit has gone
-		l.now = min(lanesFirst, l.most)
+	if l.now < l.first() { // a limit has gone
+		l.now = l.first()
 		return l.now
 	}
 	switch {
@@ -50,7 +83,7 @@ func (l *laneCount) look(sent float64, binds bool, limit int64) int {
 		l.trying = 0
 	case l.trying == 1: // they have just begun
 		l.trying = 2
-	case l.trying == 2 && sent < l.before*laneGain:
+	case l.trying == 2 && sent < l.before*l.gain():
 		l.now, l.trying = l.was, 0
 		l.rest, l.penalty = l.penalty, min(2*l.penalty, laneRestMax)
 	case l.rest > 0:

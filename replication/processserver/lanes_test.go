@@ -75,3 +75,71 @@ func TestLanesThatWaitForTheSourceAreNotMoreLanes(t *testing.T) {
 		}
 	}
 }
+
+// TestAStreamKeepsToOneLane: each more costs compression, and has to give more than that.
+func TestAStreamKeepsToOneLane(t *testing.T) {
+	each := func(n float64) func(int) float64 {
+		return func(lanes int) float64 { return min(float64(lanes), n) }
+	}
+	l := newLaneCount(8)
+	if l.stream(true); l.now != 1 {
+		t.Fatalf("%d lanes", l.now)
+	}
+	if peak := l.settle(streamRest, each(8), 0); peak != 1 {
+		t.Errorf("%d lanes at once", peak)
+	}
+	if l.settle(40, each(1.15), 0); l.now != 1 && l.trying == 0 {
+		t.Errorf("%d lanes for a seventh more", l.now)
+	}
+	if l.settle(400, each(8), 0); l.now != 8 {
+		t.Errorf("%d lanes where each helps", l.now)
+	}
+	if l.stream(true); l.now != 8 {
+		t.Errorf("%d lanes: told once more, it forgot", l.now)
+	}
+	if l.stream(false); l.now != lanesFirst {
+		t.Errorf("%d lanes without streams", l.now)
+	}
+}
+
+// TestAnotherLaneHasTheTurnOfOneThatIsStuck: a connection that moves nothing of its frame.
+func TestAnotherLaneHasTheTurnOfOneThatIsStuck(t *testing.T) {
+	u := newLaneUse(3)
+	u.stream(true)
+	takes := func() (all [3]bool) {
+		for no := range all {
+			all[no], _ = u.of(uint32(no))
+		}
+		return all
+	}
+	l := &openLane{no: 0}
+	u.opens(l)
+	u.feel()
+	l.frames.Add(1) // begins to send
+	u.feel()
+	if got := takes(); got != [3]bool{true, false, false} {
+		t.Fatalf("it has only begun: %v", got)
+	}
+	_, moved := u.of(1)
+	u.feel()
+	if got := takes(); got != [3]bool{false, true, false} {
+		t.Fatalf("it is stuck: %v", got)
+	}
+	select {
+	case <-moved:
+	default:
+		t.Error("nobody is told")
+	}
+	l.frames.Add(1) // it was sent after all
+	u.feel()
+	if got := takes(); got != [3]bool{true, false, false} {
+		t.Fatalf("it moves again: %v", got)
+	}
+	l.frames.Add(1)
+	u.feel()
+	u.feel()
+	u.closes(l)
+	if got := takes(); got != [3]bool{true, false, false} {
+		t.Errorf("its next attempt: %v", got)
+	}
+}

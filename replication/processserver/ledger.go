@@ -39,9 +39,13 @@ func (l *ledger) sent(b *block.Block) {
 	if l.later.Load() {
 		l.again.Add(int64(b.Raw))
 	}
-	if b.Codec <= block.Zstd {
-		l.codecs[b.Codec].raw.Add(int64(b.Raw))
-		l.codecs[b.Codec].payload.Add(int64(len(b.Payload)))
+	codec := b.Codec
+	if codec == block.Stream { // that is what it is a stream of
+		codec = block.Zstd
+	}
+	if codec <= block.Zstd {
+		l.codecs[codec].raw.Add(int64(b.Raw))
+		l.codecs[codec].payload.Add(int64(len(b.Payload)))
 	}
 }
 

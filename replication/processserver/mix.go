@@ -6,8 +6,11 @@ import (
 	"failback/replication/block"
 )
 
-// levels are all there are, cheapest first: block.Raw to block.LevelZstd2.
-const levels = int(block.LevelZstd2) + 1
+// levels are all there are: those whose blocks decode alone, cheapest first, block.Raw to block.LevelZstd2; and block.LevelStream.
+const (
+	alone  = int(block.LevelZstd2) + 1
+	levels = int(block.LevelStream) + 1
+)
 
 // cost is what a level costs and what it gives, measured on blocks of the very data.
 type cost struct {
@@ -37,17 +40,23 @@ type plant struct {
 	link   float64 // payload bytes a second
 	source float64 // raw bytes a second
 	wire   float64 // CPU seconds a payload byte: TLS, the socket, and whatever this machine does further on
+
+	streams float64 // lanes that compress at LevelStream at a time, each on one core; 0: it can't be chosen
 }
 
 // rate returns how many raw bytes a second pass with a mix.
 func (p plant) rate(m mix) float64 {
 	c := m.of(p.costs)
 	cpu := p.cores / (p.fixed + c.cpu + p.wire*c.ratio)
+	if share := m[block.LevelStream]; share > 0 {
+		cpu = min(cpu, p.streams/(share*p.costs[block.LevelStream].cpu))
+	}
 	return min(cpu, p.link/c.ratio, p.source)
 }
 
 // best returns the mix with the highest rate: where compression and the link are both busy all the time, or, where one of them can't be, what spares the other. Of
 // mixes that are as fast, the one that sends least. With two things that bind, no mix of more than two levels is better than all of two.
+// LevelStream is in none, as a part of a stream gains by all that comes before it.
 // What is not compressed is in none: it gains little by the reckoning, and where others on this machine, such as the other end, pay for what is sent and strangers hide that, it loses a fifth.
 func (p plant) best() mix {
 	var found mix
@@ -59,11 +68,14 @@ func (p plant) best() mix {
 			found, rate, ratio = m, max(r, rate), c
 		}
 	}
-	for a := range levels {
+	for a := range alone {
 		try(only(block.Level(a)))
 	}
-	for a := int(block.LevelLZ4); a < levels; a++ {
-		for b := a + 1; b < levels; b++ {
+	if p.streams > 0 {
+		try(only(block.LevelStream))
+	}
+	for a := int(block.LevelLZ4); a < alone; a++ {
+		for b := a + 1; b < alone; b++ {
 			if s, ok := p.meet(a, b); ok {
 				m := mix{}
 				m[a], m[b] = 1-s, s

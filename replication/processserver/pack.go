@@ -14,6 +14,8 @@ type packer struct {
 	level func(raw []byte) block.Level
 	took  func(disk replication.DiskNo, begin time.Time) // told when a block was compressed; nil: nobody wants to know
 
+	streams func(replication.DiskNo) bool // whose blocks may be parts of streams; nil: none
+
 	most func() int64 // raw bytes that a frame holds at most; nil: as many as frames have
 
 	region *block.Buffer // what the worker reads into: frames may point at it
@@ -144,6 +146,9 @@ func (p *packer) add(b block.Block, raw []byte, owner *block.Buffer) error {
 		p.frame.Blocks = append(p.frame.Blocks, b)
 	} else {
 		level, begin := p.level(raw), time.Now()
+		if level == block.LevelStream && (p.streams == nil || !p.streams(b.Disk)) {
+			level = block.LevelZstd2
+		}
 		p.frame.Add(&p.enc, b, raw, level, owner)
 		if p.took != nil {
 			p.took(b.Disk, begin)

@@ -24,19 +24,25 @@ func TestPackerLosesNothing(t *testing.T) {
 			got[i] = bytes.Repeat([]byte{0xee}, size)
 		}
 		raw := make([]byte, block.MaxRaw)
-		p := packer{level: func([]byte) block.Level { return block.Level(r.IntN(5)) }, out: func(f *block.Frame) error {
+		enc, dec := block.NewStreamEncoder(), block.NewStreamDecoder()
+		p := packer{level: func([]byte) block.Level { return block.Level(r.IntN(levels)) }, streams: func(d replication.DiskNo) bool { return d != 1 }, out: func(f *block.Frame) error {
+			f.Stream(enc)
 			if f.Raw() > block.MaxFrameRaw || len(f.Blocks) > block.MaxFrameBlocks {
 				t.Fatalf("seed %d: frame of %d bytes, %d blocks", seed, f.Raw(), len(f.Blocks))
 			}
 			for i := range f.Blocks {
 				b := &f.Blocks[i]
-				if err := b.Check(size); err != nil {
-					t.Fatalf("seed %d: %v", seed, err)
+				if err := b.CheckOnLane(size); err != nil || b.Codec == block.Stream && b.Disk == 1 {
+					t.Fatalf("seed %d: disk %d, %v: %v", seed, b.Disk, b.Codec, err)
 				}
 				var content []byte
 				if b.Kind == block.Data {
+					decode := b.Decode
+					if b.Codec == block.Stream {
+						decode = func(dst []byte) ([]byte, error) { return dec.Decode(b, dst) }
+					}
 					var err error
-					if content, err = b.Decode(raw); err != nil {
+					if content, err = decode(raw); err != nil {
 						t.Fatalf("seed %d: %v", seed, err)
 					}
 				}

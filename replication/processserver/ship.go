@@ -37,7 +37,7 @@ type shipment struct {
 	byValue atomic.Int64 // bytes of references that the master target could not resolve
 
 	jobs   chan job
-	frames chan *block.Frame
+	frames chan queued
 	level  *ladder
 	used   *laneUse
 	rate   wireRate
@@ -80,8 +80,8 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	n := int(e.shipping.Add(1)) // with this one
 	defer e.shipping.Add(-1)
 	ship.workers, ship.lanes = max(1, e.cfg.Workers/n), max(1, e.cfg.Lanes/n)
-	ship.level = newLadder(e.cfg.Level, ship.workers)
 	ship.used = newLaneUse(ship.lanes)
+	ship.level = newLadder(e.cfg.Level, ship.workers, len(sh.Streams) > 0, ship.used.stream)
 	defer ship.close()
 	if err := ship.open(ctx, s.Disks); err != nil {
 		return err
@@ -220,6 +220,11 @@ func (s *shipment) close() {
 	}
 }
 
+// streams says whether the blocks of a disk may be parts of streams.
+func (s *shipment) streams(disk replication.DiskNo) bool {
+	return slices.Contains(s.order.Streams, disk)
+}
+
 // run sends everything, and returns when all of it is durable and the tables of the point are sealed; but for what was on lanes that broke, which are in s.used.
 func (s *shipment) run(ctx context.Context) error {
 	s.byValue.Store(0)
@@ -263,7 +268,7 @@ const framesAhead = 2 * block.MaxFrameRaw / block.FrameRaw
 
 // pass moves the jobs that scan makes through the stages, and returns when all lanes are flushed. Lanes that broke are in s.used.
 func (s *shipment) pass(ctx context.Context, scan func(context.Context) error) error {
-	s.jobs, s.frames = make(chan job), make(chan *block.Frame, framesAhead)
+	s.jobs, s.frames = make(chan job), make(chan queued, framesAhead)
 	stages, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	for i := range s.lanes {

@@ -33,7 +33,7 @@ type worker struct {
 func (s *shipment) work(ctx context.Context) error {
 	w := &worker{shipment: s, pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
 	levels := &pick{ladder: s.level}
-	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level, most: s.frameMost, took: func(disk replication.DiskNo, begin time.Time) { since(&s.disks[disk].ledger.spent.compress, begin) }}
+	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level, streams: s.streams, most: s.frameMost, took: func(disk replication.DiskNo, begin time.Time) { since(&s.disks[disk].ledger.spent.compress, begin) }}
 	w.fresh()
 	defer func() { w.region.Release() }()
 	for {
@@ -69,13 +69,19 @@ func (w *worker) fresh() {
 	w.buf, w.pack.region = w.region.Bytes, w.region
 }
 
+// queued is a frame that waits for a lane.
+type queued struct {
+	*block.Frame
+	full, empty bool // what it found the queue like
+}
+
 // emit puts a frame before the lanes, and notes whether they were waiting for it or it for them.
 func (s *shipment) emit(ctx context.Context, f *block.Frame) error {
-	s.level.note(f, len(s.frames), cap(s.frames))
+	n := len(s.frames)
 	first := f.Blocks[0].Disk // a frame may be of several disks, and most are not
 	begin := time.Now()
 	select {
-	case s.frames <- f:
+	case s.frames <- queued{f, n == cap(s.frames), n == 0}:
 		since(&s.disks[first].ledger.spent.send, begin)
 		return nil
 	case <-ctx.Done():
