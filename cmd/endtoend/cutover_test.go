@@ -92,6 +92,22 @@ func TestFailback(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(w.Retention, group)); !os.IsNotExist(err) {
 		t.Errorf("the journal is there still: %v", err)
 	}
+	var asked struct{ Jobs []replication.Job }
+	w.must(w.Do(w.ctx, &asked, "jobs", group, "--all"))
+	done := map[replication.JobKind]int{}
+	for _, j := range asked.Jobs {
+		if j.State == replication.JobRunning {
+			t.Errorf("job %+v runs still", j)
+		}
+		if j.State == replication.JobDone {
+			done[j.Kind]++
+		}
+	}
+	for _, k := range []replication.JobKind{replication.JobReprotect, replication.JobRewind, replication.JobCommit, replication.JobUndo, replication.JobAdvance, replication.JobFinish} {
+		if done[k] == 0 {
+			t.Errorf("no %s among the jobs that are done: %+v", k, asked.Jobs)
+		}
+	}
 }
 
 func (w *world) run(name string, args ...string) {

@@ -177,20 +177,15 @@ func (e *Engine) tryAfter(id replication.GroupID, r replication.CommitRequest) (
 		return nil, nil, underWay(id, g.journal.Cutover())
 	}
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	was = e.cuttings[id]
-	e.mu.Unlock()
 	switch {
 	case at.Ended == "":
-		return e.drive(id), nil, nil
+		return e.driveLocked(id, nil, false), nil, nil
 	case was != nil:
 		return nil, was, nil
 	}
-	at.Ended = ""
-	if err := g.journal.RecordCutover(at); err != nil {
-		g.mend(err)
-		return nil, nil, journalProblem(id, err)
-	}
-	return e.drive(id), nil, nil
+	return e.driveLocked(id, nil, true), nil, nil
 }
 
 // Undo implements transport.Operations. It takes back a commit that is under way, too.

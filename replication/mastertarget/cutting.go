@@ -36,6 +36,7 @@ type cutting struct {
 	owed     *undoWish // that was looked at, and has yet to be noted
 	quits    error     // why it is given up, which has yet to be noted
 	stopping bool      // the stop-command was begun
+	again    bool      // the after-command is to be run again
 	stopped  time.Time // the machine; zero: it was not stopped by this process
 	ended    string    // what became of the after-command, which has yet to be noted
 
@@ -58,15 +59,15 @@ var errUndone = errors.New("taken back by failback undo")
 func (e *Engine) drive(id replication.GroupID) *cutting {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.driveLocked(id, nil)
+	return e.driveLocked(id, nil, false)
 }
 
-// driveLocked is drive. e.mu is held.
-func (e *Engine) driveLocked(id replication.GroupID, wish *undoWish) *cutting {
+// driveLocked is drive; again: an after-command that failed, or was not run, is run again. e.mu is held.
+func (e *Engine) driveLocked(id replication.GroupID, wish *undoWish, again bool) *cutting {
 	if c := e.cuttings[id]; c != nil {
 		return c
 	}
-	c := &cutting{engine: e, id: id, done: make(chan struct{}), wish: wish}
+	c := &cutting{engine: e, id: id, done: make(chan struct{}), wish: wish, again: again}
 	e.cuttings[id] = c
 	e.wg.Go(c.run)
 	return c
@@ -78,7 +79,7 @@ func (e *Engine) wish(id replication.GroupID, w *undoWish) (*cutting, error) {
 		e.mu.Lock()
 		c := e.cuttings[id]
 		if c == nil {
-			c = e.driveLocked(id, w)
+			c = e.driveLocked(id, w, false)
 			e.mu.Unlock()
 			return c, nil
 		}
@@ -291,12 +292,20 @@ func (c *cutting) step(ctx context.Context, g *group, at *retention.Cutover) (ov
 		return c.undoing(ctx, g, at)
 	}
 	if w != nil {
+		c.again = false
 		return c.takeBack(ctx, g, at, w)
 	}
 	if g.undoRefused != nil {
 		c.refusal, g.undoRefused = g.undoRefused, nil
 		return true, nil
 	}
+	if c.again && at.Ended != afterDone {
+		at.Ended = ""
+		if err := c.note(g, at); err != nil {
+			return false, err
+		}
+	}
+	c.again = false
 	return c.after(ctx, g, at)
 }
 

@@ -53,6 +53,8 @@ const fullWait = time.Minute
 func decide(s situation) (step, time.Time) {
 	due := s.last.Add(s.interval)
 	switch {
+	case s.closing && s.damaged && !s.full: // the disks may be waiting for it, and able to go neither way without
+		return stepRepair, time.Time{}
 	case s.closing:
 		return stepWait, s.now.Add(fullWait)
 	case s.full && (s.open || s.points == 0):
