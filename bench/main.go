@@ -48,7 +48,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.workloads, "workloads", []string{workload.Files}, "kinds of disks that fullcopy copies: "+strings.Join(workload.Kinds(), ", "))
 	f.Float64Var(&o.churn, "churn", 20, "MB/s that are written to the disk in lag and cutover")
 	f.StringVar(&o.pattern, "pattern", workload.Uniform, "where they are written, and in churn: "+strings.Join(workload.Patterns, ", "))
-	f.DurationVar(&o.duration, "for", time.Minute, "how long lag is looked at")
+	f.DurationVar(&o.duration, "for", 30*time.Second, "how long lag is looked at; in cutover, four times as long as the last point is old in one way")
 }
 
 func (o *options) check() error {

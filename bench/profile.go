@@ -17,24 +17,24 @@ import (
 	"failback/bench/stand"
 )
 
-// alternate runs ways as the harness does, and then once more each of ours while profiles are taken, where these are wanted: those runs do not count.
+// alternate runs ways as the harness does, and then, where profiles are wanted, a round of ours more while they are taken: it does not count.
 func (l *lab) alternate(ctx context.Context, s *report.Scenario, ways []harness.Way, before func(round int) error) error {
 	if err := l.Alternate(ctx, s, ways, before); err != nil || l.Profile == "" {
 		return err
 	}
 	s.Finish()
-	for i, w := range ways {
+	if before != nil {
+		if err := before(l.Repeats); err != nil {
+			return err
+		}
+	}
+	for _, w := range ways {
 		told := s.Way(w.Name)
 		if w.Peer || told == nil || len(told.Samples) == 0 {
 			continue
 		}
-		if before != nil {
-			if err := before(l.Repeats + i); err != nil {
-				return err
-			}
-		}
 		l.profiling = &profiling{name: word(l.scenario + " " + s.Name + " " + w.Name), seconds: told.Seconds.Median}
-		_, err := w.Run(ctx, l.Repeats+i)
+		_, err := w.Run(ctx, l.Repeats)
 		l.profiling = nil
 		if err != nil {
 			return fmt.Errorf("the run for profiles of %s: %w", w.Name, err)

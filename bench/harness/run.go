@@ -20,6 +20,9 @@ func run(ctx context.Context, c Config, flags *pflag.FlagSet, all []chosen, out,
 	r := &report.Report{Started: time.Now(), Params: params(c, flags)}
 	failed := false
 	for _, s := range all {
+		if ctx.Err() != nil {
+			break
+		}
 		l, err := open(c, s.Suite, progress)
 		if err != nil {
 			return err
@@ -37,22 +40,21 @@ func run(ctx context.Context, c Config, flags *pflag.FlagSet, all []chosen, out,
 		for _, one := range s.scenarios {
 			path := s.Path(one.Name)
 			l.Say("%s: %s", path, one.About)
-			told := 0
 			err := one.Run(ctx, l, func(done *report.Scenario) {
-				told++
 				done.Name = strings.TrimSpace(path + " " + done.Name)
 				done.Storage = report.Storage(l.Dir)
 				done.Finish()
 				r.Scenarios = append(r.Scenarios, done)
 				failed = failed || done.Failed != ""
 			})
+			if ctx.Err() != nil { // what there is so far is told
+				failed = true
+				break
+			}
 			if err != nil {
 				failed = true
 				r.Scenarios = append(r.Scenarios, &report.Scenario{Name: path, About: one.About, Failed: err.Error()})
 				l.Say("%s: FAILED: %v", path, err)
-			}
-			if ctx.Err() != nil {
-				break
 			}
 		}
 		if err := l.close(); err != nil {

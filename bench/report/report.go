@@ -119,9 +119,9 @@ func AtLeast(name string, value, aim float64) Check {
 	return Check{Name: name, Value: value, Text: fmt.Sprintf("%.2f", value), Aim: fmt.Sprintf("at least %g", aim), Met: value >= aim}
 }
 
-// Under returns a check that holds where a value is less than the aim; text is both as people read them.
+// Under returns a check that holds where a value is less than the aim, and there is one: 0 is none. text is both as people read them.
 func Under(name string, value, aim float64, text func(float64) string) Check {
-	return Check{Name: name, Value: value, Text: text(value), Aim: "under " + text(aim), Met: value < aim}
+	return Check{Name: name, Value: value, Text: text(value), Aim: "under " + text(aim), Met: value > 0 && value < aim}
 }
 
 // Note adds something that is to be said.
