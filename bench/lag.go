@@ -27,8 +27,8 @@ func (l *lab) lag(ctx context.Context, s *report.Scenario) error {
 	h := *l.Lab // one run: it has hundreds of cycles
 	h.Repeats = 1
 	once := *l
-	once.Lab = &h
-	err := once.alternate(ctx, s, []harness.Way{{Name: ourName, Run: func(ctx context.Context, _ int) (one report.Sample, err error) {
+	once.Lab, l = &h, &once
+	err := l.alternate(ctx, s, []harness.Way{{Name: ourName, Run: func(ctx context.Context, _ int) (one report.Sample, err error) {
 		c, err := l.protectChurned(ctx, l.pattern, pairOptions{counted: true})
 		if err != nil {
 			return one, err
