@@ -1967,9 +1967,7 @@ func (x *Figures) GetShipping() int64 {
 type ProbeDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disks         []*ProbedDisk          `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"`
-	Dir           string                 `protobuf:"bytes,150,opt,name=dir,proto3" json:"dir,omitempty"`                            // the process server's state directory
-	DirTotal      int64                  `protobuf:"varint,151,opt,name=dir_total,json=dirTotal,proto3" json:"dir_total,omitempty"` // bytes of the volume that this is on; 0: not known
-	DirFree       int64                  `protobuf:"varint,152,opt,name=dir_free,json=dirFree,proto3" json:"dir_free,omitempty"`
+	Dir           string                 `protobuf:"bytes,150,opt,name=dir,proto3" json:"dir,omitempty"` // the process server's state directory
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2016,20 +2014,6 @@ func (x *ProbeDone) GetDir() string {
 		return x.Dir
 	}
 	return ""
-}
-
-func (x *ProbeDone) GetDirTotal() int64 {
-	if x != nil {
-		return x.DirTotal
-	}
-	return 0
-}
-
-func (x *ProbeDone) GetDirFree() int64 {
-	if x != nil {
-		return x.DirFree
-	}
-	return 0
 }
 
 type ProbedDisk struct {
@@ -4032,12 +4016,10 @@ const file_replication_proto_rawDesc = "" +
 	"state_free\x18\xa2\x01 \x01(\x03R\tstateFree\x12 \n" +
 	"\vstate_total\x18\xa3\x01 \x01(\x03R\n" +
 	"stateTotal\x12\x1b\n" +
-	"\bshipping\x18\xa4\x01 \x01(\x03R\bshipping\"\x87\x01\n" +
+	"\bshipping\x18\xa4\x01 \x01(\x03R\bshipping\"M\n" +
 	"\tProbeDone\x12-\n" +
 	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\x12\x11\n" +
-	"\x03dir\x18\x96\x01 \x01(\tR\x03dir\x12\x1c\n" +
-	"\tdir_total\x18\x97\x01 \x01(\x03R\bdirTotal\x12\x1a\n" +
-	"\bdir_free\x18\x98\x01 \x01(\x03R\adirFree\"\xc5\x01\n" +
+	"\x03dir\x18\x96\x01 \x01(\tR\x03dir\"\xc5\x01\n" +
 	"\n" +
 	"ProbedDisk\x12\x0e\n" +
 	"\x02no\x18\x01 \x01(\rR\x02no\x12\x12\n" +

@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"replication/throttle":      {},
 	"replication/health":        {"replication"},
 	"replication/plan":          {"replication", "retention/policy"},
-	"replication/preflight":     {"replication", "replication/link", "replication/plan", "retention/policy", "retention/volume", "blockio"},
+	"replication/preflight":     {"replication", "replication/health", "replication/link", "replication/plan", "retention/policy", "retention/volume", "blockio"},
 	"replication/mastertarget":  {"replication", "replication/block", "replication/forecast", "replication/health", "replication/link", "replication/plan", "replication/preflight", "replication/preflight/machine", "replication/throttle", "retention", "retention/policy", "retention/volume", "blockio"},
 	"replication/processserver": {"replication", "replication/block", "replication/link", "replication/throttle", "source"},
 	"retention":                 {"replication", "replication/block"},

@@ -203,12 +203,3 @@ func Allocated(path string, size int64) int64 {
 	}
 	return min(st.Blocks*512, size)
 }
-
-// Space returns how many bytes the volume of a directory has, and how many are free; zeros where that can't be told.
-func Space(dir string) (total, free int64) {
-	var s unix.Statfs_t
-	if unix.Statfs(dir, &s) != nil {
-		return 0, 0
-	}
-	return int64(s.Blocks) * s.Bsize, int64(s.Bavail) * s.Bsize
-}

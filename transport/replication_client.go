@@ -249,7 +249,7 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 			return nil, err
 		}
 		found, err := d.worker.Probe(ctx, spec)
-		r := &failbackpb.ProbeDone{Dir: found.Dir, DirTotal: found.Total, DirFree: found.Free}
+		r := &failbackpb.ProbeDone{Dir: found.Dir}
 		for _, p := range found.Disks {
 			r.Disks = append(r.Disks, &failbackpb.ProbedDisk{No: uint32(p.Disk), Size: p.Size, Data: p.Data, Os: p.OS, Mark: p.Mark, View: p.View, Place: p.Place, Problem: problemToWire(p.Problem)})
 		}

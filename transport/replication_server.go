@@ -428,7 +428,7 @@ func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) (link.Survey, err
 		return link.Survey{}, err
 	}
 	found := r.GetProbe()
-	out := link.Survey{Dir: found.GetDir(), Total: found.GetDirTotal(), Free: found.GetDirFree()}
+	out := link.Survey{Dir: found.GetDir()}
 	for _, d := range found.GetDisks() {
 		out.Disks = append(out.Disks, link.Probed{Disk: replication.DiskNo(d.No), Size: d.Size, Data: d.Data, OS: d.Os, Mark: d.Mark, View: d.View, Place: d.Place, Problem: problemFromWire(d.Problem)})
 	}

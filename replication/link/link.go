@@ -29,9 +29,8 @@ type Spec struct {
 
 // Survey is what a process server found when it looked at a group's sources, and at itself.
 type Survey struct {
-	Disks       []Probed
-	Dir         string // its state directory
-	Total, Free int64  // bytes of the volume that this is on; Total 0: not known
+	Disks []Probed
+	Dir   string // its state directory
 }
 
 // Probed is what a process server found of one source.

@@ -160,7 +160,7 @@ func (f *looking) sources(ctx context.Context, unnamed bool) {
 		return
 	}
 	f.worker = w
-	facts.Connected, facts.Since, facts.Skew = true, w.since, w.Skew
+	facts.Connected, facts.Since, facts.Skew, facts.Figures = true, w.since, w.Skew, w.figures()
 	facts.Ours, facts.Theirs = link.Ours(f.engine.cfg.Version), link.Version{Major: link.ProtocolMajor, Minor: w.Minor, Program: w.Version}
 	var all []preflight.Source
 	if !unnamed {
@@ -169,7 +169,7 @@ func (f *looking) sources(ctx context.Context, unnamed bool) {
 			p := replication.AsProblem(err)
 			f.find(replication.Error, preflight.CodeUnseen, w.Name, fmt.Sprintf("process server %s did not say what it sees of its sources: %v", w.Name, p), p.Remedy)
 		}
-		facts.Dir, facts.Total, facts.Free = survey.Dir, survey.Total, survey.Free
+		facts.Dir = survey.Dir
 		all = f.surveyed(survey)
 	}
 	if f.known == nil || f.there > 0 {

@@ -38,13 +38,19 @@ func TestCheckFindsTheSourceAsTarget(t *testing.T) {
 type surveyor struct {
 	*puppet
 	survey func(s link.Spec) (link.Survey, error)
+	free   int64 // bytes of a hundred GiB
+}
+
+// Figures implements link.Measured.
+func (p *surveyor) Figures() replication.Figures {
+	return replication.Figures{Time: time.Now(), CPU: 0.1, Memory: 0.1, StateTotal: 100 << 30, StateFree: p.free}
 }
 
 func (p *surveyor) Probe(_ context.Context, s link.Spec) (link.Survey, error) { return p.survey(s) }
 
 // fine is a survey without fault: every source has a MiB, of which half may be data.
 func fine(s link.Spec) (link.Survey, error) {
-	found := link.Survey{Dir: "/var/lib/failback", Total: 100 << 30, Free: 90 << 30}
+	found := link.Survey{Dir: "/var/lib/failback"}
 	for _, d := range s.Disks {
 		found.Disks = append(found.Disks, link.Probed{Disk: d.Disk.No, Size: 1 << 20, Data: 1 << 19, View: "reflink", OS: "linux", Mark: "ext4"})
 	}
@@ -64,7 +70,7 @@ type checking struct {
 func newChecking(t *testing.T) *checking {
 	t.Helper()
 	e, p := stage(t)
-	c := &checking{t: t, e: e, ds: filepath.Join(e.cfg.Retention, "..", "ds2"), worker: &surveyor{p, fine}}
+	c := &checking{t: t, e: e, ds: filepath.Join(e.cfg.Retention, "..", "ds2"), worker: &surveyor{p, fine, 90 << 30}}
 	c.e.cfg.root = t.TempDir()
 	month := time.Now().AddDate(0, 2, 0)
 	c.e.cfg.Certificates = func() []replication.Certificate {
@@ -173,12 +179,8 @@ func TestCheckFindsEachFault(t *testing.T) {
 			return c.plan(), nil
 		}, []string{"error os-differs b"}},
 		{"ProcessServerFull", func() (string, func()) {
-			c.worker.survey = func(s link.Spec) (link.Survey, error) {
-				found, _ := fine(s)
-				found.Free = 0
-				return found, nil
-			}
-			return c.plan(), nil
+			c.worker.free = 0
+			return c.plan(), func() { c.worker.free = 90 << 30 }
 		}, []string{"error process-server-space ps1"}},
 		{"TargetCorrupt", func() (string, func()) {
 			create(1 << 20)
@@ -270,14 +272,16 @@ func TestCheckTellsAllAtOnce(t *testing.T) {
 	text := strings.NewReplacer("os: linux", "os: linux\npolicy: {crash_interval: 1ms}", "image:/a", "/a", c.ds+"/b.raw", c.ds+"/none/b.raw").Replace(c.plan())
 	c.worker.survey = func(s link.Spec) (link.Survey, error) {
 		found, _ := fine(s)
-		found.Disks[0], found.Disks[1].View, found.Free = link.Probed{Problem: &replication.Problem{Code: "source", Message: "no path"}}, "none", 0
+		found.Disks[0], found.Disks[1].View = link.Probed{Problem: &replication.Problem{Code: "source", Message: "no path"}}, "none"
 		return found, nil
 	}
 	c.file("proc/77/comm", "sleep")
+	c.worker.free = 0
 	want := []string{"error plan-policy policy.crash_interval", "error plan-source a/os", "error process-server-space ps1", "warning no-snapshot b/os", "error datastore b/os", "warning vmware-tools master target"}
 	if got := c.found(text, replication.PathAsk{}); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+	c.worker.free = 90 << 30
 	// Names are missing: sources and journal can't be told apart, and are not looked at.
 	if got, want := c.found("group: ../x\nos: linux\nprocess_server: ps1\nmachines: [{name: a}]", replication.PathAsk{}), []string{"error plan-name group", "error plan-no-disks a"}; !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -326,7 +330,7 @@ func TestCheckOfThePath(t *testing.T) {
 	if got, want := c.found(c.plan(), ask), []string{"warning clock-skew ps1", "warning path-unmeasured ps1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	m.err, m.path = nil, replication.Path{Connections: 4, RTT: time.Millisecond, Skew: time.Minute, SkewWithin: time.Second, Up: replication.PathRate{Rate: 1e6}, Down: replication.PathRate{Rate: 1e6}}
+	m.err, m.path = nil, replication.Path{Connections: 4, RTT: time.Millisecond, Skew: time.Hour, SkewWithin: time.Second, Up: replication.PathRate{Rate: 1e6}, Down: replication.PathRate{Rate: 1e6}}
 	if got, want := c.found(c.plan(), ask), []string{"warning clock-skew ps1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -40,7 +40,7 @@ func JudgePath(name string, p replication.Path, total int64, interval, alert tim
 	if p.Up.Again > maxAgain {
 		find(replication.Warning, CodePathLoss, fmt.Sprintf("on the path to process server %s TCP had to send %.1f %% of the segments again", name, 100*p.Up.Again), "")
 	}
-	if skew := p.Skew.Abs() - p.SkewWithin; skew > MaxSkew {
+	if skew := p.Skew.Abs() - p.SkewWithin; skew > limits.Skew {
 		find(replication.Warning, CodeSkew, fmt.Sprintf("the clock of process server %s is %s away from this master target's", name, skew.Round(time.Second)), "")
 	}
 	if p.Up.Rate <= 0 {

@@ -25,6 +25,7 @@ const (
 	CodeNewer         = "master-target-newer"
 	CodeSkew          = "clock-skew"
 	CodeCache         = "process-server-space"
+	CodeBusy          = "process-server-busy"
 	CodeExpires       = "certificate-expires"
 	CodeExpired       = "certificate-expired"
 	CodeSource        = "source"
@@ -139,8 +140,9 @@ var rules = []Rule{
 	{CodeNeverSeen, "95226", refused, "the process server has not connected since the master target was started: it can't reach it, does not run, or has another name", "start it with the plan's name and this master target's address, and see that the VPN lets it through"},
 	{CodeAway, "806", refused, "the process server was connected, and is not any more", "start it again, and see that the VPN lets it through"},
 	{CodeNewer, "", refused, "the master target is newer than its process server: it must not be", "upgrade the process server first: a master target must not be newer than its process servers"},
-	{CodeSkew, "", warning, "the clocks of the two sides are more than 30 s apart", "synchronise both with NTP: points are named by the process server's time"},
+	{CodeSkew, "", warning, "the clocks of the two sides are more than a minute apart", "synchronise both with NTP: points are named by the process server's time"},
 	{CodeCache, "", refused, "the volume of the process server's state directory has no room for its tables of hashes, or would have less than 30 % free", "give it more space, or another --state; add no machines to it before"},
+	{CodeBusy, "", warning, "the process server's machine has 80 % or more of its cores or of its memory in use", "give it more, or protect the group by another process server; add no machines to it before"},
 	{CodeExpired, "", refused, "a certificate of either side, or the CA's, has expired", "make a new one with failback pki issue, or where the CA itself expired, all anew with failback pki init"},
 	{CodeExpires, "", warning, "a certificate of either side, or the CA's, expires within 30 days", "renew it: failback pki issue CA-DIR ROLE --out DIR --keep-key; where it is the CA's, make all anew with failback pki init"},
 

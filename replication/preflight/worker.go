@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/replication/health"
 	"failback/replication/link"
 )
 
@@ -15,20 +16,17 @@ type Worker struct {
 	Connected    bool
 	Since        time.Time // connected, or gone, since then
 	Ours, Theirs link.Version
-	Skew         time.Duration // its clock less ours
-	Dir          string        // its state directory
-	Total, Free  int64         // bytes of the volume that this is on; Total 0: not known
-	Disks        int64         // bytes of the disks that it has no tables of yet
+	Skew         time.Duration        // its clock less ours
+	Dir          string               // its state directory; "": not told
+	Disks        int64                // bytes of the disks that it has no tables of yet
+	Figures      *replication.Figures // of its machine; nil: not told
 }
 
-// MaxSkew is how far the clocks of the two sides may be apart before it is worth a word.
-const MaxSkew = 30 * time.Second
+// limits are those from which on alerts are raised while groups replicate.
+var limits = health.Failback()
 
 // tables is which part of a disk's size a process server takes for it: hashes of 16 bytes for each page of 4 KiB, twice during a cycle.
 const tables = 4096 / (2 * 16)
-
-// leastFree is the share of the process server's volume below which it is worth a word: the product that we replace warns there, and below a fifth it slows its machines down.
-const leastFree = 0.30
 
 // JudgeWorker judges the process server.
 func JudgeWorker(w Worker) []replication.Finding {
@@ -45,22 +43,39 @@ func JudgeWorker(w Worker) []replication.Finding {
 	if w.Ours.NewerThan(w.Theirs) {
 		j.find(replication.Error, CodeNewer, w.Name, fmt.Sprintf("this master target is newer than process server %s: it speaks %s, that one %s", w.Name, w.Ours, w.Theirs), "")
 	}
-	if skew := w.Skew.Abs(); skew > MaxSkew {
+	if skew := w.Skew.Abs(); skew > limits.Skew {
 		j.find(replication.Warning, CodeSkew, w.Name, fmt.Sprintf("the clock of process server %s is %s away from this master target's", w.Name, skew.Round(time.Second)), "")
 	}
-	if w.Total <= 0 {
-		return j.found
+	w.machine(&j)
+	return j.found
+}
+
+// machine judges the figures of a process server's machine.
+func (w *Worker) machine(j *judge) {
+	n := w.Figures
+	if n == nil {
+		return
+	}
+	for _, x := range []struct {
+		what  string
+		share float64
+	}{{"cores", n.CPU}, {"memory", n.Memory}} {
+		if x.share >= limits.BusyWarned {
+			j.find(replication.Warning, CodeBusy, w.Name, fmt.Sprintf("%.0f %% of the %s of the machine of process server %s are used just now; from %.0f %% on, alerts are raised", 100*x.share, x.what, w.Name, 100*limits.BusyWarned), "")
+		}
+	}
+	if n.StateTotal <= 0 {
+		return
 	}
 	need := w.Disks / tables
-	switch left := w.Free - need; {
+	switch left := n.StateFree - need; {
 	case left < 0:
 		j.find(replication.Error, CodeCache, w.Name, fmt.Sprintf("process server %s has %s free at %s, and its tables take up to %s (0.8 %% of %s of disks: 16 bytes for each 4 KiB, twice)",
-			w.Name, bytesText(float64(w.Free)), w.Dir, bytesText(float64(need)), bytesText(float64(w.Disks))), "")
-	case float64(left) < leastFree*float64(w.Total):
-		j.find(replication.Warning, CodeCache, w.Name, fmt.Sprintf("process server %s will have %.0f %% free at %s, below %.0f %%: %s of %s are free, its tables take up to %s",
-			w.Name, 100*float64(left)/float64(w.Total), w.Dir, 100*leastFree, bytesText(float64(w.Free)), bytesText(float64(w.Total)), bytesText(float64(need))), "")
+			w.Name, bytesText(float64(n.StateFree)), w.Dir, bytesText(float64(need)), bytesText(float64(w.Disks))), "")
+	case float64(left) < limits.FreeWarned*float64(n.StateTotal):
+		j.find(replication.Warning, CodeCache, w.Name, fmt.Sprintf("process server %s will have %.0f %% free at %s, and below %.0f %% alerts are raised: %s of %s are free, its tables take up to %s",
+			w.Name, 100*float64(left)/float64(n.StateTotal), w.Dir, 100*limits.FreeWarned, bytesText(float64(n.StateFree)), bytesText(float64(n.StateTotal)), bytesText(float64(need))), "")
 	}
-	return j.found
 }
 
 // expiresWithin is how long before its end a certificate is worth a word.

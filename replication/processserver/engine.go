@@ -180,7 +180,6 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 // Probe implements link.Worker.
 func (e *Engine) Probe(_ context.Context, s link.Spec) (link.Survey, error) {
 	found := link.Survey{Dir: e.cfg.Dir}
-	found.Total, found.Free = source.Space(e.cfg.Dir)
 	for _, d := range s.Disks {
 		p := link.Probed{Disk: d.Disk.No}
 		size, err := source.Probe(d.Path)
