@@ -143,7 +143,7 @@ func (e *estimate) first() block.Level {
 	return firstLevel
 }
 
-// A stream goes on, or begins, unless another mix is streamLeave times as fast in streamLeaves windows in a row, or streamFlee times in one: what is sent otherwise, over more lanes, lies before a slow link for
+// A stream begins unless another mix is streamLeave times as fast, and goes on unless that is so in streamLeaves windows in a row, or one is streamFlee times as fast: what is sent otherwise, over more lanes, lies before a slow link for
 // long if that was an error, and a window in which buffers fill looks like a fast link.
 const (
 	streamLeave  = 1.15
@@ -156,6 +156,9 @@ func (e *estimate) stays(times float64) bool {
 	if times < streamLeave {
 		e.better = 0
 		return true
+	}
+	if e.now != only(block.LevelStream) {
+		return false
 	}
 	e.better++
 	return times < streamFlee && e.better < streamLeaves
