@@ -165,7 +165,7 @@ func (e *estimate) stays(times float64) bool {
 }
 
 // streamWindows is for how many windows all goes in a stream before it is thought that the link takes more than one lane makes.
-const streamWindows = 3
+const streamWindows = 1
 
 // begin is the level of all as long as too little has left.
 func (e *estimate) begin() block.Level {
