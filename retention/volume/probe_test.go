@@ -179,3 +179,17 @@ func TestSilentVolumeIsAskedOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestAnswers: what is there answers, and what is not there does too; what is being waited for in vain does not.
+func TestAnswers(t *testing.T) {
+	l := New(t.TempDir(), false)
+	for _, path := range []string{l.dir, filepath.Join(l.dir, "none"), "/none/at/all"} {
+		if !l.Answers(path) {
+			t.Errorf("%s does not answer", path)
+		}
+	}
+	l.silent["path "+l.dir] = true
+	if l.Answers(l.dir) {
+		t.Error("one that is silent answers")
+	}
+}
