@@ -14,12 +14,18 @@ import (
 type preads struct {
 	fd     int
 	opened bool
-	turns  turns       // of reads that may wait
-	waits  atomic.Bool // whatever is asked for: its file system can't say that it would have to wait
+	turns  turns        // of reads that may wait
+	hot    atomic.Bool  // the last read was in the page cache from beginning to end
+	cold   atomic.Int32 // so many reads are not looked for there: the last one that was, was not there
+	waits  atomic.Bool  // whatever is asked for: its file system can't say that it would have to wait
 }
 
-// cachedMax is the most that is read without telling the scheduler, in bytes: it copies for as long as copy would, at most a tenth of a millisecond.
-const cachedMax = 1 << 20
+const (
+	// cachedMax is the most that is read without telling the scheduler, in bytes: it copies for as long as copy would, some tenths of a millisecond at most.
+	cachedMax = 1 << 20
+	// coldReads is how many reads go without a look into the page cache after one that was not there: such a look may begin to read ahead, and so wait for a moment.
+	coldReads = 32
+)
 
 func (r *preads) open(f *os.File) { r.fd, r.opened = int(f.Fd()), true }
 
@@ -31,7 +37,7 @@ func (r *preads) readAt(f *os.File, p []byte, off int64) (n int, err error) {
 	if !r.opened {
 		return f.ReadAt(p, off)
 	}
-	if len(p) <= cachedMax && len(p) > 0 && off >= 0 && !r.waits.Load() {
+	if len(p) <= cachedMax && len(p) > 0 && off >= 0 && !r.waits.Load() && !r.isCold() {
 		if n = r.cached(p, off); n == len(p) {
 			return n, nil
 		}
@@ -52,13 +58,31 @@ func (r *preads) readAt(f *os.File, p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// cached reads what lies in the page cache from off on, without waiting for anything: as much as that is.
+// isCold says whether a read is not to be looked for in the page cache.
+func (r *preads) isCold() bool {
+	return r.cold.Load() > 0 && r.cold.Add(-1) >= 0
+}
+
+// cached reads what lies in the page cache from off on, without waiting for it: as much as that is. The scheduler is not told only where the read before was there too.
 func (r *preads) cached(p []byte, off int64) int {
 	const longBits = unix.SizeofLong * 8
 	v := unix.Iovec{Base: &p[0]}
 	v.SetLen(len(p))
 	low, high := uintptr(off), uintptr(uint64(off)>>(longBits-1)>>1)
-	n, _, errno := unix.RawSyscall6(unix.SYS_PREADV2, uintptr(r.fd), uintptr(unsafe.Pointer(&v)), 1, low, high, unix.RWF_NOWAIT)
+	var n uintptr
+	var errno unix.Errno
+	if r.hot.Load() {
+		n, _, errno = unix.RawSyscall6(unix.SYS_PREADV2, uintptr(r.fd), uintptr(unsafe.Pointer(&v)), 1, low, high, unix.RWF_NOWAIT)
+	} else {
+		n, _, errno = unix.Syscall6(unix.SYS_PREADV2, uintptr(r.fd), uintptr(unsafe.Pointer(&v)), 1, low, high, unix.RWF_NOWAIT)
+	}
+	whole := errno == 0 && int(n) == len(p)
+	if whole != r.hot.Load() {
+		r.hot.Store(whole)
+	}
+	if !whole {
+		r.cold.Store(coldReads)
+	}
 	switch errno {
 	case 0:
 		return int(n)

@@ -42,7 +42,8 @@ type Cutover struct {
 	Stop      string              `json:"stop,omitempty"`  // command that stops the machine at the source
 	After     string              `json:"after,omitempty"` // command to be run when the disks are closed
 	Verify    bool                `json:"verify,omitempty"`
-	Stopped   bool                `json:"stopped,omitempty"` // Stop has come to its end
+	Stopping  bool                `json:"stopping,omitempty"` // Stop was begun: the machine may be down
+	Stopped   bool                `json:"stopped,omitempty"`  // Stop has come to its end
 }
 
 // RecordCutover notes how far a cutover is; nil: there is none any more. To note the same again changes nothing.

@@ -14,13 +14,15 @@ import (
 
 func (s *operatorServer) Commit(r *failbackpb.CommitRequest, out grpc.ServerStreamingServer[failbackpb.CutoverReply]) error {
 	told := newTeller(out.Send)
+	var last replication.CutoverStatus
 	head, err := s.ops.Commit(out.Context(), replication.GroupID(r.Group), commitFromWire(r), func(c replication.CutoverStatus) {
+		last = c
 		told.tell(func() *failbackpb.CutoverReply { return &failbackpb.CutoverReply{Progress: cutoverToWire(c)} })
 	})
 	if err != nil {
 		return StatusOf(err)
 	}
-	return out.Send(&failbackpb.CutoverReply{Head: uint64(head), Done: true})
+	return out.Send(&failbackpb.CutoverReply{Progress: cutoverToWire(last), Head: uint64(head), Done: true})
 }
 
 func (s *operatorServer) Forecast(ctx context.Context, r *failbackpb.CommitRequest) (*failbackpb.CutoverForecast, error) {
@@ -103,11 +105,11 @@ func (c *OperatorClient) cutOver(in grpc.ServerStreamingClient[failbackpb.Cutove
 		if err != nil {
 			return 0, c.problem(endedEarly(err))
 		}
-		if r.Done {
-			return replication.PointID(r.Head), nil
-		}
 		if r.Progress != nil && progress != nil {
 			progress(cutoverFromWire(r.Progress))
+		}
+		if r.Done {
+			return replication.PointID(r.Head), nil
 		}
 	}
 }

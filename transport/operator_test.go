@@ -371,7 +371,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	same(t, "commit", fmt.Sprintf("%v %v", head, err), "5 <nil>")
 	head, err = c.Undo(ctx, "erp", true, cutting)
 	same(t, "undo", fmt.Sprintf("%v %v", head, err), "6 <nil>")
-	same(t, "progress of a cutover", gotCutting, []replication.CutoverStatus{cuttingOver, cuttingOver})
+	same(t, "progress of a cutover; a commit ends with the last of it", gotCutting, []replication.CutoverStatus{cuttingOver, cuttingOver, cuttingOver})
 	head, err = c.FinishCutover(ctx, "erp")
 	same(t, "finish", fmt.Sprintf("%v %v", head == replication.NoPoint, err), "true <nil>")
 	head, journal, err := c.Unprotect(ctx, "erp", true, true)

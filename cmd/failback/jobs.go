@@ -19,8 +19,8 @@ func (t *tool) jobsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "jobs [GROUP]",
 		Short: "Tell what was asked for: what runs, how far it is, and how it ended",
-		Long: `Lists what operators asked of a group, or of all: reprotect (until the first point is listed), rewind, advance, verify, commit, undo, finish and unprotect. A job goes
-on when the one who asked is gone, and over restarts of the master target: moves, commits and undos are gone on with; a verification is not. The master target remembers
+		Long: `Lists what operators asked of a group, or of all: reprotect (until the first point is listed), rewind, advance, verify, commit, undo, finish and unprotect. A job
+that has begun goes on when the one who asked is gone, and over restarts of the master target; only a verification ends with him. The master target remembers
 the last 1,000.
 
 States: running, done, failed (with the problem), cancelled (by an operator), lost (the master target was started anew in the middle, and it does not go on by itself).`,

@@ -101,6 +101,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, engine.Close())
 	}
+	defer context.AfterFunc(ctx, keeper.Stop)() // before the servers: who asked does not go by his own will then
 	posts, quit := context.WithCancel(ctx)
 	defer quit()
 	var posting sync.WaitGroup

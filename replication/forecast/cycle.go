@@ -21,17 +21,17 @@ func (c Cycle) Took() time.Duration { return c.Cutting + c.Starting + c.Sending 
 // Kept is how many cycles are worth keeping: what was longer ago says little of now.
 const Kept = 16
 
-// habit is what a group's cycles have in common.
-type habit struct {
+// Habit is what a group's cycles have in common.
+type Habit struct {
 	churn    float64       // bytes a second that change
 	fixed    time.Duration // of each cycle
 	rate     float64       // bytes a second that are sent; 0: not known, as nothing was ever sent
 	scanning bool          // what changed is found by reading all: that is in fixed
 }
 
-// habitOf takes the means of the cycles, each weighed by what it carried or how long it covers.
-func habitOf(cycles []Cycle) habit {
-	var h habit
+// HabitOf takes the means of the cycles, each weighed by what it carried or how long it covers. Of no cycles, nothing is known.
+func HabitOf(cycles []Cycle) Habit {
+	var h Habit
 	var span, sending, fixed time.Duration
 	var changed, read int64
 	for _, c := range cycles {
@@ -41,7 +41,7 @@ func habitOf(cycles []Cycle) habit {
 		sending += c.Sending
 		fixed += c.Cutting + c.Starting + c.Ending
 	}
-	n := time.Duration(len(cycles))
+	n := time.Duration(max(len(cycles), 1))
 	if span > 0 {
 		h.churn = float64(changed) / span.Seconds()
 	}
@@ -55,11 +55,11 @@ func habitOf(cycles []Cycle) habit {
 }
 
 // takes returns how long a cycle takes that carries so many bytes.
-func (h habit) takes(bytes int64) time.Duration {
+func (h Habit) takes(bytes int64) time.Duration {
 	return h.fixed + h.sends(bytes)
 }
 
-func (h habit) sends(bytes int64) time.Duration {
+func (h Habit) sends(bytes int64) time.Duration {
 	if h.rate <= 0 {
 		return 0
 	}
@@ -67,7 +67,7 @@ func (h habit) sends(bytes int64) time.Duration {
 }
 
 // changes returns how many bytes change in so long.
-func (h habit) changes(d time.Duration) int64 { return int64(h.churn * d.Seconds()) }
+func (h Habit) changes(d time.Duration) int64 { return int64(h.churn * d.Seconds()) }
 
 // Most points that are made ahead of the machine's stop, and the least time that another one must promise to save.
 const (
@@ -75,12 +75,15 @@ const (
 	worthIt   = 2 * time.Second
 )
 
-// Another says whether one more point is to be made before the machine is stopped: the first always, others while each is much quicker than the one before, and there is something left to gain.
-func Another(made int, before, last time.Duration) bool {
+// Another says whether one more point is to be made before the machine is stopped, and the disks brought up to it: the first, and others while each was much quicker than the one before, and there is something left to gain. None
+// is where the last point takes as long whatever it carries, as its source is read in whole.
+func (h Habit) Another(made int, before, last time.Duration) bool {
 	switch {
+	case h.scanning, made >= mostAhead:
+		return false
 	case made == 0:
 		return true
-	case made >= mostAhead, last < worthIt:
+	case last < h.fixed+worthIt:
 		return false
 	}
 	return made == 1 || last < before*7/10

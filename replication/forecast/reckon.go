@@ -64,7 +64,7 @@ func Reckon(f Facts) replication.Forecast {
 
 // last reckons the points that are to be made, and returns what the disks have to write when the last one is there.
 func (f Facts) last(out *replication.Forecast, add func(replication.ForecastPart)) (write int64) {
-	h := habitOf(f.Cycles)
+	h := HabitOf(f.Cycles)
 	out.Churn, out.Point = h.churn, f.Next
 	if h.scanning {
 		out.Doubts = append(out.Doubts, "what changed is found by reading whole disks: a changes command makes the last point quicker")
@@ -82,18 +82,24 @@ func (f Facts) last(out *replication.Forecast, add func(replication.ForecastPart
 		out.Point++
 	}
 	if f.Stop {
-		for made, before, took := 0, time.Duration(0), time.Duration(0); Another(made, before, took); made++ {
+		catchUp := func() (took time.Duration) {
+			if f.Held || behind == 0 {
+				return 0
+			}
+			took = over(behind, f.MoveRate)
+			add(replication.ForecastPart{What: "the disks catch up", Takes: took, Bytes: behind, How: "as the move below"})
+			behind, now = 0, now.Add(took)
+			return took
+		}
+		for made, before, took := 0, time.Duration(0), time.Duration(0); h.Another(made, before, took); made++ {
 			carries := h.changes(now.Sub(since))
 			before, took = took, h.takes(carries)
 			add(replication.ForecastPart{What: "a point before the machine stops", Takes: took, Bytes: carries, How: how})
 			behind, since, now = behind+carries, now, now.Add(took)
+			took += catchUp()
 			out.Point++
 		}
-		if !f.Held {
-			took := over(behind, f.MoveRate)
-			add(replication.ForecastPart{What: "the disks catch up", Takes: took, Bytes: behind, How: "as the move below"})
-			behind, now = 0, now.Add(took)
-		}
+		catchUp()
 	}
 	out.Cut, out.Bytes = now, h.changes(now.Sub(since))
 	add(replication.ForecastPart{What: fmt.Sprintf("point %d, the last", out.Point), Down: true, Takes: h.takes(out.Bytes), Bytes: out.Bytes, How: how})

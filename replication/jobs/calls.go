@@ -2,44 +2,63 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 
 	"failback/replication"
 )
 
-// apart does a job's work to its end, and returns what came of it to one who waits as long as ctx lasts. What work tells goes to him as long as he is there.
+// apart does a job's work to its end, and returns what came of it to one who waits as long as ctx lasts; he is told how far it is as often as he listens. When he goes before the work has begun, and nothing was begun by then, it is not
+// done at all.
 func apart[T, P any](ctx context.Context, b *Keeper, j *job, life context.Context, progress func(P), work func(ctx context.Context, tell func(P)) (T, string, error)) (T, error) {
 	type outcome struct {
 		value T
 		err   error
 	}
-	var mu sync.Mutex
-	there := true
+	news := make(chan P, 1) // the newest that has not been told
+	var begun atomic.Bool
 	tell := func(p P) {
-		mu.Lock()
-		defer mu.Unlock()
-		if there {
-			progress(p)
+		begun.Store(true)
+		select {
+		case <-news:
+		default:
+		}
+		select {
+		case news <- p:
+		default:
 		}
 	}
 	done := make(chan outcome, 1)
 	b.wg.Go(func() {
 		v, result, err := work(life, tell)
+		if err != nil && errors.Is(context.Cause(life), errLeft) { // or it had begun just then
+			result, err = b.follow(b.ctx, j)
+			if errors.Is(err, errLost) {
+				err = errLeft
+			}
+		}
 		j.ended(result, err)
 		done <- outcome{v, err}
 	})
-	defer func() {
-		mu.Lock()
-		there = false
-		mu.Unlock()
-	}()
-	select {
-	case o := <-done:
-		return o.value, o.err
-	case <-ctx.Done():
-		var none T
-		return none, context.Cause(ctx)
+	for {
+		select {
+		case p := <-news:
+			progress(p)
+		case o := <-done:
+			select {
+			case p := <-news:
+				progress(p)
+			default:
+			}
+			return o.value, o.err
+		case <-ctx.Done():
+			if !begun.Load() {
+				j.stop(errLeft)
+			}
+			var none T
+			return none, context.Cause(ctx)
+		}
 	}
 }
 

@@ -44,12 +44,16 @@ type job struct {
 	keeper *Keeper
 	stop   context.CancelCauseFunc
 
-	mu  sync.Mutex
-	now replication.Job
+	mu        sync.Mutex
+	now       replication.Job
+	cancelled bool // an operator had it taken back
 }
 
-// errCancelled is the cause of the end of a job that an operator cancelled.
-var errCancelled = errors.New("cancelled by failback jobs cancel")
+// Causes of the end of a job.
+var (
+	errCancelled = errors.New("cancelled by failback jobs cancel")
+	errLeft      = errors.New("who asked for it went before it had begun")
+)
 
 // Open returns a keeper with the jobs that are in dir. Jobs that ran when the process before this one ended go on, as far as the engine does.
 func Open(dir string, engine Engine, log *slog.Logger) (*Keeper, error) {
@@ -78,7 +82,10 @@ func open(dir string, engine Engine, log *slog.Logger, poll time.Duration) (*Kee
 	return b, nil
 }
 
-// Close forgets of the jobs that run only that they do. The engine is to be closed after it.
+// Stop has the jobs that run go on without being looked at: their ends are the next process's to see.
+func (b *Keeper) Stop() { b.end() }
+
+// Close is Stop, and forgets of the jobs that run only that they do. The engine is to be closed after it.
 func (b *Keeper) Close() error {
 	b.end()
 	b.wg.Wait()
@@ -89,6 +96,7 @@ func (b *Keeper) Close() error {
 func (b *Keeper) begin(kind replication.JobKind, group replication.GroupID, point replication.PointID, detail string) (*job, context.Context) {
 	now := replication.Job{Kind: kind, Group: group, Point: point, Detail: detail, State: replication.JobRunning, Began: time.Now().UTC()}
 	if err := b.store.put(&now); err != nil {
+		now.ID = 0
 		b.log.Warn("a job can't be noted", "kind", kind, "group", group, "err", err)
 	}
 	return b.take(now)
@@ -116,7 +124,7 @@ func (j *job) ended(result string, err error) {
 	var p *replication.Problem
 	switch {
 	case err == nil:
-	case errors.As(err, &p) && (p.Code == replication.CodeMoveCancelled || p.Code == replication.CodeUndone), errors.Is(err, errCancelled):
+	case errors.As(err, &p) && (p.Code == replication.CodeMoveCancelled || p.Code == replication.CodeUndone), errors.Is(err, errCancelled), errors.Is(err, errLeft), errors.Is(err, errLost) && j.cancelled:
 		now.State = replication.JobCancelled
 	case errors.Is(err, errLost):
 		now.State = replication.JobLost
@@ -169,7 +177,7 @@ func (b *Keeper) Jobs(_ context.Context, group replication.GroupID) ([]replicati
 	return all, nil
 }
 
-// CancelJob implements transport.Operations. It returns when the job has ended, one way or the other.
+// CancelJob implements transport.Operations. It returns when what was asked for is taken back, or will be.
 func (b *Keeper) CancelJob(ctx context.Context, id uint64) error {
 	b.mu.Lock()
 	j := b.running[id]
@@ -183,13 +191,43 @@ func (b *Keeper) CancelJob(ctx context.Context, id uint64) error {
 	case replication.JobVerify:
 		j.stop(errCancelled)
 	case replication.JobRewind, replication.JobAdvance:
-		_, err = b.engine.CancelMove(ctx, now.Group, false, func(replication.MoveStatus) {})
+		err = b.takeBack(j, replication.CodeNoMove, func() error {
+			_, err := b.engine.CancelMove(ctx, now.Group, false, func(replication.MoveStatus) {})
+			return err
+		})
 	case replication.JobCommit:
-		_, err = b.engine.Undo(ctx, now.Group, false, func(replication.CutoverStatus) {})
+		err = b.takeBack(j, replication.CodeNotCommitted, func() error {
+			_, err := b.engine.Undo(ctx, now.Group, false, func(replication.CutoverStatus) {})
+			return err
+		})
 	case replication.JobReprotect:
 		err = &replication.Problem{Code: replication.CodeNoJob, Message: fmt.Sprintf("job %d makes the first point of group %s", id, now.Group), Remedy: fmt.Sprintf("`failback unprotect %s` ends the group", now.Group)}
 	default:
 		err = &replication.Problem{Code: replication.CodeNoJob, Message: fmt.Sprintf("job %d can't be cancelled: %s is not taken back in the middle", id, now.Kind), Remedy: "wait until it has ended"}
+	}
+	return err
+}
+
+// takeBack has the engine take a job back. nothing is the code of its answer where there is nothing to take back: then the job has not begun, and is ended before it does, or has begun just now.
+func (b *Keeper) takeBack(j *job, nothing string, engine func() error) error {
+	j.mu.Lock()
+	j.cancelled = true
+	j.mu.Unlock()
+	isNothing := func(err error) bool {
+		var p *replication.Problem
+		return errors.As(err, &p) && p.Code == nothing
+	}
+	err := engine()
+	if isNothing(err) {
+		j.stop(errLeft)
+		if err = engine(); isNothing(err) {
+			return nil
+		}
+	}
+	if err != nil {
+		j.mu.Lock()
+		j.cancelled = false
+		j.mu.Unlock()
 	}
 	return err
 }

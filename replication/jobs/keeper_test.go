@@ -17,6 +17,7 @@ type staged struct {
 	mu     sync.Mutex
 	group  replication.GroupStatus
 	gone   bool
+	idle   bool       // nothing begins
 	end    chan error // of the call under way
 	cancel chan error // what CancelMove and Undo send there
 }
@@ -60,11 +61,16 @@ func (s *staged) CancelMove(context.Context, replication.GroupID, bool, func(rep
 }
 
 func (s *staged) Commit(ctx context.Context, _ replication.GroupID, _ replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error) {
-	progress(replication.CutoverStatus{Doing: "making the last point"})
+	if !s.idle {
+		progress(replication.CutoverStatus{Doing: "making the last point"})
+	}
 	return 7, s.wait(ctx)
 }
 
 func (s *staged) Undo(context.Context, replication.GroupID, bool, func(replication.CutoverStatus)) (replication.PointID, error) {
+	if s.idle {
+		return 0, &replication.Problem{Code: replication.CodeNotCommitted}
+	}
 	s.end <- &replication.Problem{Code: replication.CodeUndone, Message: "taken back"}
 	return 1, nil
 }
@@ -181,6 +187,39 @@ func TestJobOutlivesWhoAsked(t *testing.T) {
 	w.last(replication.JobDone)
 }
 
+// TestWhatHasNotBegunEndsWithWhoAsked: a commit that waits for its process server is not to stop a machine when nobody is there any more.
+func TestWhatHasNotBegunEndsWithWhoAsked(t *testing.T) {
+	w := newWorld(t)
+	w.engine.idle = true
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() {
+		_, err := w.keeper.Commit(ctx, "g", replication.CommitRequest{}, func(replication.CutoverStatus) {})
+		gone <- err
+	}()
+	for all := []replication.Job(nil); len(all) == 0; all, _ = w.keeper.Jobs(t.Context(), "") {
+		time.Sleep(time.Millisecond)
+	}
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("who asked was told %v", err)
+	}
+	w.last(replication.JobCancelled)
+
+	go w.keeper.Commit(t.Context(), "g", replication.CommitRequest{}, func(replication.CutoverStatus) {})
+	id := uint64(0)
+	for id == 0 {
+		if all, _ := w.keeper.Jobs(t.Context(), ""); len(all) == 2 {
+			id = all[1].ID
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := w.keeper.CancelJob(t.Context(), id); err != nil {
+		t.Errorf("cancel what has not begun: %v", err)
+	}
+	w.last(replication.JobCancelled)
+}
+
 func TestJobsAreCancelled(t *testing.T) {
 	w := newWorld(t)
 	ended := w.move()
@@ -246,6 +285,13 @@ func TestJobsGoOnAfterRestart(t *testing.T) {
 			func(w *world) {
 				w.engine.is(func(g *replication.GroupStatus) { g.Cutover = &replication.CutoverStatus{Step: "undoing"} })
 			}, replication.JobCancelled},
+		{"an after-command that failed", commits,
+			func(g *replication.GroupStatus) { g.Cutover = &replication.CutoverStatus{Step: "final", After: "x"} },
+			func(w *world) {
+				w.engine.is(func(g *replication.GroupStatus) {
+					g.Cutover = &replication.CutoverStatus{Step: "committed", After: "x", Ended: "exit status 3", Point: 7}
+				})
+			}, replication.JobFailed},
 		{"a first point", func(w *world) { w.keeper.Reprotect(w.Context(), nil) },
 			func(g *replication.GroupStatus) { g.Last, g.State = 0, replication.StateBaseline },
 			func(w *world) { w.engine.is(func(g *replication.GroupStatus) { g.Last = 1 }) }, replication.JobDone},

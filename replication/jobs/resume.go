@@ -59,6 +59,9 @@ func judgeGone(kind replication.JobKind) (string, error) {
 
 // judge says whether a job is over, by the status of its group, and how.
 func judge(j replication.Job, g replication.GroupStatus) (over bool, result string, err error) {
+	if j.Resumed && (j.Kind == replication.JobFinish || j.Kind == replication.JobUnprotect) { // to end a group is not gone on with by itself
+		return true, "the group is there still: ask again", errLost
+	}
 	if g.State == replication.StateChecking || g.State == replication.StateError { // it is not open yet
 		return false, "", nil
 	}
@@ -69,10 +72,14 @@ func judge(j replication.Job, g replication.GroupStatus) (over bool, result stri
 		}
 		return false, "", nil
 	case replication.JobRewind, replication.JobAdvance:
-		switch to := j.Point; {
+		to := j.Point
+		if j.Kind == replication.JobAdvance && to == 0 {
+			to = g.Last
+		}
+		switch {
 		case g.Move != nil:
 			return false, "", nil
-		case g.Head == to, to == 0 && g.Behind == 0:
+		case g.Head == to:
 			return true, fmt.Sprintf("the disks stand at point %d", g.Head), nil
 		default:
 			return true, fmt.Sprintf("the disks stand at point %d: the move had not begun when the master target was started anew", g.Head), errLost
@@ -82,6 +89,8 @@ func judge(j replication.Job, g replication.GroupStatus) (over bool, result stri
 		switch {
 		case c == nil:
 			return true, "the commit was taken back, or given up: failback status tells why", errLost
+		case c.Step == "committed" && c.Ended != "" && c.Ended != "done":
+			return true, "", &replication.Problem{Code: replication.CodeAfterCommand, Message: fmt.Sprintf("committed at point %d, but: %s", c.Point, c.Ended)}
 		case c.Step == "committed" && (c.After == "" || c.Ended != ""):
 			return true, fmt.Sprintf("committed at point %d", c.Point), nil
 		case c.Step == "undoing":
@@ -96,9 +105,6 @@ func judge(j replication.Job, g replication.GroupStatus) (over bool, result stri
 			return true, "the group is committed still: undo again", errLost
 		}
 		return false, "", nil
-	}
-	if j.Resumed { // to end a group is not gone on with by itself
-		return true, "the group is there still: ask again", errLost
 	}
 	return false, "", nil
 }

@@ -83,12 +83,11 @@ func prune(b *bbolt.Bucket) error {
 // all returns the jobs, the earliest first.
 func (s *store) all() (jobs []replication.Job, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucket).ForEach(func(k, v []byte) error {
+		return tx.Bucket(bucket).ForEach(func(_, v []byte) error {
 			var j replication.Job
-			if err := json.Unmarshal(v, &j); err != nil {
-				return fmt.Errorf("job %x: %w", k, err)
+			if err := json.Unmarshal(v, &j); err == nil { // else it is of another release
+				jobs = append(jobs, j)
 			}
-			jobs = append(jobs, j)
 			return nil
 		})
 	})

@@ -329,7 +329,7 @@ func (c *cutting) note(g *group, at *retention.Cutover) error {
 func (c *cutting) giveUp(g *group, why error) (over bool, err error) {
 	at := g.journal.Cutover()
 	c.quits = why
-	c.stopping = c.stopping || at != nil && at.Stopped
+	c.stopping = c.stopping || at != nil && at.Stopping
 	if err := c.note(g, nil); err != nil {
 		return false, err
 	}
@@ -383,7 +383,7 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 		if err := g.journal.StillOurs(); err != nil {
 			return false, journalProblem(g.id, err)
 		}
-		if at.Point == 0 {
+		if at.Point == 0 && !at.Stopping {
 			if err := c.near(ctx, g); err != nil || ctx.Err() != nil {
 				return false, unlessEnded(ctx, err)
 			}
@@ -391,6 +391,12 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 		}
 		c.say("running the stop-command")
 		c.stopping = true
+		if !at.Stopping {
+			at.Stopping = true
+			if err := c.note(g, at); err != nil {
+				return false, err
+			}
+		}
 		err := runCommand(ctx, "stop", at.Stop, g.id, at.Point)
 		switch {
 		case ctx.Err() != nil:

@@ -65,7 +65,7 @@ func decide(s situation) (step, time.Time) {
 		return stepRepair, time.Time{}
 	case s.unreleased:
 		return stepRelease, time.Time{}
-	case s.verifies > 0: // before a new cut: the source still has the point
+	case s.verifies > 0 && !(s.final && s.cuts > 0): // before a new cut: the source still has the point; but no machine is kept down for it
 		return stepVerify, time.Time{}
 	case s.full: // until it is said that there is space again
 		return stepWait, s.now.Add(fullWait)

@@ -22,6 +22,7 @@ func TestDecide(t *testing.T) {
 		"VerifyBeforeNewCut":       {with(func(s *situation) { s.cuts, s.verifies = 1, 1 }), stepVerify},
 		"VerifyBeforeScheduledCut": {with(func(s *situation) { s.verifies, s.last = 1, now.Add(-time.Hour) }), stepVerify},
 		"OpenCycleBeforeVerify":    {with(func(s *situation) { s.open, s.verifies = true, 1 }), stepCycle},
+		"LastCutBeforeVerify":      {with(func(s *situation) { s.final, s.cuts, s.verifies = true, 1, 1 }), stepCycle},
 		"NoCycleWhileCommitted":    {with(func(s *situation) { s.closing, s.cuts = true, 1 }), stepWait},
 		"RepairWhileCommitting":    {with(func(s *situation) { s.closing, s.damaged, s.open = true, true, true }), stepRepair},
 		"MissedSchedules":          {with(func(s *situation) { s.last = now.Add(-24 * time.Hour) }), stepCycle},

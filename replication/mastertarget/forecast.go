@@ -49,22 +49,15 @@ func (e *Engine) Forecast(ctx context.Context, id replication.GroupID, r replica
 		return replication.Forecast{}, &replication.Problem{Code: replication.CodeNoForecast, Message: fmt.Sprintf("no cycle of group %s was measured yet: how fast its disks change, and how long a point takes, is not known", id),
 			Remedy: fmt.Sprintf("wait for two points, or make them: `failback cut %s`", id)}
 	}
-	return forecast.Reckon(f), nil
+	out := forecast.Reckon(f)
+	if r.Point == 0 && e.worker(g.plan.ProcessServer) == nil {
+		out.Doubts = append(out.Doubts, fmt.Sprintf("process server %s is not connected: nothing begins before it is", g.plan.ProcessServer))
+	}
+	return out, nil
 }
 
 // near makes what is left to do little, while the machine still runs: the last point will carry only what changes while the one before it is on its way, and the disks wait close by, unless a rewind holds them.
 func (c *cutting) near(ctx context.Context, g *group) error {
-	for made, before, took := 0, time.Duration(0), time.Duration(0); forecast.Another(made, before, took); made++ {
-		start := time.Now()
-		if _, err := c.lastPoint(ctx, g, fmt.Sprintf("making point %d before the machine is stopped, so that the last one is small", g.journal.NextPoint())); err != nil {
-			return err
-		}
-		before, took = took, time.Since(start)
-	}
-	if g.held() {
-		return nil
-	}
-	c.say("bringing the disks up before the machine is stopped")
 	g.mu.Lock()
 	g.nearing = true
 	g.mu.Unlock()
@@ -74,10 +67,29 @@ func (c *cutting) near(ctx context.Context, g *group) error {
 		g.mu.Unlock()
 	}()
 	g.engine.changed()
+	g.pace.mu.Lock()
+	habit := forecast.HabitOf(g.pace.record.Cycles)
+	g.pace.mu.Unlock()
+	for made, before, took := 0, time.Duration(0), time.Duration(0); habit.Another(made, before, took); made++ {
+		start := time.Now()
+		if _, err := c.lastPoint(ctx, g, fmt.Sprintf("making point %d before the machine is stopped, so that the last one is small", g.journal.NextPoint())); err != nil {
+			return err
+		}
+		if err := c.catchUp(ctx, g); err != nil {
+			return err
+		}
+		before, took = took, time.Since(start)
+	}
+	return c.catchUp(ctx, g)
+}
+
+// catchUp waits until the disks stand at the last point, or something keeps them that is not over by itself: it keeps them later, too, and is told then.
+func (c *cutting) catchUp(ctx context.Context, g *group) error {
+	c.say("bringing the disks up before the machine is stopped")
 	return g.engine.wait(ctx, func() bool {
 		last, _ := g.journal.Last()
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		return g.journal.Head() == last.ID || g.notices["move"] != "" || g.claims > 0 // what keeps them will keep them later, too, and is told then
+		return g.claims == 0 && (g.journal.Head() == last.ID || g.record.Held || g.notices["move"] != "")
 	})
 }
