@@ -4,6 +4,9 @@
 // the rule's clearing time. In between a reading is compared with two thresholds: one that it must pass to count, and an easier one that it must fall below again to count no more. So what swings around a threshold raises
 // one alert, and what dips below it for a moment does not begin its quarter of an hour anew. The worst level wins.
 //
+// An alert is over when that is seen, and not before: while a group is being opened, or what a rule reads has not been measured again since a restart, what was told stays. rpo and schedule are over when points have come
+// in time for two intervals, or for an hour.
+//
 //	rule             code   of what                                  warning                        critical                      held for
 //	heartbeat        806    process server                                                          not connected                 15 min
 //	cpu                     process server's machine                 80 %                           95 %                          15 min
@@ -16,7 +19,7 @@
 //	stopped                 group with a problem                     15 min                         in state error: 1 min
 //	churn-link       78188  changes beside what is sent in the time  80 % of it                     all of it, or more            3 cycles
 //	churn-disks      78188  changes beside what disks are moved by   80 % of it, and they lag       all of it, and they lag       15 min
-//	slow-progress           disk of a cycle                          a quarter of its best rate                                   15 min
+//	slow-progress           disk of a cycle                          a quarter of its best rate, on the wire too, by no limit     15 min
 //	no-progress             disk of a cycle                                                         nothing                       15 min
 //	retention               replication is held back for space                                      at once
 //	damage                  the journal                              parts in quarantine            bytes that points need lost   at once

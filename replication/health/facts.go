@@ -37,6 +37,11 @@ type Group struct {
 	Cut      time.Time // when the open cycle was cut; zero: none is open
 	Changes  bool      // the open cycle is one of changes
 	HeldBack bool      // for lack of space
+	Limited  bool      // the rate is bound by a limit that was set
+
+	Closed      bool // it is being opened, or can't be: what its cycle, its journal and its disks do is not known
+	SpaceKnown  bool // HeldBack is
+	DamageKnown bool // Parts and Lost are
 
 	Cycles  []Cycle       // the last ones that came to their end, oldest first; at most KeptCycles count
 	Changed float64       // bytes a second that change, by these cycles
@@ -57,6 +62,7 @@ type Disk struct {
 	Total int64 // to look at
 	Done  int64
 	Sent  int64 // anything that rises as work goes on
+	Wire  int64 // sent over the link
 }
 
 // Cycle is one that came to its end.

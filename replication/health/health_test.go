@@ -33,7 +33,7 @@ func good(now time.Time) Facts {
 		Now:     now,
 		Servers: []Server{{Name: "ps1", Connected: true, Needed: true, Since: begin, Figures: &replication.Figures{Time: now, CPU: 0.4, Memory: 0.5, StateFree: 60 * gib, StateTotal: 100 * gib}}},
 		Groups: []Group{{
-			Name: "erp", Server: "ps1", State: replication.StateProtected, Interval: 5 * time.Minute, RPOAlert: 15 * time.Minute,
+			Name: "erp", Server: "ps1", State: replication.StateProtected, SpaceKnown: true, DamageKnown: true, Interval: 5 * time.Minute, RPOAlert: 15 * time.Minute,
 			Last: replication.PointID(k + 1), LastTime: begin.Add(k * 5 * time.Minute), Cycles: cycles, Changed: 2 * mib, Applied: 100 * mib, HeadLag: 30 * time.Second,
 			Disks: []Disk{{Name: "db/os", Total: 10 * gib, Done: 10 * gib}, {Name: "db/data", Total: 100 * gib, Done: 100 * gib}},
 		}},
@@ -95,6 +95,11 @@ var scenarios = map[string]scenario{
 			g.Last, g.LastTime = 3, begin.Add(10*time.Minute)
 		}
 	}},
+	"points that come late now and then are one alert": {Schedule, "warning healthy", 90, func(m int, f *Facts) {
+		if g := &f.Groups[0]; m < 60 { // one every 11 minutes
+			g.LastTime = begin.Add(time.Duration(m/11*11) * time.Minute)
+		}
+	}},
 	"a cycle that takes long misses schedules, although the last point is young enough": {Schedule, "warning healthy", 40, func(m int, f *Facts) {
 		g := &f.Groups[0]
 		g.RPOAlert = time.Hour
@@ -141,6 +146,15 @@ var scenarios = map[string]scenario{
 	}},
 	"a disk slows down": {SlowProgress, "warning healthy", 120, func(m int, f *Facts) {
 		comparing(f, 10*gib, int64(min(m, 30))*gib+int64(min(max(m-30, 0), 50))*64*mib+int64(max(m-80, 0))*gib)
+		f.Groups[0].Disks[1].Wire = f.Groups[0].Disks[1].Done / 2
+	}},
+	"zeros pass by faster than what is sent": {"", "", 120, func(m int, f *Facts) { // and equal regions, at the end
+		comparing(f, 10*gib, int64(min(m, 30))*2*gib+int64(min(max(m-30, 0), 50))*64*mib+int64(max(m-80, 0))*gib)
+		f.Groups[0].Disks[1].Wire = int64(min(max(m-30, 0), 50)) * 60 * mib
+	}},
+	"a limit by day is as it was asked for": {"", "", 120, func(m int, f *Facts) {
+		comparing(f, 10*gib, int64(min(m, 30))*gib+int64(min(max(m-30, 0), 50))*64*mib+int64(max(m-80, 0))*gib)
+		f.Groups[0].Disks[1].Wire, f.Groups[0].Limited = f.Groups[0].Disks[1].Done/2, between(m, 30, 80)
 	}},
 	"disks in the queue wait": {"", "", 90, func(m int, f *Facts) { comparing(f, int64(m)*100*mib, 0) }},
 	"a disk waits while its process server is away": {Heartbeat, "critical", 40, func(m int, f *Facts) {
@@ -267,5 +281,59 @@ func TestAlertsOutlastARestart(t *testing.T) {
 	f.Groups, f.Servers = nil, nil
 	if changes := w.Step(f); len(changes) != 1 || changes[0].Rule != CPU || changes[0].Level != replication.Healthy {
 		t.Errorf("what is gone: got %+v, want its alert cleared", changes)
+	}
+}
+
+// TestRestartTellsNothingToBeOver gives the next watch what was raised, while its group is being opened, and then while nothing has been measured again.
+func TestRestartTellsNothingToBeOver(t *testing.T) {
+	rules := []string{Stopped, Retention, Damage, ChurnLink, ChurnDisks, NoProgress, SlowProgress, Backlog, RPO, Schedule}
+	var raised []replication.Alert
+	for _, r := range rules {
+		a := replication.Alert{Rule: r, Group: "erp", Subject: "erp", Level: replication.Warned, Raised: begin, Message: "it is so"}
+		if r == NoProgress || r == SlowProgress {
+			a.Subject = "db/data"
+		}
+		raised = append(raised, a)
+	}
+	w := New(Failback(), raised)
+	over := ""
+	for m := range 70 {
+		f := good(begin.Add(time.Duration(m) * time.Minute))
+		g := &f.Groups[0]
+		switch {
+		case m < 30: // a slow open
+			*g = Group{Name: "erp", Server: "ps1", State: replication.StateChecking, Closed: true, Interval: g.Interval, RPOAlert: g.RPOAlert, Disks: g.Disks}
+		case m < 32: // open, and not looked at
+			g.SpaceKnown, g.DamageKnown = false, false
+			fallthrough
+		case m < 60:
+			g.Cut, g.Changes, g.Cycles, g.Changed = begin.Add(30*time.Minute), true, nil, 0
+			g.Interval, g.RPOAlert, g.LastTime = 10*time.Minute, time.Hour, f.Now
+			g.Disks[1].Done = int64(max(m-40, 0)) * 5 * gib
+		}
+		for _, c := range w.Step(f) {
+			over += fmt.Sprintf("%d %s %s\n", m, c.Rule, c.Level)
+		}
+	}
+	if want := `30 stopped healthy
+32 damage healthy
+32 retention healthy
+41 no-progress healthy
+45 slow-progress healthy
+47 backlog healthy
+50 rpo healthy
+50 schedule healthy
+60 churn-link healthy
+65 churn-disks healthy
+`; over != want {
+		t.Errorf("got\n%swant\n%s", over, want)
+	}
+	w = New(Failback(), []replication.Alert{{Rule: Damage, Group: "erp", Subject: "erp", Level: replication.Critical, Raised: begin}})
+	for m := range 60 {
+		f := good(begin.Add(time.Duration(m) * time.Minute))
+		f.Groups[0].State, f.Groups[0].DamageKnown = replication.StateCommitted, false
+		if changes := w.Step(f); len(changes) > 0 {
+			t.Errorf("minute %d of a committed group: %+v", m, changes)
+		}
 	}
 }

@@ -25,6 +25,7 @@ type Thresholds struct {
 	Slow                       float64       // share of a disk's best rate
 	ChurnWarned, ChurnCritical float64       // changes beside what can be carried
 	Error                      time.Duration
+	ClearIntervals             int // between points: for so many they must have come in time
 }
 
 // Failback are the thresholds of the product that this one replaces, with ours where it has none.
@@ -33,7 +34,7 @@ func Failback() Thresholds {
 	return Thresholds{
 		BusyWarned: 0.80, BusyCritical: 0.95, FreeWarned: 0.30, FreeCritical: 0.25, FreeLeast: 0.20, Margin: 0.02, Held: quarter, Clear: 5 * time.Minute, Heartbeat: quarter, Back: time.Minute,
 		Skew: time.Minute, LeftWarned: 30 * time.Minute, LeftCritical: 45 * time.Minute, LeftHeld: 5 * time.Minute, Progress: quarter, Slow: 0.25,
-		ChurnWarned: 0.8, ChurnCritical: 1, Error: time.Minute,
+		ChurnWarned: 0.8, ChurnCritical: 1, Error: time.Minute, ClearIntervals: 2,
 	}
 }
 
@@ -68,6 +69,7 @@ type reading struct {
 	stays      replication.Level // by those that it must fall below to count no more: passes, or worse
 	held       [3]time.Duration  // by the level's rank: how long it must have held
 	clear      time.Duration
+	unknown    bool // it can't be told now: an alert that stands stays
 	message    string
 	remedy     string
 }
@@ -154,7 +156,7 @@ func (t Thresholds) server(now time.Time, s Server) (all []reading) {
 }
 
 func (t Thresholds) group(now time.Time, g Group, connected bool, progress func(Group, Disk) pace) (all []reading) {
-	on := func(r reading, l replication.Level) {
+	add := func(r reading, l replication.Level) {
 		r.group, r.passes = g.Name, l
 		r.subject = cmp.Or(r.subject, string(g.Name))
 		r.stays = cmp.Or(r.stays, l)
@@ -166,27 +168,31 @@ func (t Thresholds) group(now time.Time, g Group, connected bool, progress func(
 		}
 		return replication.Healthy
 	}
-	full := reading{rule: Retention, message: "replication is held back: there is no space on the retention volume, and nothing more that may be given up", remedy: "give the retention volume more space, take back pins, or end drills"}
+	full := reading{rule: Retention, unknown: !g.SpaceKnown, message: "replication is held back: there is no space on the retention volume, and nothing more that may be given up", remedy: "give the retention volume more space, take back pins, or end drills"}
 	if g.Problem != nil && g.HeldBack {
 		full.message, full.remedy = g.Problem.Error(), g.Problem.Remedy
 	}
-	on(full, when(g.HeldBack, replication.Critical))
-	damaged := reading{rule: Damage, message: fmt.Sprintf("%d parts of the journal are damaged; no point lacks anything by it yet", g.Parts), remedy: "see to the storage below the retention volume; failback scrub reads and mends the journal"}
+	add(full, when(g.HeldBack, replication.Critical))
+	damaged := reading{rule: Damage, unknown: !g.DamageKnown, message: fmt.Sprintf("%d parts of the journal are damaged; no point lacks anything by it yet", g.Parts), remedy: "see to the storage below the retention volume; failback scrub reads and mends the journal"}
 	if g.Lost > 0 {
 		damaged.message = fmt.Sprintf("%s of the disks that points need are lost of the journal: failback points says which", size(g.Lost))
 	}
-	on(damaged, when(g.Lost > 0, replication.Critical).Worse(when(g.Parts > 0, replication.Warned)))
+	add(damaged, when(g.Lost > 0, replication.Critical).Worse(when(g.Parts > 0, replication.Warned)))
 	stopped := reading{rule: Stopped, held: [3]time.Duration{0, t.Held, t.Error}, clear: 0}
 	if p := g.Problem; p != nil && !g.HeldBack {
 		stopped.message, stopped.remedy, stopped.code = p.Error(), p.Remedy, p.Code
-		on(stopped, when(g.State == replication.StateError, replication.Critical).Worse(replication.Warned))
+		add(stopped, when(g.State == replication.StateError, replication.Critical).Worse(replication.Warned))
 	} else {
-		on(stopped, replication.Healthy)
+		stopped.unknown = g.Closed // nothing says that it can go on
+		add(stopped, replication.Healthy)
 	}
 	if !g.changing() {
 		return all
 	}
 	all = append(all, t.times(now, g)...)
+	if g.Closed {
+		return all
+	}
 	all = append(all, t.churn(g)...)
 	if !g.Cut.IsZero() && (!connected || g.HeldBack) { // it can't go on, which other rules tell
 		return all
@@ -194,19 +200,23 @@ func (t Thresholds) group(now time.Time, g Group, connected bool, progress func(
 	return append(all, t.cycle(g, progress)...)
 }
 
+// maxClear is how long points must have come in time at most, where they are seldom made.
+const maxClear = time.Hour
+
 // times judges when points were made.
 func (t Thresholds) times(now time.Time, g Group) (all []reading) {
 	if g.Last == 0 {
 		return nil
 	}
 	old := now.Sub(g.LastTime)
+	clear := min(time.Duration(t.ClearIntervals)*g.Interval, maxClear)
 	why := ""
 	if g.WaitsFor != "" {
 		why = "; the group waits for " + g.WaitsFor
 	}
 	if g.RPOAlert > 0 {
 		l := level(old.Seconds(), g.RPOAlert.Seconds(), 2*g.RPOAlert.Seconds())
-		all = append(all, reading{rule: RPO, code: "78169", group: g.Name, subject: string(g.Name), passes: l, stays: l,
+		all = append(all, reading{rule: RPO, code: "78169", group: g.Name, subject: string(g.Name), passes: l, stays: l, clear: clear,
 			message: fmt.Sprintf("the last point, %d, is %s old: more than %s (rpo_alert)%s", g.Last, age(old), age(g.RPOAlert), why),
 			remedy:  fmt.Sprintf("failback explain %s tells what holds it up", g.Name)})
 	}
@@ -223,7 +233,7 @@ func (t Thresholds) times(now time.Time, g Group) (all []reading) {
 		if !g.Cut.IsZero() && missed > 0 {
 			why = "; the cycle under way was cut at " + clock(g.Cut) + why
 		}
-		all = append(all, reading{rule: Schedule, group: g.Name, subject: string(g.Name), passes: l, stays: l,
+		all = append(all, reading{rule: Schedule, group: g.Name, subject: string(g.Name), passes: l, stays: l, clear: clear,
 			message: fmt.Sprintf("%s missed: one is due every %s, the last was cut at %s%s", points(missed), age(g.Interval), clock(cut), why),
 			remedy:  fmt.Sprintf("failback explain %s tells what holds them up; a longer crash_interval suits a slow link better", g.Name)})
 	}
@@ -265,12 +275,14 @@ func (t Thresholds) churn(g Group) (all []reading) {
 			message: fmt.Sprintf("%s/s of changes make %s/s on the wire; %s/s is what %s: the last %d cycles took %s to send what came together in %s",
 				size(int64(float64(changed)/max(gap.Seconds(), 1e-9))), size(int64(demand)), size(int64(carried)), what, KeptCycles, age(took), age(gap)),
 			remedy: remedy})
+	} else { // after a restart
+		all = append(all, reading{rule: ChurnLink, group: g.Name, subject: string(g.Name), unknown: true})
 	}
 	l := replication.Healthy
 	if g.Applied > 0 && g.Behind > 0 && g.CatchUp > max(2*g.HeadLag, time.Minute) {
 		l = level(g.Changed/g.Applied, t.ChurnWarned, t.ChurnCritical)
 	}
-	return append(all, reading{rule: ChurnDisks, code: "78188", group: g.Name, subject: string(g.Name), passes: l, stays: l, held: alike(t.Held), clear: t.Clear,
+	return append(all, reading{rule: ChurnDisks, code: "78188", unknown: len(g.Cycles) == 0, group: g.Name, subject: string(g.Name), passes: l, stays: l, held: alike(t.Held), clear: t.Clear,
 		message: fmt.Sprintf("%s/s of changes, and the target disks are moved by %s/s: they are %d points behind, and need %s to catch up", size(int64(g.Changed)), size(int64(g.Applied)), g.Behind, age(g.CatchUp)),
 		remedy:  "no point is lost by it, but a failback takes longer; put the targets on faster storage, and the journal on other disks than the targets"})
 }
@@ -278,7 +290,7 @@ func (t Thresholds) churn(g Group) (all []reading) {
 // cycle judges how a cycle goes on.
 func (t Thresholds) cycle(g Group, progress func(Group, Disk) pace) (all []reading) {
 	left, known := time.Duration(0), false
-	moving := false
+	moving, under := false, false
 	paces := make([]pace, len(g.Disks))
 	for i, d := range g.Disks { // of which there are none to be seen while no cycle is open
 		paces[i] = progress(g, d)
@@ -287,22 +299,24 @@ func (t Thresholds) cycle(g Group, progress func(Group, Disk) pace) (all []readi
 	for i, d := range g.Disks {
 		p := paces[i]
 		stuck, slow := replication.Healthy, replication.Healthy
+		going := !g.Cut.IsZero() && d.Done < d.Total
+		under = under || going
 		if p.rate > 0 && d.Done < d.Total {
 			left, known = max(left, time.Duration(float64(d.Total-d.Done)/p.rate*float64(time.Second))), true
 		}
 		switch {
-		case g.Cut.IsZero(), d.Done >= d.Total:
+		case !going:
 		case d.Done == 0 && moving && !p.moving: // in the queue
 		case p.still >= t.Progress:
 			stuck = replication.Critical
-		case p.known && p.rate < t.Slow*p.best:
+		case p.slow:
 			slow = replication.Warned
 		}
 		all = append(all,
-			reading{rule: NoProgress, group: g.Name, subject: string(d.Name), passes: stuck, stays: stuck,
+			reading{rule: NoProgress, unknown: going && !p.moved && p.still < t.Progress, group: g.Name, subject: string(d.Name), passes: stuck, stays: stuck,
 				message: fmt.Sprintf("disk %s has made no progress for %s, at %s of %s", d.Name, age(p.still), size(d.Done), size(d.Total)),
 				remedy:  fmt.Sprintf("failback explain %s tells what it waits for; see that the source can be read on process server %s", g.Name, g.Server)},
-			reading{rule: SlowProgress, group: g.Name, subject: string(d.Name), passes: slow, stays: slow,
+			reading{rule: SlowProgress, unknown: going && !p.known, group: g.Name, subject: string(d.Name), passes: slow, stays: slow,
 				message: fmt.Sprintf("disk %s makes %s/s, and made %s/s before: at %s of %s", d.Name, size(int64(p.rate)), size(int64(p.best)), size(d.Done), size(d.Total)),
 				remedy:  fmt.Sprintf("failback explain %s tells what it is bound by", g.Name)})
 	}
@@ -310,7 +324,7 @@ func (t Thresholds) cycle(g Group, progress func(Group, Disk) pace) (all []readi
 	if g.Changes && known {
 		l = level(left.Seconds(), t.LeftWarned.Seconds(), t.LeftCritical.Seconds())
 	}
-	return append(all, reading{rule: Backlog, code: "78188", group: g.Name, subject: string(g.Name), passes: l, stays: l, held: alike(t.LeftHeld),
+	return append(all, reading{rule: Backlog, code: "78188", unknown: g.Changes && under && !known, group: g.Name, subject: string(g.Name), passes: l, stays: l, held: alike(t.LeftHeld),
 		message: fmt.Sprintf("the changes under way need %s more to be sent from process server %s", age(left), g.Server),
 		remedy:  fmt.Sprintf("failback explain %s tells what the rate is bound by; add no machines to this process server meanwhile", g.Name)})
 }

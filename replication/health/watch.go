@@ -59,13 +59,19 @@ func (w *Watch) of(n name) *condition {
 }
 
 // unread is how long a subject may go unread and count as it was: a process server that comes again within it has not been away.
-const unread = 2 * time.Minute
+const unread = 10 * time.Minute
 
 // Step looks at the facts, and returns what changed by them, in a fixed order. Facts must not go back in time.
 func (w *Watch) Step(f Facts) (changes []Change) {
 	w.remember(f)
 	for _, r := range w.Thresholds.readings(f, w.pace) {
 		n := name{r.rule, string(r.group), r.subject}
+		if r.unknown {
+			if c := w.conditions[n]; c != nil && c.alert.Level != replication.Healthy {
+				c.seen = f.Now
+			}
+			continue
+		}
 		c := w.of(n)
 		if c.seen.IsZero() && c.alert.Level != replication.Healthy { // from an earlier run
 			c.seen = f.Now
@@ -76,7 +82,7 @@ func (w *Watch) Step(f Facts) (changes []Change) {
 		}
 	}
 	for n, c := range w.conditions {
-		if c.seen.IsZero() {
+		if c.seen.IsZero() || c.alert.Level != replication.Healthy && closed(f, n) {
 			c.seen = f.Now
 		}
 		if f.Now.Sub(c.seen) <= unread && (c.seen.Equal(f.Now) || !gone(f, n)) {
@@ -98,6 +104,11 @@ func gone(f Facts, n name) bool {
 		return !slices.ContainsFunc(f.Groups, func(g Group) bool { return string(g.Name) == n.group })
 	}
 	return !slices.ContainsFunc(f.Servers, func(s Server) bool { return s.Name == n.subject })
+}
+
+// closed says whether a condition is about a group that tells nothing now: what was told of it stays until it is seen to be over.
+func closed(f Facts, n name) bool {
+	return n.group != "" && slices.ContainsFunc(f.Groups, func(g Group) bool { return string(g.Name) == n.group && g.Closed })
 }
 
 func compare(a, b replication.Alert) int {

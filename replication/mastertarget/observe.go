@@ -129,9 +129,12 @@ func (g *group) facts(now time.Time) health.Group {
 	if !s.Held {
 		f.Behind, f.CatchUp = s.Behind, s.CatchUp
 	}
-	if s.Scrub != nil {
-		f.Parts, f.Lost = s.Scrub.Parts, s.Scrub.Lost
-	}
+	f.Closed = g.isReady() != nil && !g.isAway()
+	g.care.mu.Lock()
+	f.DamageKnown, f.Parts, f.Lost = g.care.known, len(g.care.damage.Parts), g.care.damage.Bytes
+	g.care.mu.Unlock()
+	f.SpaceKnown = !f.Closed && s.Space != nil || g.isAway()
+	f.Limited = s.Link != nil && s.Link.Binds == "limit"
 	if s.Open != 0 && g.isReady() == nil {
 		if c := g.journal.OpenCycle(); c != nil {
 			f.Cut, f.Changes = c.Cut.Time, c.Mode == replication.Changes
@@ -144,7 +147,7 @@ func (g *group) facts(now time.Time) health.Group {
 	}
 	g.mu.Unlock()
 	for _, d := range s.Disks {
-		f.Disks = append(f.Disks, health.Disk{Name: d.Disk, Total: d.Ledger.Total, Done: d.Ledger.Done, Sent: d.Ledger.Read + d.Ledger.Raw + d.Durable})
+		f.Disks = append(f.Disks, health.Disk{Name: d.Disk, Total: d.Ledger.Total, Done: d.Ledger.Done, Sent: d.Ledger.Read + d.Ledger.Raw + d.Durable, Wire: max(d.Ledger.Wire, d.Ledger.Payload)})
 	}
 	o := &g.engine.observing
 	o.mu.Lock()

@@ -17,6 +17,7 @@ func soon() Config {
 	for _, d := range []*time.Duration{&t.Held, &t.Clear, &t.Heartbeat, &t.Back, &t.LeftHeld, &t.Progress, &t.Error} {
 		*d = 30 * time.Millisecond
 	}
+	t.ClearIntervals = 0
 	t.BusyWarned, t.BusyCritical, t.FreeWarned, t.FreeCritical, t.FreeLeast = 2, 2, -1, -1, -1 // this machine may be whatever it is
 	return Config{look: 5 * time.Millisecond, health: &t, retry: 50 * time.Millisecond}
 }
