@@ -1219,6 +1219,102 @@ func (x *EventsRequest) GetFollow() bool {
 	return false
 }
 
+type SupportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,160,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SupportRequest) Reset() {
+	*x = SupportRequest{}
+	mi := &file_operator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SupportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SupportRequest) ProtoMessage() {}
+
+func (x *SupportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SupportRequest.ProtoReflect.Descriptor instead.
+func (*SupportRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SupportRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+type SupportFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,160,opt,name=name,proto3" json:"name,omitempty"`
+	Content       []byte                 `protobuf:"bytes,161,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SupportFile) Reset() {
+	*x = SupportFile{}
+	mi := &file_operator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SupportFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SupportFile) ProtoMessage() {}
+
+func (x *SupportFile) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SupportFile.ProtoReflect.Descriptor instead.
+func (*SupportFile) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SupportFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SupportFile) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
 type EventsReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Event         *Event                 `protobuf:"bytes,160,opt,name=event,proto3" json:"event,omitempty"`
@@ -1228,7 +1324,7 @@ type EventsReply struct {
 
 func (x *EventsReply) Reset() {
 	*x = EventsReply{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1336,7 @@ func (x *EventsReply) String() string {
 func (*EventsReply) ProtoMessage() {}
 
 func (x *EventsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1349,7 @@ func (x *EventsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsReply.ProtoReflect.Descriptor instead.
 func (*EventsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EventsReply) GetEvent() *Event {
@@ -1282,7 +1378,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1390,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1403,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Event) GetNo() uint64 {
@@ -1426,7 +1522,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1534,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1547,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GroupStatus) GetGroup() string {
@@ -1682,7 +1778,7 @@ type OriginalStatus struct {
 
 func (x *OriginalStatus) Reset() {
 	*x = OriginalStatus{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1790,7 @@ func (x *OriginalStatus) String() string {
 func (*OriginalStatus) ProtoMessage() {}
 
 func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1803,7 @@ func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalStatus.ProtoReflect.Descriptor instead.
 func (*OriginalStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OriginalStatus) GetSaving() bool {
@@ -1742,7 +1838,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1850,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1863,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ScrubStatus) GetWholeUnixNanos() int64 {
@@ -1844,7 +1940,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1856,7 +1952,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1869,7 +1965,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ScrubRequest) GetGroup() string {
@@ -1903,7 +1999,7 @@ type ScrubReply struct {
 
 func (x *ScrubReply) Reset() {
 	*x = ScrubReply{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2011,7 @@ func (x *ScrubReply) String() string {
 func (*ScrubReply) ProtoMessage() {}
 
 func (x *ScrubReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2024,7 @@ func (x *ScrubReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
 func (*ScrubReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ScrubReply) GetScrub() *ScrubStatus {
@@ -1965,7 +2061,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2073,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2086,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -2096,7 +2192,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2204,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2217,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -2261,7 +2357,7 @@ type StageShare struct {
 
 func (x *StageShare) Reset() {
 	*x = StageShare{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2369,7 @@ func (x *StageShare) String() string {
 func (*StageShare) ProtoMessage() {}
 
 func (x *StageShare) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2382,7 @@ func (x *StageShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageShare.ProtoReflect.Descriptor instead.
 func (*StageShare) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StageShare) GetStage() string {
@@ -2318,7 +2414,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2426,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2439,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -2404,7 +2500,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2416,7 +2512,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2429,7 +2525,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -2448,7 +2544,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2460,7 +2556,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2473,7 +2569,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -2492,7 +2588,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2600,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2613,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -2538,7 +2634,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2646,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2659,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -2608,7 +2704,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2716,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2729,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -2738,7 +2834,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2846,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2859,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -2797,7 +2893,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2809,7 +2905,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2822,7 +2918,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -2849,7 +2945,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +2957,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +2970,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -2900,7 +2996,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2912,7 +3008,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2925,7 +3021,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -2946,7 +3042,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3054,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3067,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -3008,7 +3104,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +3116,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +3129,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -3095,7 +3191,7 @@ type MovePlan struct {
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3203,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3216,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -3245,7 +3341,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3257,7 +3353,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3270,7 +3366,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -3298,7 +3394,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3310,7 +3406,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3323,7 +3419,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -3361,7 +3457,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3373,7 +3469,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3386,7 +3482,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CommitRequest) GetGroup() string {
@@ -3449,7 +3545,7 @@ type CutoverForecast struct {
 
 func (x *CutoverForecast) Reset() {
 	*x = CutoverForecast{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3461,7 +3557,7 @@ func (x *CutoverForecast) String() string {
 func (*CutoverForecast) ProtoMessage() {}
 
 func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3474,7 +3570,7 @@ func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverForecast.ProtoReflect.Descriptor instead.
 func (*CutoverForecast) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CutoverForecast) GetPoint() uint64 {
@@ -3553,7 +3649,7 @@ type ForecastPart struct {
 
 func (x *ForecastPart) Reset() {
 	*x = ForecastPart{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3565,7 +3661,7 @@ func (x *ForecastPart) String() string {
 func (*ForecastPart) ProtoMessage() {}
 
 func (x *ForecastPart) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3578,7 +3674,7 @@ func (x *ForecastPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastPart.ProtoReflect.Descriptor instead.
 func (*ForecastPart) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ForecastPart) GetWhat() string {
@@ -3625,7 +3721,7 @@ type JobsRequest struct {
 
 func (x *JobsRequest) Reset() {
 	*x = JobsRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3637,7 +3733,7 @@ func (x *JobsRequest) String() string {
 func (*JobsRequest) ProtoMessage() {}
 
 func (x *JobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3650,7 +3746,7 @@ func (x *JobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsRequest.ProtoReflect.Descriptor instead.
 func (*JobsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *JobsRequest) GetGroup() string {
@@ -3669,7 +3765,7 @@ type JobsReply struct {
 
 func (x *JobsReply) Reset() {
 	*x = JobsReply{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3681,7 +3777,7 @@ func (x *JobsReply) String() string {
 func (*JobsReply) ProtoMessage() {}
 
 func (x *JobsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3694,7 +3790,7 @@ func (x *JobsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsReply.ProtoReflect.Descriptor instead.
 func (*JobsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *JobsReply) GetJobs() []*Job {
@@ -3713,7 +3809,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3725,7 +3821,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3738,7 +3834,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CancelJobRequest) GetId() uint64 {
@@ -3756,7 +3852,7 @@ type CancelJobReply struct {
 
 func (x *CancelJobReply) Reset() {
 	*x = CancelJobReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3768,7 +3864,7 @@ func (x *CancelJobReply) String() string {
 func (*CancelJobReply) ProtoMessage() {}
 
 func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3781,7 +3877,7 @@ func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobReply.ProtoReflect.Descriptor instead.
 func (*CancelJobReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 type Job struct {
@@ -3807,7 +3903,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3819,7 +3915,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3832,7 +3928,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Job) GetId() uint64 {
@@ -3950,7 +4046,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3962,7 +4058,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3975,7 +4071,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *UndoRequest) GetGroup() string {
@@ -4003,7 +4099,7 @@ type CutoverReply struct {
 
 func (x *CutoverReply) Reset() {
 	*x = CutoverReply{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4015,7 +4111,7 @@ func (x *CutoverReply) String() string {
 func (*CutoverReply) ProtoMessage() {}
 
 func (x *CutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4028,7 +4124,7 @@ func (x *CutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
 func (*CutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CutoverReply) GetProgress() *CutoverStatus {
@@ -4061,7 +4157,7 @@ type FinishCutoverRequest struct {
 
 func (x *FinishCutoverRequest) Reset() {
 	*x = FinishCutoverRequest{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4073,7 +4169,7 @@ func (x *FinishCutoverRequest) String() string {
 func (*FinishCutoverRequest) ProtoMessage() {}
 
 func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4086,7 +4182,7 @@ func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
 func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *FinishCutoverRequest) GetGroup() string {
@@ -4106,7 +4202,7 @@ type FinishCutoverReply struct {
 
 func (x *FinishCutoverReply) Reset() {
 	*x = FinishCutoverReply{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4118,7 +4214,7 @@ func (x *FinishCutoverReply) String() string {
 func (*FinishCutoverReply) ProtoMessage() {}
 
 func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4131,7 +4227,7 @@ func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
 func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *FinishCutoverReply) GetHead() uint64 {
@@ -4172,7 +4268,7 @@ type CutoverStatus struct {
 
 func (x *CutoverStatus) Reset() {
 	*x = CutoverStatus{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4184,7 +4280,7 @@ func (x *CutoverStatus) String() string {
 func (*CutoverStatus) ProtoMessage() {}
 
 func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4197,7 +4293,7 @@ func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
 func (*CutoverStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CutoverStatus) GetStep() string {
@@ -4315,7 +4411,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4327,7 +4423,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4340,7 +4436,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -4370,7 +4466,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4382,7 +4478,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4395,7 +4491,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -4444,7 +4540,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4456,7 +4552,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4469,7 +4565,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -4504,7 +4600,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4516,7 +4612,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4529,7 +4625,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -4569,7 +4665,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4581,7 +4677,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4594,7 +4690,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -4664,7 +4760,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4676,7 +4772,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4689,7 +4785,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -4733,7 +4829,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4745,7 +4841,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4758,7 +4854,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -4856,7 +4952,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4868,7 +4964,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4881,7 +4977,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{61}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -4915,7 +5011,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4927,7 +5023,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4940,7 +5036,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{62}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -4967,7 +5063,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4979,7 +5075,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4992,7 +5088,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{63}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -5020,7 +5116,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5032,7 +5128,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5045,7 +5141,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{64}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -5078,7 +5174,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5090,7 +5186,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5103,7 +5199,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{65}
+	return file_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -5124,7 +5220,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5136,7 +5232,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5149,7 +5245,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{66}
+	return file_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -5184,7 +5280,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5196,7 +5292,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5209,7 +5305,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{67}
+	return file_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -5244,7 +5340,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5256,7 +5352,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5269,7 +5365,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{68}
+	return file_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -5301,7 +5397,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5313,7 +5409,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5326,7 +5422,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{69}
+	return file_operator_proto_rawDescGZIP(), []int{71}
 }
 
 type VolumesReply struct {
@@ -5338,7 +5434,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5350,7 +5446,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5363,7 +5459,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{70}
+	return file_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -5389,7 +5485,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5401,7 +5497,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5414,7 +5510,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{71}
+	return file_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Volume) GetPath() string {
@@ -5484,7 +5580,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5496,7 +5592,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5509,7 +5605,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{72}
+	return file_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -5543,7 +5639,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5555,7 +5651,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5568,7 +5664,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{73}
+	return file_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -5595,7 +5691,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5607,7 +5703,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5620,7 +5716,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{74}
+	return file_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -5646,7 +5742,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5658,7 +5754,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5671,7 +5767,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{75}
+	return file_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -5695,7 +5791,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5707,7 +5803,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5720,7 +5816,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{76}
+	return file_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -5778,7 +5874,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5790,7 +5886,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5803,7 +5899,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{77}
+	return file_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -5854,7 +5950,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5866,7 +5962,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5879,7 +5975,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{78}
+	return file_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -6028,7 +6124,12 @@ const file_operator_proto_rawDesc = "" +
 	"\x05group\x18\xa0\x01 \x01(\tR\x05group\x12)\n" +
 	"\x10since_unix_nanos\x18\xa1\x01 \x01(\x03R\x0esinceUnixNanos\x12\x15\n" +
 	"\x05after\x18\xa2\x01 \x01(\x04R\x05after\x12\x17\n" +
-	"\x06follow\x18\xa3\x01 \x01(\bR\x06follow\"8\n" +
+	"\x06follow\x18\xa3\x01 \x01(\bR\x06follow\"'\n" +
+	"\x0eSupportRequest\x12\x15\n" +
+	"\x05group\x18\xa0\x01 \x01(\tR\x05group\"=\n" +
+	"\vSupportFile\x12\x13\n" +
+	"\x04name\x18\xa0\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\acontent\x18\xa1\x01 \x01(\fR\acontent\"8\n" +
 	"\vEventsReply\x12)\n" +
 	"\x05event\x18\xa0\x01 \x01(\v2\x12.failback.v1.EventR\x05event\"\x8b\x02\n" +
 	"\x05Event\x12\x0f\n" +
@@ -6436,14 +6537,15 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\xb6\x0f\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xfa\x0f\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
 	"\x05Adopt\x12\x19.failback.v1.AdoptRequest\x1a\x17.failback.v1.AdoptReply\x12;\n" +
 	"\x05Apply\x12\x19.failback.v1.ApplyRequest\x1a\x17.failback.v1.ApplyReply\x12>\n" +
 	"\x06Status\x12\x1a.failback.v1.StatusRequest\x1a\x18.failback.v1.StatusReply\x12@\n" +
-	"\x06Events\x12\x1a.failback.v1.EventsRequest\x1a\x18.failback.v1.EventsReply0\x01\x125\n" +
+	"\x06Events\x12\x1a.failback.v1.EventsRequest\x1a\x18.failback.v1.EventsReply0\x01\x12B\n" +
+	"\aSupport\x12\x1b.failback.v1.SupportRequest\x1a\x18.failback.v1.SupportFile0\x01\x125\n" +
 	"\x03Cut\x12\x17.failback.v1.CutRequest\x1a\x15.failback.v1.CutReply\x12>\n" +
 	"\x06Points\x12\x1a.failback.v1.PointsRequest\x1a\x18.failback.v1.PointsReply\x12:\n" +
 	"\x04Move\x12\x18.failback.v1.MoveRequest\x1a\x16.failback.v1.MoveReply0\x01\x12;\n" +
@@ -6482,7 +6584,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -6500,189 +6602,193 @@ var file_operator_proto_goTypes = []any{
 	(*WorkerStatus)(nil),         // 13: failback.v1.WorkerStatus
 	(*Alert)(nil),                // 14: failback.v1.Alert
 	(*EventsRequest)(nil),        // 15: failback.v1.EventsRequest
-	(*EventsReply)(nil),          // 16: failback.v1.EventsReply
-	(*Event)(nil),                // 17: failback.v1.Event
-	(*GroupStatus)(nil),          // 18: failback.v1.GroupStatus
-	(*OriginalStatus)(nil),       // 19: failback.v1.OriginalStatus
-	(*ScrubStatus)(nil),          // 20: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),         // 21: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),           // 22: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),          // 23: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),           // 24: failback.v1.DiskStatus
-	(*StageShare)(nil),           // 25: failback.v1.StageShare
-	(*MoveStatus)(nil),           // 26: failback.v1.MoveStatus
-	(*CutRequest)(nil),           // 27: failback.v1.CutRequest
-	(*CutReply)(nil),             // 28: failback.v1.CutReply
-	(*PointsRequest)(nil),        // 29: failback.v1.PointsRequest
-	(*PointsReply)(nil),          // 30: failback.v1.PointsReply
-	(*Point)(nil),                // 31: failback.v1.Point
-	(*Pin)(nil),                  // 32: failback.v1.Pin
-	(*PinRequest)(nil),           // 33: failback.v1.PinRequest
-	(*UnpinRequest)(nil),         // 34: failback.v1.UnpinRequest
-	(*PinReply)(nil),             // 35: failback.v1.PinReply
-	(*Verified)(nil),             // 36: failback.v1.Verified
-	(*MoveRequest)(nil),          // 37: failback.v1.MoveRequest
-	(*MovePlan)(nil),             // 38: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),    // 39: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),            // 40: failback.v1.MoveReply
-	(*CommitRequest)(nil),        // 41: failback.v1.CommitRequest
-	(*CutoverForecast)(nil),      // 42: failback.v1.CutoverForecast
-	(*ForecastPart)(nil),         // 43: failback.v1.ForecastPart
-	(*JobsRequest)(nil),          // 44: failback.v1.JobsRequest
-	(*JobsReply)(nil),            // 45: failback.v1.JobsReply
-	(*CancelJobRequest)(nil),     // 46: failback.v1.CancelJobRequest
-	(*CancelJobReply)(nil),       // 47: failback.v1.CancelJobReply
-	(*Job)(nil),                  // 48: failback.v1.Job
-	(*UndoRequest)(nil),          // 49: failback.v1.UndoRequest
-	(*CutoverReply)(nil),         // 50: failback.v1.CutoverReply
-	(*FinishCutoverRequest)(nil), // 51: failback.v1.FinishCutoverRequest
-	(*FinishCutoverReply)(nil),   // 52: failback.v1.FinishCutoverReply
-	(*CutoverStatus)(nil),        // 53: failback.v1.CutoverStatus
-	(*VerifyRequest)(nil),        // 54: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),          // 55: failback.v1.VerifyReply
-	(*ExportRequest)(nil),        // 56: failback.v1.ExportRequest
-	(*ExportReply)(nil),          // 57: failback.v1.ExportReply
-	(*DrillRequest)(nil),         // 58: failback.v1.DrillRequest
-	(*DrillReply)(nil),           // 59: failback.v1.DrillReply
-	(*DrillStatus)(nil),          // 60: failback.v1.DrillStatus
-	(*DrillFile)(nil),            // 61: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),      // 62: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),        // 63: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil),   // 64: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),     // 65: failback.v1.RecordDrillReply
-	(*Drilled)(nil),              // 66: failback.v1.Drilled
-	(*UnprotectRequest)(nil),     // 67: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),       // 68: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),       // 69: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),         // 70: failback.v1.VolumesReply
-	(*Volume)(nil),               // 71: failback.v1.Volume
-	(*TokenRequest)(nil),         // 72: failback.v1.TokenRequest
-	(*TokenReply)(nil),           // 73: failback.v1.TokenReply
-	(*RebindRequest)(nil),        // 74: failback.v1.RebindRequest
-	(*RebindReply)(nil),          // 75: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 76: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 77: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 78: failback.v1.GroupThrottle
-	nil,                          // 79: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 80: failback.v1.PathDone
-	(*Figures)(nil),              // 81: failback.v1.Figures
-	(*Problem)(nil),              // 82: failback.v1.Problem
-	(*LinkStatus)(nil),           // 83: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 84: failback.v1.DiskLedger
-	(*Progress)(nil),             // 85: failback.v1.Progress
+	(*SupportRequest)(nil),       // 16: failback.v1.SupportRequest
+	(*SupportFile)(nil),          // 17: failback.v1.SupportFile
+	(*EventsReply)(nil),          // 18: failback.v1.EventsReply
+	(*Event)(nil),                // 19: failback.v1.Event
+	(*GroupStatus)(nil),          // 20: failback.v1.GroupStatus
+	(*OriginalStatus)(nil),       // 21: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),          // 22: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),         // 23: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),           // 24: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),          // 25: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),           // 26: failback.v1.DiskStatus
+	(*StageShare)(nil),           // 27: failback.v1.StageShare
+	(*MoveStatus)(nil),           // 28: failback.v1.MoveStatus
+	(*CutRequest)(nil),           // 29: failback.v1.CutRequest
+	(*CutReply)(nil),             // 30: failback.v1.CutReply
+	(*PointsRequest)(nil),        // 31: failback.v1.PointsRequest
+	(*PointsReply)(nil),          // 32: failback.v1.PointsReply
+	(*Point)(nil),                // 33: failback.v1.Point
+	(*Pin)(nil),                  // 34: failback.v1.Pin
+	(*PinRequest)(nil),           // 35: failback.v1.PinRequest
+	(*UnpinRequest)(nil),         // 36: failback.v1.UnpinRequest
+	(*PinReply)(nil),             // 37: failback.v1.PinReply
+	(*Verified)(nil),             // 38: failback.v1.Verified
+	(*MoveRequest)(nil),          // 39: failback.v1.MoveRequest
+	(*MovePlan)(nil),             // 40: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),    // 41: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),            // 42: failback.v1.MoveReply
+	(*CommitRequest)(nil),        // 43: failback.v1.CommitRequest
+	(*CutoverForecast)(nil),      // 44: failback.v1.CutoverForecast
+	(*ForecastPart)(nil),         // 45: failback.v1.ForecastPart
+	(*JobsRequest)(nil),          // 46: failback.v1.JobsRequest
+	(*JobsReply)(nil),            // 47: failback.v1.JobsReply
+	(*CancelJobRequest)(nil),     // 48: failback.v1.CancelJobRequest
+	(*CancelJobReply)(nil),       // 49: failback.v1.CancelJobReply
+	(*Job)(nil),                  // 50: failback.v1.Job
+	(*UndoRequest)(nil),          // 51: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 52: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 53: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 54: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 55: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 56: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 57: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 58: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 59: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 60: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 61: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 62: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 63: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 64: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 65: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 66: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 67: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 68: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 69: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 70: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 71: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 72: failback.v1.VolumesReply
+	(*Volume)(nil),               // 73: failback.v1.Volume
+	(*TokenRequest)(nil),         // 74: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 75: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 76: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 77: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 78: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 79: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 80: failback.v1.GroupThrottle
+	nil,                          // 81: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 82: failback.v1.PathDone
+	(*Figures)(nil),              // 83: failback.v1.Figures
+	(*Problem)(nil),              // 84: failback.v1.Problem
+	(*LinkStatus)(nil),           // 85: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 86: failback.v1.DiskLedger
+	(*Progress)(nil),             // 87: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	80, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	79, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	31, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	82, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	81, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	33, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	9,  // 6: failback.v1.ApplyReply.changes:type_name -> failback.v1.PlanChange
 	2,  // 7: failback.v1.ApplyReply.findings:type_name -> failback.v1.Finding
-	18, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
+	20, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
 	14, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
-	81, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
-	17, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
-	82, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	24, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	26, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	23, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	60, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	20, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
-	32, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	83, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	19, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	53, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	83, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	19, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
+	84, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	26, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	28, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	25, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	62, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	22, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	34, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	85, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	21, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
+	55, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
 	14, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
-	20, // 24: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	84, // 25: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	25, // 26: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
-	31, // 27: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	36, // 28: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	66, // 29: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	32, // 30: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	31, // 31: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	22, // 24: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	86, // 25: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	27, // 26: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
+	33, // 27: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	38, // 28: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	68, // 29: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	34, // 30: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	33, // 31: failback.v1.PinReply.point:type_name -> failback.v1.Point
 	10, // 32: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
-	26, // 33: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	43, // 34: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
-	48, // 35: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
-	82, // 36: failback.v1.Job.problem:type_name -> failback.v1.Problem
-	53, // 37: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	85, // 38: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	36, // 39: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	60, // 40: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	61, // 41: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	28, // 33: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	45, // 34: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
+	50, // 35: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
+	84, // 36: failback.v1.Job.problem:type_name -> failback.v1.Problem
+	55, // 37: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	87, // 38: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	38, // 39: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	62, // 40: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	63, // 41: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
 	10, // 42: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	60, // 43: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	66, // 44: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	66, // 45: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	71, // 46: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	62, // 43: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	68, // 44: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	68, // 45: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	73, // 46: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
 	2,  // 47: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	78, // 48: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	80, // 48: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
 	0,  // 49: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
 	0,  // 50: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
 	4,  // 51: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
 	7,  // 52: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
 	11, // 53: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
 	15, // 54: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
-	27, // 55: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	29, // 56: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	37, // 57: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	37, // 58: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	39, // 59: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	54, // 60: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	56, // 61: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	58, // 62: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	62, // 63: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	64, // 64: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	33, // 65: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	34, // 66: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	21, // 67: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	41, // 68: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
-	41, // 69: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
-	49, // 70: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
-	51, // 71: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
-	44, // 72: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
-	46, // 73: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
-	67, // 74: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	69, // 75: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	72, // 76: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	76, // 77: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	74, // 78: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 79: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 80: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 81: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 82: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	12, // 83: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	16, // 84: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
-	28, // 85: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	30, // 86: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	40, // 87: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	38, // 88: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	40, // 89: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	55, // 90: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	57, // 91: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	59, // 92: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	63, // 93: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	65, // 94: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	35, // 95: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	35, // 96: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	22, // 97: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	50, // 98: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	42, // 99: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
-	50, // 100: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	52, // 101: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	45, // 102: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
-	47, // 103: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
-	68, // 104: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	70, // 105: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	73, // 106: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	77, // 107: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	75, // 108: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	79, // [79:109] is the sub-list for method output_type
-	49, // [49:79] is the sub-list for method input_type
+	16, // 55: failback.v1.Operator.Support:input_type -> failback.v1.SupportRequest
+	29, // 56: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	31, // 57: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	39, // 58: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	39, // 59: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	41, // 60: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	56, // 61: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	58, // 62: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	60, // 63: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	64, // 64: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	66, // 65: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	35, // 66: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	36, // 67: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	23, // 68: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	43, // 69: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	43, // 70: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
+	51, // 71: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	53, // 72: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	46, // 73: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
+	48, // 74: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
+	69, // 75: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	71, // 76: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	74, // 77: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	78, // 78: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	76, // 79: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 80: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 81: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 82: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 83: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	12, // 84: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	18, // 85: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
+	17, // 86: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
+	30, // 87: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	32, // 88: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	42, // 89: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	40, // 90: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	42, // 91: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	57, // 92: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	59, // 93: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	61, // 94: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	65, // 95: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	67, // 96: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	37, // 97: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	37, // 98: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	24, // 99: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	52, // 100: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	44, // 101: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
+	52, // 102: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	54, // 103: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	47, // 104: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
+	49, // 105: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
+	70, // 106: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	72, // 107: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	75, // 108: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	79, // 109: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	77, // 110: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	80, // [80:111] is the sub-list for method output_type
+	49, // [49:80] is the sub-list for method input_type
 	49, // [49:49] is the sub-list for extension type_name
 	49, // [49:49] is the sub-list for extension extendee
 	0,  // [0:49] is the sub-list for field type_name
@@ -6700,7 +6806,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   80,
+			NumMessages:   82,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

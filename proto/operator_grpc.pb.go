@@ -29,6 +29,7 @@ const (
 	Operator_Apply_FullMethodName         = "/failback.v1.Operator/Apply"
 	Operator_Status_FullMethodName        = "/failback.v1.Operator/Status"
 	Operator_Events_FullMethodName        = "/failback.v1.Operator/Events"
+	Operator_Support_FullMethodName       = "/failback.v1.Operator/Support"
 	Operator_Cut_FullMethodName           = "/failback.v1.Operator/Cut"
 	Operator_Points_FullMethodName        = "/failback.v1.Operator/Points"
 	Operator_Move_FullMethodName          = "/failback.v1.Operator/Move"
@@ -70,6 +71,8 @@ type OperatorClient interface {
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusReply, error)
 	// What happened, oldest first; with follow, what happens from then on, until the call ends.
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EventsReply], error)
+	// What somebody who helps from afar needs to know of a group and of the master target: files, one a message. No secrets, and no content of disks.
+	Support(ctx context.Context, in *SupportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SupportFile], error)
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutReply, error)
 	Points(ctx context.Context, in *PointsRequest, opts ...grpc.CallOption) (*PointsReply, error)
@@ -193,6 +196,25 @@ func (c *operatorClient) Events(ctx context.Context, in *EventsRequest, opts ...
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_EventsClient = grpc.ServerStreamingClient[EventsReply]
 
+func (c *operatorClient) Support(ctx context.Context, in *SupportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SupportFile], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[1], Operator_Support_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SupportRequest, SupportFile]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_SupportClient = grpc.ServerStreamingClient[SupportFile]
+
 func (c *operatorClient) Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CutReply)
@@ -215,7 +237,7 @@ func (c *operatorClient) Points(ctx context.Context, in *PointsRequest, opts ...
 
 func (c *operatorClient) Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[1], Operator_Move_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[2], Operator_Move_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +266,7 @@ func (c *operatorClient) PlanMove(ctx context.Context, in *MoveRequest, opts ...
 
 func (c *operatorClient) CancelMove(ctx context.Context, in *CancelMoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[2], Operator_CancelMove_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_CancelMove_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +285,7 @@ type Operator_CancelMoveClient = grpc.ServerStreamingClient[MoveReply]
 
 func (c *operatorClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_Verify_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[4], Operator_Verify_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -282,7 +304,7 @@ type Operator_VerifyClient = grpc.ServerStreamingClient[VerifyReply]
 
 func (c *operatorClient) Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[4], Operator_Export_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[5], Operator_Export_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -301,7 +323,7 @@ type Operator_ExportClient = grpc.ServerStreamingClient[ExportReply]
 
 func (c *operatorClient) Drill(ctx context.Context, in *DrillRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrillReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[5], Operator_Drill_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[6], Operator_Drill_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -360,7 +382,7 @@ func (c *operatorClient) Unpin(ctx context.Context, in *UnpinRequest, opts ...gr
 
 func (c *operatorClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[6], Operator_Scrub_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[7], Operator_Scrub_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -379,7 +401,7 @@ type Operator_ScrubClient = grpc.ServerStreamingClient[ScrubReply]
 
 func (c *operatorClient) Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[7], Operator_Commit_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[8], Operator_Commit_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -408,7 +430,7 @@ func (c *operatorClient) Forecast(ctx context.Context, in *CommitRequest, opts .
 
 func (c *operatorClient) Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[8], Operator_Undo_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[9], Operator_Undo_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -520,6 +542,8 @@ type OperatorServer interface {
 	Status(context.Context, *StatusRequest) (*StatusReply, error)
 	// What happened, oldest first; with follow, what happens from then on, until the call ends.
 	Events(*EventsRequest, grpc.ServerStreamingServer[EventsReply]) error
+	// What somebody who helps from afar needs to know of a group and of the master target: files, one a message. No secrets, and no content of disks.
+	Support(*SupportRequest, grpc.ServerStreamingServer[SupportFile]) error
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(context.Context, *CutRequest) (*CutReply, error)
 	Points(context.Context, *PointsRequest) (*PointsReply, error)
@@ -591,6 +615,9 @@ func (UnimplementedOperatorServer) Status(context.Context, *StatusRequest) (*Sta
 }
 func (UnimplementedOperatorServer) Events(*EventsRequest, grpc.ServerStreamingServer[EventsReply]) error {
 	return status.Error(codes.Unimplemented, "method Events not implemented")
+}
+func (UnimplementedOperatorServer) Support(*SupportRequest, grpc.ServerStreamingServer[SupportFile]) error {
+	return status.Error(codes.Unimplemented, "method Support not implemented")
 }
 func (UnimplementedOperatorServer) Cut(context.Context, *CutRequest) (*CutReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cut not implemented")
@@ -785,6 +812,17 @@ func _Operator_Events_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_EventsServer = grpc.ServerStreamingServer[EventsReply]
+
+func _Operator_Support_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SupportRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).Support(m, &grpc.GenericServerStream[SupportRequest, SupportFile]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_SupportServer = grpc.ServerStreamingServer[SupportFile]
 
 func _Operator_Cut_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CutRequest)
@@ -1258,6 +1296,11 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Events",
 			Handler:       _Operator_Events_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Support",
+			Handler:       _Operator_Support_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -23,6 +23,8 @@ type Operations interface {
 	Status(ctx context.Context, group replication.GroupID) (replication.Status, error)
 	// Events tells what happened, oldest first, and returns when all is told; with r.Follow, it goes on until ctx ends. It ends with the first error of tell.
 	Events(ctx context.Context, r replication.EventsRequest, tell func(replication.Event) error) error
+	// Support gives what somebody who helps from afar needs to know of a group and of the master target, as files: no secrets, and no content of disks. It ends with the first error of give.
+	Support(ctx context.Context, group replication.GroupID, give func(name string, content []byte) error) error
 	// Cut takes a point now. It returns when the point's number is given; the point is listed later.
 	Cut(ctx context.Context, group replication.GroupID) (replication.PointID, error)
 	// Points lists the group's points, rising.

@@ -17,6 +17,7 @@ import (
 
 	"failback/cmd/internal/metrics"
 	"failback/cmd/internal/settings"
+	"failback/replication"
 	"failback/replication/jobs"
 	"failback/replication/mastertarget"
 	"failback/retention/policy"
@@ -109,7 +110,7 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 		posting.Go(func() { hook.run(posts, engine) })
 	}
 	// Servers stop before the engine does: what they carry is made durable by their calls' ends.
-	err = serve(ctx, c, engine, hook, transport.NewReplicationServer(engine, id, settings.Version().Version, log), transport.NewOperatorServer(operations{keeper, theEngine{engine}}, operators, log), log)
+	err = serve(ctx, c, engine, hook, transport.NewReplicationServer(engine, id, settings.Version().Version, log), transport.NewOperatorServer(operations{keeper, theEngine{engine}, hook}, operators, log), log)
 	quit()
 	posting.Wait()
 	if kept := keeper.Close(); err == nil {
@@ -126,6 +127,19 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 type operations struct {
 	*jobs.Keeper
 	theEngine
+	hook *webhook
+}
+
+// Support gives what the engine does, and the metrics.
+func (o operations) Support(ctx context.Context, group replication.GroupID, give func(string, []byte) error) error {
+	if err := o.Engine.Support(ctx, group, give); err != nil {
+		return err
+	}
+	text, err := metrics.Text(newCollector(o.Engine, o.hook))
+	if err != nil {
+		text = []byte("can't be told: " + err.Error() + "\n")
+	}
+	return give("metrics.txt", text)
 }
 
 // theEngine is one step further away than the keeper, so that what both have is the keeper's.

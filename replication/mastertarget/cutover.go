@@ -141,6 +141,7 @@ func (e *Engine) tryCommit(id replication.GroupID, r replication.CommitRequest) 
 	if err != nil {
 		return nil, nil, err
 	}
+	g.keepQuiet(r.Stop, r.After)
 	g.log.Info("commit", "point", r.Point, "stop", r.Stop != "", "after", r.After != "", "verify", r.Verify, "not_before", r.NotBefore)
 	g.happened(replication.EventCutover, replication.Healthy, r.Point, "a commit has begun%s", notBefore(r.NotBefore))
 	e.reached("final")

@@ -50,7 +50,8 @@ type group struct {
 	lent   lent
 	broken sync.Once // the handles can't be used any more: the group is opened anew
 	spent  spending  // what its lanes spend their time on
-	tried  trial     // what attempts to open the group have noted in its journal already
+	hush   hushed
+	tried  trial // what attempts to open the group have noted in its journal already
 
 	mu       sync.Mutex
 	record   groupRecord

@@ -12,7 +12,7 @@ import (
 
 // happened tells an event of the group.
 func (g *group) happened(kind replication.EventKind, level replication.Level, point replication.PointID, format string, args ...any) {
-	g.engine.events.Append(replication.Event{Kind: kind, Group: g.id, Level: level, Point: point, Message: fmt.Sprintf(format, args...)})
+	g.engine.events.Append(replication.Event{Kind: kind, Group: g.id, Level: level, Point: point, Message: g.discreet(fmt.Sprintf(format, args...))})
 }
 
 // happened tells an event of no group that is there, or of one by name.
@@ -37,9 +37,9 @@ func (g *group) stuck(p *replication.Problem) {
 	g.mu.Unlock()
 	switch {
 	case p != nil:
-		g.engine.events.Append(replication.Event{Kind: replication.EventProblem, Group: g.id, Level: level, Code: p.Code, Message: p.Error(), Remedy: p.Remedy})
+		g.engine.events.Append(replication.Event{Kind: replication.EventProblem, Group: g.id, Level: level, Code: p.Code, Message: g.discreet(p.Error()), Remedy: g.discreet(p.Remedy)})
 	case was != nil:
-		g.engine.events.Append(replication.Event{Kind: replication.EventProblem, Group: g.id, Code: was.Code, Message: "it goes on: " + was.Error() + " is over"})
+		g.engine.events.Append(replication.Event{Kind: replication.EventProblem, Group: g.id, Code: was.Code, Message: "it goes on; over: " + g.discreet(was.Error())})
 	}
 }
 
@@ -84,6 +84,7 @@ func (g *group) late(s replication.GroupStatus, now time.Time) {
 	default:
 		return
 	}
+	why = g.discreet(why)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lateWhy = why

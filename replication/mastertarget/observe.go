@@ -146,6 +146,10 @@ func (g *group) facts(now time.Time) health.Group {
 		f.Problem = g.standing
 	}
 	g.mu.Unlock()
+	if p := f.Problem; p != nil {
+		f.Problem = &replication.Problem{Code: p.Code, Message: g.discreet(p.Error()), Remedy: g.discreet(p.Remedy)}
+	}
+	f.WaitsFor = g.discreet(f.WaitsFor)
 	for _, d := range s.Disks {
 		f.Disks = append(f.Disks, health.Disk{Name: d.Disk, Total: d.Ledger.Total, Done: d.Ledger.Done, Sent: d.Ledger.Read + d.Ledger.Raw + d.Durable, Wire: max(d.Ledger.Wire, d.Ledger.Payload)})
 	}

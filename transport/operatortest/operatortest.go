@@ -23,6 +23,7 @@ type Fake struct {
 	OnApply       func(r replication.ApplyRequest) (replication.Applied, error)
 	OnStatus      func(group replication.GroupID) (replication.Status, error)
 	OnEvents      func(ctx context.Context, r replication.EventsRequest, tell func(replication.Event) error) error
+	OnSupport     func(group replication.GroupID, give func(name string, content []byte) error) error
 	OnCut         func(group replication.GroupID) (replication.PointID, error)
 	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
 	OnMove        func(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error)
@@ -97,6 +98,14 @@ func (f *Fake) Events(ctx context.Context, r replication.EventsRequest, tell fun
 		return errNotStaged
 	}
 	return f.OnEvents(ctx, r, tell)
+}
+
+// Support calls OnSupport.
+func (f *Fake) Support(_ context.Context, group replication.GroupID, give func(name string, content []byte) error) error {
+	if f.OnSupport == nil {
+		return errNotStaged
+	}
+	return f.OnSupport(group, give)
 }
 
 // Cut calls OnCut.

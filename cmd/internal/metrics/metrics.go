@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,7 +17,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 )
+
+func newRegistry(own []prometheus.Collector) *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(own...)
+	return registry
+}
+
+// Text returns the metrics as they are now, in the text form of Prometheus.
+func Text(own ...prometheus.Collector) ([]byte, error) {
+	families, err := newRegistry(own).Gather()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&b, f); err != nil {
+			return nil, err
+		}
+	}
+	return b.Bytes(), nil
+}
 
 // Serve listens at address until ctx ends; "" serves nothing. The error is that of listening.
 func Serve(ctx context.Context, address string, log *slog.Logger, own ...prometheus.Collector) error {
@@ -27,9 +51,7 @@ func Serve(ctx context.Context, address string, log *slog.Logger, own ...prometh
 	if err != nil {
 		return fmt.Errorf("metrics listener: %w", err)
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	registry.MustRegister(own...)
+	registry := newRegistry(own)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
