@@ -28,7 +28,7 @@ func TestSupportTellsAllButSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	command := "rm -f $2; true || " + secret
-	g.notice("release", fmt.Sprintf("it failed: %s; %q", command, command))
+	g.notice("trial", fmt.Sprintf("it failed: %s; %q", command, command))
 	g.happened(replication.EventDamage, replication.Warned, 0, "command %q failed", command)
 	g.stuck(&replication.Problem{Code: "x", Message: fmt.Sprintf("command %q failed", command)})
 	if f := g.facts(time.Now()); strings.Contains(f.Problem.Message, "S3CRET") {
