@@ -48,6 +48,7 @@ const (
 	hookRetryMin = time.Second
 	hookRetryMax = 5 * time.Minute
 	hookOldest   = 24 * time.Hour // what could not be posted for so long is passed over
+	hookRefused  = 3              // what is refused so often is passed over
 	hookCursor   = "webhook.cursor"
 )
 
@@ -99,6 +100,7 @@ func (h *webhook) run(ctx context.Context, from happenings) {
 
 // deliver posts an alert, again and again until it is taken, or too old.
 func (h *webhook) deliver(ctx context.Context, e replication.Event) error {
+	refused := 0
 	for wait := h.retryMin; ; wait = min(2*wait, h.retryMax) {
 		if time.Since(e.Time) > hookOldest {
 			h.passed.Add(1)
@@ -114,6 +116,14 @@ func (h *webhook) deliver(ctx context.Context, e replication.Event) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		var r *refusal
+		if errors.As(err, &r) && r.stands() {
+			if refused++; refused == hookRefused {
+				h.passed.Add(1)
+				h.log.Error("an alert is refused, and passed over", "no", e.No, "rule", e.Rule, "group", e.Group, "err", err)
+				return nil
+			}
+		}
 		h.log.Warn("an alert can't be posted", "no", e.No, "err", err, "again_in", wait)
 		select {
 		case <-time.After(wait):
@@ -121,6 +131,23 @@ func (h *webhook) deliver(ctx context.Context, e replication.Event) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// refusal is an answer other than 2xx.
+type refusal struct {
+	code   int
+	status string
+}
+
+func (r *refusal) Error() string { return "it answers " + r.status }
+
+// stands says whether the alert itself is refused (400, 413, 422), rather than whoever posts it, the address, or the moment: that may be put right.
+func (r *refusal) stands() bool {
+	switch r.code {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	}
+	return r.code >= 400 && r.code < 500
 }
 
 func (h *webhook) post(ctx context.Context, e replication.Event) error {
@@ -145,7 +172,7 @@ func (h *webhook) post(ctx context.Context, e replication.Event) error {
 	defer reply.Body.Close()
 	_, _ = io.CopyN(io.Discard, reply.Body, 64<<10)
 	if reply.StatusCode < 200 || reply.StatusCode > 299 {
-		return fmt.Errorf("it answers %s", reply.Status)
+		return &refusal{reply.StatusCode, reply.Status}
 	}
 	return nil
 }

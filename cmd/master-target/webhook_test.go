@@ -34,14 +34,15 @@ func openSource(t *testing.T, dir string) source {
 	return source{l}
 }
 
-// settle waits until an event is on the disk.
-func (s source) settle(t *testing.T, no uint64) {
+// first waits until an event is on the disk, and returns the number of the first.
+func (s source) first(t *testing.T) (no uint64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := s.Read(ctx, replication.EventsRequest{After: no - 1, Follow: true}, func(replication.Event) error { return io.EOF }); err != io.EOF {
+	if err := s.Read(ctx, replication.EventsRequest{Follow: true}, func(e replication.Event) error { no = e.No; return io.EOF }); err != io.EOF {
 		t.Fatal(err)
 	}
+	return no
 }
 
 // receiver keeps what is posted to it; it refuses the first few.
@@ -107,7 +108,7 @@ func TestWebhookPostsAlertsInOrderOnceTheyAreTaken(t *testing.T) {
 		return replication.Event{Kind: replication.EventAlert, Group: "erp", Rule: rule, Level: level, Message: "it is so"}
 	}
 	l.Append(alert("before", replication.Warned))
-	l.settle(t, 1)
+	first := l.first(t)
 	r := &receiver{refuses: 3, came: make(chan struct{}, 100)}
 	s := httptest.NewServer(r)
 	defer s.Close()
@@ -122,7 +123,7 @@ func TestWebhookPostsAlertsInOrderOnceTheyAreTaken(t *testing.T) {
 	if got, want := r.wait(t, 2), "rpo:warning rpo:critical "; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	for after, _ := h.readCursor(); after < 4; after, _ = h.readCursor() { // the answer has come
+	for after, _ := h.readCursor(); after < first+3; after, _ = h.readCursor() { // the answer has come
 		time.Sleep(time.Millisecond)
 	}
 	end()
@@ -147,6 +148,27 @@ func TestWebhookPassesOldAlertsOver(t *testing.T) {
 	}
 	if err := h.deliver(context.Background(), replication.Event{Time: time.Now().Add(-hookOldest - time.Minute)}); err != nil || h.passed.Load() != 1 {
 		t.Errorf("got %v, %d passed over", err, h.passed.Load())
+	}
+}
+
+func TestWebhookPassesOverWhatIsRefused(t *testing.T) {
+	for code, passed := range map[int]bool{400: true, 413: true, 422: true, 401: false, 403: false, 404: false, 408: false, 429: false, 500: false, 503: false, 302: false} {
+		tries := 0
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if tries++; tries <= hookRefused+1 {
+				w.WriteHeader(code)
+			}
+		}))
+		h, err := newWebhook(s.URL, t.TempDir(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.retryMin, h.retryMax = time.Millisecond, time.Millisecond
+		err = h.deliver(context.Background(), replication.Event{Time: time.Now()})
+		s.Close()
+		if err != nil || (h.passed.Load() == 1) != passed || (h.posted.Load() == 1) == passed {
+			t.Errorf("%d: %v, %d passed over and %d posted after %d tries", code, err, h.passed.Load(), h.posted.Load(), tries)
+		}
 	}
 }
 
