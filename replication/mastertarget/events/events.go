@@ -1,8 +1,10 @@
 // Package events keeps what happened, and which alerts stand, in a file of the state directory: it survives restarts and kill -9, and its size is bounded. Events are told to it without waiting for the disk; they are
-// durable, and shown, a moment later. Nothing depends on them: a file that can't be read is put aside, and a new one begun.
+// durable, and shown, a moment later. What is told and not durable yet is lost by kill -9 or a power failure: a point may be listed whose event never is. Nothing depends on events: the journal says which points there are.
+// A file that is damaged is put aside, and a new one begun.
 package events
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -11,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -52,14 +55,26 @@ type Log struct {
 	done   chan struct{} // closed when nothing writes any more
 }
 
+// errDamaged is the cause of an error that another try won't cure.
+var errDamaged = errors.New("the file is damaged")
+
+// mostAside is how many damaged files are kept.
+const mostAside = 10
+
 // Open opens the log of a state directory, and makes it where there is none.
 func Open(dir string, log *slog.Logger) (*Log, error) {
 	path := filepath.Join(dir, FileName)
 	l, err := open(path, log)
-	if err == nil || errors.Is(err, bolterrors.ErrTimeout) {
+	if err == nil || !errors.Is(err, errDamaged) {
 		return l, err
 	}
 	aside := path + ".damaged"
+	for n := 2; n <= mostAside; n++ { // the first ones stay
+		if _, err := os.Lstat(aside); err != nil {
+			break
+		}
+		aside = fmt.Sprintf("%s.damaged.%d", path, n)
+	}
 	log.Error("the events can't be read: they are put aside, and new ones begun", "file", path, "aside", aside, "err", err)
 	if err := os.Rename(path, aside); err != nil {
 		return nil, fmt.Errorf("put %s aside: %w", path, err)
@@ -67,32 +82,59 @@ func Open(dir string, log *slog.Logger) (*Log, error) {
 	return open(path, log)
 }
 
-func open(path string, log *slog.Logger) (*Log, error) {
+func open(path string, log *slog.Logger) (l *Log, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a file that is cut short is mapped beyond its end
+	defer func() {
+		if p := recover(); p != nil { // bbolt's way to tell of damage inside; what it holds locked then can't be closed
+			l, err = nil, fmt.Errorf("open events %s: %w: %v", path, errDamaged, p)
+		}
+	}()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	for _, bad := range []error{bolterrors.ErrInvalid, bolterrors.ErrChecksum, bolterrors.ErrVersionMismatch} {
+		if errors.Is(err, bad) {
+			err = errors.Join(errDamaged, err)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open events %s: %w", path, err)
 	}
-	l := &Log{db: db, log: log, next: 1, wake: make(chan struct{}, 1), news: make(chan struct{}), done: make(chan struct{})}
+	l = &Log{db: db, log: log, wake: make(chan struct{}, 1), news: make(chan struct{}), done: make(chan struct{})}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		for _, b := range [][]byte{bucketEvents, bucketMeta} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
 		}
-		if k, _ := tx.Bucket(bucketEvents).Cursor().Last(); k != nil {
-			l.next = binary.BigEndian.Uint64(k) + 1
-		}
-		if b := tx.Bucket(bucketMeta).Get(keyAlerts); b != nil {
-			return json.Unmarshal(b, &l.alerts)
-		}
 		return nil
 	})
+	if err == nil {
+		err = db.View(l.read)
+	}
 	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open events %s: %w", path, err)
 	}
 	go l.write()
 	return l, nil
+}
+
+// read reads all of the file, so that damage shows here, and learns which alerts stand and the next number. A new log begins at one that no earlier log has come to: who remembers how far he had read it misses nothing.
+func (l *Log) read(tx *bbolt.Tx) error {
+	l.next = uint64(time.Now().UnixMilli())
+	c := tx.Bucket(bucketEvents).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		var e replication.Event
+		if err := json.Unmarshal(v, &e); err != nil || len(k) != 8 {
+			return fmt.Errorf("%w: event %x: %w", errDamaged, k, cmp.Or(err, errors.New("is no number")))
+		}
+		l.next = binary.BigEndian.Uint64(k) + 1
+	}
+	if b := tx.Bucket(bucketMeta).Get(keyAlerts); b != nil {
+		if err := json.Unmarshal(b, &l.alerts); err != nil {
+			return fmt.Errorf("%w: alerts: %w", errDamaged, err)
+		}
+	}
+	return nil
 }
 
 // Append tells an event; its number and, where it has none, its time are given here. It does not wait for the disk.

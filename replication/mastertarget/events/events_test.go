@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,9 @@ func opened(t *testing.T, dir string) *Log {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	if l.next > 1<<40 { // a new one: count from 1 here
+		l.next = 1
+	}
 	return l
 }
 
@@ -127,15 +132,56 @@ func TestOnlySoManyAreKept(t *testing.T) {
 	}
 }
 
-func TestFileThatCantBeReadIsPutAside(t *testing.T) {
+func TestDamagedFilesArePutAside(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, FileName), []byte("this is no log of events, although it is a file"), 0o600); err != nil {
+	path := filepath.Join(dir, FileName)
+	l := opened(t, dir)
+	for range 300 {
+		l.Append(replication.Event{Message: "this is an event"})
+	}
+	settled(t, l, 300)
+	l.Close()
+	whole, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	l := opened(t, dir)
-	l.Append(replication.Event{})
-	settled(t, l, 1)
-	if _, err := os.Stat(filepath.Join(dir, FileName+".damaged")); err != nil {
-		t.Error(err)
+	inside := slices.Clone(whole)
+	for i := 2 * os.Getpagesize(); i < len(inside); i++ { // behind the two meta pages
+		inside[i] = 0xa5
+	}
+	for i, damaged := range [][]byte{[]byte("this is no log of events, although it is a file"), inside, whole[:2*os.Getpagesize()], []byte(strings.ReplaceAll(string(whole), `"message":"this`, `"message":,this`))} {
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := Open(dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatalf("damage %d: %v", i, err)
+		}
+		if l.next < 1<<40 {
+			t.Errorf("damage %d: the new log begins at %d, which the one before may have come to", i, l.next)
+		}
+		l.Append(replication.Event{})
+		settled(t, l, 1)
+		l.Close()
+		aside := path + ".damaged"
+		if i > 0 {
+			aside += fmt.Sprintf(".%d", i+1)
+		}
+		if got, err := os.ReadFile(aside); err != nil || len(got) < len(damaged) {
+			t.Errorf("damage %d: %d bytes are put aside, %v", i, len(got), err)
+		}
+	}
+}
+
+func TestFileThatCantBeOpenedStays(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, FileName), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, slog.New(slog.DiscardHandler)); err == nil {
+		t.Error("a directory is taken for a log")
+	}
+	if _, err := os.Stat(filepath.Join(dir, FileName+".damaged")); err == nil {
+		t.Error("what is not damaged is put aside")
 	}
 }
