@@ -220,6 +220,14 @@ func most(a string, took float64, b string, tookB float64, c string, tookC float
 
 func perSecond(v float64) string { return fmt.Sprintf("%.3g MB/s", v/1e6) }
 
+// inJournal is how much of a disk's open cycle the journal keeps. What a compare found equal counts as durable, and is nowhere but on the disk.
+func inJournal(d *replication.DiskStatus, mode replication.Mode, told bool) int64 {
+	if mode == replication.Compare && told {
+		return max(d.Durable-d.Ledger.Equal, 0)
+	}
+	return d.Durable
+}
+
 // explain puts into a status what binds the work under way, and what of each disk is where.
 func (g *group) explain(s *replication.GroupStatus, open *replication.Cycle) {
 	g.mu.Lock()
@@ -239,7 +247,7 @@ func (g *group) explain(s *replication.GroupStatus, open *replication.Cycle) {
 			continue
 		}
 		if open.Route == replication.Journaled && !d.Unborn {
-			d.Backlog.MasterTarget += d.Durable
+			d.Backlog.MasterTarget += inJournal(d, open.Mode, g.shipping == open.Point)
 		}
 		if g.shipping != open.Point || i >= len(g.ledgers) {
 			continue

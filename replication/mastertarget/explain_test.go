@@ -126,3 +126,16 @@ func TestBacklogsSayWhereBytesAre(t *testing.T) {
 	}
 	backlog("all is on the disks", func(b replication.Backlog) bool { return b == replication.Backlog{} })
 }
+
+func TestWhatIsEqualIsNotInTheJournal(t *testing.T) {
+	d := &replication.DiskStatus{Durable: 100, Ledger: replication.Ledger{Equal: 70}}
+	for _, c := range []struct {
+		mode replication.Mode
+		told bool
+		want int64
+	}{{replication.Compare, true, 30}, {replication.Compare, false, 100}, {replication.Changes, true, 100}} {
+		if got := inJournal(d, c.mode, c.told); got != c.want {
+			t.Errorf("%s: got %d, want %d", c.mode, got, c.want)
+		}
+	}
+}
