@@ -23,6 +23,7 @@
 //	no-progress             disk of a cycle                                                         nothing                       15 min
 //	retention               replication is held back for space                                      at once
 //	damage                  the journal                              parts in quarantine            bytes that points need lost   at once
+//	silent                  group whose facts are asked for                                         it does not answer            1 min
 //
 // Thresholds and codes of the rules up to cache, of backlog, rpo and progress are those of the product that this one replaces. Its "services not running for 15 min" is the rule stopped here: a process server is one
 // program, and what of it can't work shows as a group's problem. That the master target itself is gone (78022) can be told from outside only: see observe/ for the rule of Prometheus.

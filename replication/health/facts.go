@@ -39,7 +39,10 @@ type Group struct {
 	HeldBack bool      // for lack of space
 	Limited  bool      // the rate is bound by a limit that was set
 
-	Closed      bool // it is being opened, or can't be: what its cycle, its journal and its disks do is not known
+	Closed bool          // it is being opened, or can't be: what its cycle, its journal and its disks do is not known
+	Silent time.Duration // for so long it has not told how it is, although it was asked; Last and its time are as told before
+	Where  string        // its journal is
+
 	SpaceKnown  bool // HeldBack is
 	DamageKnown bool // Parts and Lost are
 

@@ -129,6 +129,11 @@ var scenarios = map[string]scenario{
 	"the journal is damaged": {Damage, "warning critical healthy", 20, func(m int, f *Facts) {
 		f.Groups[0].Parts, f.Groups[0].Lost = []int{0, 2, 2, 0}[min(m/4, 3)], []int64{0, 0, 8192, 0}[min(m/4, 3)]
 	}},
+	"a journal hangs": {Silent, "critical healthy", 20, func(m int, f *Facts) {
+		if g := &f.Groups[0]; between(m, 5, 9) {
+			g.Closed, g.Silent, g.Where, g.SpaceKnown, g.DamageKnown = true, time.Duration(m-5)*time.Minute, "/mnt/retention/erp", false, false
+		}
+	}},
 	"the link carries less than changes": {ChurnLink, "warning critical healthy", 60, func(m int, f *Facts) { carried(f, "link", []time.Duration{60, 260, 420, 60}[min(m/15, 3)]*time.Second) }},
 	"the throttle lets less through":     {ChurnLink, "critical", 10, func(m int, f *Facts) { carried(f, "throttle", 400*time.Second) }},
 	"the source is read too slowly":      {ChurnLink, "critical", 10, func(m int, f *Facts) { carried(f, "source read", 400*time.Second) }},
