@@ -1895,6 +1895,7 @@ type Figures struct {
 	StateFree     int64                  `protobuf:"varint,162,opt,name=state_free,json=stateFree,proto3" json:"state_free,omitempty"`    // bytes on the volume of the state directory
 	StateTotal    int64                  `protobuf:"varint,163,opt,name=state_total,json=stateTotal,proto3" json:"state_total,omitempty"` // 0: not known
 	Shipping      int64                  `protobuf:"varint,164,opt,name=shipping,proto3" json:"shipping,omitempty"`                       // shipments under way
+	UnixNanos     int64                  `protobuf:"varint,165,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`    // the process server's clock when it took them; 0: not told, by an earlier release
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1960,6 +1961,13 @@ func (x *Figures) GetStateTotal() int64 {
 func (x *Figures) GetShipping() int64 {
 	if x != nil {
 		return x.Shipping
+	}
+	return 0
+}
+
+func (x *Figures) GetUnixNanos() int64 {
+	if x != nil {
+		return x.UnixNanos
 	}
 	return 0
 }
@@ -4008,7 +4016,7 @@ const file_replication_proto_rawDesc = "" +
 	"\x04path\x18Z \x01(\v2\x15.failback.v1.PathDoneH\x00R\x04path\x121\n" +
 	"\x06repair\x18< \x01(\v2\x17.failback.v1.RepairDoneH\x00R\x06repair\x121\n" +
 	"\afigures\x18\xa0\x01 \x01(\v2\x14.failback.v1.FiguresH\x00R\afiguresB\x06\n" +
-	"\x04what\"\x94\x01\n" +
+	"\x04what\"\xb4\x01\n" +
 	"\aFigures\x12\x11\n" +
 	"\x03cpu\x18\xa0\x01 \x01(\x01R\x03cpu\x12\x17\n" +
 	"\x06memory\x18\xa1\x01 \x01(\x01R\x06memory\x12\x1e\n" +
@@ -4016,7 +4024,9 @@ const file_replication_proto_rawDesc = "" +
 	"state_free\x18\xa2\x01 \x01(\x03R\tstateFree\x12 \n" +
 	"\vstate_total\x18\xa3\x01 \x01(\x03R\n" +
 	"stateTotal\x12\x1b\n" +
-	"\bshipping\x18\xa4\x01 \x01(\x03R\bshipping\"M\n" +
+	"\bshipping\x18\xa4\x01 \x01(\x03R\bshipping\x12\x1e\n" +
+	"\n" +
+	"unix_nanos\x18\xa5\x01 \x01(\x03R\tunixNanos\"M\n" +
 	"\tProbeDone\x12-\n" +
 	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\x12\x11\n" +
 	"\x03dir\x18\x96\x01 \x01(\tR\x03dir\"\xc5\x01\n" +

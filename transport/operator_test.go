@@ -109,7 +109,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Health:   replication.Critical, Alerts: []replication.Alert{alert}, Bottleneck: "hash", Because: "it is",
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second, Health: replication.Warned, Alerts: []replication.Alert{alert},
-			Figures: &replication.Figures{Time: noon, CPU: 0.5, Memory: -1, StateFree: 1, StateTotal: 2, Shipping: 3}}},
+			Figures: &replication.Figures{Time: noon, CPU: 0.5, Memory: -1, StateFree: 1, StateTotal: 2, Shipping: 3, Clock: noon}}},
 	}
 	everyFieldSet(t, reflect.ValueOf(want), "status")
 	c := dial(t, operatortest.Serve(t, &operatortest.Fake{OnStatus: func(g replication.GroupID) (replication.Status, error) {

@@ -169,7 +169,7 @@ func progressFromWire(p *failbackpb.Progress) (l replication.Progress) {
 }
 
 func figuresToWire(f replication.Figures) *failbackpb.Figures {
-	return &failbackpb.Figures{Cpu: f.CPU, Memory: f.Memory, StateFree: f.StateFree, StateTotal: f.StateTotal, Shipping: int64(f.Shipping)}
+	return &failbackpb.Figures{Cpu: f.CPU, Memory: f.Memory, StateFree: f.StateFree, StateTotal: f.StateTotal, Shipping: int64(f.Shipping), UnixNanos: nanos(f.Clock)}
 }
 
 // figuresFromWire takes them as of now. What is no share is not known.
@@ -181,6 +181,7 @@ func figuresFromWire(f *failbackpb.Figures) *replication.Figures {
 		return -1
 	}
 	n := &replication.Figures{Time: time.Now().UTC(), CPU: share(f.GetCpu()), Memory: share(f.GetMemory()), Shipping: int(f.GetShipping())}
+	n.Clock = timeOf(f.GetUnixNanos())
 	if f.GetStateFree() >= 0 && f.GetStateFree() <= f.GetStateTotal() {
 		n.StateFree, n.StateTotal = f.GetStateFree(), f.GetStateTotal()
 	}

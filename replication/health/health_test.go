@@ -84,7 +84,11 @@ var scenarios = map[string]scenario{
 	"below a fifth of the volume is told at once": {Cache, "critical healthy", 20, func(m int, f *Facts) { f.Servers[0].Figures.StateFree = []int64{60, 19, 60}[min(m/3, 2)] * gib }},
 	"figures that are not known say nothing":      {"", "", 60, func(m int, f *Facts) { f.Servers[0].Figures = &replication.Figures{Time: f.Now, CPU: -1, Memory: -1} }},
 	"figures that are old say nothing":            {"", "", 60, func(m int, f *Facts) { n := f.Servers[0].Figures; n.CPU, n.Time = 1, f.Now.Add(-stale-time.Second) }},
-	"a clock is wrong":                            {Clock, "warning", 30, func(m int, f *Facts) { f.Servers[0].Skew = -3 * time.Minute }},
+	"a clock goes wrong, and is put right": {Clock, "warning healthy", 60, func(m int, f *Facts) {
+		if between(m, 5, 30) {
+			f.Servers[0].Skew = -3 * time.Minute
+		}
+	}},
 	"no point is made for long": {RPO, "warning critical healthy", 60, func(m int, f *Facts) {
 		if g := &f.Groups[0]; between(m, 5, 45) {
 			g.Last, g.LastTime, g.Interval, g.WaitsFor = 2, begin.Add(5*time.Minute), 0, "the source to be cut"

@@ -98,7 +98,7 @@ func (e *Engine) facts(now time.Time) health.Facts {
 	groups := maps.Clone(e.groups)
 	servers := map[string]*health.Server{}
 	for name, w := range e.workers {
-		servers[name] = &health.Server{Name: name, Connected: w.connected(), Since: w.since, Skew: w.Skew, Figures: w.figures()}
+		servers[name] = &health.Server{Name: name, Connected: w.connected(), Since: w.since, Skew: w.skew(), Figures: w.figures()}
 	}
 	e.mu.Unlock()
 	f.Groups = e.observing.ask(groups, now, (*group).facts, askPatience)
@@ -174,6 +174,14 @@ func (w *worker) figures() *replication.Figures {
 		return nil
 	}
 	return &n
+}
+
+// skew is how far its clock is off ours: by the last figures it told, else as it was when it connected.
+func (w *worker) skew() time.Duration {
+	if n := w.figures(); n != nil && !n.Clock.IsZero() {
+		return n.Clock.Sub(n.Time)
+	}
+	return w.Skew
 }
 
 func (g *group) facts(now time.Time) health.Group {

@@ -10,6 +10,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/health"
+	"failback/replication/link"
 	"failback/replication/plan"
 )
 
@@ -186,5 +187,31 @@ func TestGroupThatHangsHoldsUpNoOther(t *testing.T) {
 	close(goOn)
 	if all := o.ask(groups, now, facts, 20*time.Second); all[0].Last != 7 || all[0].Silent != 0 {
 		t.Errorf("it answers again: got %+v", all[0])
+	}
+}
+
+// telling is a process server that tells figures.
+type telling struct {
+	link.Worker
+	figures replication.Figures
+}
+
+func (m telling) Figures() replication.Figures { return m.figures }
+
+func TestClockIsJudgedByTheNewestFigures(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		f    replication.Figures
+		want time.Duration
+	}{
+		{replication.Figures{}, time.Hour},          // not told yet
+		{replication.Figures{Time: now}, time.Hour}, // of an earlier release
+		{replication.Figures{Time: now, Clock: now.Add(3 * time.Second)}, 3 * time.Second},
+		{replication.Figures{Time: now, Clock: now.Add(-2 * time.Minute)}, -2 * time.Minute},
+	} {
+		w := &worker{Peer: link.Peer{Skew: time.Hour}, Worker: telling{figures: c.f}, ctx: context.Background()}
+		if got := w.skew(); got != c.want {
+			t.Errorf("%+v: got %s, want %s", c.f, got, c.want)
+		}
 	}
 }
