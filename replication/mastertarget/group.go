@@ -82,6 +82,7 @@ type group struct {
 	occupants map[occupied]int         // who needs a point now
 	space     *replication.SpaceStatus // as upkeep saw it last
 	full      string                   // why replication is held back; "": it is not
+	fullKnown bool                     // upkeep has judged, since the group was opened, whether replication is held back
 	stopShip  context.CancelFunc       // of the cycle under way
 
 	final       bool  // the last point of a cutover is being made: no cycle begins by itself

@@ -200,7 +200,6 @@ func (g *group) facts(now time.Time) health.Group {
 	g.care.mu.Lock()
 	f.DamageKnown, f.Parts, f.Lost = g.care.known, len(g.care.damage.Parts), g.care.damage.Bytes
 	g.care.mu.Unlock()
-	f.SpaceKnown = !f.Closed && s.Space != nil || g.isAway()
 	f.Limited = s.Link != nil && s.Link.Binds == "limit"
 	if s.Open != 0 && g.isReady() == nil {
 		if c := g.journal.OpenCycle(); c != nil {
@@ -208,7 +207,7 @@ func (g *group) facts(now time.Time) health.Group {
 		}
 	}
 	g.mu.Lock()
-	f.HeldBack = g.full != ""
+	f.HeldBack, f.SpaceKnown = g.full != "", g.fullKnown || g.isAway()
 	if f.Problem == nil {
 		f.Problem = g.standing
 	}

@@ -154,6 +154,12 @@ func (k *upkeep) do(ctx context.Context, a policy.Action) error {
 			g.holdBack(a.Why)
 		}
 	}
+	switch a.Do {
+	case policy.Hold, policy.Release, policy.Nothing:
+		g.mu.Lock()
+		g.fullKnown = true
+		g.mu.Unlock()
+	}
 	return nil
 }
 
