@@ -30,7 +30,7 @@ func goldenOriginal(t *testing.T) *world { return golden(t, true) }
 func golden(t *testing.T, keeps bool) *world {
 	t.Helper()
 	w := newWorld(1)
-	w.keeps = keeps
+	w.keeps, w.t.saveLevel = keeps, block.LevelLZ4 // as it was when they were written
 	w.sizes = []int64{8*replication.Page + 512, 4 * replication.Page}
 	w.m = newMachine(1, w.sizes...)
 	w.original = nil

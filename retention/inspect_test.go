@@ -223,6 +223,8 @@ func TestDamageIsNamed(t *testing.T) {
 				f.cut = true
 				i := w.m.names[filepath.Join(worldDir, f.name)]
 				i.cur = i.cur[:f.at]
+				cut := *f
+				flips = slices.DeleteFunc(flips, func(o flip) bool { return o.name == cut.name && o.at > cut.at }) // they are gone with the rest
 			}
 			if err := w.named(flips, lastRecord(good[logName]), &parts); err != nil {
 				t.Fatalf("seed %d round %d, flips %v: %v", seed, round, flips, err)

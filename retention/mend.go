@@ -186,7 +186,7 @@ func (r *Repair) put(disk replication.DiskNo, e replication.Extent, version repl
 	x := block.Block{Disk: disk, Kind: block.Zero, Extents: []replication.Extent{e}}
 	if raw != nil && !replication.IsZero(raw) {
 		x.Kind, x.Raw, x.CRC = block.Data, len(raw), block.Checksum(raw)
-		x.Payload, x.Codec = r.enc.Encode(nil, raw, saveLevel)
+		x.Payload, x.Codec = r.enc.Encode(nil, raw, r.j.t.saveLevel)
 	}
 	r.bytes += e.Len()
 	if err := r.w.append(&x, version); err != nil {

@@ -129,6 +129,7 @@ type heldRead struct {
 }
 
 var testTuning = tuning{
+	saveLevel:  block.LevelS2,
 	writeBytes: 8 << 10, spillEntries: 7, openFiles: 2, readerChunks: 3, readerBlocks: 2, regionBytes: 12 * regionOwn, regionSpans: 6, regionTouches: 1, moveBlocks: 2, savesAhead: 1, writesAhead: 1, disksAtOnce: 1, progressBytes: 24 << 10, originalBytes: 24 << 10,
 	batch: 20 << 10, batchTime: time.Hour,
 }

@@ -411,7 +411,7 @@ func (b *packing) flushData(p *packer) error {
 		return nil
 	}
 	x := block.Block{Disk: b.disk, Kind: block.Data, Extents: b.exts, Raw: len(b.raw), CRC: block.Checksum(b.raw)}
-	b.payload, x.Codec = b.enc.Encode(b.payload[:0], b.raw, saveLevel)
+	b.payload, x.Codec = b.enc.Encode(b.payload[:0], b.raw, p.w.t.saveLevel)
 	x.Payload = b.payload
 	if err := p.w.append(&x, b.version); err != nil {
 		return err

@@ -10,9 +10,6 @@ import (
 	"failback/replication/block"
 )
 
-// saveLevel is how much work goes into compressing what is saved: it must keep up with a disk.
-const saveLevel = block.LevelLZ4
-
 // save copies what a move to a point will overwrite, and only the disks hold, to a save file, sealed and durable when it returns (I4). The disks are not touched.
 func (m *mover) save(ctx context.Context, c *catalog, to replication.PointID, e MoveEstimate) (*sealed, error) {
 	j := m.j
@@ -298,7 +295,7 @@ func (x *diskSaver) flushData() error {
 		return nil
 	}
 	b := block.Block{Disk: x.no, Kind: block.Data, Extents: x.exts, Raw: len(x.raw), CRC: block.Checksum(x.raw)}
-	x.payload, b.Codec = x.enc.Encode(x.payload[:0], x.raw, saveLevel)
+	x.payload, b.Codec = x.enc.Encode(x.payload[:0], x.raw, x.s.w.t.saveLevel)
 	b.Payload = x.payload
 	if err := x.s.append(&b, x.version); err != nil {
 		return err
