@@ -173,8 +173,10 @@ func (f *looking) sources(ctx context.Context, unnamed bool) {
 		all = f.surveyed(survey)
 	}
 	if f.known == nil || f.there > 0 {
-		for _, n := range f.sizes[f.there:] {
-			facts.Disks += n
+		for _, d := range f.plan.Disks()[f.there:] {
+			if d.Changes == "" { // else its changes are told, and not found by tables
+				facts.Disks, facts.Data = facts.Disks+f.sizes[d.No], facts.Data+f.data[d.No]
+			}
 		}
 	}
 	f.add(preflight.JudgeWorker(facts))

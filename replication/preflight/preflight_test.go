@@ -49,7 +49,7 @@ func good() *facts {
 			Retention: Place{Subject: "/mnt/retention", What: "retention volume", Path: "/mnt/retention", Number: "8:17", Below: []machine.Layer{{Name: "sdb1"}, {Name: "sdb"}}},
 			Targets:   []Place{{Subject: "db/os", What: "target of disk db/os", Path: db.Target, Number: "0:42", Serial: "6000c290000000000000000000000001"}, {Subject: "web/os", What: "target of disk web/os", Path: web.Target, Number: "0:42"}},
 		},
-		worker:  Worker{Name: "ps1", Seen: true, Connected: true, Since: noon, Ours: link.Version{Major: 1, Program: "v1.4.0"}, Theirs: link.Version{Major: 1, Program: "v1.4.2"}, Skew: time.Second, Dir: "/var/lib/failback", Disks: 80 * gib, Figures: &replication.Figures{CPU: 0.79, Memory: -1, StateTotal: 100 * gib, StateFree: 50 * gib}},
+		worker:  Worker{Name: "ps1", Seen: true, Connected: true, Since: noon, Ours: link.Version{Major: 1, Program: "v1.4.0"}, Theirs: link.Version{Major: 1, Program: "v1.4.2"}, Skew: time.Second, Dir: "/var/lib/failback", Disks: 80 * gib, Data: 80 * gib, Figures: &replication.Figures{CPU: 0.79, Memory: -1, StateTotal: 100 * gib, StateFree: 50 * gib}},
 		ours:    []replication.Certificate{{Name: "master-target", Until: month}, {Name: "CA", Until: month}},
 		theirs:  []replication.Certificate{{Name: "process-server", Until: month}, {Name: "CA", Until: month}},
 		sources: []Source{{GroupDisk: db, Size: 40 * gib, View: "reflink", OS: "linux", Mark: "ext4"}, {GroupDisk: web, Size: 40 * gib, View: "command"}},
@@ -115,20 +115,21 @@ func TestEachFaultIsFound(t *testing.T) {
 	}{
 		"Good": {func(*facts) {}, "", nil},
 
-		"ProcessServerNeverCame": {func(f *facts) { f.worker.Seen, f.worker.Connected = false, false }, "error " + CodeNeverSeen, []string{"ps1", "--name ps1"}},
-		"ProcessServerGone":      {func(f *facts) { f.worker.Connected = false }, "error " + CodeAway, []string{"ps1", "2026-11-27 12:00:00"}},
-		"MasterTargetNewer":      {func(f *facts) { f.worker.Ours.Program = "v1.5.0" }, "error " + CodeNewer, []string{"v1.5.0", "v1.4.2"}},
-		"ClockFast":              {func(f *facts) { f.worker.Skew = -61 * time.Second }, "warning " + CodeSkew, []string{"1m1s", "NTP"}},
-		"NoRoomForTables":        {func(f *facts) { f.worker.Figures.StateFree = 600 << 20 }, "error " + CodeCache, []string{"629 MB free", "671 MB", "/var/lib/failback"}},
-		"LittleRoomAfterTables":  {func(f *facts) { f.worker.Figures.StateFree = 30 * gib }, "warning " + CodeCache, []string{"29 %", "below 30 %"}},
-		"SpaceNotTold":           {func(f *facts) { f.worker.Figures.StateTotal, f.worker.Figures.StateFree = 0, 0 }, "", nil},
-		"NoFigures":              {func(f *facts) { f.worker.Figures = nil }, "", nil},
-		"CoresBusy":              {func(f *facts) { f.worker.Figures.CPU = 0.8 }, "warning " + CodeBusy, []string{"80 % of the cores", "ps1"}},
-		"MemoryShort":            {func(f *facts) { f.worker.Figures.Memory = 0.97 }, "warning " + CodeBusy, []string{"97 % of the memory"}},
+		"ProcessServerNeverCame":   {func(f *facts) { f.worker.Seen, f.worker.Connected = false, false }, "error " + CodeNeverSeen, []string{"ps1", "--name ps1"}},
+		"ProcessServerGone":        {func(f *facts) { f.worker.Connected = false }, "error " + CodeAway, []string{"ps1", "2026-11-27 12:00:00"}},
+		"MasterTargetNewer":        {func(f *facts) { f.worker.Ours.Program = "v1.5.0" }, "error " + CodeNewer, []string{"v1.5.0", "v1.4.2"}},
+		"ClockFast":                {func(f *facts) { f.worker.Skew = -61 * time.Second }, "warning " + CodeSkew, []string{"1m1s", "NTP"}},
+		"NoRoomForTables":          {func(f *facts) { f.worker.Figures.StateFree = 600 << 20 }, "error " + CodeCache, []string{"629 MB free", "671 MB", "/var/lib/failback"}},
+		"RoomUnlessHolesAreFilled": {func(f *facts) { f.worker.Figures.StateFree, f.worker.Data = 600<<20, 40*gib }, "warning " + CodeCache, []string{"629 MB free", "671 MB"}},
+		"LittleRoomAfterTables":    {func(f *facts) { f.worker.Figures.StateFree = 30 * gib }, "warning " + CodeCache, []string{"29 %", "below 30 %"}},
+		"SpaceNotTold":             {func(f *facts) { f.worker.Figures.StateTotal, f.worker.Figures.StateFree = 0, 0 }, "", nil},
+		"NoFigures":                {func(f *facts) { f.worker.Figures = nil }, "", nil},
+		"CoresBusy":                {func(f *facts) { f.worker.Figures.CPU = 0.8 }, "warning " + CodeBusy, []string{"80 % of the cores", "ps1"}},
+		"MemoryShort":              {func(f *facts) { f.worker.Figures.Memory = 0.97 }, "warning " + CodeBusy, []string{"97 % of the memory"}},
 
 		"OursExpires":   {func(f *facts) { f.ours[0].Until = noon.AddDate(0, 0, 29) }, "warning " + CodeExpires, []string{"master-target", "29d00h"}},
 		"TheirsExpires": {func(f *facts) { f.theirs[0].Until = noon.Add(time.Hour) }, "warning " + CodeExpires, []string{`"process-server"`, "1h00m"}},
-		"TheirsExpired": {func(f *facts) { f.theirs[0].Until = noon }, "error " + CodeExpired, []string{`"process-server"`, "2026-11-27 12:00:00"}},
+		"TheirsExpired": {func(f *facts) { f.theirs[0].Until = noon }, "warning " + CodeExpired, []string{`"process-server"`, "2026-11-27 12:00:00"}},
 		"CAExpires": {func(f *facts) { // of both: told once
 			f.ours[1].Until = noon.AddDate(0, 0, 3)
 			f.theirs[1].Until = f.ours[1].Until

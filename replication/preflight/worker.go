@@ -18,7 +18,8 @@ type Worker struct {
 	Ours, Theirs link.Version
 	Skew         time.Duration        // its clock less ours
 	Dir          string               // its state directory; "": not told
-	Disks        int64                // bytes of the disks that it has no tables of yet
+	Disks        int64                // bytes of the disks that it will have tables of, and has none yet
+	Data         int64                // of these, what is not known to be zeros: tables of zeros take no room
 	Figures      *replication.Figures // of its machine; nil: not told
 }
 
@@ -70,7 +71,11 @@ func (w *Worker) machine(j *judge) {
 	need := w.Disks / tables
 	switch left := n.StateFree - need; {
 	case left < 0:
-		j.find(replication.Error, CodeCache, w.Name, fmt.Sprintf("process server %s has %s free at %s, and its tables take up to %s (0.8 %% of %s of disks: 16 bytes for each 4 KiB, twice)",
+		severity := replication.Warning
+		if n.StateFree < w.Data/tables {
+			severity = replication.Error
+		}
+		j.find(severity, CodeCache, w.Name, fmt.Sprintf("process server %s has %s free at %s, and its tables take up to %s (0.8 %% of %s of disks: 16 bytes for each 4 KiB, twice)",
 			w.Name, bytesText(float64(n.StateFree)), w.Dir, bytesText(float64(need)), bytesText(float64(w.Disks))), "")
 	case float64(left) < limits.FreeWarned*float64(n.StateTotal):
 		j.find(replication.Warning, CodeCache, w.Name, fmt.Sprintf("process server %s will have %.0f %% free at %s, and below %.0f %% alerts are raised: %s of %s are free, its tables take up to %s",
@@ -96,6 +101,8 @@ func JudgeCertificates(ours, theirs []replication.Certificate, name string, now 
 			}
 			said[c] = true
 			switch left := c.Until.Sub(now); {
+			case left <= 0 && side == 1: // it was good when the connection was made, and may have been renewed since
+				j.find(replication.Warning, CodeExpired, subject, fmt.Sprintf("the certificate %q, with which process server %s connected, expired at %s", c.Name, name, c.Until.UTC().Format(time.DateTime)), "renew it, if that is not done (`failback pki issue`), and start the process server anew")
 			case left <= 0:
 				j.find(replication.Error, CodeExpired, subject, fmt.Sprintf("the certificate %q expired at %s", c.Name, c.Until.UTC().Format(time.DateTime)), "")
 			case left < expiresWithin:

@@ -20,7 +20,7 @@ type Machine struct {
 	Vendor      string // of the machine, as its firmware says; "": not told
 	Tools       Tools  // VMware's, or open-vm-tools
 	Controllers []Controller
-	Disks       []Disk // whole ones that are attached, by name
+	Disks       []Disk // whole ones that are attached, by name; one for all paths to the same
 }
 
 // Tools says how the daemon vmtoolsd stands.
@@ -77,10 +77,17 @@ func Look(root string) Machine {
 		m.Controllers = append(m.Controllers, Controller{name, read(root, "sys/class/scsi_host", name, "proc_name")})
 	}
 	shown := serials(root)
+	paths := map[string]bool{} // by the uuid of the multipath device that is made of them: one is seen
 	blocks, _ := os.ReadDir(filepath.Join(root, "sys/block"))
 	for _, b := range blocks {
 		if !attached.MatchString(b.Name()) || read(root, "sys/block", b.Name(), "size") == "0" {
 			continue
+		}
+		if of := multipath(filepath.Join(root, "sys/block", b.Name())); of != "" {
+			if paths[of] {
+				continue
+			}
+			paths[of] = true
 		}
 		d := Disk{Name: b.Name(), Number: read(root, "sys/block", b.Name(), "dev"), Serial: shown[b.Name()]}
 		if naa, ok := strings.CutPrefix(read(root, "sys/block", b.Name(), "device/wwid"), "naa."); ok {
@@ -180,6 +187,16 @@ func linked(dir string) (all []string) {
 		}
 	}
 	return all
+}
+
+// multipath names the multipath device that a disk is a path of; "": it is none.
+func multipath(dir string) string {
+	for _, h := range linked(filepath.Join(dir, "holders")) {
+		if uuid := read(h, "dm/uuid"); strings.HasPrefix(uuid, "mpath-") {
+			return uuid
+		}
+	}
+	return ""
 }
 
 // lvm names the volume of LVM that a device is; "" for another.

@@ -67,6 +67,21 @@ func TestLook(t *testing.T) {
 	}
 }
 
+// TestPathsToOneDiskAreOneDisk: a LUN that is reached by two paths is no pair of disks with one UUID.
+func TestPathsToOneDiskAreOneDisk(t *testing.T) {
+	files := map[string]string{"sys/devices/virtual/block/dm-3/dm/uuid": "mpath-36000c29"}
+	for _, name := range []string{"sdb", "sdc"} {
+		files["sys/block/"+name+"/dev"] = "8:16"
+		files["sys/block/"+name+"/size"] = "2048"
+		files["sys/block/"+name+"/holders/dm-3"] = "-> ../../../devices/virtual/block/dm-3"
+	}
+	files["sys/block/sdd/dev"], files["sys/block/sdd/size"] = "8:48", "2048"
+	got := Look(tree(t, files)).Disks
+	if len(got) != 2 || got[0].Name != "sdb" || got[1].Name != "sdd" {
+		t.Errorf("disks %+v", got)
+	}
+}
+
 func TestLookAtAMachineThatShowsNothing(t *testing.T) {
 	if got := Look(t.TempDir()); !reflect.DeepEqual(got, Machine{Tools: ToolsAbsent}) || got.VMware() {
 		t.Errorf("got %+v", got)
