@@ -14,7 +14,7 @@ import (
 type preads struct {
 	fd     int
 	opened bool
-	turns  turns        // of reads that may wait
+	turns  turns        // of reads that may wait, and of writes
 	hot    atomic.Bool  // the last read was in the page cache from beginning to end
 	cold   atomic.Int32 // so many reads are not looked for there: the last one that was, was not there
 	waits  atomic.Bool  // whatever is asked for: its file system can't say that it would have to wait
@@ -28,6 +28,9 @@ const (
 )
 
 func (r *preads) open(f *os.File) { r.fd, r.opened = int(f.Fd()), true }
+
+// turn is taken before a write.
+func (r *preads) turn() { r.turns.take() }
 
 // close makes reads fail that come too late: the number may be another file's by then.
 func (r *preads) close() { r.fd = -1 }

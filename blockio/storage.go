@@ -73,6 +73,7 @@ func (s *osFile) WriteAt(p []byte, off int64) (int, error) {
 	if s.direct != nil {
 		n, err = s.direct.writeAt(p, off)
 	} else {
+		s.cached.turn()
 		n, err = s.f.WriteAt(p, off)
 	}
 	if err != nil {
