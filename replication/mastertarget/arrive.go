@@ -148,7 +148,6 @@ func (e *Engine) Finish(ctx context.Context, f link.Fence, totals []replication.
 		}
 	}
 	p, err := g.journal.List(totals, c.Kind, nil)
-	defer e.changed()
 	if errors.Is(err, retention.ErrIncomplete) {
 		return 0, &replication.Problem{Code: link.CodeIncomplete, Message: fmt.Sprintf("group %s: point %d can't be listed", g.id, f.Point), Err: err,
 			Remedy: "none needed: the cycle is made again by comparing"}
