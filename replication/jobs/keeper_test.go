@@ -14,12 +14,11 @@ import (
 // staged is an engine whose moves, verifications and commits go on until the test says so.
 type staged struct {
 	Engine
-	mu     sync.Mutex
-	group  replication.GroupStatus
-	gone   bool
-	idle   bool       // nothing begins
-	end    chan error // of the call under way
-	cancel chan error // what CancelMove and Undo send there
+	mu    sync.Mutex
+	group replication.GroupStatus
+	gone  bool
+	idle  bool       // nothing begins
+	end   chan error // of the call under way
 }
 
 func (s *staged) Status(context.Context, replication.GroupID) (replication.Status, error) {
