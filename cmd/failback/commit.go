@@ -28,7 +28,8 @@ written to the disks.
 
  1. --not-before: it waits until then; replication goes on. A time without its date, or how long from now, is another instant
     later: the same command line does not take part then; failback status shows how far it is.
- 2. --stop-command is run. While the machine still runs, one point or more are made, and the disks brought up to them, so that little is left to do when it is down. The command has to end with 0 when the machine at the source is stopped: then nothing that it wrote is lost. Without it,
+ 2. --stop-command is run. While the machine still runs, the disks are brought up, and points are made, so that little is left to do when it is
+    down; none is made where what changed is found by reading whole disks. The command has to end with 0 when the machine at the source is stopped: then nothing that it wrote is lost. Without it,
     the last point is what the machine had written at that moment.
  3. The last point is made, and sent ahead of all limits of the link (failback throttle). With --point it is not: the disks go to that one.
  4. --verify: the point is compared with the source's snapshot, by hashes.

@@ -56,7 +56,7 @@ func (e *Engine) Forecast(ctx context.Context, id replication.GroupID, r replica
 	return out, nil
 }
 
-// near makes what is left to do little, while the machine still runs: the last point will carry only what changes while the one before it is on its way, and the disks wait close by, unless a rewind holds them.
+// near makes what is left to do little, while the machine still runs: the last point will carry only what changes while the one before it is on its way, unless its source is read in whole anyway, and the disks wait close by, unless a rewind holds them.
 func (c *cutting) near(ctx context.Context, g *group) error {
 	g.mu.Lock()
 	g.nearing = true
