@@ -272,11 +272,12 @@ func ask[T any](l *Looker, key string, do func() T) (answer T, ok bool) {
 	answers := make(chan T, 1)
 	over := false // guarded by mu
 	go func() {
-		answers <- do()
+		answer := do()
 		l.mu.Lock()
-		defer l.mu.Unlock()
 		over = true
 		delete(l.silent, key)
+		l.mu.Unlock()
+		answers <- answer
 	}()
 	patient := time.NewTimer(patience)
 	defer patient.Stop()
