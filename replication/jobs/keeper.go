@@ -117,6 +117,8 @@ func (b *Keeper) take(now replication.Job) (*job, context.Context) {
 func (j *job) ended(result string, err error) {
 	defer j.stop(nil)
 	b := j.keeper
+	b.mu.Lock() // whoever sees that it has ended can't cancel it
+	defer b.mu.Unlock()
 	j.mu.Lock()
 	now := &j.now
 	now.Doing, now.Done, now.Total, now.Left = "", 0, 0, 0
@@ -133,8 +135,6 @@ func (j *job) ended(result string, err error) {
 	}
 	note := *now
 	j.mu.Unlock()
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	delete(b.running, note.ID)
 	if b.ctx.Err() != nil && err != nil { // it ended because we do: the next process sees what becomes of it
 		return
@@ -162,12 +162,12 @@ func (j *job) read() replication.Job {
 
 // Jobs implements transport.Operations: those of a group, or all, the earliest first.
 func (b *Keeper) Jobs(_ context.Context, group replication.GroupID) ([]replication.Job, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	all, err := b.store.all()
 	if err != nil {
 		return nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	all = slices.DeleteFunc(all, func(j replication.Job) bool { return group != "" && j.Group != group })
 	for i := range all {
 		if j := b.running[all[i].ID]; j != nil {
