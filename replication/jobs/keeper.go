@@ -71,6 +71,8 @@ func open(dir string, engine Engine, log *slog.Logger, poll time.Duration) (*Kee
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, one := range all {
 		if one.State != replication.JobRunning {
 			continue
@@ -95,6 +97,8 @@ func (b *Keeper) Close() error {
 // begin notes a job. That it can't be noted is no reason not to do it.
 func (b *Keeper) begin(kind replication.JobKind, group replication.GroupID, point replication.PointID, detail string) (*job, context.Context) {
 	now := replication.Job{Kind: kind, Group: group, Point: point, Detail: detail, State: replication.JobRunning, Began: time.Now().UTC()}
+	b.mu.Lock() // whoever sees it can cancel it
+	defer b.mu.Unlock()
 	if err := b.store.put(&now); err != nil {
 		now.ID = 0
 		b.log.Warn("a job can't be noted", "kind", kind, "group", group, "err", err)
@@ -102,14 +106,12 @@ func (b *Keeper) begin(kind replication.JobKind, group replication.GroupID, poin
 	return b.take(now)
 }
 
-// take has a job among those that run.
+// take has a job among those that run. The caller holds mu.
 func (b *Keeper) take(now replication.Job) (*job, context.Context) {
 	j := &job{keeper: b, now: now}
 	ctx, stop := context.WithCancelCause(b.ctx)
 	j.stop = stop
-	b.mu.Lock()
 	b.running[now.ID] = j
-	b.mu.Unlock()
 	return j, ctx
 }
 
