@@ -64,7 +64,7 @@ func (l *lab) manyDisks(ctx context.Context, dir string, part int64, groups int,
 	if err != nil {
 		return s, err
 	}
-	p, err := l.pair(ctx, pairOptions{})
+	p, err := l.pair(ctx, pairOptions{processServer: []string{"--disks=0"}})
 	if err != nil {
 		return s, err
 	}

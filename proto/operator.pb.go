@@ -2186,6 +2186,7 @@ type DiskStatus struct {
 	Bottleneck      string                 `protobuf:"bytes,163,opt,name=bottleneck,proto3" json:"bottleneck,omitempty"`                                     // as of the group
 	Because         string                 `protobuf:"bytes,164,opt,name=because,proto3" json:"because,omitempty"`
 	Stages          []*StageShare          `protobuf:"bytes,165,rep,name=stages,proto3" json:"stages,omitempty"`
+	Queue           uint32                 `protobuf:"varint,220,opt,name=queue,proto3" json:"queue,omitempty"` // its place among the disks that wait to be copied or compared whole; 0: it does not wait
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -2344,6 +2345,13 @@ func (x *DiskStatus) GetStages() []*StageShare {
 		return x.Stages
 	}
 	return nil
+}
+
+func (x *DiskStatus) GetQueue() uint32 {
+	if x != nil {
+		return x.Queue
+	}
+	return 0
 }
 
 // How long a stage of the work was busy, or waited for, lately.
@@ -6216,7 +6224,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x0ffull_unix_nanos\x18\t \x01(\x03R\rfullUnixNanos\x12\x16\n" +
 	"\x06runway\x18\n" +
 	" \x01(\tR\x06runway\x12\x14\n" +
-	"\x05doing\x18\v \x01(\tR\x05doing\"\x99\x04\n" +
+	"\x05doing\x18\v \x01(\tR\x05doing\"\xb0\x04\n" +
 	"\n" +
 	"DiskStatus\x12\x12\n" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x14\n" +
@@ -6239,7 +6247,8 @@ const file_operator_proto_rawDesc = "" +
 	"bottleneck\x18\xa3\x01 \x01(\tR\n" +
 	"bottleneck\x12\x19\n" +
 	"\abecause\x18\xa4\x01 \x01(\tR\abecause\x120\n" +
-	"\x06stages\x18\xa5\x01 \x03(\v2\x17.failback.v1.StageShareR\x06stages\":\n" +
+	"\x06stages\x18\xa5\x01 \x03(\v2\x17.failback.v1.StageShareR\x06stages\x12\x15\n" +
+	"\x05queue\x18\xdc\x01 \x01(\rR\x05queue\":\n" +
 	"\n" +
 	"StageShare\x12\x15\n" +
 	"\x05stage\x18\xa0\x01 \x01(\tR\x05stage\x12\x15\n" +

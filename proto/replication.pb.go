@@ -1112,11 +1112,13 @@ type ShipOrder struct {
 	Group         *GroupSpec             `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Point         uint64                 `protobuf:"varint,2,opt,name=point,proto3" json:"point,omitempty"`
 	Base          uint64                 `protobuf:"varint,3,opt,name=base,proto3" json:"base,omitempty"`
-	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`                 // compare | changes
-	Snapshot      string                 `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`         // of the cut; another one is refused by the process server
-	Repeats       bool                   `protobuf:"varint,100,opt,name=repeats,proto3" json:"repeats,omitempty"`        // this master target resolves references
-	Streams       []uint32               `protobuf:"varint,144,rep,packed,name=streams,proto3" json:"streams,omitempty"` // disks whose content is written through, and may come in streams (codec 5)
-	Joining       []uint32               `protobuf:"varint,110,rep,packed,name=joining,proto3" json:"joining,omitempty"` // disks that the base does not have, as they joined later: compared, whatever the mode, with the target disks as they stand
+	Mode          string                 `protobuf:"bytes,4,opt,name=mode,proto3" json:"mode,omitempty"`                                        // compare | changes
+	Snapshot      string                 `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`                                // of the cut; another one is refused by the process server
+	Repeats       bool                   `protobuf:"varint,100,opt,name=repeats,proto3" json:"repeats,omitempty"`                               // this master target resolves references
+	Streams       []uint32               `protobuf:"varint,144,rep,packed,name=streams,proto3" json:"streams,omitempty"`                        // disks whose content is written through, and may come in streams (codec 5)
+	Joining       []uint32               `protobuf:"varint,110,rep,packed,name=joining,proto3" json:"joining,omitempty"`                        // disks that the base does not have, as they joined later: compared, whatever the mode, with the target disks as they stand
+	LargestFirst  bool                   `protobuf:"varint,220,opt,name=largest_first,json=largestFirst,proto3" json:"largest_first,omitempty"` // disks that are copied or compared whole line up by size; else by number
+	Ahead         bool                   `protobuf:"varint,221,opt,name=ahead,proto3" json:"ahead,omitempty"`                                   // none of them lines up: a machine is kept down for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1205,6 +1207,20 @@ func (x *ShipOrder) GetJoining() []uint32 {
 		return x.Joining
 	}
 	return nil
+}
+
+func (x *ShipOrder) GetLargestFirst() bool {
+	if x != nil {
+		return x.LargestFirst
+	}
+	return false
+}
+
+func (x *ShipOrder) GetAhead() bool {
+	if x != nil {
+		return x.Ahead
+	}
+	return false
 }
 
 // Let go of every point but keep.
@@ -2432,7 +2448,8 @@ func (x *VerifyDone) GetDisks() []uint32 {
 type Progress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disks         []*DiskLedger          `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"`
-	Link          *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"` // of a shipment
+	Link          *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"`            // of a shipment
+	Queue         []uint32               `protobuf:"varint,220,rep,packed,name=queue,proto3" json:"queue,omitempty"` // by disk number: its place among those of all groups that wait to be copied or compared whole; 0: it does not wait
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2477,6 +2494,13 @@ func (x *Progress) GetDisks() []*DiskLedger {
 func (x *Progress) GetLink() *LinkStatus {
 	if x != nil {
 		return x.Link
+	}
+	return nil
+}
+
+func (x *Progress) GetQueue() []uint32 {
+	if x != nil {
+		return x.Queue
 	}
 	return nil
 }
@@ -3964,7 +3988,7 @@ const file_replication_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12#\n" +
-	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\xe2\x01\n" +
+	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\x9f\x02\n" +
 	"\tShipOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
@@ -3973,7 +3997,9 @@ const file_replication_proto_rawDesc = "" +
 	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\x12\x18\n" +
 	"\arepeats\x18d \x01(\bR\arepeats\x12\x19\n" +
 	"\astreams\x18\x90\x01 \x03(\rR\astreams\x12\x18\n" +
-	"\ajoining\x18n \x03(\rR\ajoining\"P\n" +
+	"\ajoining\x18n \x03(\rR\ajoining\x12$\n" +
+	"\rlargest_first\x18\xdc\x01 \x01(\bR\flargestFirst\x12\x15\n" +
+	"\x05ahead\x18\xdd\x01 \x01(\bR\x05ahead\"P\n" +
 	"\fReleaseOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x12\n" +
 	"\x04keep\x18\x02 \x01(\x04R\x04keep\"Q\n" +
@@ -4060,10 +4086,11 @@ const file_replication_proto_rawDesc = "" +
 	"VerifyDone\x12\x14\n" +
 	"\x05equal\x18\x01 \x01(\bR\x05equal\x12\x18\n" +
 	"\adiffers\x18\x02 \x01(\x03R\adiffers\x12\x14\n" +
-	"\x05disks\x18\x03 \x03(\rR\x05disks\"f\n" +
+	"\x05disks\x18\x03 \x03(\rR\x05disks\"}\n" +
 	"\bProgress\x12-\n" +
 	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.DiskLedgerR\x05disks\x12+\n" +
-	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\"\xb7\x01\n" +
+	"\x04link\x18P \x01(\v2\x17.failback.v1.LinkStatusR\x04link\x12\x15\n" +
+	"\x05queue\x18\xdc\x01 \x03(\rR\x05queue\"\xb7\x01\n" +
 	"\n" +
 	"LinkStatus\x12\x14\n" +
 	"\x05lanes\x18\x01 \x01(\rR\x05lanes\x12\x12\n" +

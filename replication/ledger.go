@@ -86,4 +86,5 @@ type LevelShare struct {
 type Progress struct {
 	Disks []Ledger
 	Link  LinkStatus
+	Queue []int // by disk: its place in the queue of those that are copied or compared whole; 0: it does not wait. May be shorter, or empty
 }

@@ -121,6 +121,7 @@ type DiskStatus struct {
 	View    string  `json:"view"`             // how a stable view of the source is made: reflink, command or none
 	Joined  PointID `json:"joined,omitempty"` // its first point, of a disk that joined the group later
 	Unborn  bool    `json:"unborn,omitempty"` // it has joined, and no point has it yet
+	Queue   int     `json:"queue,omitempty"`  // its place among the disks of all groups that wait at the process server to be copied or compared whole; 0: it does not wait
 
 	Backlog    Backlog      `json:"backlog"`
 	Bottleneck string       `json:"bottleneck"` // as of the group

@@ -94,7 +94,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 					None: replication.Sent{Raw: 1, Payload: 2}, LZ4: replication.Sent{Raw: 3, Payload: 4}, S2: replication.Sent{Raw: 5, Payload: 6}, Zstd: replication.Sent{Raw: 7, Payload: 8}},
 					Spent: replication.Spent{Read: 1, Hash: 2, Compress: 3, Send: 4, Target: 5}},
 				Backlog: replication.Backlog{Source: 1, ProcessServer: 2, MasterTarget: 3}, Bottleneck: "link", Because: "so", Stages: []replication.StageShare{{Stage: "link", Share: 0.5}},
-				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink", Joined: 3, Unborn: true,
+				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink", Joined: 3, Unborn: true, Queue: 4,
 			}},
 			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2, Rate: 2.5, Left: time.Second}, Notices: []string{"one", "two"},
 			LagSeconds: 1.5, Behind: 4, CatchUp: time.Second, Generation: 4, NextCut: noon.Add(time.Hour),

@@ -78,7 +78,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	for _, d := range g.Disks {
 		r.Disks = append(r.Disks, &failbackpb.DiskStatus{
 			Disk: string(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerToWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
-			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: uint64(d.Joined), Unborn: d.Unborn,
+			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: uint64(d.Joined), Unborn: d.Unborn, Queue: uint32(d.Queue),
 			AtSource: d.Backlog.Source, AtProcessServer: d.Backlog.ProcessServer, AtMasterTarget: d.Backlog.MasterTarget, Bottleneck: d.Bottleneck, Because: d.Because, Stages: stagesToWire(d.Stages),
 		})
 	}
@@ -123,7 +123,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	for _, d := range r.Disks {
 		g.Disks = append(g.Disks, replication.DiskStatus{
 			Disk: replication.DiskID(d.Disk), State: d.State, Size: d.Size, Ledger: ledgerFromWire(d.Ledger), Durable: d.Durable, Rate: d.Rate,
-			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: replication.PointID(d.Joined), Unborn: d.Unborn,
+			Source: d.Source, Target: d.Target, Format: d.Format, View: d.View, Joined: replication.PointID(d.Joined), Unborn: d.Unborn, Queue: int(d.Queue),
 			Backlog:    replication.Backlog{Source: d.AtSource, ProcessServer: d.AtProcessServer, MasterTarget: d.AtMasterTarget},
 			Bottleneck: d.Bottleneck, Because: d.Because, Stages: stagesFromWire(d.Stages),
 		})

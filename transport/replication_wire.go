@@ -155,12 +155,18 @@ func progressToWire(l replication.Progress) *failbackpb.Progress {
 	for _, d := range l.Disks {
 		p.Disks = append(p.Disks, ledgerToWire(d))
 	}
+	for _, n := range l.Queue {
+		p.Queue = append(p.Queue, uint32(n))
+	}
 	return p
 }
 
 func progressFromWire(p *failbackpb.Progress) (l replication.Progress) {
 	for _, d := range p.GetDisks() {
 		l.Disks = append(l.Disks, ledgerFromWire(d))
+	}
+	for _, n := range p.GetQueue() {
+		l.Queue = append(l.Queue, int(n))
 	}
 	if x := linkFromWire(p.GetLink()); x != nil {
 		l.Link = *x

@@ -147,7 +147,7 @@ func printExplanation(w io.Writer, g replication.GroupStatus, now time.Time) {
 				shares = append(shares, fmt.Sprintf("%s %.0f %%", s.Stage, 100*s.Share))
 			}
 		}
-		rows = append(rows, []string{string(d.Disk), d.State, d.Bottleneck, size(d.Backlog.Source), size(d.Backlog.ProcessServer), size(d.Backlog.MasterTarget), strings.Join(shares, ", ")})
+		rows = append(rows, []string{string(d.Disk), stateOf(d), d.Bottleneck, size(d.Backlog.Source), size(d.Backlog.ProcessServer), size(d.Backlog.MasterTarget), strings.Join(shares, ", ")})
 	}
 	table(w, rows)
 }

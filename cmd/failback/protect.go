@@ -27,6 +27,7 @@ const planHelp = `A plan is a YAML file, one for each group of machines that sha
                                   #   head_lag: how long it may come to take to bring the disks to the last point; 0s: at once
   retention: {soft: 70%, hard: 90%, reserve: 2%} # optional: what the journal may take of the retention volume, or sizes: 500GiB
   priority: 10                    # optional: 1 to 100, the group's part where groups share a limit (failback throttle)
+  copy_order: largest             # optional: disks are copied whole with the largest first; given (the default): as listed here
   machines:
     - name: erp-db
       disks:

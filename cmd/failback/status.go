@@ -35,6 +35,9 @@ States of a group:
   error        stopped; it says why and what to do
   unprotected  replication was ended; the disks stay at the head
 
+In a first cycle or a resync disks are copied or compared whole, three at a time of all groups of a process server (process-server --disks). The others are
+queued: "queued, place 2" is the second to begin when one is done, those of other groups counted. The plan's copy_order says which go first.
+
 While something is shipped, a line tells of the link: bytes a second on the wire, how many lanes (connections) are used, how content is compressed and
 why: what the rate is bound by. With --ledger, each disk's bytes of the open or last cycle: to look at; read; zero; equal on both sides; kept, as they were durable
 already; sent, and how much of it again after a lane was lost; of these by codec; as payload after compression; on the wire, TLS included.`,
@@ -293,6 +296,14 @@ func printOriginal(w io.Writer, o *replication.OriginalStatus) {
 	}
 }
 
+// stateOf is a disk's state, with its place where it is queued.
+func stateOf(d replication.DiskStatus) string {
+	if d.Queue > 0 {
+		return fmt.Sprintf("%s, place %d", d.State, d.Queue)
+	}
+	return d.State
+}
+
 func printDisks(w io.Writer, g replication.GroupStatus) {
 	if len(g.Disks) == 0 {
 		return
@@ -310,7 +321,7 @@ func printDisks(w io.Writer, g replication.GroupStatus) {
 		if d.Rate >= 1 {
 			rate = size(int64(d.Rate)) + "/s"
 		}
-		state := d.State
+		state := stateOf(d)
 		if d.Joined > 0 {
 			state += fmt.Sprintf(", joined at point %d", d.Joined)
 		}

@@ -65,7 +65,7 @@ Plans may name commands (snapshot, release, changes): they are run here, as the 
 	f.StringVar(&c.compression, "compression", "auto", "auto: as link and cores take most; or pinned: none, lz4, s2, zstd, zstd-better, zstd-stream (first copies only; else zstd-better)")
 	f.IntVar(&c.lanes, "lanes", 8, "connections that a cycle uses at most; how many it uses follows what helps")
 	f.IntVar(&c.workers, "workers", 0, "goroutines that read, hash and compress (default: twice the cores)")
-	f.IntVar(&c.disks, "disks", 3, "disks of a group that are read at a time")
+	f.IntVar(&c.disks, "disks", processserver.DefaultDisks, "disks of all groups that are copied or compared whole at a time, in first cycles and resyncs; the others wait in a queue (failback status); 0: no limit")
 	f.BoolVar(&c.repeats, "repeats", true, "send content that the master target holds elsewhere by reference")
 	f.IntVar(&c.repeatsMemory, "repeats-memory", processserver.DefaultRepeats>>20, "MiB of memory to remember where disks hold what, for all groups together")
 	for _, name := range []string{"name", "state", "master-target", "pki"} {
@@ -103,6 +103,12 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	if c.repeatsMemory < 1 || c.repeatsMemory > 1<<20 {
 		return settings.Usage(fmt.Errorf("--repeats-memory %d is not 1 to %d MiB; --repeats=false sends nothing by reference", c.repeatsMemory, 1<<20))
+	}
+	switch {
+	case c.disks < 0:
+		return settings.Usage(fmt.Errorf("--disks %d: write how many at a time, or 0 for all at once", c.disks))
+	case c.disks == 0:
+		c.disks = -1
 	}
 	id, err := pki.Open(c.pki, pki.ProcessServer, log)
 	if err != nil {

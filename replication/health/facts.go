@@ -61,11 +61,12 @@ type Group struct {
 
 // Disk is how far a disk of an open cycle is, in bytes.
 type Disk struct {
-	Name  replication.DiskID
-	Total int64 // to look at
-	Done  int64
-	Sent  int64 // anything that rises as work goes on
-	Wire  int64 // sent over the link
+	Name   replication.DiskID
+	Total  int64 // to look at
+	Done   int64
+	Queued bool  // it waits for its turn
+	Sent   int64 // anything that rises as work goes on
+	Wire   int64 // sent over the link
 }
 
 // Cycle is one that came to its end.

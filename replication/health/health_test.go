@@ -165,7 +165,14 @@ var scenarios = map[string]scenario{
 		comparing(f, 10*gib, int64(min(m, 30))*gib+int64(min(max(m-30, 0), 50))*64*mib+int64(max(m-80, 0))*gib)
 		f.Groups[0].Disks[1].Wire, f.Groups[0].Limited = f.Groups[0].Disks[1].Done/2, between(m, 30, 80)
 	}},
-	"disks in the queue wait": {"", "", 90, func(m int, f *Facts) { comparing(f, int64(m)*100*mib, 0) }},
+	"disks in the queue wait": {"", "", 90, func(m int, f *Facts) {
+		comparing(f, int64(m)*100*mib, 0)
+		f.Groups[0].Disks[1].Queued = true
+	}},
+	"a disk that waited has its time from then on": {"", "", 90, func(m int, f *Facts) {
+		comparing(f, int64(m)*100*mib, 7*gib+int64(max(m-80, 0))*gib)
+		f.Groups[0].Disks[1].Queued = m < 78
+	}},
 	"a disk waits while its process server is away": {Heartbeat, "critical", 40, func(m int, f *Facts) {
 		comparing(f, 0, 7*gib)
 		f.Servers[0].Connected = false

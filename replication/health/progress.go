@@ -34,18 +34,17 @@ type speed struct{ done, wire float64 }
 
 // pace is how a disk goes on.
 type pace struct {
-	still  time.Duration // since it made progress
-	moved  bool          // it did, since it is watched
-	moving bool          // it did in the last minute
-	rate   float64       // bytes a second, over the marks
-	best   float64       // the most that this was
-	known  bool          // rate is of a whole stretch
-	slow   bool          // it is, to look at and on the wire, and by no limit: zeros and what is equal pass by faster than what is sent
+	still time.Duration // since it made progress
+	moved bool          // it did, since it is watched
+	rate  float64       // bytes a second, over the marks
+	best  float64       // the most that this was
+	known bool          // rate is of a whole stretch
+	slow  bool          // it is, to look at and on the wire, and by no limit: zeros and what is equal pass by faster than what is sent
 }
 
 const markEvery = time.Minute
 
-// remember takes note of how far the disks are, and forgets those of cycles that are over, or that wait for something else.
+// remember takes note of how far the disks are, and forgets those of cycles that are over, or that wait for something else: for their turn, too.
 func (w *Watch) remember(f Facts) {
 	fresh := map[diskName]*memory{}
 	for _, g := range f.Groups {
@@ -57,6 +56,9 @@ func (w *Watch) remember(f Facts) {
 			continue
 		}
 		for _, d := range g.Disks {
+			if d.Queued {
+				continue
+			}
 			n := diskName{g.Name, d.Name}
 			m := w.paces[n]
 			if m == nil || !m.cut.Equal(g.Cut) || m.total != d.Total || d.Done < m.marks[len(m.marks)-1].done {
@@ -106,7 +108,7 @@ func (w *Watch) pace(g Group, d Disk) pace {
 		return pace{}
 	}
 	stretch, least, rate := w.Thresholds.Progress, w.Thresholds.Slow, m.rate()
-	p := pace{still: m.now.Sub(m.moved), moved: m.moved.After(m.begun), moving: m.now.Sub(m.moved) < markEvery, rate: rate.done, best: m.best.done}
+	p := pace{still: m.now.Sub(m.moved), moved: m.moved.After(m.begun), rate: rate.done, best: m.best.done}
 	p.known = m.best.done > 0 && m.now.Sub(m.marks[0].at) >= stretch
 	p.slow = p.known && rate.done < least*m.best.done && rate.wire < least*m.best.wire && m.now.Sub(m.bound) >= stretch // of which no part was bound
 	return p

@@ -293,14 +293,9 @@ func (t Thresholds) churn(g Group) (all []reading) {
 // cycle judges how a cycle goes on.
 func (t Thresholds) cycle(g Group, progress func(Group, Disk) pace) (all []reading) {
 	left, known := time.Duration(0), false
-	moving, under := false, false
-	paces := make([]pace, len(g.Disks))
-	for i, d := range g.Disks { // of which there are none to be seen while no cycle is open
-		paces[i] = progress(g, d)
-		moving = moving || paces[i].moving
-	}
-	for i, d := range g.Disks {
-		p := paces[i]
+	under := false
+	for _, d := range g.Disks { // of which there are none to be seen while no cycle is open
+		p := progress(g, d)
 		stuck, slow := replication.Healthy, replication.Healthy
 		going := !g.Cut.IsZero() && d.Done < d.Total
 		under = under || going
@@ -309,7 +304,7 @@ func (t Thresholds) cycle(g Group, progress func(Group, Disk) pace) (all []readi
 		}
 		switch {
 		case !going:
-		case d.Done == 0 && moving && !p.moving: // in the queue
+		case d.Queued:
 		case p.still >= t.Progress:
 			stuck = replication.Critical
 		case p.slow:

@@ -62,6 +62,10 @@ type Shipment struct {
 	Repeats     bool                 // the master target resolves references (block.Repeat)
 	Streams     []replication.DiskNo // whose blocks may come as parts of their lanes' streams (block.Stream): what is written through
 	Joining     []replication.DiskNo // that the base does not have: they are compared, whatever the mode, with the target disks as they stand
+
+	// Of the disks that are copied or compared whole:
+	LargestFirst bool // they line up by size; else by number
+	Ahead        bool // none of them lines up: a machine is kept down for it
 }
 
 // Repair is the order to send parts of a cut again.

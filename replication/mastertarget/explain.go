@@ -258,7 +258,7 @@ func (g *group) explain(s *replication.GroupStatus, open *replication.Cycle) {
 			read -= d.Ledger.Equal
 		}
 		d.Backlog.ProcessServer = max(read-d.Durable, 0)
-		if ok && d.Ledger.Done < d.Ledger.Total {
+		if ok && d.Queue == 0 && d.Ledger.Done < d.Ledger.Total {
 			var stages []replication.StageShare
 			d.Bottleneck, d.Because, stages = m.judge(m.disks[i])
 			d.Stages = append(d.Stages, stages...)

@@ -64,6 +64,7 @@ type group struct {
 	notices  map[string]string // by what they are about
 	ledgers  []replication.Ledger
 	link     *replication.LinkStatus // of the shipment under way, as told last
+	queue    []int                   // likewise, see replication.Progress
 	rates    []rate
 	shipping replication.PointID // that ledgers and spans are of
 	spans    []span              // of its progress, as told, the oldest first

@@ -9,6 +9,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/link"
+	"failback/replication/plan"
 	"failback/retention"
 )
 
@@ -184,7 +185,7 @@ func (g *group) cycle(w *worker) error {
 	}
 	began := time.Now()
 	g.ships(c.Point)
-	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), link.Shipment{Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Streams: g.streams(), Joining: g.joining()}, g.note)
+	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), g.shipment(c), g.note)
 	g.revoke()
 	last, _ := g.journal.Last()
 	if last.ID == c.Point {
@@ -200,6 +201,16 @@ func (g *group) cycle(w *worker) error {
 		return fmt.Errorf("process server says that point %d is shipped, but it is not listed", c.Point)
 	}
 	return g.failed(c, err)
+}
+
+// shipment is the order to ship a cycle.
+func (g *group) shipment(c replication.Cycle) link.Shipment {
+	g.mu.Lock()
+	final := g.final
+	g.mu.Unlock()
+	return link.Shipment{
+		Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Streams: g.streams(), Joining: g.joining(), LargestFirst: g.plan.CopyOrder == plan.CopyLargest, Ahead: final,
+	}
 }
 
 // begin cuts at the source and records the open cycle. An open cycle with the same snapshot goes on; with another, it starts over, under the same number.
@@ -332,7 +343,7 @@ func (g *group) note(p replication.Progress) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l := p.Disks
-	g.ledgers, g.link = l, &p.Link
+	g.ledgers, g.link, g.queue = l, &p.Link, p.Queue
 	now := time.Now()
 	g.spannedLocked(now)
 	for _, d := range l {
@@ -353,7 +364,7 @@ func (g *group) note(p replication.Progress) {
 func (g *group) shipped() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.link = nil
+	g.link, g.queue = nil, nil
 }
 
 // cutsAsked returns how many wait for a cut.

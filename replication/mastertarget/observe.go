@@ -217,7 +217,7 @@ func (g *group) facts(now time.Time) health.Group {
 	}
 	f.WaitsFor = g.discreet(f.WaitsFor)
 	for _, d := range s.Disks {
-		f.Disks = append(f.Disks, health.Disk{Name: d.Disk, Total: d.Ledger.Total, Done: d.Ledger.Done, Sent: d.Ledger.Read + d.Ledger.Raw + d.Durable, Wire: max(d.Ledger.Wire, d.Ledger.Payload)})
+		f.Disks = append(f.Disks, health.Disk{Name: d.Disk, Total: d.Ledger.Total, Done: d.Ledger.Done, Queued: d.Queue > 0, Sent: d.Ledger.Read + d.Ledger.Raw + d.Durable, Wire: max(d.Ledger.Wire, d.Ledger.Payload)})
 	}
 	o := &g.engine.observing
 	o.mu.Lock()

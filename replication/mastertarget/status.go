@@ -2,6 +2,7 @@ package mastertarget
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -53,6 +54,9 @@ func (g *group) status() replication.GroupStatus {
 		if int(d.No) < len(g.ledgers) {
 			one.Ledger = g.ledgers[d.No]
 		}
+		if int(d.No) < len(g.queue) {
+			one.Queue = g.queue[d.No]
+		}
 		one.Rate = g.rates[d.No].value
 		s.Disks = append(s.Disks, one)
 	}
@@ -93,6 +97,7 @@ func (g *group) status() replication.GroupStatus {
 		}
 	}
 	births := g.journal.Births()
+	queued, going := false, false
 	working := g.engine.worker(g.plan.ProcessServer) != nil && s.Problem == nil
 	for i, d := range g.journal.Identity().Disks {
 		one := &s.Disks[i]
@@ -109,6 +114,9 @@ func (g *group) status() replication.GroupStatus {
 			one.Durable = g.journal.Durable(d.No)
 			switch {
 			case !working:
+				one.Queue = 0
+			case one.Queue > 0:
+				one.State, one.Rate = "queued", 0
 			case one.Ledger.Total > 0 && one.Ledger.Done >= one.Ledger.Total:
 				one.State = "complete"
 			case open.Mode == replication.Compare || one.Unborn:
@@ -116,9 +124,14 @@ func (g *group) status() replication.GroupStatus {
 			default:
 				one.State = "shipping"
 			}
+			queued = queued || one.Queue > 0
+			going = going || one.State == "comparing" || one.State == "shipping"
 		case s.Last != 0:
 			one.State, one.Rate = "protected", 0
 		}
+	}
+	if queued && !going && s.WaitsFor == "" {
+		s.WaitsFor = fmt.Sprintf("its turn: process server %s copies other disks first", g.plan.ProcessServer)
 	}
 	g.explain(&s, open)
 	return s

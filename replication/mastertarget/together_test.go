@@ -130,6 +130,7 @@ type pair struct {
 	kept   map[replication.PointID][][]byte
 	master *Engine
 	level  *block.Level // compression, where it is pinned
+	disks  int          // copied or compared whole at a time; 0: the default
 	worker *processserver.Engine
 	link   *flaky
 	bye    func()
@@ -233,7 +234,7 @@ func (p *pair) connect() {
 		p.worker.Close()
 	}
 	var err error
-	if p.worker, err = processserver.New(processserver.Config{Dir: filepath.Join(p.dir, "ps"), Lanes: 3, Workers: 3, Level: p.level}, p.link); err != nil {
+	if p.worker, err = processserver.New(processserver.Config{Dir: filepath.Join(p.dir, "ps"), Lanes: 3, Workers: 3, Level: p.level, Disks: p.disks}, p.link); err != nil {
 		p.t.Fatal(err)
 	}
 	if p.bye, err = p.master.Connected(link.Peer{Name: "ps"}, p.worker); err != nil {

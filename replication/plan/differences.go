@@ -22,6 +22,7 @@ func Differences(was, now *Plan) []replication.PlanChange {
 	d.done(d.group, "policy.head_lag", p.HeadLag.String(), q.HeadLag.String(), "at once")
 	d.done(d.group, "retention", limits(was), limits(now), "what the journal may take from now on; where it takes more, spare copies and then history go")
 	d.done(d.group, "priority", priority(was), priority(now), "at once; it takes the place of one that failback throttle priority set")
+	d.done(d.group, "copy_order", copyOrder(was), copyOrder(now), "from the next point on that is made by comparing")
 	switch {
 	case was.KeepOriginal && !now.KeepOriginal:
 		d.done(d.group, "keep_original", "true", "false", "point 0 is unpinned: policy drops it")
@@ -82,5 +83,7 @@ func (d *differences) disk(was, now GroupDisk) {
 func limits(p *Plan) string {
 	return fmt.Sprintf("soft %s, hard %s, reserve %s", p.Retention.Soft, p.Retention.Hard, p.Retention.Reserve)
 }
+
+func copyOrder(p *Plan) string { return cmp.Or(p.CopyOrder, "given") }
 
 func priority(p *Plan) string { return strconv.Itoa(cmp.Or(p.Priority, replication.DefaultPriority)) }

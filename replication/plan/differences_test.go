@@ -37,6 +37,8 @@ func TestDifferences(t *testing.T) {
 		"interval":          {[]string{"os: linux", "os: linux\npolicy: {crash_interval: 10m}"}, []string{"erp policy.crash_interval", "erp policy.rpo_alert"}},
 		"grid and lag":      {[]string{"os: linux", "os: linux\npolicy: {retention: 3d, head_lag: 0s}"}, []string{"erp policy.retention", "erp policy.head_lag"}},
 		"limits":            {[]string{"os: linux", "os: linux\nretention: {hard: 50%}"}, []string{"erp retention"}},
+		"copy order":        {[]string{"os: linux", "os: linux\ncopy_order: largest"}, []string{"erp copy_order"}},
+		"order in full":     {[]string{"os: linux", "os: linux\ncopy_order: given"}, nil},
 		"priority":          {[]string{"os: linux", "os: linux\npriority: 20"}, []string{"erp priority"}},
 		"point 0":           {[]string{"os: linux", "os: linux\nkeep_original: true"}, []string{"erp keep_original !"}},
 		"OS":                {[]string{"os: linux", "os: windows"}, []string{"erp os !"}},

@@ -9,6 +9,7 @@
 //	retention: {soft: 70%, hard: 90%, reserve: 2%}   # optional
 //	priority: 10                    # optional, 1 to 100: its part where groups share a limit of the link
 //	keep_original: true             # optional
+//	copy_order: largest             # optional: the largest disk is copied first; given (the default): as they stand here
 //	machines:
 //	  - name: erp-db
 //	    disks:

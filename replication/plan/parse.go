@@ -27,7 +27,7 @@ func Parse(text []byte) (*Plan, error) {
 	if !root.Present() {
 		return nil, unreadable("it is empty", "write group, os, process_server and machines; failback reprotect --help shows a plan")
 	}
-	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "priority", "keep_original", "machines"}, commands...)...)
+	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "priority", "keep_original", "copy_order", "machines"}, commands...)...)
 	p := &Plan{
 		Group:         replication.GroupID(top["group"].Text()),
 		OS:            strings.ToLower(top["os"].Text()),
@@ -36,6 +36,7 @@ func Parse(text []byte) (*Plan, error) {
 		Retention:     parseLimits(top["retention"]),
 		Priority:      parsePriority(top["priority"]),
 		KeepOriginal:  parseFlag(top["keep_original"]),
+		CopyOrder:     parseOrder(top["copy_order"]),
 		Machines:      []Machine{},
 	}
 	for _, n := range top["machines"].Sequence() {
@@ -167,6 +168,18 @@ func parsePriority(n strictyaml.Node) int {
 		return 0
 	}
 	return v
+}
+
+// parseOrder reads in which order disks are copied. As given is the default: both make the same plan.
+func parseOrder(n strictyaml.Node) string {
+	text := n.Text()
+	switch {
+	case !n.Present(), text == "given":
+		return ""
+	case text != CopyLargest:
+		n.Fail("%q is not an order: write largest (the largest disk first), or given (as the plan lists them), which is the default", text)
+	}
+	return text
 }
 
 func parseFlag(n strictyaml.Node) bool {

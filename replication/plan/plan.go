@@ -16,13 +16,17 @@ type Plan struct {
 	OS            string              `json:"os"` // linux or windows
 	ProcessServer string              `json:"process_server"`
 	Policy        Policy              `json:"policy"`
-	Retention     policy.Limits       `json:"retention"`         // what the group's journal may take of the retention volume
-	Priority      int                 `json:"priority,omitzero"` // its weight where groups share a limit; 0: the default
-	KeepOriginal  bool                `json:"keep_original"`     // keep point 0, the disks as they were before the first cycle
+	Retention     policy.Limits       `json:"retention"`           // what the group's journal may take of the retention volume
+	Priority      int                 `json:"priority,omitzero"`   // its weight where groups share a limit; 0: the default
+	KeepOriginal  bool                `json:"keep_original"`       // keep point 0, the disks as they were before the first cycle
+	CopyOrder     string              `json:"copy_order,omitzero"` // in which disks are copied or compared whole: CopyLargest, or as the plan lists them
 	Machines      []Machine           `json:"machines"`
 
 	order []replication.DiskID // disks whose numbers are given; see Number
 }
+
+// CopyLargest has the largest disk copied first.
+const CopyLargest = "largest"
 
 // Machine is one machine of the group.
 type Machine struct {

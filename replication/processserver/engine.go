@@ -24,7 +24,7 @@ type Config struct {
 	Dir     string       // state directory; each group gets a directory of its own below it
 	Lanes   int          // connections that one cycle uses at most; default 8, 1 to MaxLanes. How many it uses follows what helps
 	Workers int          // goroutines that read, hash and compress; default twice the cores, 1 to MaxWorkers
-	Disks   int          // disks scanned at a time; default 3, as the product we replace
+	Disks   int          // disks of all groups that are copied or compared whole at a time; 0: DefaultDisks, below 0: as many as there are
 	Level   *block.Level // compression, where it is pinned; nil: adaptive
 	Repeats int64        // bytes of memory for finding what a master target holds elsewhere, for all groups; default DefaultRepeats, below 0: nothing is sent by reference
 	Log     *slog.Logger
@@ -35,6 +35,9 @@ const (
 	MaxLanes   = 32
 	MaxWorkers = 64
 )
+
+// DefaultDisks is how many disks are copied or compared whole at a time, as in the product that this one replaces.
+const DefaultDisks = 3
 
 // maxStreams is how many lanes of all shipments have streams at a time: each takes three times block.StreamWindow. What other lanes have to send in streams, they compress block by block.
 const maxStreams = 4
@@ -53,8 +56,9 @@ func (c *Config) validate() error {
 		c.Workers = min(2*runtime.NumCPU(), MaxWorkers)
 	}
 	if c.Disks == 0 {
-		c.Disks = 3
+		c.Disks = DefaultDisks
 	}
+	c.Disks = max(c.Disks, 0)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -64,9 +68,6 @@ func (c *Config) validate() error {
 	if c.Workers < 1 || c.Workers > MaxWorkers {
 		return fmt.Errorf("%d workers, want 1 to %d", c.Workers, MaxWorkers)
 	}
-	if c.Disks < 1 || c.Disks > replication.MaxDisks {
-		return fmt.Errorf("%d disks at a time, want 1 to %d", c.Disks, replication.MaxDisks)
-	}
 	return nil
 }
 
@@ -74,8 +75,9 @@ func (c *Config) validate() error {
 type Engine struct {
 	cfg       Config
 	authority link.Authority
-	shipping  atomic.Int32 // shipments under way
-	contents  *contents    // nil: nothing is sent by reference
+	shipping  atomic.Int32 // shipments under way, but for those all of whose disks wait for their turn
+	queue     queue
+	contents  *contents // nil: nothing is sent by reference
 	valve     *throttle.Valve
 	gauges    gauges
 	streams   chan struct{} // holds one for each stream that a lane has
@@ -100,7 +102,7 @@ func New(cfg Config, authority link.Authority) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg, authority: authority, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams)}, nil
+	return &Engine{cfg: cfg, authority: authority, queue: queue{most: cfg.Disks}, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams)}, nil
 }
 
 // Limit implements link.Limited.

@@ -33,6 +33,8 @@ type shipment struct {
 	// A shipment that begins while others are under way has fewer of both, so that memory does not grow with the groups (I12).
 	workers, lanes int
 
+	line []*turn // of the disks that are copied or compared whole, in the order in which they go
+
 	repeats *repeats     // nil: nothing is sent by reference
 	byValue atomic.Int64 // bytes of references that the master target could not resolve
 
@@ -57,7 +59,8 @@ type diskShip struct {
 	mu    sync.Mutex
 	total *replication.Pages // what the cycle covers, as found; changes mode by table only
 
-	compares bool // the disk is compared: the cycle does, or the disk joins with it
+	compares bool                 // the disk is compared: the cycle does, or the disk joins with it
+	turn     atomic.Pointer[turn] // then, its place in the queue; nil: it needs none
 
 	firm *replication.Pages // repeats may refer to it; comparing only; guarded by repeats.mu
 }
@@ -77,16 +80,21 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	ship := &shipment{
 		engine: e, order: sh, fence: link.Fence{Session: s.Session, Point: sh.Point}, images: g.images, stable: c.Stable,
 	}
-	n := int(e.shipping.Add(1)) // with this one
-	defer e.shipping.Add(-1)
-	ship.workers, ship.lanes = max(1, e.cfg.Workers/n), max(1, e.cfg.Lanes/n)
-	ship.used = newLaneUse(ship.lanes)
-	ship.level = newLadder(e.cfg.Level, ship.workers, len(sh.Streams) > 0, ship.used.stream)
 	defer ship.close()
 	if err := ship.open(ctx, s.Disks); err != nil {
 		return err
 	}
 	defer e.under(s.Session.Group, ship)()
+	ship.lineUp()
+	defer ship.leave()
+	if err := ship.await(ctx, progress); err != nil {
+		return err
+	}
+	n := int(e.shipping.Add(1)) // with this one
+	defer e.shipping.Add(-1)
+	ship.workers, ship.lanes = max(1, e.cfg.Workers/n), max(1, e.cfg.Lanes/n)
+	ship.used = newLaneUse(ship.lanes)
+	ship.level = newLadder(e.cfg.Level, ship.workers, len(sh.Streams) > 0, ship.used.stream)
 	ship.repeats = ship.newRepeats(g)
 	tell := func() { progress(ship.progress()) }
 	stop := ship.report(tell)
@@ -131,6 +139,7 @@ func (s *shipment) all(ctx context.Context) error {
 		if err := s.engine.authority.Coverage(ctx, s.fence, s.cover); err != nil {
 			return fmt.Errorf("ask what is durable: %w", err)
 		}
+		s.lineUp()
 	}
 }
 
@@ -253,12 +262,18 @@ func (s *shipment) run(ctx context.Context) error {
 	return nil
 }
 
-// scanDisks makes jobs of what may differ on all disks.
+// scanDisks makes jobs of what may differ on all disks: of those that are compared, when it is their turn.
 func (s *shipment) scanDisks(ctx context.Context) error {
 	scans, ctx := errgroup.WithContext(ctx)
-	scans.SetLimit(s.engine.cfg.Disks)
 	for _, d := range s.disks {
-		scans.Go(func() error { return s.scan(ctx, d) })
+		scans.Go(func() error {
+			t := d.turn.Load()
+			defer t.leave()
+			if err := t.wait(ctx); err != nil {
+				return err
+			}
+			return s.scan(ctx, d)
+		})
 	}
 	return scans.Wait()
 }
@@ -344,7 +359,7 @@ func (s *shipment) ledgers() []replication.Ledger {
 
 // progress is called by one goroutine at a time.
 func (s *shipment) progress() replication.Progress {
-	p := replication.Progress{Disks: s.ledgers(), Link: s.level.status()}
+	p := replication.Progress{Disks: s.ledgers(), Link: s.level.status(), Queue: s.places()}
 	wire := int64(0)
 	for _, d := range p.Disks {
 		wire += d.Wire

@@ -38,7 +38,7 @@ func (e *Engine) Verify(ctx context.Context, s link.Spec, point replication.Poin
 	stop := v.report(func() { progress(v.ledgers()) })
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(e.cfg.Disks)
+	group.SetLimit(DefaultDisks)
 	for _, d := range v.disks {
 		group.Go(func() error {
 			if err := v.disk(ctx, d); err != nil {
