@@ -1484,40 +1484,41 @@ func (x *Event) GetPoint() uint64 {
 }
 
 type GroupStatus struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Group            string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	State            string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // see package replication/mastertarget
-	SinceUnixNanos   int64                  `protobuf:"varint,3,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
-	WaitsFor         string                 `protobuf:"bytes,4,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`                   // empty: nothing
-	Problem          *Problem               `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`                                     // absent: none
-	Head             uint64                 `protobuf:"varint,6,opt,name=head,proto3" json:"head,omitempty"`                                          // what the disks show; 0, while last is 0: they are at no point
-	Last             uint64                 `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"`                                          // last listed point; 0: none
-	LastUnixNanos    int64                  `protobuf:"varint,8,opt,name=last_unix_nanos,json=lastUnixNanos,proto3" json:"last_unix_nanos,omitempty"` // when its source was cut
-	Held             bool                   `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`                                          // a rewind holds the head
-	Open             uint64                 `protobuf:"varint,10,opt,name=open,proto3" json:"open,omitempty"`                                         // point of the open cycle; 0: none
-	Mode             string                 `protobuf:"bytes,11,opt,name=mode,proto3" json:"mode,omitempty"`                                          // of the open cycle
-	ProcessServer    string                 `protobuf:"bytes,12,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"`
-	Disks            []*DiskStatus          `protobuf:"bytes,13,rep,name=disks,proto3" json:"disks,omitempty"`
-	Move             *MoveStatus            `protobuf:"bytes,14,opt,name=move,proto3" json:"move,omitempty"` // absent: none under way
-	Notices          []string               `protobuf:"bytes,15,rep,name=notices,proto3" json:"notices,omitempty"`
-	LagSeconds       float64                `protobuf:"fixed64,16,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"` // age of the last listed point
-	Generation       uint64                 `protobuf:"varint,17,opt,name=generation,proto3" json:"generation,omitempty"`
-	NextCutUnixNanos int64                  `protobuf:"varint,18,opt,name=next_cut_unix_nanos,json=nextCutUnixNanos,proto3" json:"next_cut_unix_nanos,omitempty"` // 0: not scheduled
-	Space            *SpaceStatus           `protobuf:"bytes,19,opt,name=space,proto3" json:"space,omitempty"`                                                    // absent: not known yet
-	Drills           []*DrillStatus         `protobuf:"bytes,30,rep,name=drills,proto3" json:"drills,omitempty"`                                                  // under way
-	Scrub            *ScrubStatus           `protobuf:"bytes,60,opt,name=scrub,proto3" json:"scrub,omitempty"`                                                    // absent: not known yet
-	Pins             []*Pin                 `protobuf:"bytes,40,rep,name=pins,proto3" json:"pins,omitempty"`
-	Behind           int64                  `protobuf:"varint,41,opt,name=behind,proto3" json:"behind,omitempty"`                                   // listed points that the disks are behind the last one
-	CatchUpNanos     int64                  `protobuf:"varint,42,opt,name=catch_up_nanos,json=catchUpNanos,proto3" json:"catch_up_nanos,omitempty"` // how long it would take to bring them there, estimated; 0: no time, or not known
-	Link             *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"`                                        // absent: nothing is being shipped
-	Original         *OriginalStatus        `protobuf:"bytes,50,opt,name=original,proto3" json:"original,omitempty"`                                // absent: point 0 is not kept
-	Cutover          *CutoverStatus         `protobuf:"bytes,130,opt,name=cutover,proto3" json:"cutover,omitempty"`                                 // absent: there is none
-	Health           string                 `protobuf:"bytes,160,opt,name=health,proto3" json:"health,omitempty"`                                   // healthy | warning | critical: the worst of its alerts, and its process server's
-	Alerts           []*Alert               `protobuf:"bytes,161,rep,name=alerts,proto3" json:"alerts,omitempty"`                                   // these
-	Bottleneck       string                 `protobuf:"bytes,162,opt,name=bottleneck,proto3" json:"bottleneck,omitempty"`                           // what binds the work under way; empty: none is, see waits_for
-	Because          string                 `protobuf:"bytes,163,opt,name=because,proto3" json:"because,omitempty"`                                 // how that was measured, in words
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Group                string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	State                string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // see package replication/mastertarget
+	SinceUnixNanos       int64                  `protobuf:"varint,3,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
+	WaitsFor             string                 `protobuf:"bytes,4,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`                   // empty: nothing
+	Problem              *Problem               `protobuf:"bytes,5,opt,name=problem,proto3" json:"problem,omitempty"`                                     // absent: none
+	Head                 uint64                 `protobuf:"varint,6,opt,name=head,proto3" json:"head,omitempty"`                                          // what the disks show; 0, while last is 0: they are at no point
+	Last                 uint64                 `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"`                                          // last listed point; 0: none
+	LastUnixNanos        int64                  `protobuf:"varint,8,opt,name=last_unix_nanos,json=lastUnixNanos,proto3" json:"last_unix_nanos,omitempty"` // when its source was cut
+	Held                 bool                   `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`                                          // a rewind holds the head
+	Open                 uint64                 `protobuf:"varint,10,opt,name=open,proto3" json:"open,omitempty"`                                         // point of the open cycle; 0: none
+	Mode                 string                 `protobuf:"bytes,11,opt,name=mode,proto3" json:"mode,omitempty"`                                          // of the open cycle
+	ProcessServer        string                 `protobuf:"bytes,12,opt,name=process_server,json=processServer,proto3" json:"process_server,omitempty"`
+	Disks                []*DiskStatus          `protobuf:"bytes,13,rep,name=disks,proto3" json:"disks,omitempty"`
+	Move                 *MoveStatus            `protobuf:"bytes,14,opt,name=move,proto3" json:"move,omitempty"` // absent: none under way
+	Notices              []string               `protobuf:"bytes,15,rep,name=notices,proto3" json:"notices,omitempty"`
+	LagSeconds           float64                `protobuf:"fixed64,16,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"` // age of the last listed point
+	Generation           uint64                 `protobuf:"varint,17,opt,name=generation,proto3" json:"generation,omitempty"`
+	NextCutUnixNanos     int64                  `protobuf:"varint,18,opt,name=next_cut_unix_nanos,json=nextCutUnixNanos,proto3" json:"next_cut_unix_nanos,omitempty"` // 0: not scheduled
+	Space                *SpaceStatus           `protobuf:"bytes,19,opt,name=space,proto3" json:"space,omitempty"`                                                    // absent: not known yet
+	Drills               []*DrillStatus         `protobuf:"bytes,30,rep,name=drills,proto3" json:"drills,omitempty"`                                                  // under way
+	Scrub                *ScrubStatus           `protobuf:"bytes,60,opt,name=scrub,proto3" json:"scrub,omitempty"`                                                    // absent: not known yet
+	Pins                 []*Pin                 `protobuf:"bytes,40,rep,name=pins,proto3" json:"pins,omitempty"`
+	Behind               int64                  `protobuf:"varint,41,opt,name=behind,proto3" json:"behind,omitempty"`                                                              // listed points that the disks are behind the last one
+	CatchUpNanos         int64                  `protobuf:"varint,42,opt,name=catch_up_nanos,json=catchUpNanos,proto3" json:"catch_up_nanos,omitempty"`                            // how long it would take to bring them there, estimated; 0: no time, or not known
+	Link                 *LinkStatus            `protobuf:"bytes,80,opt,name=link,proto3" json:"link,omitempty"`                                                                   // absent: nothing is being shipped
+	Original             *OriginalStatus        `protobuf:"bytes,50,opt,name=original,proto3" json:"original,omitempty"`                                                           // absent: point 0 is not kept
+	Cutover              *CutoverStatus         `protobuf:"bytes,130,opt,name=cutover,proto3" json:"cutover,omitempty"`                                                            // absent: there is none
+	Health               string                 `protobuf:"bytes,160,opt,name=health,proto3" json:"health,omitempty"`                                                              // healthy | warning | critical: the worst of its alerts, and its process server's
+	Alerts               []*Alert               `protobuf:"bytes,161,rep,name=alerts,proto3" json:"alerts,omitempty"`                                                              // these
+	Bottleneck           string                 `protobuf:"bytes,162,opt,name=bottleneck,proto3" json:"bottleneck,omitempty"`                                                      // what binds the work under way; empty: none is, see waits_for
+	Because              string                 `protobuf:"bytes,163,opt,name=because,proto3" json:"because,omitempty"`                                                            // how that was measured, in words
+	SilentSinceUnixNanos int64                  `protobuf:"varint,230,opt,name=silent_since_unix_nanos,json=silentSinceUnixNanos,proto3" json:"silent_since_unix_nanos,omitempty"` // it does not answer since then, as storage hangs: all but problem and lag_seconds is from before; 0: it answers
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *GroupStatus) Reset() {
@@ -1765,6 +1766,13 @@ func (x *GroupStatus) GetBecause() string {
 		return x.Because
 	}
 	return ""
+}
+
+func (x *GroupStatus) GetSilentSinceUnixNanos() int64 {
+	if x != nil {
+		return x.SilentSinceUnixNanos
+	}
+	return 0
 }
 
 // Point 0: the disks as they were before the first cycle.
@@ -6152,7 +6160,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x06remedy\x18\xa7\x01 \x01(\tR\x06remedy\x12\x13\n" +
 	"\x04code\x18\xa8\x01 \x01(\tR\x04code\x12\x13\n" +
 	"\x04rule\x18\xa9\x01 \x01(\tR\x04rule\x12\x15\n" +
-	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\xde\b\n" +
+	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\x96\t\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -6190,7 +6198,8 @@ const file_operator_proto_rawDesc = "" +
 	"\n" +
 	"bottleneck\x18\xa2\x01 \x01(\tR\n" +
 	"bottleneck\x12\x19\n" +
-	"\abecause\x18\xa3\x01 \x01(\tR\abecause\"@\n" +
+	"\abecause\x18\xa3\x01 \x01(\tR\abecause\x126\n" +
+	"\x17silent_since_unix_nanos\x18\xe6\x01 \x01(\x03R\x14silentSinceUnixNanos\"@\n" +
 	"\x0eOriginalStatus\x12\x16\n" +
 	"\x06saving\x18\x01 \x01(\bR\x06saving\x12\x16\n" +
 	"\x06stored\x18\x02 \x01(\x03R\x06stored\"\xfb\x01\n" +

@@ -67,10 +67,13 @@ type GroupStatus struct {
 	Original *OriginalStatus `json:"original"` // point 0; nil: it is not kept
 	Cutover  *CutoverStatus  `json:"cutover"`  // nil: none
 
-	Health     Level   `json:"health"`     // the worst of its alerts
-	Alerts     []Alert `json:"alerts"`     // its own, and its process server's; the worst first
-	Bottleneck string  `json:"bottleneck"` // what binds the work under way; empty: nothing that is known, see WaitsFor
-	Because    string  `json:"because"`    // how that was measured, in words
+	Health Level   `json:"health"` // the worst of its alerts
+	Alerts []Alert `json:"alerts"` // its own, and its process server's; the worst first
+	// SilentSince is when the group was asked how it is, and has not answered yet, as storage hangs: all but the lag and the problem is as it was before. Zero: it answers.
+	SilentSince time.Time `json:"silent_since,omitzero"`
+
+	Bottleneck string `json:"bottleneck"` // what binds the work under way; empty: nothing that is known, see WaitsFor
+	Because    string `json:"because"`    // how that was measured, in words
 }
 
 // OriginalStatus tells of point 0, the disks as they were before the first cycle.

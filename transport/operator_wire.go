@@ -73,7 +73,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 		Head: uint64(g.Head), Last: uint64(g.Last), LastUnixNanos: nanos(g.LastTime), Held: g.Held, Open: uint64(g.Open), Mode: string(g.Mode),
 		ProcessServer: g.ProcessServer, Notices: g.Notices, LagSeconds: g.LagSeconds, Generation: uint64(g.Generation), NextCutUnixNanos: nanos(g.NextCut),
 		Behind: int64(g.Behind), CatchUpNanos: int64(g.CatchUp),
-		Health: string(g.Health), Alerts: alertsToWire(g.Alerts), Bottleneck: g.Bottleneck, Because: g.Because,
+		Health: string(g.Health), Alerts: alertsToWire(g.Alerts), Bottleneck: g.Bottleneck, Because: g.Because, SilentSinceUnixNanos: nanos(g.SilentSince),
 	}
 	for _, d := range g.Disks {
 		r.Disks = append(r.Disks, &failbackpb.DiskStatus{
@@ -118,7 +118,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 		Disks: []replication.DiskStatus{}, Notices: append([]string{}, r.Notices...), LagSeconds: r.LagSeconds,
 		Generation: replication.Generation(r.Generation), NextCut: timeOf(r.NextCutUnixNanos),
 		Behind: int(r.Behind), CatchUp: time.Duration(r.CatchUpNanos),
-		Health: replication.Level(r.Health), Alerts: alertsFromWire(r.Alerts), Bottleneck: r.Bottleneck, Because: r.Because,
+		Health: replication.Level(r.Health), Alerts: alertsFromWire(r.Alerts), Bottleneck: r.Bottleneck, Because: r.Because, SilentSince: timeOf(r.SilentSinceUnixNanos),
 	}
 	for _, d := range r.Disks {
 		g.Disks = append(g.Disks, replication.DiskStatus{

@@ -61,6 +61,9 @@ const (
 // Rules are all of them.
 var Rules = []string{Heartbeat, CPU, Memory, Cache, Clock, Backlog, RPO, Schedule, Stopped, ChurnLink, ChurnDisks, SlowProgress, NoProgress, Retention, Damage, Silent}
 
+// SilentRemedy is what to do about a group that does not tell how it is.
+const SilentRemedy = "see that the retention volume and the datastores answer; when they do, it goes on by itself"
+
 // reading is what a rule reads of a subject.
 type reading struct {
 	rule, code string
@@ -170,7 +173,7 @@ func (t Thresholds) group(now time.Time, g Group, connected bool, progress func(
 		return replication.Healthy
 	}
 	add(reading{rule: Silent, message: fmt.Sprintf("group %s has not told how it is for %s: a read or write of its journal in %s, or of one of its targets, hangs", g.Name, age(g.Silent), g.Where),
-		remedy: "see that the retention volume and the datastores answer; when they do, it goes on by itself"}, when(g.Silent >= t.Error, replication.Critical))
+		remedy: SilentRemedy}, when(g.Silent >= t.Error, replication.Critical))
 	full := reading{rule: Retention, unknown: !g.SpaceKnown, message: "replication is held back: there is no space on the retention volume, and nothing more that may be given up", remedy: "give the retention volume more space, take back pins, or end drills"}
 	if g.Problem != nil && g.HeldBack {
 		full.message, full.remedy = g.Problem.Error(), g.Problem.Remedy

@@ -128,7 +128,7 @@ func (e *Engine) tryCommit(id replication.GroupID, r replication.CommitRequest) 
 	}
 	g.notice("commit", "")
 	at := retention.Cutover{Step: retention.CutoverFinal, Since: time.Now().UTC(), Point: r.Point, Asked: r.Point, From: g.journal.Head(), Held: g.held(), NotBefore: r.NotBefore.UTC(), Stop: r.Stop, After: r.After, Verify: r.Verify}
-	err = e.whileDrills(id, func(func(replication.PointID) bool) error { // nor is a point dropped meanwhile
+	err = g.whileDrills(func(func(replication.PointID) bool) error { // nor is a point dropped meanwhile
 		if _, err := g.journal.Point(r.Point); r.Point != 0 && err != nil {
 			return noSuchPoint(id, r.Point)
 		}

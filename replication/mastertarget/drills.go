@@ -113,10 +113,6 @@ func (e *Engine) saveDrillsLocked(id replication.GroupID) error {
 func (e *Engine) drilledPoints(id replication.GroupID) (points []replication.PointID) {
 	e.drills.mu.Lock()
 	defer e.drills.mu.Unlock()
-	return e.drilledLocked(id)
-}
-
-func (e *Engine) drilledLocked(id replication.GroupID) (points []replication.PointID) {
 	for _, d := range e.drills.all {
 		if d.group == id {
 			points = append(points, d.request.Point)
@@ -125,11 +121,11 @@ func (e *Engine) drilledLocked(id replication.GroupID) (points []replication.Poi
 	return points
 }
 
-// whileDrills calls do while no drill begins or ends, with what tells whether one shows a point of the group: such a point is not dropped.
-func (e *Engine) whileDrills(id replication.GroupID, do func(inUse func(replication.PointID) bool) error) error {
-	e.drills.mu.Lock()
-	defer e.drills.mu.Unlock()
-	points := e.drilledLocked(id)
+// whileDrills calls do while no drill begins, with what tells whether one shows a point of the group: such a point is not dropped.
+func (g *group) whileDrills(do func(inUse func(replication.PointID) bool) error) error {
+	g.steady.Lock() // the group's own: do may hang with its journal
+	defer g.steady.Unlock()
+	points := g.engine.drilledPoints(g.id)
 	return do(func(p replication.PointID) bool { return slices.Contains(points, p) })
 }
 
@@ -320,13 +316,15 @@ func (e *Engine) register(d *running) (replication.Point, error) {
 	if err != nil {
 		return replication.Point{}, err
 	}
+	g.steady.Lock()
+	defer g.steady.Unlock()
+	if g.isReady() == nil {
+		points = g.journal.Points() // none of them goes while the lock is held
+	}
 	e.drills.mu.Lock()
 	defer e.drills.mu.Unlock()
 	if e.drills.ctx.Err() != nil {
 		return replication.Point{}, errClosing
-	}
-	if g.isReady() == nil {
-		points = g.journal.Points() // none of them goes while the lock is held
 	}
 	i := slices.IndexFunc(points, func(p replication.Point) bool { return p.ID == d.request.Point })
 	if i < 0 {

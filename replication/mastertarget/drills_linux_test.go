@@ -131,7 +131,11 @@ func TestDrillsWhileAllMoves(t *testing.T) {
 	if _, _, err := p.master.Unprotect(t.Context(), "g", false, false); problemCode(err) != "drill-running" {
 		t.Errorf("unprotect: %v", err)
 	}
-	err = p.master.whileDrills("g", func(inUse func(replication.PointID) bool) error {
+	g, err := p.master.group("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = g.whileDrills(func(inUse func(replication.PointID) bool) error {
 		if !inUse(1) || !inUse(4) || inUse(5) {
 			t.Error("the points in use are not those of the drills")
 		}
@@ -139,10 +143,6 @@ func TestDrillsWhileAllMoves(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
-	}
-	g, err := p.master.group("g")
-	if err != nil {
-		t.Fatal(err)
 	}
 	if used := g.pointsInUse(); used[1] != policy.Drill || used[4] != policy.Drill {
 		t.Errorf("points in use: %v", used)

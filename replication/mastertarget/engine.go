@@ -43,9 +43,9 @@ type Config struct {
 	wrap  func(path string, t blockio.Target) blockio.Target
 	quiet time.Duration
 	retry time.Duration
-	// look is another lookEvery, health are other thresholds; zero: as they are.
-	look   time.Duration
-	health *health.Thresholds
+	// look is another lookEvery, patience another askPatience, health are other thresholds; zero: as they are.
+	look, patience time.Duration
+	health         *health.Thresholds
 	// reached is told how far a cutover has come: it goes on when that returns.
 	reached func(step string)
 	// notes may fail the noting of a step in the journal; nil: there is none.

@@ -46,12 +46,14 @@ type group struct {
 	mending   bool                // Compare shows what is damaged as different: the cycle brings it anew
 	repairing *repairing          // what the session repairs; nil: it ships a cycle, or verifies
 
-	moving sync.Mutex // held while the disks move
-	lent   lent
-	broken sync.Once // the handles can't be used any more: the group is opened anew
-	spent  spending  // what its lanes spend their time on
-	hush   hushed
-	tried  trial // what attempts to open the group have noted in its journal already
+	moving  sync.Mutex // held while the disks move
+	lent    lent
+	steady  sync.Mutex // held while points are dropped, or a drill of one is noted
+	silence silence
+	broken  sync.Once // the handles can't be used any more: the group is opened anew
+	spent   spending  // what its lanes spend their time on
+	hush    hushed
+	tried   trial // what attempts to open the group have noted in its journal already
 
 	mu       sync.Mutex
 	record   groupRecord
@@ -524,7 +526,7 @@ func (g *group) notice(about, text string) {
 	}
 }
 
-// held says whether a rewind holds the head; hold changes that, durably, with the operator's move that it is for.
+// held says whether a rewind holds the head; hold changes that, durably, with the operator's move that it is for. Who calls hold has claimed the disks.
 func (g *group) held() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -533,19 +535,14 @@ func (g *group) held() bool {
 
 func (g *group) hold(on bool, move *moveIntent) error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.record.Held == on && (move == nil && g.record.Move == nil || move != nil && g.record.Move != nil && *move == *g.record.Move) {
+	same := g.record.Held == on && (move == nil && g.record.Move == nil || move != nil && g.record.Move != nil && *move == *g.record.Move)
+	g.mu.Unlock()
+	if same {
 		return nil
 	}
-	if g.ctx.Err() != nil { // unprotected meanwhile: its record must not come back
-		return errClosing
-	}
-	r := g.record
-	r.Held, r.Move = on, move
-	if err := g.engine.cat.put(bucketGroups, g.id, r); err != nil {
+	if err := g.changeRecord(func(r *groupRecord) { r.Held, r.Move = on, move }); err != nil {
 		return err
 	}
-	g.record = r
 	if g.isOpen() { // else it is noted when the journal is opened
 		if err := g.journal.RecordSettings(settingsOf(g.plan, on)); err != nil {
 			return journalProblem(g.id, err)

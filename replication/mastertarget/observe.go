@@ -1,7 +1,6 @@
 package mastertarget
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -21,20 +20,7 @@ type observing struct {
 	alerts []replication.Alert                        // that stand, the worst first
 	cycles map[replication.GroupID][]health.Cycle     // that came to their end, the last ones
 	ships  map[replication.GroupID]map[string]float64 // of the cycle under way: seconds by what bound it
-	asked  map[replication.GroupID]*inquiry
 }
-
-// inquiry is a group that is asked for its facts: by one goroutine at a time, as its journal may hang.
-type inquiry struct {
-	group *group
-	since time.Time     // when it was asked what it has not answered yet
-	done  chan struct{} // closed when it has
-	facts health.Group  // the answer, once done is closed
-	known health.Group  // as told last
-}
-
-// askPatience is how long the facts of groups are waited for.
-const askPatience = 2 * time.Second
 
 // lookEvery is how often facts are looked at.
 const lookEvery = 5 * time.Second
@@ -101,7 +87,8 @@ func (e *Engine) facts(now time.Time) health.Facts {
 		servers[name] = &health.Server{Name: name, Connected: w.connected(), Since: w.since, Skew: w.skew(), Figures: w.figures()}
 	}
 	e.mu.Unlock()
-	f.Groups = e.observing.ask(groups, now, (*group).facts, askPatience)
+	e.observing.forget(groups)
+	f.Groups = askAll(groups, func(g *group) health.Group { return g.toldFacts(now) })
 	for _, one := range f.Groups {
 		s := servers[one.Server]
 		if s == nil {
@@ -116,51 +103,12 @@ func (e *Engine) facts(now time.Time) health.Facts {
 	return f
 }
 
-// ask asks all groups at once, and waits for their answers with patience. For one that does not answer, what it told last is told, as closed and silent. What is kept of groups that are no more goes.
-func (o *observing) ask(groups map[replication.GroupID]*group, now time.Time, facts func(*group, time.Time) health.Group, patience time.Duration) (all []health.Group) {
+// forget lets go of what is kept of groups that are no more.
+func (o *observing) forget(groups map[replication.GroupID]*group) {
 	o.mu.Lock()
-	maps.DeleteFunc(o.asked, func(id replication.GroupID, _ *inquiry) bool { return groups[id] == nil })
+	defer o.mu.Unlock()
 	maps.DeleteFunc(o.cycles, func(id replication.GroupID, _ []health.Cycle) bool { return groups[id] == nil })
 	maps.DeleteFunc(o.ships, func(id replication.GroupID, _ map[string]float64) bool { return groups[id] == nil })
-	if o.asked == nil {
-		o.asked = map[replication.GroupID]*inquiry{}
-	}
-	for id, g := range groups {
-		a := o.asked[id]
-		if a == nil || a.group != g { // a group that is opened anew has another journal
-			a = &inquiry{group: g, known: health.Group{Name: id, State: replication.StateChecking}}
-			o.asked[id] = a
-		}
-		if a.done == nil {
-			a.since, a.done = now, make(chan struct{})
-			go func(done chan struct{}) { // it may never end
-				a.facts = facts(g, now)
-				close(done)
-			}(a.done)
-		}
-	}
-	asked := maps.Clone(o.asked)
-	o.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for _, id := range slices.Sorted(maps.Keys(groups)) {
-		a := asked[id]
-		select {
-		case <-a.done:
-		case <-ctx.Done():
-		}
-		select {
-		case <-a.done:
-			a.known, a.done = a.facts, nil
-			all = append(all, a.known)
-		default:
-			one := a.known
-			one.Server, one.Where = a.group.plan.ProcessServer, a.group.engine.journalDir(id)
-			one.Closed, one.Silent, one.Problem, one.SpaceKnown, one.DamageKnown = true, max(now.Sub(a.since), time.Millisecond), nil, false, false
-			all = append(all, one)
-		}
-	}
-	return all
 }
 
 // figures returns what a process server told of itself; nil: nothing.

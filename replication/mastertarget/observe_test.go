@@ -4,14 +4,12 @@ import (
 	"context"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"failback/replication"
 	"failback/replication/health"
 	"failback/replication/link"
-	"failback/replication/plan"
 )
 
 // soon are thresholds in thousandths of a second where others have minutes.
@@ -155,39 +153,6 @@ func TestLastPointTooOld(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.alerted("")
-}
-
-// TestGroupThatHangsHoldsUpNoOther asks two groups, of which one does not answer for a while.
-func TestGroupThatHangsHoldsUpNoOther(t *testing.T) {
-	e := &Engine{}
-	one := func(id replication.GroupID) *group {
-		return &group{id: id, engine: e, plan: &plan.Plan{Group: id, ProcessServer: "ps"}}
-	}
-	groups := map[replication.GroupID]*group{"hangs": one("hangs"), "other": one("other")}
-	o := &observing{cycles: map[replication.GroupID][]health.Cycle{"gone": {{}}}, ships: map[replication.GroupID]map[string]float64{"gone": nil}}
-	goOn := make(chan struct{})
-	var asks atomic.Int64
-	facts := func(g *group, now time.Time) health.Group {
-		if g.id == "hangs" {
-			asks.Add(1)
-			<-goOn
-		}
-		return health.Group{Name: g.id, Last: 7}
-	}
-	now := time.Now()
-	for i := range 3 {
-		all := o.ask(groups, now.Add(time.Duration(i)*time.Minute), facts, 10*time.Millisecond)
-		if len(all) != 2 || !all[0].Closed || all[0].Silent < time.Duration(i)*time.Minute || all[0].Server != "ps" || all[1].Last != 7 || all[1].Silent != 0 {
-			t.Errorf("minute %d: got %+v", i, all)
-		}
-	}
-	if asks.Load() != 1 || len(o.cycles)+len(o.ships) != 0 {
-		t.Errorf("asked %d times; kept of groups that are gone: %v %v", asks.Load(), o.cycles, o.ships)
-	}
-	close(goOn)
-	if all := o.ask(groups, now, facts, 20*time.Second); all[0].Last != 7 || all[0].Silent != 0 {
-		t.Errorf("it answers again: got %+v", all[0])
-	}
 }
 
 // telling is a process server that tells figures.

@@ -11,23 +11,20 @@ import (
 	"failback/retention"
 )
 
-// Status implements transport.Operations.
+// Status implements transport.Operations. It takes little more than askPatience, whatever hangs.
 func (e *Engine) Status(_ context.Context, id replication.GroupID) (replication.Status, error) {
 	var s replication.Status
+	e.mu.Lock()
+	groups := maps.Clone(e.groups)
+	e.mu.Unlock()
 	if id != "" {
 		g, err := e.group(id)
 		if err != nil {
 			return s, err
 		}
-		s.Groups = append(s.Groups, g.status())
-	} else {
-		e.mu.Lock()
-		groups := maps.Clone(e.groups)
-		e.mu.Unlock()
-		for _, name := range slices.Sorted(maps.Keys(groups)) {
-			s.Groups = append(s.Groups, groups[name].status())
-		}
+		groups = map[replication.GroupID]*group{id: g}
 	}
+	s.Groups = askAll(groups, (*group).told)
 	e.mu.Lock()
 	for _, name := range slices.Sorted(maps.Keys(e.workers)) {
 		w := e.workers[name]

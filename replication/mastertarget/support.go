@@ -45,11 +45,13 @@ func (e *Engine) Support(ctx context.Context, id replication.GroupID, give func(
 	status, serr := e.Status(ctx, id)
 	for i := range status.Groups {
 		if c := status.Groups[i].Cutover; c != nil {
-			for _, command := range []*string{&c.Stop, &c.After} {
+			told := *c
+			for _, command := range []*string{&told.Stop, &told.After} {
 				if *command != "" {
 					secrets, *command = append(secrets, *command), leftOut
 				}
 			}
+			status.Groups[i].Cutover = &told
 		}
 	}
 	told := func(name string, err error, text func(*bytes.Buffer) error) error {

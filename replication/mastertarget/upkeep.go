@@ -273,7 +273,7 @@ func (k *upkeep) pace() func(context.Context, int) error {
 
 // drop takes points off the list, unless a drill shows one of them, which may have begun since policy was asked.
 func (g *group) drop(ids []replication.PointID, why string) error {
-	return g.engine.whileDrills(g.id, func(inUse func(replication.PointID) bool) error {
+	return g.whileDrills(func(inUse func(replication.PointID) bool) error {
 		for _, id := range ids {
 			if inUse(id) {
 				return fmt.Errorf("%w: a drill shows point %d", retention.ErrInUse, id)
