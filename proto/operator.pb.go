@@ -570,6 +570,8 @@ type ApplyRequest struct {
 	PlanYaml      []byte                 `protobuf:"bytes,110,opt,name=plan_yaml,json=planYaml,proto3" json:"plan_yaml,omitempty"`
 	From          string                 `protobuf:"bytes,111,opt,name=from,proto3" json:"from,omitempty"`                    // ApplyReply.from: refused when the plan in force is another one by now; empty: whichever it is
 	DryRun        bool                   `protobuf:"varint,112,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"` // only tell
+	Group         string                 `protobuf:"bytes,231,opt,name=group,proto3" json:"group,omitempty"`                  // that is meant; empty: the plan's
+	MoveTo        string                 `protobuf:"bytes,232,opt,name=move_to,json=moveTo,proto3" json:"move_to,omitempty"`  // the process server that the group moves to, and plan_yaml may be empty: the plan in force; empty: it stays where it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +625,20 @@ func (x *ApplyRequest) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *ApplyRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ApplyRequest) GetMoveTo() string {
+	if x != nil {
+		return x.MoveTo
+	}
+	return ""
 }
 
 type ApplyReply struct {
@@ -6087,11 +6103,13 @@ const file_operator_proto_rawDesc = "" +
 	"\x04disk\x18\x01 \x01(\tR\x04disk\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06target\x18\x03 \x01(\tR\x06target\x12\x14\n" +
-	"\x05state\x18\x04 \x01(\tR\x05state\"X\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\"\x89\x01\n" +
 	"\fApplyRequest\x12\x1b\n" +
 	"\tplan_yaml\x18n \x01(\fR\bplanYaml\x12\x12\n" +
 	"\x04from\x18o \x01(\tR\x04from\x12\x17\n" +
-	"\adry_run\x18p \x01(\bR\x06dryRun\"\xb5\x01\n" +
+	"\adry_run\x18p \x01(\bR\x06dryRun\x12\x15\n" +
+	"\x05group\x18\xe7\x01 \x01(\tR\x05group\x12\x18\n" +
+	"\amove_to\x18\xe8\x01 \x01(\tR\x06moveTo\"\xb5\x01\n" +
 	"\n" +
 	"ApplyReply\x12\x14\n" +
 	"\x05group\x18n \x01(\tR\x05group\x12\x12\n" +

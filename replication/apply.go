@@ -2,9 +2,11 @@ package replication
 
 // ApplyRequest asks for another plan of a group that is protected.
 type ApplyRequest struct {
-	Plan   []byte // YAML
-	From   string // Applied.From of what was shown: refused when the plan in force is another one by now; "": whichever it is
-	DryRun bool   // only tell
+	Plan   []byte  // YAML; empty, where the group moves: the plan in force
+	Group  GroupID // that is meant; "": the plan's
+	MoveTo string  // the process server that is to read the group from now on, which may have the sources in other places; "": it stays where it is
+	From   string  // Applied.From of what was shown: refused when the plan in force is another one by now; "": whichever it is
+	DryRun bool    // only tell
 }
 
 // Applied is what changing a group's plan does, or did.

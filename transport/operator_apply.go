@@ -11,16 +11,16 @@ func (s *operatorServer) Apply(ctx context.Context, r *failbackpb.ApplyRequest) 
 	if err := planFits(&failbackpb.PlanRequest{Yaml: r.PlanYaml}); err != nil {
 		return nil, StatusOf(err)
 	}
-	a, err := s.ops.Apply(ctx, replication.ApplyRequest{Plan: r.PlanYaml, From: r.From, DryRun: r.DryRun})
+	a, err := s.ops.Apply(ctx, replication.ApplyRequest{Plan: r.PlanYaml, Group: replication.GroupID(r.Group), MoveTo: r.MoveTo, From: r.From, DryRun: r.DryRun})
 	if err != nil {
 		return nil, StatusOf(err)
 	}
 	return appliedToWire(a), nil
 }
 
-// Apply changes the plan of a group that is protected, or tells what that would do.
+// Apply changes the plan of a group that is protected, or has another process server read it, or tells what that would do.
 func (c *OperatorClient) Apply(ctx context.Context, r replication.ApplyRequest) (replication.Applied, error) {
-	a, err := c.rpc.Apply(ctx, &failbackpb.ApplyRequest{PlanYaml: r.Plan, From: r.From, DryRun: r.DryRun})
+	a, err := c.rpc.Apply(ctx, &failbackpb.ApplyRequest{PlanYaml: r.Plan, Group: string(r.Group), MoveTo: r.MoveTo, From: r.From, DryRun: r.DryRun})
 	if err != nil {
 		return replication.Applied{}, c.problem(err)
 	}

@@ -106,7 +106,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 
 			Original: &replication.OriginalStatus{Saving: true, Stored: 10},
 			Cutover:  &cuttingOver,
-			Health:   replication.Critical, Alerts: []replication.Alert{alert}, Bottleneck: "hash", Because: "it is",
+			Health:   replication.Critical, Alerts: []replication.Alert{alert}, Bottleneck: "hash", Because: "it is", SilentSince: noon,
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second, Health: replication.Warned, Alerts: []replication.Alert{alert},
 			Figures: &replication.Figures{Time: noon, CPU: 0.5, Memory: -1, StateFree: 1, StateTotal: 2, Shipping: 3, Clock: noon}}},

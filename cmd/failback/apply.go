@@ -24,7 +24,7 @@ func (t *tool) applyCommand() *cobra.Command {
 
 What can change: a disk more, or a machine with its disks; policy, retention, priority; the commands snapshot, release and changes;
 keep_original from true to false, which unpins point 0. What can't is refused by name, with what to do instead: to leave a disk out, another
-source, target or format of a disk, os, process_server. Then nothing is changed.
+source, target or format of a disk, os, process_server (failback move changes that). Then nothing is changed.
 
 A disk that joins needs a point of the group to be listed already. It is compared whole with its target and written there with the next cycle that
 begins, while the others send their changes as ever; a cycle that is open is finished without it. The point of that cycle is its first one.
@@ -39,7 +39,11 @@ starts over. It asks on a terminal; elsewhere it takes --yes. PLAN may be - for 
 			if yes && dryRun {
 				return settings.Usage(errors.New("--yes and --dry-run: give one of them"))
 			}
-			return t.apply(c.Context(), args[0], yes, dryRun)
+			text, err := t.readPlan(args[0])
+			if err != nil {
+				return err
+			}
+			return t.apply(c.Context(), replication.ApplyRequest{Plan: text}, yes, dryRun)
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "don't ask")
@@ -47,13 +51,11 @@ starts over. It asks on a terminal; elsewhere it takes --yes. PLAN may be - for 
 	return c
 }
 
-func (t *tool) apply(ctx context.Context, path string, yes, dryRun bool) error {
-	text, err := t.readPlan(path)
-	if err != nil {
-		return err
-	}
+// apply shows what a request does, asks, and does it.
+func (t *tool) apply(ctx context.Context, r replication.ApplyRequest, yes, dryRun bool) error {
 	return t.with(func(c *transport.OperatorClient) error {
-		a, err := c.Apply(ctx, replication.ApplyRequest{Plan: text, DryRun: true})
+		r.DryRun = true
+		a, err := c.Apply(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -68,11 +70,12 @@ func (t *tool) apply(ctx context.Context, path string, yes, dryRun bool) error {
 			return settings.Usage(errors.New("nobody is there to be asked: look at it with --dry-run, then say --yes"))
 		case !yes:
 			printApplied(t.err, a)
-			if err := t.askToApply(a); err != nil {
+			if err := t.askToApply(a, r.MoveTo); err != nil {
 				return err
 			}
 		}
-		done, err := c.Apply(ctx, replication.ApplyRequest{Plan: text, From: a.From})
+		r.DryRun, r.From = false, a.From
+		done, err := c.Apply(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -80,13 +83,21 @@ func (t *tool) apply(ctx context.Context, path string, yes, dryRun bool) error {
 			if yes {
 				printApplied(w, done)
 			}
+			if r.MoveTo != "" {
+				fmt.Fprintf(w, "group %s: process server %s has it now; see failback status %s\n", done.Group, r.MoveTo, done.Group)
+				return
+			}
 			fmt.Fprintf(w, "group %s: the plan is in force, with %s; see failback status %s\n", done.Group, plural(len(done.Changes), "change"), done.Group)
 		})
 	})
 }
 
-func (t *tool) askToApply(a replication.Applied) error {
-	fmt.Fprintf(t.err, "Put this plan of group %s into force? [y/N] ", a.Group)
+func (t *tool) askToApply(a replication.Applied, moveTo string) error {
+	if moveTo != "" {
+		fmt.Fprintf(t.err, "Move group %s to process server %s? [y/N] ", a.Group, moveTo)
+	} else {
+		fmt.Fprintf(t.err, "Put this plan of group %s into force? [y/N] ", a.Group)
+	}
 	answer, err := bufio.NewReader(t.in).ReadString('\n')
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("read the answer: %w", err)

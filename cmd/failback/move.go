@@ -83,13 +83,50 @@ again, as before the rewind. Disks that follow, and are a little behind, catch u
 }
 
 func (t *tool) moveCommand() *cobra.Command {
+	var server, planFile string
+	var yes, dryRun bool
 	c := &cobra.Command{
-		Use:   "move",
-		Short: "Take a move of the disks back, or finish it",
-		Long:  "What to do about a move of the disks that is under way, or was cut off. failback rewind and failback advance begin moves.",
-		Args:  cobra.ArbitraryArgs,
-		RunE:  t.needsCommand,
+		Use:   "move GROUP --process-server NAME",
+		Short: "Have another process server read a group; or take a move of the disks back",
+		Long: `Puts another process server in the place of the one that reads the group's sources, while the group stays protected: the machine of the old one is
+lost, or is to be replaced. It shows what changes, asks, and does it; elsewhere than on a terminal it takes --yes.
+
+The new one has to be connected, and to see the same disks: at the same paths, or, with --plan, at those of that plan, which differs from the one in force in
+process_server, and in source, snapshot, release and changes of disks, and in nothing else. Sizes are compared with the group's, content with the next point: the new
+process server knows of no changes, so that the disks are compared whole, by hashes. All points stay; a cycle that is open is begun again.
+
+What the old one keeps of the group, its snapshots among it, is released: now, or when it connects again. It is given no orders of the group any more, and what it may still
+send is refused. Nothing can be moved while a commit is under way or undone, or while the disks are moved at an operator's word.
+
+To take back a move of the disks to another point is failback move cancel; failback rewind and failback advance begin them.`,
+		Example: "  failback move erp --process-server ps2 --dry-run\n  failback move erp --process-server ps2\n  failback move erp --process-server ps2 --plan erp-on-ps2.yaml --yes",
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case len(args) == 0 && server == "", len(args) > 0 && len(c.SuggestionsFor(args[0])) > 0:
+				return t.needsCommand(c, args)
+			case server == "" || len(args) != 1:
+				return settings.Usage(errors.New("name the group, and the process server that it moves to: failback move GROUP --process-server NAME"))
+			case yes && dryRun:
+				return settings.Usage(errors.New("--yes and --dry-run: give one of them"))
+			}
+			group, err := groupOf(args[0])
+			if err != nil {
+				return err
+			}
+			r := replication.ApplyRequest{Group: group, MoveTo: server}
+			if planFile != "" {
+				if r.Plan, err = t.readPlan(planFile); err != nil {
+					return err
+				}
+			}
+			return t.apply(c.Context(), r, yes, dryRun)
+		},
 	}
+	c.Flags().StringVar(&server, "process-server", "", "`NAME` of the process server that is to read the group from now on")
+	c.Flags().StringVar(&planFile, "plan", "", "`FILE` with the plan, where the new process server has the sources at other paths")
+	c.Flags().BoolVar(&yes, "yes", false, "don't ask")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only show what changes; exit code 1 if it can't be done")
 	var back, finish bool
 	cancel := &cobra.Command{
 		Use:   "cancel GROUP",

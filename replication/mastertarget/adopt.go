@@ -326,7 +326,7 @@ func (a *adopting) withoutCommands(j *retention.Journal) error {
 func (a *adopting) begin(ctx context.Context) error {
 	e := a.engine
 	record := groupRecord{Plan: a.plan.Canonical(), Disks: a.plan.Names(), Created: time.Now().UTC(), Held: a.report.Held}
-	if err := errors.Join(e.cat.put(bucketGroups, a.id.Group, record), e.cat.remove(bucketFarewells, a.id.Group)); err != nil {
+	if err := e.cat.protected(a.id.Group, record, a.plan.ProcessServer); err != nil {
 		return err
 	}
 	g := newGroup(e, a.plan, record)

@@ -21,7 +21,7 @@ func TestProtectedAnewIsNotTheOldPoint(t *testing.T) {
 	if _, _, err := p.master.Unprotect(ctx, "g", false, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.master.cat.remove(bucketFarewells, "g"); err != nil {
+	if err := p.master.cat.remove(bucketFarewells, farewellKey("g", "ps")); err != nil {
 		t.Fatal(err)
 	}
 	p.change()

@@ -18,16 +18,21 @@ import (
 //
 // What changes how a group is run goes into the catalogue, and with the group's next opening into its journal. A disk that joins goes into the journal first, with the plan that has it, in one record: where the catalogue
 // does not know it yet, after a crash, the journal's plan counts (group.agrees). Either way the group is opened anew, so that nothing meets a plan that changes under it: what is under way goes on from what is durable.
+//
+// A group that moves to another process server is in the catalogue with it, in one change with the order to the old one to forget the group. Opened anew it has another generation, so that what the old one may still send is refused (I7).
+// The new one has none of the cuts that the last point was made of: it compares (I10).
 type applying struct {
 	looking
 	group  *group
+	moves  bool // the group is to be read by another process server
+	bye    farewell
 	report replication.Applied
 	record groupRecord
 }
 
 // Apply implements transport.Operations.
 func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replication.Applied, error) {
-	p, err := plan.Parse(r.Plan)
+	p, err := e.wanted(r)
 	if err != nil {
 		return replication.Applied{}, err
 	}
@@ -51,7 +56,7 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	if err != nil {
 		return replication.Applied{}, err
 	}
-	a := &applying{looking: looking{engine: e, plan: p}, group: g, report: replication.Applied{Group: p.Group, Changes: []replication.PlanChange{}}}
+	a := &applying{looking: looking{engine: e, plan: p}, group: g, moves: r.MoveTo != "", report: replication.Applied{Group: p.Group, Changes: []replication.PlanChange{}}}
 	if err := a.look(ctx); err != nil {
 		return a.report, err
 	}
@@ -76,6 +81,35 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	return a.report, a.opened(ctx)
 }
 
+// wanted is the plan that a request asks for.
+func (e *Engine) wanted(r replication.ApplyRequest) (*plan.Plan, error) {
+	text := r.Plan
+	if r.MoveTo != "" && len(text) == 0 {
+		g, err := e.group(r.Group)
+		if err != nil {
+			return nil, err
+		}
+		g.mu.Lock()
+		text = g.record.Plan
+		g.mu.Unlock()
+	}
+	p, err := plan.Parse(text)
+	if err != nil || r.MoveTo == "" {
+		return p, err
+	}
+	refuse := func(format string, args ...any) error {
+		return &replication.Problem{Code: preflight.CodeApply, Message: fmt.Sprintf(format, args...), Remedy: "give the plan of that group, with the process server that it moves to"}
+	}
+	switch {
+	case r.Group != "" && p.Group != r.Group:
+		return nil, refuse("the plan is of group %s, and group %s is to move", p.Group, r.Group)
+	case len(r.Plan) > 0 && p.ProcessServer != r.MoveTo:
+		return nil, refuse("the plan of group %s names process server %s, and the group is to move to %s", p.Group, p.ProcessServer, r.MoveTo)
+	}
+	p.ProcessServer = r.MoveTo
+	return p, nil
+}
+
 // look finds the differences, and what stands in the way of new disks.
 func (a *applying) look(ctx context.Context) error {
 	g := a.group
@@ -91,11 +125,20 @@ func (a *applying) look(ctx context.Context) error {
 	a.plan.Number(names)
 	sum := sha256.Sum256(was.Canonical())
 	a.report.From = hex.EncodeToString(sum[:])
-	a.report.Changes = append(a.report.Changes, plan.Differences(was, a.plan)...)
+	a.report.Changes = append(a.report.Changes, plan.Differences(was, a.plan, a.moves)...)
 	for _, f := range a.plan.Findings() {
 		if f.Severity != replication.Info {
 			a.findings = append(a.findings, f)
 		}
+	}
+	if a.moves = a.moves && was.ProcessServer != a.plan.ProcessServer; a.moves {
+		id := g.journal.Identity()
+		a.bye = farewell{Worker: was.ProcessServer, Spec: specOf(was, id.Disks, replication.Session{Group: g.id, Generation: g.journal.Generation()})}
+		a.bye.Spec.Instance = id.UUID
+		a.room()
+		a.sources(ctx, a.failed())
+		a.resized(id.Disks)
+		return a.number()
 	}
 	gone := slices.ContainsFunc(a.report.Changes, func(c replication.PlanChange) bool { return c.Key == "disk" && c.Refused })
 	if disks := a.plan.Disks(); len(disks) > len(names) && !gone {
@@ -106,6 +149,11 @@ func (a *applying) look(ctx context.Context) error {
 	if _, ok := g.journal.Last(); !ok && was.KeepOriginal && !a.plan.KeepOriginal {
 		a.find(replication.Error, preflight.CodeApply, string(g.id), "point 0 is being saved for, until the first point is listed", "wait for the first point, then apply the plan again")
 	}
+	return a.number()
+}
+
+// number puts the findings into the report.
+func (a *applying) number() error {
 	preflight.Number(a.findings)
 	a.report.Findings = append([]replication.Finding{}, a.findings...)
 	return nil
@@ -197,7 +245,11 @@ func (a *applying) take() error {
 	if added {
 		err = a.join(held)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case a.moves:
+		err = e.cat.protected(g.id, a.record, p.ProcessServer, change{bucketFarewells, farewellKey(g.id, a.bye.Worker), a.bye})
+	default:
 		err = e.cat.put(bucketGroups, g.id, a.record)
 	}
 	record := a.record
@@ -213,8 +265,15 @@ func (a *applying) take() error {
 	e.mu.Lock()
 	e.groups[g.id] = again
 	e.mu.Unlock()
+	if err == nil && a.moves { // before the new one cuts: commands of a plan may give both's snapshots one name
+		e.reached("moves")
+		e.sendOff(a.bye.Worker)
+	}
 	again.start()
-	if err == nil {
+	if err == nil && a.moves {
+		e.cfg.Log.Info("moved to another process server", "group", g.id, "from", a.bye.Worker, "to", now.ProcessServer)
+		g.happened(replication.EventPlan, replication.Healthy, 0, "the group moved from process server %s to %s", a.bye.Worker, now.ProcessServer)
+	} else if err == nil {
 		e.cfg.Log.Info("plan applied", "group", g.id, "changes", len(a.report.Changes), "disks", len(now.Disks()))
 		g.happened(replication.EventPlan, replication.Healthy, 0, "another plan is in force: %d changes, %d disks", len(a.report.Changes), len(now.Disks()))
 	}

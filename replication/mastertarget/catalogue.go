@@ -14,7 +14,7 @@ import (
 	"failback/replication/link"
 )
 
-// catalogueVersion is the version of the catalogue's layout: buckets "groups" (GroupID → groupRecord), "farewells" (GroupID → farewell), "drills" (GroupID →
+// catalogueVersion is the version of the catalogue's layout: buckets "groups" (GroupID → groupRecord), "farewells" (GroupID/worker, or, by an earlier release, GroupID → farewell), "drills" (GroupID →
 // []drillRecord), "paces" (GroupID → paceRecord), "names" (of a process server → binding), "tokens" (id → tokenRecord) and "meta".
 const catalogueVersion = "1"
 
@@ -36,10 +36,15 @@ type groupRecord struct {
 	Pass     time.Time `json:"pass,omitzero"`     // until when no limit counts for it
 }
 
-// farewell is an order to forget a group that its process server has not been given yet.
+// farewell is an order to forget a group that its process server, or one that had it before, has not been given yet.
 type farewell struct {
 	Worker string    `json:"worker"`
 	Spec   link.Spec `json:"spec"`
+}
+
+// farewellKey is the key of a farewell: a group may have left several process servers that are away.
+func farewellKey(id replication.GroupID, worker string) replication.GroupID {
+	return id + "/" + replication.GroupID(worker)
 }
 
 var (
@@ -89,22 +94,50 @@ func openCatalogue(dir string) (*catalogue, error) {
 
 func (c *catalogue) close() error { return c.db.Close() }
 
-func (c *catalogue) put(bucket []byte, id replication.GroupID, v any) error {
-	b, err := json.Marshal(v)
+// change is a record that is put into a bucket, or, with a nil value, removed from it.
+type change struct {
+	bucket []byte
+	key    replication.GroupID
+	value  any
+}
+
+// change makes changes, all or none.
+func (c *catalogue) change(changes ...change) error {
+	err := c.db.Update(func(tx *bbolt.Tx) error {
+		for _, x := range changes {
+			if x.value == nil {
+				if err := tx.Bucket(x.bucket).Delete([]byte(x.key)); err != nil {
+					return err
+				}
+				continue
+			}
+			b, err := json.Marshal(x.value)
+			if err != nil {
+				return err
+			}
+			if err := tx.Bucket(x.bucket).Put([]byte(x.key), b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return err
-	}
-	if err := c.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put([]byte(id), b) }); err != nil {
-		return fmt.Errorf("write %s of the catalogue: %w", id, err)
+		return fmt.Errorf("write %s of the catalogue: %w", changes[0].key, err)
 	}
 	return nil
 }
 
+func (c *catalogue) put(bucket []byte, id replication.GroupID, v any) error {
+	return c.change(change{bucket, id, v})
+}
+
 func (c *catalogue) remove(bucket []byte, id replication.GroupID) error {
-	if err := c.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Delete([]byte(id)) }); err != nil {
-		return fmt.Errorf("remove %s from the catalogue: %w", id, err)
-	}
-	return nil
+	return c.change(change{bucket, id, nil})
+}
+
+// protected puts a group's record, which names the process server that has it now: what that one was to forget, it needs.
+func (c *catalogue) protected(id replication.GroupID, r groupRecord, worker string, also ...change) error {
+	return c.change(append([]change{{bucketGroups, id, r}, {bucketFarewells, id, nil}, {bucketFarewells, farewellKey(id, worker), nil}}, also...)...)
 }
 
 // each calls f for every record of a bucket, in the order of the groups' names.

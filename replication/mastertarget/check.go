@@ -92,7 +92,12 @@ func (f *looking) standing() {
 	if f.known.isReady() != nil {
 		return
 	}
-	for _, d := range f.known.journal.Identity().Disks {
+	f.resized(f.known.journal.Identity().Disks)
+}
+
+// resized looks for sources that do not have the sizes that the group has its disks with.
+func (f *looking) resized(disks []replication.Disk) {
+	for _, d := range disks {
 		if size := f.sizes[d.No]; size != 0 && size != d.Size {
 			f.find(replication.Error, preflight.CodeSizeDiffers, string(d.ID), fmt.Sprintf("disk %s: source %s has %d bytes now, the group's disk has %d", d.ID, f.plan.Disks()[d.No].Path(), size, d.Size),
 				"give the source its size back; for a disk that has grown, unprotect the group and protect it anew with a target of that size")

@@ -309,7 +309,7 @@ func (e *Engine) finishRest(g *group) error {
 		}
 	}
 	if err == nil {
-		err = e.cat.put(bucketFarewells, id, farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, nil, replication.Session{Group: id})})
+		err = e.cat.put(bucketFarewells, farewellKey(id, g.plan.ProcessServer), farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, nil, replication.Session{Group: id})})
 	}
 	if err == nil {
 		switch err = retention.Remove(dir); {
@@ -342,14 +342,7 @@ func (e *Engine) finishRest(g *group) error {
 	e.changed()
 	e.cfg.Log.Info("finished", "group", id)
 	e.happened(replication.EventCutover, replication.Healthy, id, "", "group %s is finished: its disks are the machines', its points are gone", id)
-	if w := e.worker(g.plan.ProcessServer); w != nil {
-		said := make(chan struct{})
-		e.wg.Go(func() { defer close(said); e.sayFarewell(w) })
-		select {
-		case <-said:
-		case <-time.After(connectPatience):
-		}
-	}
+	e.sendOff(g.plan.ProcessServer)
 	return nil
 }
 

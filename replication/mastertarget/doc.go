@@ -42,6 +42,8 @@
 // numbers are the next ones, wherever they stand in the plan. The next cycle brings them in: the process server compares them whole, with the targets as they stand, and ships the others' changes; a lane's blocks go through
 // to the disks that join, and into the journal for the others.
 //
+// A group moves to another process server by a plan that names it (apply.go): it is in the catalogue in one change with the order to the old one to forget the group, which is given when that one is there.
+//
 // A cutover (cutover.go, cutting.go) gives the disks to their machine. Its steps are in the journal, each before its first effect; one goroutine takes them, whichever handles the group has at the time. A committed group
 // (away.go) has its journal open, and nothing of its targets; undo opens them again when they are as they were left. That a group is being finished is in the catalogue, as its journal goes.
 //

@@ -349,28 +349,43 @@ func (e *Engine) waitWorker(ctx context.Context, name string) (w *worker, err er
 	return w, err
 }
 
-// sayFarewell gives the process server the orders to forget groups that ended while it was away.
+// sayFarewell gives the process server the orders to forget groups that ended, or moved to another one, while it was away.
 func (e *Engine) sayFarewell(w *worker) {
 	due := map[replication.GroupID]farewell{}
-	err := each(e.cat, bucketFarewells, func(id replication.GroupID, f farewell) error {
+	err := each(e.cat, bucketFarewells, func(key replication.GroupID, f farewell) error {
 		if f.Worker == w.Name {
-			due[id] = f
+			due[key] = f
 		}
 		return nil
 	})
 	if err != nil {
 		e.cfg.Log.Error("read farewells", "err", err)
 	}
-	for id, f := range due {
-		if _, err := e.group(id); err == nil { // protected again since: its snapshots are in use
+	for key, f := range due {
+		id := f.Spec.Session.Group
+		if g, err := e.group(id); err == nil && g.plan.ProcessServer == w.Name { // it has the group again since: its snapshots are in use
 			continue
 		}
 		if err := w.Forget(w.ctx, f.Spec); err != nil {
 			e.cfg.Log.Warn("process server did not forget a group", "group", id, "name", w.Name, "err", err)
 			continue
 		}
-		if err := e.cat.remove(bucketFarewells, id); err != nil {
+		if err := e.cat.remove(bucketFarewells, key); err != nil {
 			e.cfg.Log.Error("remove farewell", "group", id, "err", err)
 		}
+	}
+}
+
+// sendOff says farewell, with patience, to a process server if it is there: else it is told when it comes.
+func (e *Engine) sendOff(name string) {
+	w := e.worker(name)
+	if w == nil {
+		return
+	}
+	said := make(chan struct{})
+	e.wg.Go(func() { defer close(said); e.sayFarewell(w) })
+	select {
+	case <-said:
+	case <-time.After(connectPatience):
 	}
 }

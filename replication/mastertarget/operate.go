@@ -189,10 +189,7 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	g.end()
 	g.wg.Wait()
 	bye := farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, disks, replication.Session{Group: id})}
-	if err := e.cat.put(bucketFarewells, id, bye); err != nil {
-		return 0, "", err
-	}
-	if err := e.cat.remove(bucketGroups, id); err != nil {
+	if err := e.cat.change(change{bucketFarewells, farewellKey(id, bye.Worker), bye}, change{bucketGroups, id, nil}); err != nil {
 		return 0, "", err
 	}
 	e.mu.Lock()
@@ -201,14 +198,7 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	e.changed()
 	e.cfg.Log.Info("unprotected", "group", id, "head", head, "keep_journal", keepJournal)
 	e.happened(replication.EventPlan, replication.Healthy, id, "", "group %s is not protected any more", id)
-	if w := e.worker(g.plan.ProcessServer); w != nil { // with patience: no group comes or goes meanwhile
-		said := make(chan struct{})
-		e.wg.Go(func() { defer close(said); e.sayFarewell(w) })
-		select {
-		case <-said:
-		case <-time.After(connectPatience):
-		}
-	}
+	e.sendOff(g.plan.ProcessServer)
 	dir := e.journalDir(id)
 	if keepJournal {
 		if err := e.giveUp(dir, id); err != nil {

@@ -39,10 +39,7 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 		return p.Group, false, err
 	}
 	record := groupRecord{Plan: p.Canonical(), Disks: p.Names(), Created: time.Now().UTC()}
-	if err := e.cat.put(bucketGroups, p.Group, record); err != nil {
-		return p.Group, false, err
-	}
-	if err := e.cat.remove(bucketFarewells, p.Group); err != nil {
+	if err := e.cat.protected(p.Group, record, p.ProcessServer); err != nil {
 		return p.Group, false, err
 	}
 	g := newGroup(e, p, record)

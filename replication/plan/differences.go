@@ -3,17 +3,23 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"failback/replication"
 )
 
-// Differences tells what changes from the plan in force to another one of the same group, what that does while the group is protected, and what can't be done then. Disks are told apart by their names.
-func Differences(was, now *Plan) []replication.PlanChange {
-	d := &differences{group: string(now.Group)}
+// Differences tells what changes from the plan in force to another one of the same group, what that does while the group is protected, and what can't be done then. Disks are told apart by their names. With moves the group is to be read by
+// another process server, which may have its sources in other places; nothing else changes then.
+func Differences(was, now *Plan, moves bool) []replication.PlanChange {
+	d := &differences{group: string(now.Group), moves: moves && was.ProcessServer != now.ProcessServer}
+	defer d.nothingElse()
 	d.refused(d.group, "os", was.OS, now.OS, "a group has one OS type for its whole life", "protect the machines of the other type as a group of their own")
-	d.refused(d.group, "process_server", was.ProcessServer, now.ProcessServer, "its snapshots, and what it knows of changes, are with the process server",
-		fmt.Sprintf("failback unprotect %s --keep-journal, then failback reprotect with this plan: its points stay, and the next one is made by comparing", d.group))
+	if d.moves {
+		d.done(d.group, "process_server", was.ProcessServer, now.ProcessServer, fmt.Sprintf("the next point is made by comparing the disks whole, unless %s has what %s knows; all points stay; what %s keeps of the group is released", now.ProcessServer, was.ProcessServer, was.ProcessServer))
+	} else {
+		d.refused(d.group, "process_server", was.ProcessServer, now.ProcessServer, "its snapshots, and what it knows of changes, are with the process server", fmt.Sprintf("failback move %s --process-server %s", d.group, now.ProcessServer))
+	}
 	p, q := was.Policy, now.Policy
 	d.done(d.group, "policy.crash_interval", p.CrashInterval.String(), q.CrashInterval.String(), "the next point is made when it is due by this interval")
 	d.done(d.group, "policy.app_interval", p.AppInterval.String(), q.AppInterval.String(), "from the next application-consistent point on")
@@ -53,7 +59,18 @@ func Differences(was, now *Plan) []replication.PlanChange {
 
 type differences struct {
 	group string
+	moves bool // to another process server
 	all   []replication.PlanChange
+}
+
+// nothingElse refuses, in a move to another process server, what is not about where the group is read.
+func (d *differences) nothingElse() {
+	for i := range d.all {
+		c := &d.all[i]
+		if d.moves && !c.Refused && !slices.Contains([]string{"process_server", "source", "snapshot", "release", "changes"}, c.Key) {
+			c.Refused, c.Effect, c.Remedy = true, "a move says where the group is read, and nothing else", "failback apply changes it, before the move or after"
+		}
+	}
 }
 
 func (d *differences) done(subject, key, was, now, effect string) {
@@ -71,7 +88,11 @@ func (d *differences) refused(subject, key, was, now, why, remedy string) {
 func (d *differences) disk(was, now GroupDisk) {
 	name := string(now.Name)
 	again := fmt.Sprintf("failback unprotect %s --keep-journal, then failback reprotect with this plan: its points stay, and the next one is made by comparing", d.group)
-	d.refused(name, "source", was.Source, now.Source, "what has changed is known of this source only", again)
+	if d.moves {
+		d.done(name, "source", was.Source, now.Source, "it is read there, and compared whole: see that it is the same disk")
+	} else {
+		d.refused(name, "source", was.Source, now.Source, "what has changed is known of this source only", again)
+	}
 	d.refused(name, "target", was.Target, now.Target, "the target holds what the journal does not: content of every point", "leave the target where it is; after a move of the datastore, name the new place with failback adopt --disk")
 	d.refused(name, "format", was.Format, now.Format, "the target has its format", "write the format that it has, or leave it out as before")
 	const next = "from the next cut on; where changes are not known then, that point is made by comparing"
