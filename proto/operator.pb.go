@@ -1533,6 +1533,7 @@ type GroupStatus struct {
 	Bottleneck           string                 `protobuf:"bytes,162,opt,name=bottleneck,proto3" json:"bottleneck,omitempty"`                                                      // what binds the work under way; empty: none is, see waits_for
 	Because              string                 `protobuf:"bytes,163,opt,name=because,proto3" json:"because,omitempty"`                                                            // how that was measured, in words
 	SilentSinceUnixNanos int64                  `protobuf:"varint,230,opt,name=silent_since_unix_nanos,json=silentSinceUnixNanos,proto3" json:"silent_since_unix_nanos,omitempty"` // it does not answer since then, as storage hangs: all but problem and lag_seconds is from before; 0: it answers
+	Resync               *ResyncStatus          `protobuf:"bytes,221,opt,name=resync,proto3" json:"resync,omitempty"`                                                              // absent: none is needed
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -1791,6 +1792,170 @@ func (x *GroupStatus) GetSilentSinceUnixNanos() int64 {
 	return 0
 }
 
+func (x *GroupStatus) GetResync() *ResyncStatus {
+	if x != nil {
+		return x.Resync
+	}
+	return nil
+}
+
+// Why the next point has to be made by comparing whole disks.
+type ResyncStatus struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Why            string                 `protobuf:"bytes,222,opt,name=why,proto3" json:"why,omitempty"`
+	SinceUnixNanos int64                  `protobuf:"varint,223,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
+	OpensUnixNanos int64                  `protobuf:"varint,224,opt,name=opens_unix_nanos,json=opensUnixNanos,proto3" json:"opens_unix_nanos,omitempty"` // when it begins by itself; 0: at once, or it is under way
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ResyncStatus) Reset() {
+	*x = ResyncStatus{}
+	mi := &file_operator_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResyncStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResyncStatus) ProtoMessage() {}
+
+func (x *ResyncStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResyncStatus.ProtoReflect.Descriptor instead.
+func (*ResyncStatus) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ResyncStatus) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *ResyncStatus) GetSinceUnixNanos() int64 {
+	if x != nil {
+		return x.SinceUnixNanos
+	}
+	return 0
+}
+
+func (x *ResyncStatus) GetOpensUnixNanos() int64 {
+	if x != nil {
+		return x.OpensUnixNanos
+	}
+	return 0
+}
+
+type ResyncRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         string                 `protobuf:"bytes,225,opt,name=group,proto3" json:"group,omitempty"`
+	Overwrite     bool                   `protobuf:"varint,226,opt,name=overwrite,proto3" json:"overwrite,omitempty"` // also where others have written to the disks since, and that is lost by it, with the group's points
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResyncRequest) Reset() {
+	*x = ResyncRequest{}
+	mi := &file_operator_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResyncRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResyncRequest) ProtoMessage() {}
+
+func (x *ResyncRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResyncRequest.ProtoReflect.Descriptor instead.
+func (*ResyncRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ResyncRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ResyncRequest) GetOverwrite() bool {
+	if x != nil {
+		return x.Overwrite
+	}
+	return false
+}
+
+type ResyncReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Resync        *ResyncStatus          `protobuf:"bytes,227,opt,name=resync,proto3" json:"resync,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResyncReply) Reset() {
+	*x = ResyncReply{}
+	mi := &file_operator_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResyncReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResyncReply) ProtoMessage() {}
+
+func (x *ResyncReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResyncReply.ProtoReflect.Descriptor instead.
+func (*ResyncReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ResyncReply) GetResync() *ResyncStatus {
+	if x != nil {
+		return x.Resync
+	}
+	return nil
+}
+
 // Point 0: the disks as they were before the first cycle.
 type OriginalStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1802,7 +1967,7 @@ type OriginalStatus struct {
 
 func (x *OriginalStatus) Reset() {
 	*x = OriginalStatus{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1979,7 @@ func (x *OriginalStatus) String() string {
 func (*OriginalStatus) ProtoMessage() {}
 
 func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1992,7 @@ func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalStatus.ProtoReflect.Descriptor instead.
 func (*OriginalStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OriginalStatus) GetSaving() bool {
@@ -1862,7 +2027,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +2039,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +2052,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ScrubStatus) GetWholeUnixNanos() int64 {
@@ -1964,7 +2129,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2141,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2154,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ScrubRequest) GetGroup() string {
@@ -2023,7 +2188,7 @@ type ScrubReply struct {
 
 func (x *ScrubReply) Reset() {
 	*x = ScrubReply{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2200,7 @@ func (x *ScrubReply) String() string {
 func (*ScrubReply) ProtoMessage() {}
 
 func (x *ScrubReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2213,7 @@ func (x *ScrubReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
 func (*ScrubReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ScrubReply) GetScrub() *ScrubStatus {
@@ -2085,7 +2250,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2262,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2275,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -2217,7 +2382,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2394,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2407,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -2389,7 +2554,7 @@ type StageShare struct {
 
 func (x *StageShare) Reset() {
 	*x = StageShare{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +2566,7 @@ func (x *StageShare) String() string {
 func (*StageShare) ProtoMessage() {}
 
 func (x *StageShare) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +2579,7 @@ func (x *StageShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageShare.ProtoReflect.Descriptor instead.
 func (*StageShare) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StageShare) GetStage() string {
@@ -2446,7 +2611,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2623,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2636,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -2532,7 +2697,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2709,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2722,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -2576,7 +2741,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2753,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2766,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -2620,7 +2785,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2632,7 +2797,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2645,7 +2810,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -2666,7 +2831,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2678,7 +2843,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2691,7 +2856,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -2736,7 +2901,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +2913,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +2926,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -2866,7 +3031,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +3043,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +3056,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -2925,7 +3090,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2937,7 +3102,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2950,7 +3115,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -2977,7 +3142,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3154,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3167,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -3028,7 +3193,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3205,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3053,7 +3218,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -3074,7 +3239,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3086,7 +3251,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3099,7 +3264,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -3136,7 +3301,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3148,7 +3313,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3161,7 +3326,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -3223,7 +3388,7 @@ type MovePlan struct {
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3235,7 +3400,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3248,7 +3413,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -3373,7 +3538,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3385,7 +3550,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3398,7 +3563,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -3426,7 +3591,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3438,7 +3603,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3451,7 +3616,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -3489,7 +3654,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3501,7 +3666,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3514,7 +3679,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CommitRequest) GetGroup() string {
@@ -3577,7 +3742,7 @@ type CutoverForecast struct {
 
 func (x *CutoverForecast) Reset() {
 	*x = CutoverForecast{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +3754,7 @@ func (x *CutoverForecast) String() string {
 func (*CutoverForecast) ProtoMessage() {}
 
 func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +3767,7 @@ func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverForecast.ProtoReflect.Descriptor instead.
 func (*CutoverForecast) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CutoverForecast) GetPoint() uint64 {
@@ -3681,7 +3846,7 @@ type ForecastPart struct {
 
 func (x *ForecastPart) Reset() {
 	*x = ForecastPart{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +3858,7 @@ func (x *ForecastPart) String() string {
 func (*ForecastPart) ProtoMessage() {}
 
 func (x *ForecastPart) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +3871,7 @@ func (x *ForecastPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastPart.ProtoReflect.Descriptor instead.
 func (*ForecastPart) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ForecastPart) GetWhat() string {
@@ -3753,7 +3918,7 @@ type JobsRequest struct {
 
 func (x *JobsRequest) Reset() {
 	*x = JobsRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3765,7 +3930,7 @@ func (x *JobsRequest) String() string {
 func (*JobsRequest) ProtoMessage() {}
 
 func (x *JobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3778,7 +3943,7 @@ func (x *JobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsRequest.ProtoReflect.Descriptor instead.
 func (*JobsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *JobsRequest) GetGroup() string {
@@ -3797,7 +3962,7 @@ type JobsReply struct {
 
 func (x *JobsReply) Reset() {
 	*x = JobsReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3809,7 +3974,7 @@ func (x *JobsReply) String() string {
 func (*JobsReply) ProtoMessage() {}
 
 func (x *JobsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3822,7 +3987,7 @@ func (x *JobsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsReply.ProtoReflect.Descriptor instead.
 func (*JobsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *JobsReply) GetJobs() []*Job {
@@ -3841,7 +4006,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3853,7 +4018,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3866,7 +4031,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CancelJobRequest) GetId() uint64 {
@@ -3884,7 +4049,7 @@ type CancelJobReply struct {
 
 func (x *CancelJobReply) Reset() {
 	*x = CancelJobReply{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +4061,7 @@ func (x *CancelJobReply) String() string {
 func (*CancelJobReply) ProtoMessage() {}
 
 func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +4074,7 @@ func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobReply.ProtoReflect.Descriptor instead.
 func (*CancelJobReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 type Job struct {
@@ -3935,7 +4100,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3947,7 +4112,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3960,7 +4125,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Job) GetId() uint64 {
@@ -4078,7 +4243,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4090,7 +4255,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4103,7 +4268,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *UndoRequest) GetGroup() string {
@@ -4131,7 +4296,7 @@ type CutoverReply struct {
 
 func (x *CutoverReply) Reset() {
 	*x = CutoverReply{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4143,7 +4308,7 @@ func (x *CutoverReply) String() string {
 func (*CutoverReply) ProtoMessage() {}
 
 func (x *CutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4321,7 @@ func (x *CutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
 func (*CutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CutoverReply) GetProgress() *CutoverStatus {
@@ -4189,7 +4354,7 @@ type FinishCutoverRequest struct {
 
 func (x *FinishCutoverRequest) Reset() {
 	*x = FinishCutoverRequest{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4201,7 +4366,7 @@ func (x *FinishCutoverRequest) String() string {
 func (*FinishCutoverRequest) ProtoMessage() {}
 
 func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4214,7 +4379,7 @@ func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
 func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *FinishCutoverRequest) GetGroup() string {
@@ -4234,7 +4399,7 @@ type FinishCutoverReply struct {
 
 func (x *FinishCutoverReply) Reset() {
 	*x = FinishCutoverReply{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4246,7 +4411,7 @@ func (x *FinishCutoverReply) String() string {
 func (*FinishCutoverReply) ProtoMessage() {}
 
 func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4259,7 +4424,7 @@ func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
 func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *FinishCutoverReply) GetHead() uint64 {
@@ -4300,7 +4465,7 @@ type CutoverStatus struct {
 
 func (x *CutoverStatus) Reset() {
 	*x = CutoverStatus{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4312,7 +4477,7 @@ func (x *CutoverStatus) String() string {
 func (*CutoverStatus) ProtoMessage() {}
 
 func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4325,7 +4490,7 @@ func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
 func (*CutoverStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CutoverStatus) GetStep() string {
@@ -4443,7 +4608,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4455,7 +4620,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4468,7 +4633,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -4498,7 +4663,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4510,7 +4675,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4523,7 +4688,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -4572,7 +4737,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4584,7 +4749,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4597,7 +4762,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -4632,7 +4797,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4644,7 +4809,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4657,7 +4822,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -4697,7 +4862,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4709,7 +4874,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4722,7 +4887,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -4792,7 +4957,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4804,7 +4969,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4817,7 +4982,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{61}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -4861,7 +5026,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4873,7 +5038,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4886,7 +5051,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{62}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -4984,7 +5149,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4996,7 +5161,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5009,7 +5174,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{63}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -5043,7 +5208,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5055,7 +5220,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5068,7 +5233,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{64}
+	return file_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -5095,7 +5260,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5107,7 +5272,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5120,7 +5285,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{65}
+	return file_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -5148,7 +5313,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5160,7 +5325,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5173,7 +5338,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{66}
+	return file_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -5206,7 +5371,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5218,7 +5383,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5231,7 +5396,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{67}
+	return file_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -5252,7 +5417,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5264,7 +5429,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5277,7 +5442,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{68}
+	return file_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -5312,7 +5477,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5324,7 +5489,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5337,7 +5502,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{69}
+	return file_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -5372,7 +5537,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5384,7 +5549,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5397,7 +5562,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{70}
+	return file_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -5429,7 +5594,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5441,7 +5606,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5454,7 +5619,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{71}
+	return file_operator_proto_rawDescGZIP(), []int{74}
 }
 
 type VolumesReply struct {
@@ -5466,7 +5631,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5478,7 +5643,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5491,7 +5656,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{72}
+	return file_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -5517,7 +5682,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5529,7 +5694,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5542,7 +5707,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{73}
+	return file_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Volume) GetPath() string {
@@ -5612,7 +5777,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5624,7 +5789,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5637,7 +5802,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{74}
+	return file_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -5671,7 +5836,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5683,7 +5848,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5696,7 +5861,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{75}
+	return file_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -5723,7 +5888,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5735,7 +5900,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5748,7 +5913,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{76}
+	return file_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -5774,7 +5939,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5786,7 +5951,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5799,7 +5964,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{77}
+	return file_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -5823,7 +5988,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5835,7 +6000,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5848,7 +6013,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{78}
+	return file_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -5906,7 +6071,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[79]
+	mi := &file_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5918,7 +6083,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[79]
+	mi := &file_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5931,7 +6096,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{79}
+	return file_operator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -5982,7 +6147,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[80]
+	mi := &file_operator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5994,7 +6159,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[80]
+	mi := &file_operator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6007,7 +6172,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{80}
+	return file_operator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -6178,7 +6343,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x06remedy\x18\xa7\x01 \x01(\tR\x06remedy\x12\x13\n" +
 	"\x04code\x18\xa8\x01 \x01(\tR\x04code\x12\x13\n" +
 	"\x04rule\x18\xa9\x01 \x01(\tR\x04rule\x12\x15\n" +
-	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\x96\t\n" +
+	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\xca\t\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -6217,7 +6382,17 @@ const file_operator_proto_rawDesc = "" +
 	"bottleneck\x18\xa2\x01 \x01(\tR\n" +
 	"bottleneck\x12\x19\n" +
 	"\abecause\x18\xa3\x01 \x01(\tR\abecause\x126\n" +
-	"\x17silent_since_unix_nanos\x18\xe6\x01 \x01(\x03R\x14silentSinceUnixNanos\"@\n" +
+	"\x17silent_since_unix_nanos\x18\xe6\x01 \x01(\x03R\x14silentSinceUnixNanos\x122\n" +
+	"\x06resync\x18\xdd\x01 \x01(\v2\x19.failback.v1.ResyncStatusR\x06resync\"w\n" +
+	"\fResyncStatus\x12\x11\n" +
+	"\x03why\x18\xde\x01 \x01(\tR\x03why\x12)\n" +
+	"\x10since_unix_nanos\x18\xdf\x01 \x01(\x03R\x0esinceUnixNanos\x12)\n" +
+	"\x10opens_unix_nanos\x18\xe0\x01 \x01(\x03R\x0eopensUnixNanos\"E\n" +
+	"\rResyncRequest\x12\x15\n" +
+	"\x05group\x18\xe1\x01 \x01(\tR\x05group\x12\x1d\n" +
+	"\toverwrite\x18\xe2\x01 \x01(\bR\toverwrite\"A\n" +
+	"\vResyncReply\x122\n" +
+	"\x06resync\x18\xe3\x01 \x01(\v2\x19.failback.v1.ResyncStatusR\x06resync\"@\n" +
 	"\x0eOriginalStatus\x12\x16\n" +
 	"\x06saving\x18\x01 \x01(\bR\x06saving\x12\x16\n" +
 	"\x06stored\x18\x02 \x01(\x03R\x06stored\"\xfb\x01\n" +
@@ -6573,7 +6748,7 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\xfa\x0f\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xba\x10\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
@@ -6594,7 +6769,8 @@ const file_operator_proto_rawDesc = "" +
 	"\bEndDrill\x12\x1c.failback.v1.EndDrillRequest\x1a\x1a.failback.v1.EndDrillReply\x12M\n" +
 	"\vRecordDrill\x12\x1f.failback.v1.RecordDrillRequest\x1a\x1d.failback.v1.RecordDrillReply\x125\n" +
 	"\x03Pin\x12\x17.failback.v1.PinRequest\x1a\x15.failback.v1.PinReply\x129\n" +
-	"\x05Unpin\x12\x19.failback.v1.UnpinRequest\x1a\x15.failback.v1.PinReply\x12=\n" +
+	"\x05Unpin\x12\x19.failback.v1.UnpinRequest\x1a\x15.failback.v1.PinReply\x12>\n" +
+	"\x06Resync\x12\x1a.failback.v1.ResyncRequest\x1a\x18.failback.v1.ResyncReply\x12=\n" +
 	"\x05Scrub\x12\x19.failback.v1.ScrubRequest\x1a\x17.failback.v1.ScrubReply0\x01\x12A\n" +
 	"\x06Commit\x12\x1a.failback.v1.CommitRequest\x1a\x19.failback.v1.CutoverReply0\x01\x12D\n" +
 	"\bForecast\x12\x1a.failback.v1.CommitRequest\x1a\x1c.failback.v1.CutoverForecast\x12=\n" +
@@ -6620,7 +6796,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 82)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -6643,79 +6819,82 @@ var file_operator_proto_goTypes = []any{
 	(*EventsReply)(nil),          // 18: failback.v1.EventsReply
 	(*Event)(nil),                // 19: failback.v1.Event
 	(*GroupStatus)(nil),          // 20: failback.v1.GroupStatus
-	(*OriginalStatus)(nil),       // 21: failback.v1.OriginalStatus
-	(*ScrubStatus)(nil),          // 22: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),         // 23: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),           // 24: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),          // 25: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),           // 26: failback.v1.DiskStatus
-	(*StageShare)(nil),           // 27: failback.v1.StageShare
-	(*MoveStatus)(nil),           // 28: failback.v1.MoveStatus
-	(*CutRequest)(nil),           // 29: failback.v1.CutRequest
-	(*CutReply)(nil),             // 30: failback.v1.CutReply
-	(*PointsRequest)(nil),        // 31: failback.v1.PointsRequest
-	(*PointsReply)(nil),          // 32: failback.v1.PointsReply
-	(*Point)(nil),                // 33: failback.v1.Point
-	(*Pin)(nil),                  // 34: failback.v1.Pin
-	(*PinRequest)(nil),           // 35: failback.v1.PinRequest
-	(*UnpinRequest)(nil),         // 36: failback.v1.UnpinRequest
-	(*PinReply)(nil),             // 37: failback.v1.PinReply
-	(*Verified)(nil),             // 38: failback.v1.Verified
-	(*MoveRequest)(nil),          // 39: failback.v1.MoveRequest
-	(*MovePlan)(nil),             // 40: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),    // 41: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),            // 42: failback.v1.MoveReply
-	(*CommitRequest)(nil),        // 43: failback.v1.CommitRequest
-	(*CutoverForecast)(nil),      // 44: failback.v1.CutoverForecast
-	(*ForecastPart)(nil),         // 45: failback.v1.ForecastPart
-	(*JobsRequest)(nil),          // 46: failback.v1.JobsRequest
-	(*JobsReply)(nil),            // 47: failback.v1.JobsReply
-	(*CancelJobRequest)(nil),     // 48: failback.v1.CancelJobRequest
-	(*CancelJobReply)(nil),       // 49: failback.v1.CancelJobReply
-	(*Job)(nil),                  // 50: failback.v1.Job
-	(*UndoRequest)(nil),          // 51: failback.v1.UndoRequest
-	(*CutoverReply)(nil),         // 52: failback.v1.CutoverReply
-	(*FinishCutoverRequest)(nil), // 53: failback.v1.FinishCutoverRequest
-	(*FinishCutoverReply)(nil),   // 54: failback.v1.FinishCutoverReply
-	(*CutoverStatus)(nil),        // 55: failback.v1.CutoverStatus
-	(*VerifyRequest)(nil),        // 56: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),          // 57: failback.v1.VerifyReply
-	(*ExportRequest)(nil),        // 58: failback.v1.ExportRequest
-	(*ExportReply)(nil),          // 59: failback.v1.ExportReply
-	(*DrillRequest)(nil),         // 60: failback.v1.DrillRequest
-	(*DrillReply)(nil),           // 61: failback.v1.DrillReply
-	(*DrillStatus)(nil),          // 62: failback.v1.DrillStatus
-	(*DrillFile)(nil),            // 63: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),      // 64: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),        // 65: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil),   // 66: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),     // 67: failback.v1.RecordDrillReply
-	(*Drilled)(nil),              // 68: failback.v1.Drilled
-	(*UnprotectRequest)(nil),     // 69: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),       // 70: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),       // 71: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),         // 72: failback.v1.VolumesReply
-	(*Volume)(nil),               // 73: failback.v1.Volume
-	(*TokenRequest)(nil),         // 74: failback.v1.TokenRequest
-	(*TokenReply)(nil),           // 75: failback.v1.TokenReply
-	(*RebindRequest)(nil),        // 76: failback.v1.RebindRequest
-	(*RebindReply)(nil),          // 77: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 78: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 79: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 80: failback.v1.GroupThrottle
-	nil,                          // 81: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 82: failback.v1.PathDone
-	(*Figures)(nil),              // 83: failback.v1.Figures
-	(*Problem)(nil),              // 84: failback.v1.Problem
-	(*LinkStatus)(nil),           // 85: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 86: failback.v1.DiskLedger
-	(*Progress)(nil),             // 87: failback.v1.Progress
+	(*ResyncStatus)(nil),         // 21: failback.v1.ResyncStatus
+	(*ResyncRequest)(nil),        // 22: failback.v1.ResyncRequest
+	(*ResyncReply)(nil),          // 23: failback.v1.ResyncReply
+	(*OriginalStatus)(nil),       // 24: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),          // 25: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),         // 26: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),           // 27: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),          // 28: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),           // 29: failback.v1.DiskStatus
+	(*StageShare)(nil),           // 30: failback.v1.StageShare
+	(*MoveStatus)(nil),           // 31: failback.v1.MoveStatus
+	(*CutRequest)(nil),           // 32: failback.v1.CutRequest
+	(*CutReply)(nil),             // 33: failback.v1.CutReply
+	(*PointsRequest)(nil),        // 34: failback.v1.PointsRequest
+	(*PointsReply)(nil),          // 35: failback.v1.PointsReply
+	(*Point)(nil),                // 36: failback.v1.Point
+	(*Pin)(nil),                  // 37: failback.v1.Pin
+	(*PinRequest)(nil),           // 38: failback.v1.PinRequest
+	(*UnpinRequest)(nil),         // 39: failback.v1.UnpinRequest
+	(*PinReply)(nil),             // 40: failback.v1.PinReply
+	(*Verified)(nil),             // 41: failback.v1.Verified
+	(*MoveRequest)(nil),          // 42: failback.v1.MoveRequest
+	(*MovePlan)(nil),             // 43: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),    // 44: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),            // 45: failback.v1.MoveReply
+	(*CommitRequest)(nil),        // 46: failback.v1.CommitRequest
+	(*CutoverForecast)(nil),      // 47: failback.v1.CutoverForecast
+	(*ForecastPart)(nil),         // 48: failback.v1.ForecastPart
+	(*JobsRequest)(nil),          // 49: failback.v1.JobsRequest
+	(*JobsReply)(nil),            // 50: failback.v1.JobsReply
+	(*CancelJobRequest)(nil),     // 51: failback.v1.CancelJobRequest
+	(*CancelJobReply)(nil),       // 52: failback.v1.CancelJobReply
+	(*Job)(nil),                  // 53: failback.v1.Job
+	(*UndoRequest)(nil),          // 54: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 55: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 56: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 57: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 58: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 59: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 60: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 61: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 62: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 63: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 64: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 65: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 66: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 67: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 68: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 69: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 70: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 71: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 72: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 73: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 74: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 75: failback.v1.VolumesReply
+	(*Volume)(nil),               // 76: failback.v1.Volume
+	(*TokenRequest)(nil),         // 77: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 78: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 79: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 80: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 81: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 82: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 83: failback.v1.GroupThrottle
+	nil,                          // 84: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 85: failback.v1.PathDone
+	(*Figures)(nil),              // 86: failback.v1.Figures
+	(*Problem)(nil),              // 87: failback.v1.Problem
+	(*LinkStatus)(nil),           // 88: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 89: failback.v1.DiskLedger
+	(*Progress)(nil),             // 90: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	82, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	81, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	33, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	85, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	84, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	36, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	9,  // 6: failback.v1.ApplyReply.changes:type_name -> failback.v1.PlanChange
@@ -6723,111 +6902,115 @@ var file_operator_proto_depIdxs = []int32{
 	20, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
 	14, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
-	83, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	86, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
 	19, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
-	84, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	26, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	28, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	25, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	62, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	22, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
-	34, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	85, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	21, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	55, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	87, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	29, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	31, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	28, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	65, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	25, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	37, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	88, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	24, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
+	58, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
 	14, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
-	22, // 24: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	86, // 25: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	27, // 26: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
-	33, // 27: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	38, // 28: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	68, // 29: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	34, // 30: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	33, // 31: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	10, // 32: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
-	28, // 33: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	45, // 34: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
-	50, // 35: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
-	84, // 36: failback.v1.Job.problem:type_name -> failback.v1.Problem
-	55, // 37: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	87, // 38: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	38, // 39: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	62, // 40: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	63, // 41: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	10, // 42: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	62, // 43: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	68, // 44: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	68, // 45: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	73, // 46: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 47: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	80, // 48: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
-	0,  // 49: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 50: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 51: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 52: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
-	11, // 53: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	15, // 54: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
-	16, // 55: failback.v1.Operator.Support:input_type -> failback.v1.SupportRequest
-	29, // 56: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	31, // 57: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	39, // 58: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	39, // 59: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	41, // 60: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	56, // 61: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	58, // 62: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	60, // 63: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	64, // 64: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	66, // 65: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	35, // 66: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	36, // 67: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	23, // 68: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	43, // 69: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
-	43, // 70: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
-	51, // 71: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
-	53, // 72: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
-	46, // 73: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
-	48, // 74: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
-	69, // 75: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	71, // 76: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	74, // 77: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	78, // 78: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	76, // 79: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 80: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 81: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 82: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 83: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	12, // 84: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	18, // 85: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
-	17, // 86: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
-	30, // 87: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	32, // 88: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	42, // 89: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	40, // 90: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	42, // 91: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	57, // 92: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	59, // 93: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	61, // 94: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	65, // 95: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	67, // 96: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	37, // 97: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	37, // 98: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	24, // 99: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	52, // 100: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	44, // 101: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
-	52, // 102: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	54, // 103: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	47, // 104: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
-	49, // 105: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
-	70, // 106: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	72, // 107: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	75, // 108: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	79, // 109: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	77, // 110: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	80, // [80:111] is the sub-list for method output_type
-	49, // [49:80] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	21, // 24: failback.v1.GroupStatus.resync:type_name -> failback.v1.ResyncStatus
+	21, // 25: failback.v1.ResyncReply.resync:type_name -> failback.v1.ResyncStatus
+	25, // 26: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	89, // 27: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	30, // 28: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
+	36, // 29: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	41, // 30: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	71, // 31: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	37, // 32: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	36, // 33: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	10, // 34: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
+	31, // 35: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	48, // 36: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
+	53, // 37: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
+	87, // 38: failback.v1.Job.problem:type_name -> failback.v1.Problem
+	58, // 39: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	90, // 40: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	41, // 41: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	65, // 42: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	66, // 43: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	10, // 44: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
+	65, // 45: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	71, // 46: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	71, // 47: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	76, // 48: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 49: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	83, // 50: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	0,  // 51: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 52: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 53: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 54: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
+	11, // 55: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	15, // 56: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
+	16, // 57: failback.v1.Operator.Support:input_type -> failback.v1.SupportRequest
+	32, // 58: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	34, // 59: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	42, // 60: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	42, // 61: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	44, // 62: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	59, // 63: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	61, // 64: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	63, // 65: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	67, // 66: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	69, // 67: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	38, // 68: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	39, // 69: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	22, // 70: failback.v1.Operator.Resync:input_type -> failback.v1.ResyncRequest
+	26, // 71: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	46, // 72: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	46, // 73: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
+	54, // 74: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	56, // 75: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	49, // 76: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
+	51, // 77: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
+	72, // 78: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	74, // 79: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	77, // 80: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	81, // 81: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	79, // 82: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 83: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 84: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 85: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 86: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	12, // 87: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	18, // 88: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
+	17, // 89: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
+	33, // 90: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	35, // 91: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	45, // 92: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	43, // 93: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	45, // 94: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	60, // 95: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	62, // 96: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	64, // 97: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	68, // 98: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	70, // 99: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	40, // 100: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	40, // 101: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	23, // 102: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
+	27, // 103: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	55, // 104: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	47, // 105: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
+	55, // 106: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	57, // 107: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	50, // 108: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
+	52, // 109: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
+	73, // 110: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	75, // 111: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	78, // 112: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	82, // 113: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	80, // 114: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	83, // [83:115] is the sub-list for method output_type
+	51, // [51:83] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -6842,7 +7025,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   82,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,7 @@ const (
 	Operator_RecordDrill_FullMethodName   = "/failback.v1.Operator/RecordDrill"
 	Operator_Pin_FullMethodName           = "/failback.v1.Operator/Pin"
 	Operator_Unpin_FullMethodName         = "/failback.v1.Operator/Unpin"
+	Operator_Resync_FullMethodName        = "/failback.v1.Operator/Resync"
 	Operator_Scrub_FullMethodName         = "/failback.v1.Operator/Scrub"
 	Operator_Commit_FullMethodName        = "/failback.v1.Operator/Commit"
 	Operator_Forecast_FullMethodName      = "/failback.v1.Operator/Forecast"
@@ -95,6 +96,8 @@ type OperatorClient interface {
 	// Keeps a point from being dropped, until a time or until it is taken back.
 	Pin(ctx context.Context, in *PinRequest, opts ...grpc.CallOption) (*PinReply, error)
 	Unpin(ctx context.Context, in *UnpinRequest, opts ...grpc.CallOption) (*PinReply, error)
+	// Has the group's disks compared with their sources, whole, now.
+	Resync(ctx context.Context, in *ResyncRequest, opts ...grpc.CallOption) (*ResyncReply, error)
 	// Reads the whole journal now, and mends what it finds damaged. Sends progress; ends when the pass has begun, or has ended, as asked. Ending the call early does not end the pass.
 	Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error)
 	// Gives the disks to their machine: makes the last point, brings the disks to it, and closes them. Sends progress, and ends when the group is committed. Ending the call early does not end the commit.
@@ -380,6 +383,16 @@ func (c *operatorClient) Unpin(ctx context.Context, in *UnpinRequest, opts ...gr
 	return out, nil
 }
 
+func (c *operatorClient) Resync(ctx context.Context, in *ResyncRequest, opts ...grpc.CallOption) (*ResyncReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResyncReply)
+	err := c.cc.Invoke(ctx, Operator_Resync_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *operatorClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[7], Operator_Scrub_FullMethodName, cOpts...)
@@ -566,6 +579,8 @@ type OperatorServer interface {
 	// Keeps a point from being dropped, until a time or until it is taken back.
 	Pin(context.Context, *PinRequest) (*PinReply, error)
 	Unpin(context.Context, *UnpinRequest) (*PinReply, error)
+	// Has the group's disks compared with their sources, whole, now.
+	Resync(context.Context, *ResyncRequest) (*ResyncReply, error)
 	// Reads the whole journal now, and mends what it finds damaged. Sends progress; ends when the pass has begun, or has ended, as asked. Ending the call early does not end the pass.
 	Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubReply]) error
 	// Gives the disks to their machine: makes the last point, brings the disks to it, and closes them. Sends progress, and ends when the group is committed. Ending the call early does not end the commit.
@@ -654,6 +669,9 @@ func (UnimplementedOperatorServer) Pin(context.Context, *PinRequest) (*PinReply,
 }
 func (UnimplementedOperatorServer) Unpin(context.Context, *UnpinRequest) (*PinReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unpin not implemented")
+}
+func (UnimplementedOperatorServer) Resync(context.Context, *ResyncRequest) (*ResyncReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resync not implemented")
 }
 func (UnimplementedOperatorServer) Scrub(*ScrubRequest, grpc.ServerStreamingServer[ScrubReply]) error {
 	return status.Error(codes.Unimplemented, "method Scrub not implemented")
@@ -1005,6 +1023,24 @@ func _Operator_Unpin_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_Resync_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResyncRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).Resync(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_Resync_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).Resync(ctx, req.(*ResyncRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Operator_Scrub_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ScrubRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -1254,6 +1290,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Unpin",
 			Handler:    _Operator_Unpin_Handler,
+		},
+		{
+			MethodName: "Resync",
+			Handler:    _Operator_Resync_Handler,
 		},
 		{
 			MethodName: "Forecast",

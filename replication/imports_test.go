@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"replication/link":          {"replication", "replication/block", "replication/throttle"},
 	"replication/throttle":      {},
 	"replication/health":        {"replication"},
-	"replication/plan":          {"replication", "retention/policy"},
+	"replication/plan":          {"replication", "replication/throttle", "retention/policy"},
 	"replication/preflight":     {"replication", "replication/health", "replication/link", "replication/plan", "retention/policy", "retention/volume", "blockio"},
 	"replication/mastertarget":  {"replication", "replication/block", "replication/forecast", "replication/health", "replication/link", "replication/plan", "replication/preflight", "replication/preflight/machine", "replication/throttle", "retention", "retention/policy", "retention/volume", "blockio"},
 	"replication/processserver": {"replication", "replication/block", "replication/link", "replication/throttle", "source"},

@@ -7,15 +7,16 @@ type GroupState string
 
 // The states of a group.
 const (
-	StateChecking    GroupState = "checking"    // sources and targets are being looked at; no byte has moved
-	StateBaseline    GroupState = "baseline"    // the first point is being made by comparing
-	StateProtected   GroupState = "protected"   // points are made as the policy says
-	StateHeld        GroupState = "held"        // a rewind holds the head; points collect ahead of it
-	StateResyncing   GroupState = "resyncing"   // tracking was lost; a point is being made by comparing again
-	StateFinal       GroupState = "final"       // a commit: the last point is made, or the disks are brought to it
-	StateCommitted   GroupState = "committed"   // the disks are the machine's; nothing reads or writes them here
-	StateError       GroupState = "error"       // stopped; the problem says why and what to do
-	StateUnprotected GroupState = "unprotected" // replication was ended; the disks stay at the head
+	StateChecking    GroupState = "checking"      // sources and targets are being looked at; no byte has moved
+	StateBaseline    GroupState = "baseline"      // the first point is being made by comparing
+	StateProtected   GroupState = "protected"     // points are made as the policy says
+	StateHeld        GroupState = "held"          // a rewind holds the head; points collect ahead of it
+	StateResync      GroupState = "resync needed" // tracking was lost; the next point has to be made by comparing, and that waits for the plan's window, or the operator's word
+	StateResyncing   GroupState = "resyncing"     // tracking was lost; a point is being made by comparing again
+	StateFinal       GroupState = "final"         // a commit: the last point is made, or the disks are brought to it
+	StateCommitted   GroupState = "committed"     // the disks are the machine's; nothing reads or writes them here
+	StateError       GroupState = "error"         // stopped; the problem says why and what to do
+	StateUnprotected GroupState = "unprotected"   // replication was ended; the disks stay at the head
 )
 
 // Status is what a master target tells of itself: its groups by name, and the process servers that it knows.
@@ -64,6 +65,7 @@ type GroupStatus struct {
 	CatchUp       time.Duration `json:"catch_up_nanos"`    // how long it would take to bring them there, estimated; 0: no time, or not known
 	Link          *LinkStatus   `json:"link"`              // nil: nothing is being shipped
 
+	Resync   *ResyncStatus   `json:"resync"`   // nil: none is needed
 	Original *OriginalStatus `json:"original"` // point 0; nil: it is not kept
 	Cutover  *CutoverStatus  `json:"cutover"`  // nil: none
 
@@ -80,6 +82,13 @@ type GroupStatus struct {
 type OriginalStatus struct {
 	Saving bool  `json:"saving"` // the first cycle is being made: what it writes over is saved before
 	Stored int64 `json:"stored"` // bytes on the retention volume: so far, or when it was listed
+}
+
+// ResyncStatus tells why a group's next point has to be made by comparing whole disks.
+type ResyncStatus struct {
+	Why   string    `json:"why"`
+	Since time.Time `json:"since"`
+	Opens time.Time `json:"opens,omitzero"` // when it begins by itself, as the plan's resync_window says; zero: at once, or it is under way
 }
 
 // ScrubStatus tells how whole a group's journal is. Amounts of the pass are bytes of files.

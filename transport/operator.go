@@ -51,6 +51,9 @@ type Operations interface {
 	Pin(ctx context.Context, group replication.GroupID, pin replication.Pin) (replication.Point, error)
 	// Unpin takes a pin back, and returns the point as it is then.
 	Unpin(ctx context.Context, group replication.GroupID, point replication.PointID) (replication.Point, error)
+	// Resync has a group's disks compared with their sources, whole, now: the next point is made so. It returns why that is done, when it is noted and will be done after a restart too. Where others have written to the disks, it is refused
+	// (replication.CodeResyncOverwrites) unless the request says that this may be lost.
+	Resync(ctx context.Context, r replication.ResyncRequest) (replication.ResyncStatus, error)
 	// Scrub begins to read the group's journal in whole, at a rate in bytes a second (0: as fast as arrivals allow), or takes part in the pass under way; damage is mended as far as it can be. It
 	// returns when the pass has begun, or, with wait, when it has ended. The end of ctx ends the waiting, never the pass. Progress as with Move.
 	Scrub(ctx context.Context, group replication.GroupID, rate int64, wait bool, progress func(replication.ScrubStatus)) (replication.ScrubStatus, error)

@@ -92,6 +92,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 	if g.Cutover != nil {
 		r.Cutover = cutoverToWire(*g.Cutover)
 	}
+	r.Resync = resyncToWire(g.Resync)
 	if o := g.Original; o != nil {
 		r.Original = &failbackpb.OriginalStatus{Saving: o.Saving, Stored: o.Stored}
 	}
@@ -112,7 +113,8 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 
 func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	g := replication.GroupStatus{
-		Group: replication.GroupID(r.Group), State: replication.GroupState(r.State), Since: timeOf(r.SinceUnixNanos), WaitsFor: r.WaitsFor,
+		Resync: resyncFromWire(r.Resync),
+		Group:  replication.GroupID(r.Group), State: replication.GroupState(r.State), Since: timeOf(r.SinceUnixNanos), WaitsFor: r.WaitsFor,
 		Problem: problemFromWire(r.Problem), Head: replication.PointID(r.Head), Last: replication.PointID(r.Last), LastTime: timeOf(r.LastUnixNanos),
 		Held: r.Held, Open: replication.PointID(r.Open), Mode: replication.Mode(r.Mode), ProcessServer: r.ProcessServer,
 		Disks: []replication.DiskStatus{}, Notices: append([]string{}, r.Notices...), LagSeconds: r.LagSeconds,

@@ -43,6 +43,7 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Drill_FullMethodName:         pki.Operator,
 	failbackpb.Operator_EndDrill_FullMethodName:      pki.Operator,
 	failbackpb.Operator_RecordDrill_FullMethodName:   pki.Operator,
+	failbackpb.Operator_Resync_FullMethodName:        pki.Operator,
 	failbackpb.Operator_Pin_FullMethodName:           pki.Operator,
 	failbackpb.Operator_Unpin_FullMethodName:         pki.Operator,
 	failbackpb.Operator_Scrub_FullMethodName:         pki.Operator,

@@ -24,6 +24,7 @@ const planHelp = `A plan is a YAML file, one for each group of machines that sha
   policy: failback                # a point every 5m, kept for 24h; or a mapping of your own:
                                   #   policy: {crash_interval: 5m, app_interval: 60m, retention: 24h, rpo_alert: 15m, head_lag: 30s}
                                   #   retention: how far back (7d), or steps: all for 2h, every 1h for 22h, every 4h for 6d
+                                  #   resync_window: when a resync may begin by itself: 18:00-06:00, or mon-fri 22:00-05:00; sat,sun; in Europe/Berlin
                                   #   head_lag: how long it may come to take to bring the disks to the last point; 0s: at once
   retention: {soft: 70%, hard: 90%, reserve: 2%} # optional: what the journal may take of the retention volume, or sizes: 500GiB
   priority: 10                    # optional: 1 to 100, the group's part where groups share a limit (failback throttle)

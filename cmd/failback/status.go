@@ -31,6 +31,7 @@ States of a group:
   baseline     the first point is being made by comparing both sides
   protected    points are made as the policy says
   held         a rewind holds the head; points collect ahead of it until failback advance
+  resync needed  tracking was lost; comparing again waits for the plan's resync_window, or for failback resync
   resyncing    tracking was lost; a point is being made by comparing again
   error        stopped; it says why and what to do
   unprotected  replication was ended; the disks stay at the head
@@ -212,6 +213,7 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 		fmt.Fprintf(w, "  Alert, %s (%s) since %s: %s\n  What to do: %s\n", a.Level, a.Rule, clock(a.Raised), a.Message, a.Remedy)
 	}
 	printCutover(w, g.Cutover, now)
+	printResync(w, g.Resync, now)
 	printLink(w, g)
 	printSpace(w, g.Space)
 	printScrub(w, g.Scrub, now)

@@ -115,7 +115,7 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 			root.AddCommand(c)
 		}
 	}
-	add("protect", t.checkCommand(), t.reprotectCommand(), t.applyCommand(), t.statusCommand(), t.explainCommand(), t.eventsCommand(), t.jobsCommand(), t.unprotectCommand(), t.adoptCommand())
+	add("protect", t.checkCommand(), t.reprotectCommand(), t.applyCommand(), t.statusCommand(), t.explainCommand(), t.eventsCommand(), t.jobsCommand(), t.resyncCommand(), t.unprotectCommand(), t.adoptCommand())
 	add("points", t.pointsCommand(), t.cutCommand(), t.pinCommand(), t.unpinCommand(), t.rewindCommand(), t.advanceCommand(), t.moveCommand(), t.verifyCommand(), t.scrubCommand(), t.drillCommand(), t.exportCommand())
 	add("cutover", t.commitCommand(), t.undoCommand(), t.finishCommand())
 	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.throttleCommand(), t.supportCommand(), t.versionCommand())

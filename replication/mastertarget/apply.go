@@ -236,10 +236,11 @@ func (a *applying) take() error {
 	g.end()
 	g.wg.Wait()
 	g.mu.Lock()
-	held, move, pass := g.record.Held, g.record.Move, g.record.Pass
+	held, move, pass, resync := g.record.Held, g.record.Move, g.record.Pass, g.record.Resync
 	g.mu.Unlock()
 	before := a.record
 	a.record.Held, a.record.Move, a.record.Pass = held, move, pass
+	a.record.Resync = resync || a.moves // it is by his word that disks have to be compared
 	a.record.Plan, a.record.Disks = p.Canonical(), p.Names()
 	var err error
 	if added {
@@ -255,7 +256,7 @@ func (a *applying) take() error {
 	record := a.record
 	if err != nil { // the group goes on; where the journal has the disks, it comes to know the plan from it
 		record = before
-		record.Held, record.Move, record.Pass = held, move, pass
+		record.Held, record.Move, record.Pass, record.Resync = held, move, pass, resync
 	}
 	now, perr := plan.Parse(record.Plan)
 	if perr != nil {

@@ -32,6 +32,9 @@ type groupRecord struct {
 	// Finishing: the group was committed, and is at its end: what is left of it goes.
 	Finishing bool `json:"finishing,omitempty"`
 
+	Resync bool     `json:"resync,omitempty"` // an operator wants a point made by comparing: until one is
+	Renew  *renewal `json:"renew,omitempty"`  // an operator has given the points up, as others have written to the disks: until there is another journal; nil: he has not
+
 	Priority int       `json:"priority,omitzero"` // set by command, in the place of the plan's; 0: the plan's
 	Pass     time.Time `json:"pass,omitzero"`     // until when no limit counts for it
 }

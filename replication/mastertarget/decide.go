@@ -31,6 +31,8 @@ type situation struct {
 	damaged    bool          // the last point lacks something that its source may still have
 	full       bool          // replication is held back: there is no space for more
 	final      bool          // the last point of a cutover is being made: no other one begins by itself
+	resync     bool          // an operator wants the next point made by comparing, now
+	compares   time.Time     // the next point has to be made by comparing, and that waits until then; zero: it need not, or may begin
 	closing    bool          // the disks are given to their machine, or taken back: no cycle begins, and none goes on
 }
 
@@ -69,7 +71,9 @@ func decide(s situation) (step, time.Time) {
 		return stepVerify, time.Time{}
 	case s.full: // until it is said that there is space again
 		return stepWait, s.now.Add(fullWait)
-	case s.cuts > 0, !due.After(s.now) && !s.final:
+	case s.compares.After(s.now):
+		return stepWait, s.compares
+	case s.cuts > 0, s.resync, !due.After(s.now) && !s.final:
 		return stepCycle, time.Time{}
 	case s.final:
 		return stepWait, s.now.Add(fullWait)

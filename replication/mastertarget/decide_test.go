@@ -25,6 +25,9 @@ func TestDecide(t *testing.T) {
 		"LastCutBeforeVerify":      {with(func(s *situation) { s.final, s.cuts, s.verifies = true, 1, 1 }), stepCycle},
 		"NoCycleWhileCommitted":    {with(func(s *situation) { s.closing, s.cuts = true, 1 }), stepWait},
 		"RepairWhileCommitting":    {with(func(s *situation) { s.closing, s.damaged, s.open = true, true, true }), stepRepair},
+		"ResyncAskedFor":           {with(func(s *situation) { s.resync = true }), stepCycle},
+		"ResyncWaits":              {with(func(s *situation) { s.compares, s.last, s.cuts = now.Add(time.Hour), now.Add(-time.Hour), 1 }), stepWait},
+		"ReleaseWhileResyncWaits":  {with(func(s *situation) { s.compares, s.unreleased = now.Add(time.Hour), true }), stepRelease},
 		"MissedSchedules":          {with(func(s *situation) { s.last = now.Add(-24 * time.Hour) }), stepCycle},
 	} {
 		got, until := decide(c.s)

@@ -15,6 +15,8 @@
 //
 //	protected, held ──commit──► final ──► committed ──finish──► (forgotten)      undo leads back from final and committed
 //
+// Where tracking is lost and the plan's resync_window is not open, the group is in need of a resync until it opens or an operator says so (resync.go). Targets that others have written to are error, until he says what may be lost.
+//
 // A cycle: cut at the source → record the open cycle durably (Begin) → ship → list the point → let the source release the earlier one (I6) → move the
 // disks forward when it is time, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
 // listing by the totals, the move by its record.

@@ -96,6 +96,7 @@ type group struct {
 
 	cancelling bool // an operator takes a move back, or finishes it
 	pace       *pace
+	need       *need // nil: no resync is needed
 
 	journalSize atomic.Int64 // bytes, as upkeep saw it last
 }
@@ -202,6 +203,9 @@ const (
 // open takes up journal and targets. What fails half way is closed again.
 func (g *group) open() (err error) {
 	if err := g.engine.volumeProblem(g.ctx); err != nil {
+		return err
+	}
+	if err := g.renew(); err != nil {
 		return err
 	}
 	j, err := retention.OpenAs(g.engine.journalDir(g.id), g.id, g.engine.self.ID)
@@ -313,9 +317,9 @@ func openTarget(path string, d replication.Disk, ours []uint32) (blockio.Target,
 	}
 	if len(ours) > 0 && desc.ContentID != 0 && !slices.Contains(ours, desc.ContentID) {
 		t.Close()
-		return nil, &replication.Problem{Code: "target-changed",
+		return nil, &replication.Problem{Code: codeTargetChanged,
 			Message: fmt.Sprintf("target %s was changed by something else: its content id is %08x, ours was %08x", path, desc.ContentID, ours[0]),
-			Remedy:  "find out who wrote it (was the machine powered on?); to give its content up and compare anew, unprotect the group and protect it again"}
+			Remedy:  "find out who wrote it (was the machine powered on?); " + resyncRemedy}
 	}
 	return t, nil
 }
@@ -369,8 +373,8 @@ func sameFingerprint(ctx context.Context, was string, t fingerprinted) error {
 	}
 	switch path := t.Description().Path; {
 	case errors.Is(err, blockio.ErrChanged):
-		return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("target %s was changed by something else", path), Err: err,
-			Remedy: "find out who wrote it (was the machine powered on? is it the right disk? was it copied, and not with its times, as cp --preserve does?); to give its content up and compare anew, unprotect the group and protect it again"}
+		return &replication.Problem{Code: codeTargetChanged, Message: fmt.Sprintf("target %s was changed by something else", path), Err: err,
+			Remedy: "find out who wrote it (was the machine powered on? is it the right disk? was it copied, and not with its times, as cp --preserve does?); " + resyncRemedy}
 	case err != nil && !errors.Is(err, blockio.ErrUnsupported): // taken by another version: it can't be compared
 		return targetProblem(path, err)
 	}
@@ -496,6 +500,8 @@ func (g *group) settled() replication.GroupState {
 	switch c := g.journal.OpenCycle(); {
 	case len(g.journal.Points()) == 0:
 		return replication.StateBaseline
+	case c == nil && !g.compares(time.Now()).IsZero():
+		return replication.StateResync
 	case held:
 		return replication.StateHeld
 	case c != nil && c.Mode == replication.Compare:

@@ -62,7 +62,7 @@ func (g *group) loop() {
 			g.verify(w)
 		case stepWait:
 			full := g.heldBack()
-			waits := ""
+			waits := g.resyncWaits()
 			if full != nil {
 				waits = "space on the retention volume"
 				g.stuck(full)
@@ -80,6 +80,8 @@ func (g *group) loop() {
 			}
 		case g.ctx.Err() != nil:
 			return
+		case errors.Is(err, errResyncWaits):
+			retry = retryMin
 		case !w.connected():
 			g.log.Warn("process server gone", "step", next, "err", err)
 		default:
@@ -102,10 +104,12 @@ func gone(w *worker, err error) bool {
 func (g *group) situation(last replication.Point, released replication.PointID) situation {
 	damaged := g.repairDue(last.ID)
 	closing := g.disksTaken() != nil
+	now := time.Now()
+	compares := g.compares(now)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return situation{
-		now: time.Now(), open: g.journal.OpenCycle() != nil, points: len(g.journal.Points()), last: last.Time,
+		now: now, resync: g.record.Resync, compares: compares, open: g.journal.OpenCycle() != nil, points: len(g.journal.Points()), last: last.Time,
 		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID, damaged: damaged, full: g.full != "", final: g.final, closing: closing,
 	}
 }
@@ -194,6 +198,7 @@ func (g *group) cycle(w *worker) error {
 	g.shipped()
 	if last.ID == c.Point { // the answer may have been lost
 		g.cycled(c, last, time.Since(began))
+		g.resynced(c)
 		g.listed(last)
 		return nil
 	}
@@ -240,25 +245,27 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	if last.Suspect { // what is wrong in it, no later change mends
 		why = fmt.Sprintf("point %d differs from the source", last.ID)
 	}
-	lacks := ""
+	lacks, asked := "", false
 	if open == nil { // one that is open is not given up for it: what it leaves damaged, the next one brings
-		lacks = g.unrepairable(last.ID)
+		lacks, asked = g.unrepairable(last.ID), g.resyncAsked()
 	}
 	if lacks != "" {
 		why = lacks
 	}
-	if !cut.Tracked || c.Base == 0 || last.Suspect || lacks != "" {
-		c.Mode = replication.Compare
-		if c.Base != 0 && open == nil {
-			g.log.Warn("comparing", "point", c.Point, "why", why)
-		}
+	if why == "" {
+		why = g.resyncWhy()
 	}
-	g.notice("tracking", "")
-	if c.Base != 0 && c.Mode == replication.Compare {
-		g.notice("tracking", fmt.Sprintf("point %d is made by comparing whole disks: %s", c.Point, why))
+	if !cut.Tracked || c.Base == 0 || last.Suspect || lacks != "" || asked {
+		c.Mode = replication.Compare
 	}
 	if c.Base == 0 {
 		c.Route = replication.Through
+	}
+	if c.Base == 0 || c.Mode != replication.Compare {
+		why = ""
+	}
+	if err := g.resyncs(c, open, why); err != nil {
+		return c, false, err
 	}
 	again := open != nil && open.Cut.Snapshot == c.Cut.Snapshot
 	if again && open.Mode == c.Mode && resumes(c) {
@@ -315,6 +322,11 @@ func (g *group) failed(c replication.Cycle, err error) error {
 		}
 		compared := c.Mode == replication.Compare
 		c.Mode = replication.Compare
+		if !compared {
+			if err := g.resyncs(c, nil, err.Error()); err != nil {
+				return err
+			}
+		}
 		if err := g.journal.Begin(c); err != nil {
 			return journalProblem(g.id, err)
 		}

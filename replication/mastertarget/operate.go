@@ -51,6 +51,9 @@ func (e *Engine) Cut(ctx context.Context, id replication.GroupID) (replication.P
 	if at := g.journal.Cutover(); at != nil && (final || at.Step != retention.CutoverFinal) {
 		return 0, underWay(id, at)
 	}
+	if err := g.resyncHoldsUp(); err != nil {
+		return 0, err
+	}
 	if err := g.waitConnected(ctx); err != nil {
 		return 0, err
 	}

@@ -80,6 +80,7 @@ func (g *group) status() replication.GroupStatus {
 		s.Move = &replication.MoveStatus{From: m.From, To: m.To, Phase: "waiting"}
 	}
 	s.Scrub = g.scrubStatus()
+	s.Resync = g.resyncStatus()
 	s.Head, s.Generation = g.journal.Head(), g.journal.Generation()
 	s.Pins = pinsOf(g.journal.Points(), time.Now())
 	if bytes, saving := g.journal.OriginalStored(); saving {

@@ -26,6 +26,7 @@ func Differences(was, now *Plan, moves bool) []replication.PlanChange {
 	d.done(d.group, "policy.retention", p.Retention.String(), q.Retention.String(), "points that it does not keep are dropped within a minute, unless they are pinned")
 	d.done(d.group, "policy.rpo_alert", p.RPOAlert.String(), q.RPOAlert.String(), "at once")
 	d.done(d.group, "policy.head_lag", p.HeadLag.String(), q.HeadLag.String(), "at once")
+	d.done(d.group, "policy.resync_window", p.ResyncWindow.String(), q.ResyncWindow.String(), "at once; a resync that is under way goes on")
 	d.done(d.group, "retention", limits(was), limits(now), "what the journal may take from now on; where it takes more, spare copies and then history go")
 	d.done(d.group, "priority", priority(was), priority(now), "at once; it takes the place of one that failback throttle priority set")
 	d.done(d.group, "copy_order", copyOrder(was), copyOrder(now), "from the next point on that is made by comparing")

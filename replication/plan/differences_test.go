@@ -57,6 +57,7 @@ func TestDifferences(t *testing.T) {
 		"moved, and other things":      {[]string{"ps1", "ps2\npriority: 20", "/t/data", "/t/other"}, []string{"erp process_server", "erp priority !", "db/data target !"}},
 		"moved, and a disk more":       {[]string{"ps1", "ps2", "      - {id: data", "      - {id: logs, source: \"image:/a/logs\", target: /t/logs.vmdk}\n      - {id: data"}, []string{"erp process_server", "db/logs disk !"}},
 		"moved to where it is already": {[]string{"/a/data", "/b/data"}, []string{"db/data source !"}},
+		"resync window":                {[]string{"os: linux", "os: linux\npolicy: {resync_window: 18:00-06:00}"}, []string{"erp policy.resync_window"}},
 	} {
 		now, err := Parse([]byte(strings.NewReplacer(c.edit...).Replace(before)))
 		if err != nil {

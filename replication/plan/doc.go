@@ -19,7 +19,7 @@
 //	        format: vmfs            # optional; see package blockio
 //
 // The policy failback is the mapping {crash_interval: 5m, app_interval: 60m, retention: 24h, rpo_alert: 15m, head_lag: 30s}. While cycles come one after another, the disks may be so far behind the
-// last point that catching up would take head_lag, by estimate; 0s has them follow each point at once. Its retention says which points are kept, in one of these forms (see package
+// last point that catching up would take head_lag, by estimate; 0s has them follow each point at once. With resync_window, such as 18:00-06:00 (package throttle, Window), a resync begins by itself only then. Its retention says which points are kept, in one of these forms (see package
 // retention/policy for what they mean):
 //
 //	retention: failback             # the same as 24h

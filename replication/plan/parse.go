@@ -8,6 +8,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/plan/strictyaml"
+	"failback/replication/throttle"
 	"failback/retention/policy"
 )
 
@@ -90,12 +91,12 @@ func parsePolicy(n strictyaml.Node) Policy {
 	}
 	if !n.IsMapping() {
 		if name := n.Text(); name != "failback" {
-			n.Fail("%q is not a policy: write failback, or a mapping of crash_interval, app_interval, retention, rpo_alert and head_lag", name)
+			n.Fail("%q is not a policy: write failback, or a mapping of crash_interval, app_interval, retention, rpo_alert, head_lag and resync_window", name)
 		}
 		return failback
 	}
-	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert", "head_lag")
-	p := Policy{Retention: parseGrid(keys["retention"])}
+	keys := n.Mapping("crash_interval", "app_interval", "retention", "rpo_alert", "head_lag", "resync_window")
+	p := Policy{Retention: parseGrid(keys["retention"]), ResyncWindow: parseWindow(keys["resync_window"])}
 	for key, to := range map[string]*replication.Duration{"crash_interval": &p.CrashInterval, "app_interval": &p.AppInterval, "rpo_alert": &p.RPOAlert, "head_lag": &p.HeadLag} {
 		if !keys[key].Present() {
 			*to = -1
@@ -108,6 +109,15 @@ func parsePolicy(n strictyaml.Node) Policy {
 		*to = d
 	}
 	return p.complete()
+}
+
+// parseWindow reads when resyncs may begin by themselves. Absent: always.
+func parseWindow(n strictyaml.Node) throttle.Window {
+	w, err := throttle.ParseWindow(n.Text())
+	if err != nil {
+		n.Fail("%v", err)
+	}
+	return w
 }
 
 // parseGrid reads which points are kept: in words, or as a list of steps. Absent: nil.

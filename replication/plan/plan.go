@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/replication/throttle"
 	"failback/retention/policy"
 )
 
@@ -113,11 +114,12 @@ func (p *Plan) SetTarget(disk replication.DiskID, path string) {
 
 // Policy says how often a point is made and how long it is kept.
 type Policy struct {
-	CrashInterval replication.Duration `json:"crash_interval"` // between crash-consistent points
-	AppInterval   replication.Duration `json:"app_interval"`   // between application-consistent points
-	Retention     policy.Grid          `json:"retention"`      // which points are kept
-	RPOAlert      replication.Duration `json:"rpo_alert"`      // the last point older than this is an alert
-	HeadLag       replication.Duration `json:"head_lag"`       // how long bringing the disks to the last point may come to take; 0: they follow each point at once
+	CrashInterval replication.Duration `json:"crash_interval"`         // between crash-consistent points
+	AppInterval   replication.Duration `json:"app_interval"`           // between application-consistent points
+	Retention     policy.Grid          `json:"retention"`              // which points are kept
+	RPOAlert      replication.Duration `json:"rpo_alert"`              // the last point older than this is an alert
+	HeadLag       replication.Duration `json:"head_lag"`               // how long bringing the disks to the last point may come to take; 0: they follow each point at once
+	ResyncWindow  throttle.Window      `json:"resync_window,omitzero"` // when a resync may begin by itself
 }
 
 // Grid returns the grid by which points are dropped: that of the plan, for points that are made every CrashInterval.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/replication/throttle"
 	"failback/retention/policy"
 )
 
@@ -79,17 +80,17 @@ func TestParsePolicy(t *testing.T) {
 		"policy: failback":                                    failback,
 		"policy:":                                             failback,
 		"policy: {}":                                          failback,
-		"policy: {crash_interval: 1h}":                        {60 * minute, 60 * minute, day, 180 * minute, minute / 2},
-		"policy: {crash_interval: 7m}":                        {7 * minute, 63 * minute, day, 21 * minute, minute / 2},
-		"policy: {app_interval: 2m}":                          {2 * minute, 2 * minute, day, 15 * minute, minute / 2},
-		"policy: {crash_interval: 2d}":                        {2880 * minute, 2880 * minute, policy.Reaching(48 * time.Hour), 8640 * minute, minute / 2},
+		"policy: {crash_interval: 1h}":                        {60 * minute, 60 * minute, day, 180 * minute, minute / 2, throttle.Window{}},
+		"policy: {crash_interval: 7m}":                        {7 * minute, 63 * minute, day, 21 * minute, minute / 2, throttle.Window{}},
+		"policy: {app_interval: 2m}":                          {2 * minute, 2 * minute, day, 15 * minute, minute / 2, throttle.Window{}},
+		"policy: {crash_interval: 2d}":                        {2880 * minute, 2880 * minute, policy.Reaching(48 * time.Hour), 8640 * minute, minute / 2, throttle.Window{}},
 		"policy: {retention: failback}":                       failback,
-		"policy: {retention: 0d}":                             {5 * minute, 60 * minute, policy.Grid{{For: 2 * time.Hour}}, 15 * minute, minute / 2},
-		"policy: {retention: 15d}":                            {5 * minute, 60 * minute, policy.Reaching(15 * 24 * time.Hour), 15 * minute, minute / 2},
+		"policy: {retention: 0d}":                             {5 * minute, 60 * minute, policy.Grid{{For: 2 * time.Hour}}, 15 * minute, minute / 2, throttle.Window{}},
+		"policy: {retention: 15d}":                            {5 * minute, 60 * minute, policy.Reaching(15 * 24 * time.Hour), 15 * minute, minute / 2, throttle.Window{}},
 		"policy: {retention: 'all for 2h, every 1h for 22h'}": failback,
 		"policy:\n  retention:\n  - {for: 2h, every: all}\n  - {for: 22h, every: 1h}\n":                  failback,
-		"policy: {retention: [{for: 1h, every: 0}, {for: 5h, every: 30m}, {for: 3d, every: 2h}]}":        {5 * minute, 60 * minute, own, 15 * minute, minute / 2},
-		"policy: {crash_interval: 90s, app_interval: 1h30m, retention: 2d, rpo_alert: 5m, head_lag: 0s}": {minute * 3 / 2, 90 * minute, policy.Reaching(48 * time.Hour), 5 * minute, 0},
+		"policy: {retention: [{for: 1h, every: 0}, {for: 5h, every: 30m}, {for: 3d, every: 2h}]}":        {5 * minute, 60 * minute, own, 15 * minute, minute / 2, throttle.Window{}},
+		"policy: {crash_interval: 90s, app_interval: 1h30m, retention: 2d, rpo_alert: 5m, head_lag: 0s}": {minute * 3 / 2, 90 * minute, policy.Reaching(48 * time.Hour), 5 * minute, 0, throttle.Window{}},
 	} {
 		p := mustParse(t, text)
 		if !reflect.DeepEqual(p.Policy, want) {

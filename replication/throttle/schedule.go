@@ -202,13 +202,17 @@ func (r Rule) applies(t time.Time) bool {
 	return now < r.To && on((t.Weekday()+6)%7) // since yesterday
 }
 
+// local returns the time that clocks of the schedule's zone show.
+func (s Schedule) local(t time.Time) time.Time {
+	if s.place == nil {
+		return t.UTC()
+	}
+	return t.In(s.place)
+}
+
 // At returns the limit at a time.
 func (s Schedule) At(t time.Time) Rate {
-	place := s.place
-	if place == nil {
-		place = time.UTC
-	}
-	t = t.In(place)
+	t = s.local(t)
 	for _, r := range s.Rules {
 		if r.applies(t) {
 			return r.Rate

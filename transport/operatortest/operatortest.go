@@ -35,6 +35,7 @@ type Fake struct {
 	OnDrill       func(ctx context.Context, group replication.GroupID, r replication.DrillRequest, started func(replication.DrillStatus)) (string, error)
 	OnEndDrill    func(mountpoint string, force bool) (replication.GroupID, replication.DrillStatus, error)
 	OnRecordDrill func(group replication.GroupID, point replication.PointID, outcome replication.DrillOutcome, note string) (replication.Drilled, error)
+	OnResync      func(r replication.ResyncRequest) (replication.ResyncStatus, error)
 	OnPin         func(group replication.GroupID, pin replication.Pin) (replication.Point, error)
 	OnUnpin       func(group replication.GroupID, point replication.PointID) (replication.Point, error)
 	OnCommit      func(group replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error)
@@ -194,6 +195,14 @@ func (f *Fake) RecordDrill(_ context.Context, group replication.GroupID, point r
 		return replication.Drilled{}, errNotStaged
 	}
 	return f.OnRecordDrill(group, point, outcome, note)
+}
+
+// Resync calls OnResync.
+func (f *Fake) Resync(_ context.Context, r replication.ResyncRequest) (replication.ResyncStatus, error) {
+	if f.OnResync == nil {
+		return replication.ResyncStatus{}, errNotStaged
+	}
+	return f.OnResync(r)
 }
 
 // Pin calls OnPin.
