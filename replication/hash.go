@@ -3,6 +3,8 @@ package replication
 import (
 	"bytes"
 	"crypto/sha256"
+
+	"failback/replication/pagehash"
 )
 
 var zeroPage [Page]byte
@@ -23,15 +25,28 @@ func HashPage(b []byte) Hash {
 	if IsZero(b) {
 		return Hash{}
 	}
-	sum := sha256.Sum256(b)
-	return Hash(sum[:16])
+	return pagehash.One(b)
 }
 
 // HashPages appends to dst the hashes of the pages of b; the last one may be short.
 func HashPages(dst []Hash, b []byte) []Hash {
-	for len(b) > Page {
-		dst = append(dst, HashPage(b[:Page]))
+	var first *[Page]byte // of two that are not zero, whose hash goes to at
+	at := 0
+	for len(b) >= Page {
+		page := (*[Page]byte)(b)
 		b = b[Page:]
+		dst = append(dst, Hash{})
+		switch {
+		case *page == zeroPage:
+		case first == nil:
+			first, at = page, len(dst)-1
+		default:
+			dst[at], dst[len(dst)-1] = pagehash.Two(first, page)
+			first = nil
+		}
+	}
+	if first != nil {
+		dst[at] = pagehash.One(first[:])
 	}
 	if len(b) > 0 {
 		dst = append(dst, HashPage(b))

@@ -16,7 +16,7 @@ import (
 var mayImport = map[string][]string{
 	"blockio":                   {},
 	"proto":                     {},
-	"replication":               {},
+	"replication":               {"replication/pagehash"},
 	"replication/block":         {"replication"},
 	"replication/forecast":      {"replication"},
 	"replication/jobs":          {"replication"},
@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"replication/throttle":      {},
 	"replication/health":        {"replication"},
 	"replication/plan":          {"replication", "replication/throttle", "retention/policy"},
+	"replication/pagehash":      {},
 	"replication/preflight":     {"replication", "replication/health", "replication/link", "replication/plan", "retention/policy", "retention/volume", "blockio"},
 	"replication/mastertarget":  {"replication", "replication/block", "replication/forecast", "replication/health", "replication/link", "replication/plan", "replication/preflight", "replication/preflight/machine", "replication/throttle", "retention", "retention/policy", "retention/volume", "blockio"},
 	"replication/processserver": {"replication", "replication/block", "replication/link", "replication/throttle", "source"},
