@@ -82,7 +82,7 @@ func (c *ReplicationClient) Lane(ctx context.Context, l replication.Lane) (link.
 	return &lane{stream: stream, cancel: cancel, client: c, conn: conn, begin: begin}, nil
 }
 
-// lane implements link.Lane, link.Metered, link.Paced and link.Buffered.
+// lane implements link.Lane, link.Metered, link.Strained, link.Paced and link.Buffered.
 type lane struct {
 	stream grpc.ClientStreamingClient[failbackpb.Frame, failbackpb.LaneAck]
 	cancel context.CancelFunc
@@ -150,6 +150,16 @@ func (l *lane) Wire() int64 {
 		return l.wire
 	}
 	return l.conn.sent.Load() - l.begin
+}
+
+// Held implements link.Strained.
+func (l *lane) Held() (time.Duration, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn == nil {
+		return 0, false
+	}
+	return l.conn.held()
 }
 
 // Pace implements link.Paced.

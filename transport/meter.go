@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // unsent bounds what waits in the kernel of a socket and was not sent yet, where a lane does not want more. What waits longer than it must is compressed for a link that was, and sent again after a cut.
@@ -16,7 +17,19 @@ type meter struct {
 	pace           atomic.Pointer[func(n int) int] // see link.Paced
 	unsent         atomic.Int64                    // see link.Buffered; 0: the usual
 
+	paced atomic.Int64 // nanoseconds that pace took
+
 	socket atomic.Pointer[net.TCPConn] // the newest
+}
+
+// held is how long the network or pace have held what was sent over the newest socket; see link.Strained.
+func (m *meter) held() (d time.Duration, ok bool) {
+	s := m.socket.Load()
+	if s == nil {
+		return 0, false
+	}
+	d, ok = strained(s)
+	return d + time.Duration(m.paced.Load()), ok
 }
 
 // hold sets what the socket takes that is not on the wire yet; 0: the usual. One that won't have it does with what it has.
@@ -67,7 +80,9 @@ func (c *meteredConn) Write(b []byte) (done int, err error) {
 	for {
 		n := len(b) - done
 		if allow := c.m.pace.Load(); allow != nil && n > 0 {
+			begin := time.Now()
 			n = min(n, max(1, (*allow)(n)))
+			c.m.paced.Add(int64(time.Since(begin)))
 		}
 		n, err = c.Conn.Write(b[done : done+n])
 		c.m.sent.Add(int64(n))

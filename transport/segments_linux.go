@@ -3,6 +3,7 @@ package transport
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +37,15 @@ func tcpInfo(c net.Conn) (info *unix.TCPInfo) {
 	}
 	_ = raw.Control(func(fd uintptr) { info, _ = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
 	return info
+}
+
+// strained returns how long something was under way on a connection for which the other end had room: the network's time, so far. What waited at the other end is no part of it. ok false: the kernel does not tell.
+func strained(c net.Conn) (d time.Duration, ok bool) {
+	info := tcpInfo(c)
+	if info == nil {
+		return 0, false
+	}
+	return time.Duration(info.Busy_time-min(info.Busy_time, info.Rwnd_limited)) * time.Microsecond, true
 }
 
 // segmentOf returns how many bytes the connection sends in one packet; 0: not known.

@@ -184,6 +184,13 @@ type Metered interface {
 	Wire() int64
 }
 
+// Strained is a lane that knows whether it is the network that holds it.
+type Strained interface {
+	// Held returns how long the network, or whoever paces the lane, has held what its connection sent: not the time in which nothing was under way, nor that in which the other end had no room. It rises
+	// until the lane is connected anew. ok false: that is not known.
+	Held() (d time.Duration, ok bool)
+}
+
 // Paced is a lane that can be slowed down.
 type Paced interface {
 	// Pace has the lane ask before it puts n bytes on the wire, how many of them may go now: 1 to n. The answer may take its time.

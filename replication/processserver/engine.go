@@ -81,6 +81,7 @@ type Engine struct {
 	valve     *throttle.Valve
 	gauges    gauges
 	streams   chan struct{} // holds one for each stream that a lane has
+	level     *ladder
 
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group
@@ -102,7 +103,7 @@ func New(cfg Config, authority link.Authority) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg, authority: authority, queue: queue{most: cfg.Disks}, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams)}, nil
+	return &Engine{cfg: cfg, authority: authority, queue: queue{most: cfg.Disks}, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams), level: newLadder(cfg.Level)}, nil
 }
 
 // Limit implements link.Limited.

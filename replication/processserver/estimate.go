@@ -24,8 +24,10 @@ type estimate struct {
 	grew    int     // windows in a row that the link did not bind in
 	drops   int     // windows in a row that the link seems to have taken far less in, and
 	dropped float64 // the most that it took in one of them
-	now     mix     // chosen last
-	better  int     // windows in a row in which another mix seemed better than a stream
+	now     mix     // chosen last, and
+	same    int     // for how many windows it has been so
+	tried   [alone]trial
+	better  int // windows in a row in which another mix seemed better than a stream
 	binds   string
 }
 
@@ -165,7 +167,7 @@ func (e *estimate) stays(times float64) bool {
 }
 
 // streamWindows is for how many windows all goes in a stream before it is thought that the link takes more than one lane makes.
-const streamWindows = 1
+const streamWindows = 3
 
 // begin is the level of all as long as too little has left.
 func (e *estimate) begin() block.Level {
@@ -216,7 +218,12 @@ func (e *estimate) take(w window) (mix, bool) {
 	case !math.IsInf(e.link, 1): // it took this much at least
 		e.grew = min(e.grew+1, linkGrowths)
 		e.drops, e.dropped = 0, 0
-		if e.link = max(e.link, sent) * (1 + linkGrowth*float64(e.grew)); e.link > 16*sent {
+		if w.idles() {
+			e.link = max(e.link, w.carries())
+		} else {
+			e.link = max(e.link, sent) * (1 + linkGrowth*float64(e.grew))
+		}
+		if e.link > 16*sent {
 			e.link = math.Inf(1)
 		}
 	}
@@ -224,18 +231,80 @@ func (e *estimate) take(w window) (mix, bool) {
 	if empty && w.spare() { // nothing of ours binds: the source can't be read faster
 		e.source = sourceGrowth * w.raw / w.seconds
 	}
-	if e.begins() {
-		e.now = only(e.begin())
-		return e.now, true
+	if e.begins() && !(w.idles() && w.carries() >= w.raw/w.seconds) { // else all could go as it is
+		return e.choose(only(e.begin())), true
 	}
+	e.left = max(e.left, buffered)
 	cores := min(w.ours()+e.others.forUs()*sent, w.cores) * (1 - coresLeft)
 	p := plant{costs: e.costs, streams: e.streams, cores: cores, fixed: e.fixed, wire: e.wire + e.others.forUs(), link: e.link, source: e.source}
 	next := p.best()
 	if stream := only(block.LevelStream); e.streams > 0 && e.costs[block.LevelStream].ratio < streamWorth*next.of(e.costs).ratio && e.stays(p.rate(next)/p.rate(stream)) {
 		next = stream
 	}
-	e.now = next
-	return e.now, true
+	e.judge(w)
+	if w.idles() && (w.binds() == bindsCores || e.now[block.LevelStream] > 0 && !empty) { // a stream's one core is as good as all
+		next = e.try(w, next)
+	}
+	return e.choose(next), true
+}
+
+// choose has a mix from now on.
+func (e *estimate) choose(m mix) mix {
+	if e.same++; m != e.now {
+		e.now, e.same = m, 0
+	}
+	return m
+}
+
+// trial is what a level alone was seen to have where the cores bound, and when.
+type trial struct {
+	rate   float64 // raw bytes a second
+	window int     // as windows counts; 0: never
+}
+
+// tryFor is for how many windows a level is tried before it is judged: at first, queues hold what was encoded before. tryAgain is after how many it is tried again.
+const (
+	tryFor    = 2
+	tryAgain  = 128
+	sendShare = 0.6
+)
+
+// judge takes a window in which a level alone was used.
+func (e *estimate) judge(w window) {
+	now, alone := e.now.level()
+	if binds := w.binds(); !alone || binds == bindsSource || binds == bindsCores && e.same+1 < tryFor {
+		return
+	}
+	t, rate := &e.tried[now], w.raw/w.seconds
+	if t.window == 0 || e.windows-t.window > 1 {
+		t.rate = rate
+	}
+	t.rate, t.window = t.rate+(rate-t.rate)/2, e.windows
+}
+
+// try says which level alone is the fastest where the cores bind and the link does not, by trying: what each byte costs the other end, or a tunnel, on the same cores, is not known as well as that. Next is what is
+// done where the link would bind.
+func (e *estimate) try(w window, next mix) mix {
+	if _, alone := e.now.level(); alone && e.same+1 < tryFor && w.binds() == bindsCores {
+		return e.now
+	}
+	best, rate, link := trial{}, w.raw/w.seconds, min(e.link, w.carries())
+	for l := block.Raw; l < block.LevelZstd2; l++ {
+		t, c := e.tried[l], e.costs[l]
+		if link < max(rate, best.rate)*c.ratio {
+			continue
+		}
+		if t.window == 0 || e.windows-t.window >= tryAgain {
+			if e.mayPay(l, w.cores/rate) {
+				return only(l)
+			}
+			continue
+		}
+		if t.rate > best.rate {
+			best, next = t, only(l)
+		}
+	}
+	return next
 }
 
 // takes notes what left while frames waited. That it was far less is believed when it was so again and again, or when there was nothing else to wait for: this machine's cores, or the other end's, stop
@@ -279,6 +348,32 @@ func (w window) ours() float64 {
 	}
 	return max(w.idle*w.cores+w.own/w.seconds, w.cores/2)
 }
+
+// carries is about what the network would carry, in bytes a second, if it never had to wait; more, where what is under way is so for long.
+func (w window) carries() float64 {
+	if w.held <= 0 {
+		return math.Inf(1)
+	}
+	return w.payload / w.seconds * w.span / w.held
+}
+
+// mayPay says whether a level could be faster than what is done now, where a raw byte takes so many CPU seconds in all: what compresses more spares at most sendShare of that for each byte that is not sent. A level that
+// another surpasses in both is none.
+func (e *estimate) mayPay(l block.Level, all float64) bool {
+	c, now := e.costs[l], e.now.of(e.costs)
+	if c.cpu > now.cpu && c.cpu-now.cpu > (now.ratio-c.ratio)*sendShare*all {
+		return false
+	}
+	for other := block.LevelLZ4; other < block.LevelZstd2; other++ {
+		if o := e.costs[other]; other != l && o.cpu <= c.cpu && o.ratio <= 1.05*c.ratio {
+			return false
+		}
+	}
+	return true
+}
+
+// idles says whether it is known that the network often has nothing of ours to carry.
+func (w window) idles() bool { return w.span > 0 && w.held < holdsFor*w.span }
 
 // spare says whether we use less than we could: cores must be idle. Where others use all that we do not, it can't be told what more we would get.
 func (w window) spare() bool {

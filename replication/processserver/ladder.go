@@ -11,25 +11,24 @@ import (
 	"failback/replication/block"
 )
 
-// ladder chooses how much work compression is worth. It knows what each level costs and gives from blocks of the very data that are compressed at all of them; what the
+// ladder chooses how much work compression is worth, for all shipments of a process: they share the cores and the link. It knows what each level costs and gives from blocks of the very data that are compressed at all of them; what the
 // rest of our work costs, from the process's CPU time; how many cores can be had, from how idle they are; what the link takes, from what leaves while frames wait for it. From these follows the mix of levels
 // with the highest rate (plant.best). Every quarter of a second it looks again.
 type ladder struct {
-	pinned  bool
-	workers int
-	now     atomic.Pointer[mix]
-	told    func(streams bool) // is told whether now has LevelStream
+	pinned bool
+	now    atomic.Pointer[mix]
 
 	mu      sync.Mutex
-	total   totals
+	users   map[*laneUse]bool // of the shipments under way, and whether their blocks may go in streams
 	est     estimate
 	seen    window
 	begin   time.Time // of the window
 	cpu     cpuTimes
 	own     time.Duration // CPU time of this process, at the window's begin
-	started time.Time
 	sampled time.Duration // CPU time spent on samples
 	before  time.Duration // of these, before the window
+	budget  time.Duration // what they may take in all
+	windows int           // that have ended
 }
 
 // window is what was seen in a while.
@@ -42,6 +41,7 @@ type window struct {
 	own          float64 // CPU seconds that this process had
 	worked       float64 // seconds in which lanes encoded, and
 	waited       float64 // sent what they encode; of all lanes
+	span, held   float64 // seconds of lanes of which it is known how long the network held them, and how long that was
 	sampled      float64 // of these, spent on samples
 	idle         float64 // share of the machine's cores, 0 to 1; below 0: not known
 	cores        float64
@@ -52,7 +52,8 @@ const (
 	ladderFrames = 4
 	ladderEvery  = 250 * time.Millisecond
 	ladderSlow   = time.Second
-	ladderBegin  = 100 * time.Millisecond // while there is little to go by
+	ladderBegin  = 50 * time.Millisecond // while there is little to go by: so many times
+	ladderBegins = 8
 )
 
 // Samples take at most sampleShare of the workers' time, after the first few, and are of blocks of at least sampleLeast.
@@ -68,24 +69,63 @@ const firstLevel = block.LevelZstd2
 // nextLevel is that of what follows, as long as no more is known than that the link takes all.
 const nextLevel = block.LevelZstd1
 
-// newLadder returns the ladder of a shipment with so many workers. Pin, if there is one, is the level of all. Streams says whether LevelStream may be chosen; whoever is to know whether it is, is told.
-func newLadder(pin *block.Level, workers int, streams bool, told func(streams bool)) *ladder {
-	now := time.Now()
-	l := &ladder{workers: workers, told: told, begin: now, started: now, cpu: readCPU(), own: processCPU(), est: newEstimate()}
-	if streams {
-		l.est.streams = 1
-	}
-	first := only(l.est.first())
+// newLadder returns a ladder. Pin, if there is one, is the level of all.
+func newLadder(pin *block.Level) *ladder {
+	l := &ladder{pinned: pin != nil, users: map[*laneUse]bool{}, est: newEstimate(), budget: sampleFirst}
+	first := only(firstLevel)
 	if pin != nil {
-		l.pinned, first = true, only(*pin)
+		first = only(*pin)
 	}
-	l.choose(first)
+	l.now.Store(&first)
 	return l
+}
+
+// join has the lanes of a shipment be told whether blocks go in streams, if its blocks may, until the returned function is called.
+func (l *ladder) join(u *laneUse, streams bool) (leave func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.users) == 0 { // what passed before then, and how idle the machine was, tells nothing
+		l.renew(time.Now())
+	}
+	l.users[u] = streams
+	l.stream()
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.users, u)
+		l.stream()
+	}
+}
+
+// stream counts the shipments whose blocks may go in streams, and chooses as long as little is known.
+func (l *ladder) stream() {
+	n := 0
+	for _, streams := range l.users {
+		if streams {
+			n++
+		}
+	}
+	l.est.streams = float64(min(n, maxStreams))
+	if now := *l.now.Load(); !l.pinned && (l.est.windows == 0 || n == 0 && now[block.LevelStream] > 0) {
+		l.est.now = only(l.est.first())
+		l.choose(l.est.now)
+		return
+	}
+	l.choose(*l.now.Load())
+}
+
+// renew begins a window.
+func (l *ladder) renew(now time.Time) {
+	l.seen, l.begin, l.cpu, l.own, l.before = window{}, now, readCPU(), processCPU(), l.sampled
 }
 
 func (l *ladder) choose(m mix) {
 	l.now.Store(&m)
-	l.told(m[block.LevelStream] > 0)
+	for u, streams := range l.users {
+		if streams {
+			u.stream(m[block.LevelStream] > 0)
+		}
+	}
 }
 
 // left is a frame that has left.
@@ -94,6 +134,7 @@ type left struct {
 	full, empty  bool // it found the lanes' queue full, or empty
 
 	worked, waited float64 // seconds in which its lane encoded and sent it; worked is 0 where it came encoded
+	span, held     float64 // seconds since its lane sent the one before, and how long the network held the lane meanwhile; both 0 where that is not known
 }
 
 // note takes note of a frame.
@@ -107,37 +148,35 @@ func (l *ladder) note(f left) {
 	w.frames++
 	w.raw += float64(f.raw)
 	w.payload += float64(f.payload)
-	l.total.frames++
-	l.total.payload += float64(f.payload)
 	w.worked, w.waited = w.worked+f.worked, w.waited+f.waited
-	l.total.worked, l.total.waited = l.total.worked+f.worked, l.total.waited+f.waited
+	w.span, w.held = w.span+f.span, w.held+f.held
 	w.run++
 	if !f.full {
 		w.run = 0
 	}
 	if f.full {
 		w.full++
-		l.total.full++
 	} else if f.empty {
 		w.empty++
 	}
 	now := time.Now()
 	passed := now.Sub(l.begin)
 	every := ladderEvery
-	if l.est.begins() {
+	if l.windows < ladderBegins {
 		every = ladderBegin
 	}
 	if passed < every || w.frames < ladderFrames && passed < ladderSlow {
 		return
 	}
-	cpu, own := readCPU(), processCPU()
-	w.own, w.sampled = (own - l.own).Seconds(), (l.sampled - l.before).Seconds()
-	w.seconds, w.idle, w.cores = passed.Seconds(), cpu.idleSince(l.cpu), float64(runtime.NumCPU())
+	w.own, w.sampled = (processCPU() - l.own).Seconds(), (l.sampled - l.before).Seconds()
+	w.seconds, w.idle, w.cores = passed.Seconds(), readCPU().idleSince(l.cpu), float64(runtime.NumCPU())
+	l.budget += time.Duration(sampleShare * w.cores * float64(passed))
 	l.est.binds = w.binds()
 	if next, ok := l.est.take(*w); ok && !l.pinned {
 		l.choose(next)
 	}
-	l.seen, l.begin, l.cpu, l.own, l.before = window{}, now, cpu, own, l.sampled
+	l.renew(now)
+	l.windows++
 }
 
 // status tells what is chosen and why.
@@ -156,45 +195,32 @@ func (l *ladder) status() (s replication.LinkStatus) {
 	return s
 }
 
-// totals are what has passed since the beginning.
-type totals struct {
-	frames, full   int
-	payload        float64
-	worked, waited float64
-}
-
-func (t totals) less(o totals) totals {
-	return totals{t.frames - o.frames, t.full - o.full, t.payload - o.payload, t.worked - o.worked, t.waited - o.waited}
-}
-
-// fills says whether frames waited for the link.
-func (t totals) fills() bool {
-	return 2*t.full > t.frames && t.frames > 0 && t.waited >= waitsFor*t.worked
-}
-
-func (l *ladder) totals() totals {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.total
-}
-
 // waitsFor is how long lanes that encode wait for the link, as a share of the time in which they encode, where it is the link that binds: hardly at all where it is they.
 const waitsFor = 0.15
 
-// fills says whether frames wait for the link: most of them waited for lanes, or the last ones all did, and it is not the lanes that are slow.
+// holdsFor is for how much of the time the network holds lanes where it is the link that binds.
+const holdsFor = 0.8
+
+// fills says whether frames wait for the link: most of them waited for lanes, or the last ones all did, and it is not the lanes that are slow; nor, as far as can be told, the other end on this very machine, which then has no cores to spare.
 func (w window) fills() bool {
-	return (2*w.full > w.frames || w.run >= 3) && w.waited >= waitsFor*w.worked
+	return (2*w.full > w.frames || w.run >= 3) && w.waited >= waitsFor*w.worked && (!w.idles() || w.idle >= idleWaits)
 }
 
-// binds says, in one word, what a window's rate was bound by.
+// What a window's rate was bound by, in one word.
+const (
+	bindsLink   = "link"
+	bindsSource = "source"
+	bindsCores  = "cores"
+)
+
 func (w window) binds() string {
 	switch {
 	case w.fills():
-		return "link"
+		return bindsLink
 	case w.spare():
-		return "source"
+		return bindsSource
 	}
-	return "cores"
+	return bindsCores
 }
 
 // linkBinds says whether work that spares the link is worth the cores' time, as far as is known. A pinned level is taken for the operator's word on it.
@@ -214,8 +240,7 @@ func (l *ladder) due(raw int) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	budget := sampleFirst + time.Duration(sampleShare*float64(min(l.workers, runtime.NumCPU()))*float64(time.Since(l.started)))
-	return l.sampled < budget
+	return l.sampled < l.budget
 }
 
 // streamed notes what a sampled block came to in a stream.

@@ -114,7 +114,7 @@ func (s *shipment) adapt(ctx context.Context, ended <-chan struct{}) {
 	const stuckLooks = int(lanesEvery / stuckAfter)
 	t := time.NewTicker(stuckAfter)
 	defer t.Stop()
-	before := s.level.totals()
+	before := s.passed.totals()
 	s.used.look(0, false, int64(s.limit()))
 	for tick := 1; ; tick++ {
 		select {
@@ -128,7 +128,7 @@ func (s *shipment) adapt(ctx context.Context, ended <-chan struct{}) {
 		if tick%stuckLooks != 0 {
 			continue
 		}
-		now := s.level.totals()
+		now := s.passed.totals()
 		w := now.less(before)
 		before = now
 		s.used.look(w.payload, w.fills(), int64(s.limit()))
@@ -177,7 +177,10 @@ func (s *shipment) lane(ctx context.Context, no uint32, ended <-chan struct{}) e
 		}
 	}
 	for {
-		f, err := s.next(ctx, no, ended)
+		f, rested, err := s.next(ctx, no, ended)
+		if rested && now != nil {
+			now.felt = time.Time{}
+		}
 		if err != nil {
 			return err
 		}
@@ -225,29 +228,29 @@ func breakable(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && replication.AsProblem(err).Code == link.CodeUnreachable
 }
 
-// next returns the next frame for a lane, or none when there are no more.
-func (s *shipment) next(ctx context.Context, no uint32, ended <-chan struct{}) (f queued, err error) {
+// next returns the next frame for a lane, or none when there are no more. It says whether the lane was meanwhile one that takes none.
+func (s *shipment) next(ctx context.Context, no uint32, ended <-chan struct{}) (f queued, rested bool, err error) {
 	for {
 		frames := s.frames
 		takes, moved := s.used.of(no)
 		if !takes {
-			frames = nil
+			frames, rested = nil, true
 		}
 		select {
 		case f := <-frames:
-			return f, nil
+			return f, rested, nil
 		case <-moved:
 		case <-ended:
 			if takes { // the last ones may still be there
 				select {
 				case f := <-frames:
-					return f, nil
+					return f, rested, nil
 				default:
 				}
 			}
-			return queued{}, nil
+			return queued{}, rested, nil
 		case <-ctx.Done():
-			return queued{}, context.Cause(ctx)
+			return queued{}, rested, context.Cause(ctx)
 		}
 	}
 }
@@ -266,6 +269,9 @@ type openLane struct {
 	pick   pick                 // compresses without one, and samples
 
 	streamed int64 // raw bytes
+
+	felt time.Time     // when feel was asked last, and
+	held time.Duration // what the lane told then
 }
 
 func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
@@ -311,9 +317,29 @@ func (l *openLane) send(f queued) error {
 		if worked > 0 {
 			gone.worked, gone.waited = worked.Seconds(), time.Since(begin).Seconds()
 		}
+		gone.span, gone.held = l.feel()
 		l.s.level.note(gone)
+		l.s.passed.note(gone)
 	}
 	return err
+}
+
+// feel returns for how long the network held the lane since it was asked last, and how long ago that is; 0 and 0 where that is not known.
+func (l *openLane) feel() (span, held float64) {
+	s, ok := l.Lane.(link.Strained)
+	if !ok {
+		return 0, 0
+	}
+	all, ok := s.Held()
+	if !ok {
+		return 0, 0
+	}
+	now := time.Now()
+	if !l.felt.IsZero() && all >= l.held { // else it is another connection
+		span, held = now.Sub(l.felt).Seconds(), (all - l.held).Seconds()
+	}
+	l.felt, l.held = now, all
+	return span, held
 }
 
 // streamBuffer is how much a socket takes that is not on the wire yet where one lane has to do what several do else: others may have the cores for tens of milliseconds before it has the next.

@@ -23,6 +23,16 @@ type mix [levels]float64
 
 func only(l block.Level) (m mix) { m[l] = 1; return m }
 
+// level returns the level of all, if it is one.
+func (m mix) level() (block.Level, bool) {
+	for l := range alone {
+		if m[l] == 1 {
+			return block.Level(l), true
+		}
+	}
+	return 0, false
+}
+
 // of returns what the mix costs and gives.
 func (m mix) of(costs [levels]cost) (c cost) {
 	for l, share := range m {

@@ -42,6 +42,7 @@ type shipment struct {
 	frames chan queued
 	level  *ladder
 	used   *laneUse
+	passed passed
 	rate   wireRate
 }
 
@@ -94,7 +95,8 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	defer e.shipping.Add(-1)
 	ship.workers, ship.lanes = max(1, e.cfg.Workers/n), max(1, e.cfg.Lanes/n)
 	ship.used = newLaneUse(ship.lanes)
-	ship.level = newLadder(e.cfg.Level, ship.workers, len(sh.Streams) > 0, ship.used.stream)
+	ship.level = e.level
+	defer e.level.join(ship.used, len(sh.Streams) > 0)()
 	ship.repeats = ship.newRepeats(g)
 	tell := func() { progress(ship.progress()) }
 	stop := ship.report(tell)
@@ -365,7 +367,7 @@ func (s *shipment) progress() replication.Progress {
 		wire += d.Wire
 	}
 	p.Link.Lanes, p.Link.Most = s.used.active(), s.lanes
-	if p.Link.Limit = int64(s.limit()); p.Link.Limit > 0 && p.Link.Binds == "link" {
+	if p.Link.Limit = int64(s.limit()); p.Link.Limit > 0 && p.Link.Binds == bindsLink {
 		p.Link.Binds = "limit"
 	}
 	p.Link.Rate = s.rate.note(wire, time.Now())

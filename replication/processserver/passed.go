@@ -1,0 +1,43 @@
+package processserver
+
+import "sync"
+
+// passed counts what has left of a shipment.
+type passed struct {
+	mu  sync.Mutex
+	all totals
+}
+
+// totals are what has passed since the beginning.
+type totals struct {
+	frames, full   int
+	payload        float64
+	worked, waited float64
+}
+
+func (p *passed) note(f left) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := &p.all
+	t.frames++
+	if f.full {
+		t.full++
+	}
+	t.payload += float64(f.payload)
+	t.worked, t.waited = t.worked+f.worked, t.waited+f.waited
+}
+
+func (p *passed) totals() totals {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.all
+}
+
+func (t totals) less(o totals) totals {
+	return totals{t.frames - o.frames, t.full - o.full, t.payload - o.payload, t.worked - o.worked, t.waited - o.waited}
+}
+
+// fills says whether frames waited for the link.
+func (t totals) fills() bool {
+	return 2*t.full > t.frames && t.frames > 0 && t.waited >= waitsFor*t.worked
+}
