@@ -109,8 +109,7 @@ func TestDiskJoins(t *testing.T) {
 	w.must(w.Do(w.ctx, nil, "journal", "check", journal))
 	w.refused(1, []string{joins.name(), fmt.Sprintf("joined at point %d", point)}, "journal", "extract", journal, "1", joins.name(), w.Dir+"/never.raw")
 	w.must(w.Do(w.ctx, nil, "journal", "extract", journal, fmt.Sprint(point), joins.name(), w.Dir+"/extracted.raw"))
-	out := &disk{format: "raw", target: w.Dir + "/extracted.raw"}
-	w.same("extracted", w.content(out), joins.kept[point])
+	w.same("extracted", w.read(w.Dir+"/extracted.raw"), joins.kept[point])
 }
 
 // cantApply makes sure that the plan is refused, by name, with what to do instead.

@@ -44,7 +44,7 @@ func TestFailback(t *testing.T) {
 	at := g.Head // a kill while the last point was made has it made again
 	w.keep(at)
 	for _, d := range w.disks {
-		w.same("committed "+d.name(), w.content(d), d.kept[at])
+		w.same("committed "+d.name(), w.target(d), d.kept[at])
 	}
 	if b, err := os.ReadFile(after); err != nil || !strings.HasPrefix(string(b), fmt.Sprintf("%s %d\n", group, at)) {
 		t.Errorf("the after-command was told %q, error %v", b, err)
@@ -87,7 +87,7 @@ func TestFailback(t *testing.T) {
 	w.refused(2, []string{"--yes"}, "finish", group)
 	w.must(w.Do(w.ctx, nil, "finish", group, "--yes"))
 	for _, d := range w.disks {
-		w.same("finished "+d.name(), w.content(d), d.kept[at])
+		w.same("finished "+d.name(), w.target(d), d.kept[at])
 	}
 	if _, err := os.Stat(filepath.Join(w.Retention, group)); !os.IsNotExist(err) {
 		t.Errorf("the journal is there still: %v", err)
@@ -122,12 +122,7 @@ func (w *world) exportsOf(points ...replication.PointID) {
 	w.t.Helper()
 	for _, p := range points {
 		for _, d := range w.disks {
-			file := filepath.Join(w.Dir, "exported.raw")
-			w.must(w.Do(w.ctx, nil, "export", group, fmt.Sprint(p), d.name(), file))
-			got, err := os.ReadFile(file)
-			w.must(err)
-			w.must(os.Remove(file))
-			w.same(fmt.Sprintf("export of %s at point %d", d.name(), p), got, d.kept[p])
+			w.export(d, p)
 		}
 	}
 }

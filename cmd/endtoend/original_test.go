@@ -1,7 +1,7 @@
 package endtoend
 
 import (
-	"fmt"
+	"io"
 	"os"
 	"testing"
 
@@ -17,14 +17,14 @@ func TestOriginalComesBack(t *testing.T) {
 	fresh := &disk{machine: "m", id: "fresh", format: "vmfs", size: 8 * mib, commands: true}
 	w := newWorld(t, stand.Options{}, full, fresh)
 	w.write(full, 0, size)
-	before := make([]byte, size) // holes at the end
-	w.fill.Read(before[:size*3/4])
-	source, err := os.ReadFile(full.source)
-	w.must(err)
-	copy(before[size/4:size/2], source[size/4:]) // equal
-	w.must(os.WriteFile(full.target, before, 0o600))
+	w.run("cp", full.source, full.target) // a quarter of it is equal
 	w.must(os.Truncate(full.target, size*3/4))
-	w.must(os.Truncate(full.target, size))
+	w.must(os.Truncate(full.target, size)) // holes at the end
+	w.overwrite(full.target, 0, size/4)
+	w.overwrite(full.target, size/2, size/4)
+	before, err := contentOf(io.LimitReader(zeros{}, fresh.size))
+	w.must(err)
+	full.kept[0], fresh.kept[0] = w.read(full.target), before
 	plan := w.plan()
 	text, err := os.ReadFile(plan)
 	w.must(err)
@@ -42,7 +42,6 @@ func TestOriginalComesBack(t *testing.T) {
 		w.kill(w.MasterTarget)
 	}
 	w.listed(1)
-	full.kept[0], fresh.kept[0] = before, make([]byte, fresh.size)
 	w.shows(1)
 	var p stand.Points
 	w.must(w.Do(w.ctx, &p, "points", group))
@@ -63,11 +62,6 @@ func TestOriginalComesBack(t *testing.T) {
 	w.must(w.Do(w.ctx, nil, "advance", group))
 	w.shows(w.last)
 	for point := range w.last + 1 {
-		file := w.Dir + "/exported.raw"
-		w.must(w.Do(w.ctx, nil, "export", group, fmt.Sprint(point), full.name(), file))
-		got, err := os.ReadFile(file)
-		w.must(err)
-		w.must(os.Remove(file))
-		w.same(fmt.Sprintf("export of point %d", point), got, full.kept[point])
+		w.export(full, point)
 	}
 }

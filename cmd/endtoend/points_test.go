@@ -59,11 +59,13 @@ func TestVerifyTellsWhatDiffers(t *testing.T) {
 	w.protect()
 	w.shows(1)
 	d := w.disks[0]
-	b := w.content(d)
-	f, err := os.OpenFile(d.target, os.O_WRONLY, 0)
+	f, err := os.OpenFile(d.target, os.O_RDWR, 0)
 	w.must(err)
-	b[5*mib] ^= 1 // rot
-	_, err = f.WriteAt(b[5*mib:5*mib+1], 5*mib)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, 5*mib)
+	w.must(err)
+	b[0] ^= 1 // rot
+	_, err = f.WriteAt(b, 5*mib)
 	w.must(err)
 	w.must(f.Close())
 	out, said, code := w.CLI(w.ctx, "verify", group)
@@ -101,7 +103,7 @@ func TestReprotectCarriesOnAndAdopts(t *testing.T) {
 		t.Errorf("unprotect --keep-journal: %+v, want head 1 and %s", bye, want)
 	}
 	for _, d := range w.disks { // as the head shows it, with nobody holding them
-		w.same("target of "+d.name()+" after unprotect", w.content(d), d.kept[1])
+		w.same("target of "+d.name()+" after unprotect", w.target(d), d.kept[1])
 	}
 	w.refused(1, []string{group}, "points", group)
 
@@ -114,7 +116,7 @@ func TestReprotectCarriesOnAndAdopts(t *testing.T) {
 		t.Errorf("the journal after unprotect: %v, want it gone", err)
 	}
 	for _, d := range w.disks {
-		w.same("target of "+d.name()+" after unprotect", w.content(d), d.kept[3])
+		w.same("target of "+d.name()+" after unprotect", w.target(d), d.kept[3])
 	}
 	if left, _ := filepath.Glob(filepath.Join(w.Sources, "*.raw.*")); len(left) > 0 {
 		t.Errorf("snapshots were not let go of: %v", left)
