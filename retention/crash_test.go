@@ -275,12 +275,12 @@ func TestCrashAtEveryOperation(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("FAILBACK_ROUNDS")); err == nil {
 		rounds = n
 	} else if slow > 1 {
-		rounds, stride = 1, 3
+		rounds, stride = 1, 5
 	}
 	crashes := 0
 	for n, o := range operations {
 		t.Run(o.name, func(t *testing.T) {
-			for k := 1; ; k += stride {
+			for k := 1 + n%stride; ; k += stride {
 				for round := range rounds {
 					ended, err := o.crash(uint64(1+n%2), k, k+round) // one world without and one with a reserve
 					if err != nil {

@@ -18,6 +18,7 @@ import (
 // TestEnrolledProcessServer takes a process server through its life: a token, a certificate, the place of another of its name, replication, the end by revocation. None of the secrets on
 // the way is in a log, in the state, in metrics or in what was printed.
 func TestEnrolledProcessServer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, stand.Options{}, &disk{machine: "m", id: "d", format: "raw", size: 2 * mib})
 	p := w.refused(1, []string{"ps1", "already"}, "pki", "token", "ps1")
 	if p.Code != "name-bound" {
@@ -48,7 +49,7 @@ func TestEnrolledProcessServer(t *testing.T) {
 	}
 
 	// The one that had the name is sent away, and does not get in again.
-	w.said(w.ProcessServer, 0, "name-bound", time.Now(), 15*time.Second)
+	w.said(w.ProcessServer, 0, "name-bound", time.Now(), patient)
 	w.must(w.StopProcessServer())
 	w.ProcessServerFlags = []string{"--pki", dir}
 	w.must(w.StartProcessServer())
@@ -69,8 +70,8 @@ func TestEnrolledProcessServer(t *testing.T) {
 	from := w.logged(w.MasterTarget)
 	w.must(w.Do(w.ctx, nil, "pki", "revoke", w.PKI, filepath.Join(dir, "process-server.crt")))
 	began := time.Now()
-	w.said(w.MasterTarget, from, "connection ended", began, 15*time.Second)
-	w.said(w.MasterTarget, from, "refused a connection", began, 30*time.Second)
+	w.said(w.MasterTarget, from, "connection ended", began, patient)
+	w.said(w.MasterTarget, from, "refused a connection", began, patient)
 	w.must(w.Stop())
 
 	secrets := [][]byte{[]byte(secret)}

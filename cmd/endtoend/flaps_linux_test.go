@@ -11,6 +11,7 @@ import (
 // TestLinkThatFlaps copies a disk and takes a point over a link whose connections are reset and forgotten, that swallows all for a while, and that loses packets; then the points are what
 // the source was.
 func TestLinkThatFlaps(t *testing.T) {
+	t.Parallel()
 	d := &disk{machine: "m", id: "d", format: "raw", size: 24 * mib, commands: true}
 	w, v := newWorldOver(t, vpn.Options{Line: vpn.Line{Rate: vpn.Mbit(60), RTT: 10 * time.Millisecond, Loss: 0.001}}, d)
 	w.write(d, 0, d.size)

@@ -51,6 +51,7 @@ func newVolume(t *testing.T, size int64) string {
 // TestFullVolumeIsToldAsSuch has the retention volume fill up in the middle of a cycle: status tells that, and never that somebody can't be reached or was too slow; the connection stays. When there is space
 // again, the cycle goes on by itself.
 func TestFullVolumeIsToldAsSuch(t *testing.T) {
+	t.Parallel()
 	volume := newVolume(t, 384*mib)
 	d := &disk{machine: "m", id: "d", format: "raw", size: 96 * mib, commands: true}
 	w := newWorld(t, stand.Options{Retention: filepath.Join(volume, "retention")}, d)
@@ -106,6 +107,7 @@ const (
 // TestFrozenDiskHoldsTheSourceBack freezes the file system of the target in the middle of a copy: the source is read no further than the lanes' windows let it, neither daemon's memory grows beyond its
 // bound, the connection stays; and when the disk takes more, the copy is finished, and right.
 func TestFrozenDiskHoldsTheSourceBack(t *testing.T) {
+	t.Parallel()
 	volume := newVolume(t, 384*mib)
 	if _, err := exec.LookPath("fsfreeze"); err != nil {
 		t.Skip("fsfreeze is not there (util-linux)")

@@ -70,7 +70,7 @@ func TestBadPlans(t *testing.T) {
 			w := &world{Stand: w.Stand, t: t, ctx: w.ctx}
 			path := w.written(c.text)
 			w.refused(1, c.words, "reprotect", path)
-			out, said, code := w.CLI(w.ctx, "check", path, "--json")
+			out, said, code := w.CLI(w.ctx, "check", path, "--json", "--path-time", "0")
 			if code != 1 {
 				t.Errorf("check: exit code %d, want 1: %s%s", code, out, said)
 			}

@@ -13,7 +13,7 @@ import (
 // every byte of them, and nothing is lost of either.
 func TestKilledWhileAMoveIsTakenBack(t *testing.T) {
 	t.Parallel()
-	const size = 48 * mib
+	const size = 32 * mib
 	w := newWorld(t, stand.Options{}, &disk{machine: "m", id: "a", format: "raw", size: size, commands: true}, &disk{machine: "m", id: "b", format: "vmfs", size: size, commands: true})
 	w.protect()
 	for range 2 {

@@ -12,7 +12,7 @@ import (
 // TestOriginalComesBack kills the master target again and again in the middle of a baseline that writes over a disk with content, and takes the disks back to what they were before.
 func TestOriginalComesBack(t *testing.T) {
 	t.Parallel()
-	const size = 128 * mib
+	const size = 64 * mib
 	full := &disk{machine: "m", id: "full", format: "raw", size: size, commands: true}
 	fresh := &disk{machine: "m", id: "fresh", format: "vmfs", size: 8 * mib, commands: true}
 	w := newWorld(t, stand.Options{}, full, fresh)
@@ -31,9 +31,9 @@ func TestOriginalComesBack(t *testing.T) {
 	w.must(os.WriteFile(plan, append([]byte("keep_original: true\n"), text...), 0o600))
 
 	w.must(w.Do(w.ctx, nil, "reprotect", plan))
-	for saved := int64(8 * mib); saved < size/2; saved += 12 * mib {
+	for saved := int64(4 * mib); saved < size/2; saved += 6 * mib {
 		g, err := w.Wait(w.ctx, group, "more was saved", func(g replication.GroupStatus) bool {
-			return g.Last > 0 || g.Original != nil && g.Original.Stored > saved+w.rng.Int64N(8*mib)
+			return g.Last > 0 || g.Original != nil && g.Original.Stored > saved+w.rng.Int64N(4*mib)
 		})
 		w.must(err)
 		if g.Last > 0 {

@@ -16,7 +16,7 @@ import (
 // attempt runs a process server until its log has all the words, and ends it.
 func (w *world) attempt(words []string, args ...string) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.ctx, patient)
 	defer cancel()
 	said := &lockedBuffer{}
 	cmd := exec.CommandContext(ctx, binaries.Path("process-server"), args...)

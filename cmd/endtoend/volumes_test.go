@@ -33,7 +33,7 @@ func TestVolumes(t *testing.T) {
 	plan, err := w.WritePlan(w.planOf(group, w.disks...))
 	w.must(err)
 	w.refused(1, []string{"retention volume " + w.Retention}, "reprotect", plan)
-	out, _, code = w.CLI(w.ctx, "check", plan)
+	out, _, code = w.CLI(w.ctx, "check", plan, "--path-time", "0")
 	if code != 1 || !strings.Contains(string(out), "--allow-shared-volume") {
 		t.Errorf("check: exit code %d: %s", code, out)
 	}

@@ -22,7 +22,7 @@ import (
 const (
 	mib     = 1 << 20
 	page    = 4096
-	patient = time.Minute // for what takes seconds
+	patient = 3 * time.Minute // for what takes seconds: a machine may be busy with other things
 	group   = "erp"
 )
 
@@ -93,9 +93,9 @@ func newWorldAt(t *testing.T, o stand.Options, place func(*stand.Stand), disks .
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Fatal("qemu-img is needed: make test installs it")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
-	o.Binaries = binaries
+	o.Binaries, o.StartWithin, o.StopWithin = binaries, patient, 30*time.Second
 	dir, err := os.MkdirTemp("", "failback-test-") // t.TempDir is too long a path for a socket
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 // TestMissingFileTakesOnlyItsOwn takes a segment away while the master target is down: the group opens, says which point is damaged, and goes on; all other points are whole, and of that one everything that is served is right.
 func TestMissingFileTakesOnlyItsOwn(t *testing.T) {
+	t.Parallel()
 	p := newPairWith(t, 31, Config{quiet: time.Millisecond})
 	ctx := t.Context()
 	if _, _, err := p.master.Reprotect(ctx, p.plan); err != nil {

@@ -115,6 +115,7 @@ func (p *pair) disksShow(id replication.PointID) {
 
 // TestMovesAreCancelled takes moves back, and has them finished, while they save, while they write, and after the master target was started anew in the middle.
 func TestMovesAreCancelled(t *testing.T) {
+	t.Parallel()
 	x := &moveGate{inside: make(chan struct{}, 1)}
 	defer x.open()
 	p := newPairWith(t, 8, Config{wrap: func(_ string, t blockio.Target) blockio.Target { return gatedTarget{t, x} }})

@@ -113,6 +113,7 @@ func TestDamageIsMendedOrTold(t *testing.T) {
 // TestMovesOverAFileThatIsGone removes a segment that the disks have passed: nothing is lost, as they hold it, and they go back before it and forth again. One that they have not passed takes its own point, and the disks go over it to
 // the next.
 func TestMovesOverAFileThatIsGone(t *testing.T) {
+	t.Parallel()
 	p := begunPair(t, 5)
 	defer p.close()
 	ctx := t.Context()

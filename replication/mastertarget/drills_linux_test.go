@@ -86,6 +86,7 @@ func (p *pair) shows(d replication.DrillStatus, want [][]byte, where string) {
 
 // TestDrillsWhileAllMoves reads several points at once while cycles arrive, the disks move, and the group is opened anew.
 func TestDrillsWhileAllMoves(t *testing.T) {
+	t.Parallel()
 	needsDrills(t)
 	p := drilledPair(t, 3, 4)
 	mnt := t.TempDir()
@@ -172,6 +173,7 @@ func TestDrillsWhileAllMoves(t *testing.T) {
 
 // TestDrillOfAPointBeforeADisk has the disks that the point has, and says which it has not.
 func TestDrillOfAPointBeforeADisk(t *testing.T) {
+	t.Parallel()
 	needsDrills(t)
 	p := drilledPair(t, 6, 2)
 	defer p.close()

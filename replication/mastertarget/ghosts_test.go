@@ -117,6 +117,7 @@ func (g *ghosts) Finish(ctx context.Context, f link.Fence, t []replication.Total
 
 // TestCallsThatComeTwiceAndLate makes points over such a link: they are what the sources were, and nothing is taken of a session that has ended.
 func TestCallsThatComeTwiceAndLate(t *testing.T) {
+	t.Parallel()
 	came, refused := 0, 0
 	for seed := range uint64(4) {
 		p := newPair(t, seed)

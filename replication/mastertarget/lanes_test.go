@@ -94,6 +94,7 @@ func (p *pair) stablePlan(more string) []byte {
 // TestALaneThatBreaksCostsNoMoreThanWhatItCarried breaks connections in the middle of a baseline and of a cycle: the order goes on, what was lost is sent again, and the
 // ledger knows of it.
 func TestALaneThatBreaksCostsNoMoreThanWhatItCarried(t *testing.T) {
+	t.Parallel()
 	for _, swallow := range []bool{false, true} {
 		t.Run(fmt.Sprintf("Arrived=%v", swallow), func(t *testing.T) {
 			p := newPair(t, 5)

@@ -96,6 +96,7 @@ func TestGroupIsShownWhereNothingCanBeWritten(t *testing.T) {
 			{"RetentionReadOnly", "volume-read-only", readOnly("ret")},
 		} {
 			t.Run(kind+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
 				p := newPairWith(t, 21, Config{retry: 20 * time.Millisecond})
 				p.close()
 				p.smallVolumes(kind)

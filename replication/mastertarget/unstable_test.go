@@ -360,6 +360,7 @@ func TestVerifyThatWaitsForItsTurnCanBeGivenUp(t *testing.T) {
 }
 
 func TestUnprotectOfAGroupThatIsNotOpenKeepsTheJournalThatItsDisksNeed(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		harm func(dir string) error
