@@ -24,6 +24,10 @@ help: ## what there is to do
 build: ## the programs, into bin/
 	go build -o bin/ ./cmd/...
 
+man: build ## the manual pages, into bin/man/man1/
+	@bin/failback man bin/man/man1
+	@for d in process-server master-target; do bin/$$d man > bin/man/man1/$$d.1; done
+
 test: ## everything, with the race detector
 	@scripts/need $(NEED_TEST)
 	CGO_ENABLED=1 go test -race -timeout 14m ./...
@@ -77,4 +81,4 @@ check-generated:
 		for f in *.pb.go; do diff -u -I 'protoc  *v' $$f ../build/generated/proto/$$f || { echo "proto/$$f is not what its .proto says: make proto"; exit 1; }; done; \
 	else echo "no protoc here: generated code not looked at"; fi
 
-.PHONY: help build test check mutations demo bench bench-compare bench-link bench-quick proto clean generators check-generated
+.PHONY: help build man test check mutations demo bench bench-compare bench-link bench-quick proto clean generators check-generated

@@ -519,7 +519,7 @@ func (d *demo) advances(ctx context.Context) error {
 
 func (d *demo) unprotected(ctx context.Context) error {
 	var bye struct{ Head replication.PointID }
-	if err := d.stand.Do(ctx, &bye, "unprotect", group); err != nil {
+	if err := d.stand.Do(ctx, &bye, "unprotect", group, "--yes"); err != nil {
 		return err
 	}
 	if bye.Head != d.last {

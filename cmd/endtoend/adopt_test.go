@@ -73,7 +73,7 @@ func TestAdopted(t *testing.T) {
 	if g.Problem.Code != "taken-over" {
 		t.Errorf("the old master target has %+v", g.Problem)
 	}
-	w.must(w.Do(w.ctx, nil, "unprotect", group))
+	w.must(w.Do(w.ctx, nil, "unprotect", group, "--yes"))
 	w.must(w.StopMasterTarget())
 	w.State = lost
 	w.must(w.StartMasterTarget())

@@ -49,7 +49,7 @@ func TestFailback(t *testing.T) {
 	if b, err := os.ReadFile(after); err != nil || !strings.HasPrefix(string(b), fmt.Sprintf("%s %d\n", group, at)) {
 		t.Errorf("the after-command was told %q, error %v", b, err)
 	}
-	for _, args := range [][]string{{"cut", group}, {"rewind", group, "1"}, {"advance", group}, {"unprotect", group}, {"export", group, "1", late.name(), filepath.Join(w.Dir, "x.raw")}, {"reprotect", w.plan()}, commit} {
+	for _, args := range [][]string{{"cut", group}, {"rewind", group, "1"}, {"advance", group}, {"unprotect", group, "--yes"}, {"export", group, "1", late.name(), filepath.Join(w.Dir, "x.raw")}, {"reprotect", w.plan()}, commit} {
 		if p := w.refused(1, []string{"committed"}, args...); p.Code != replication.CodeCommitted {
 			t.Errorf("failback %s: %+v", args[0], p)
 		}

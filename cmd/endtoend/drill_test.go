@@ -135,7 +135,7 @@ func TestDrill(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(w.Sources, ".failback*")); len(left) > 0 {
 		t.Errorf("left in the scratch directory: %v", left)
 	}
-	w.refused(1, []string{"drill2"}, "unprotect", group)
+	w.refused(1, []string{"drill2"}, "unprotect", group, "--yes")
 	w.must(w.Do(w.ctx, nil, "drill", "--end", at[2].Mountpoint))
 	w.must(w.Do(w.ctx, nil, "drill", "--record", "passed", group, "2", "--note", "mounts"))
 	var p struct{ Points []replication.Point }

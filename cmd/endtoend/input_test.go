@@ -165,7 +165,7 @@ func TestBadOrders(t *testing.T) {
 		{1, []string{"crm"}, []string{"points", "crm"}},
 		{1, []string{"crm"}, []string{"status", "crm"}},
 		{1, []string{"crm"}, []string{"cut", "crm"}},
-		{1, []string{"crm"}, []string{"unprotect", "crm"}},
+		{1, []string{"crm"}, []string{"unprotect", "crm", "--yes"}},
 		{1, []string{"1", "2"}, []string{"advance", group, "1"}}, // behind the head
 		{1, []string{"swap"}, []string{"export", group, "1", "swap", filepath.Join(w.Dir, "x")}},
 		{1, []string{"os", "2"}, []string{"export", group, "1", "os", filepath.Join(w.Dir, "x")}}, // of which machine?

@@ -111,7 +111,7 @@ func TestReprotectCarriesOnAndAdopts(t *testing.T) {
 	w.cut()
 	w.shows(3)
 	w.exports() // old points too
-	w.must(w.Do(w.ctx, nil, "unprotect", group))
+	w.must(w.Do(w.ctx, nil, "unprotect", group, "--yes"))
 	if _, err := os.Stat(filepath.Join(w.Retention, group)); !os.IsNotExist(err) {
 		t.Errorf("the journal after unprotect: %v, want it gone", err)
 	}

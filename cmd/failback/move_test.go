@@ -59,6 +59,19 @@ func TestUnprotectAsksBeforeTheOriginalGoes(t *testing.T) {
 	})
 }
 
+// TestUnprotectAsksBeforePointsGo does so where there are any, and they are not kept.
+func TestUnprotectAsksBeforePointsGo(t *testing.T) {
+	asked(t, "unprotect erp", "not replicated any more", []question{
+		{"Script", "y\n", false, "", 2, "say --yes, or --keep-journal"},
+		{"ScriptThatMay", "", false, "--yes", 0, ""},
+		{"Kept", "", false, "--keep-journal", 0, ""},
+		{"Yes", "y\n", true, "", 0, "Remove all points of group erp for good"},
+		{"No", "n\n", true, "", 1, "nothing was removed"},
+		{"NoAnswer", "", true, "", 1, "nothing was removed"},
+		{"JSON", "y\n", true, "--json", 2, `"code":"usage"`},
+	})
+}
+
 func TestDryRunSaysWhatAMoveTakes(t *testing.T) {
 	address := operatortest.Serve(t, staged())
 	for point, c := range map[string]struct {

@@ -296,31 +296,39 @@ func stopped(g replication.GroupStatus) error {
 }
 
 func (t *tool) unprotectCommand() *cobra.Command {
-	var keep, giveUp bool
+	var keep, giveUp, yes bool
 	c := &cobra.Command{
 		Use:   "unprotect GROUP",
 		Short: "Stop replication; the disks stay as they are",
 		Long: `Stops replication of the group. Its disks stay at the head's point, complete and consistent; failback points shows which that is.
-The journal goes, and with it every other point, unless --keep-journal is given.
+The journal goes, and with it every other point, unless --keep-journal is given: you are asked on a terminal; elsewhere it takes --yes.
 
 Before the first point is listed, the disks hold neither what they were nor what the source is. Where the plan keeps the original
 (keep_original), what was written over is in the journal, and would be lost with it: you are asked on a terminal; elsewhere the command
 fails (exit code 1), unless --give-up-original is given.`,
-		Example: "  failback unprotect erp --keep-journal",
+		Example: "  failback unprotect erp --keep-journal\n  failback unprotect erp --yes",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return t.unprotect(c.Context(), args[0], keep, giveUp) },
+		RunE: func(c *cobra.Command, args []string) error {
+			return t.unprotect(c.Context(), args[0], keep, giveUp, yes)
+		},
 	}
 	c.Flags().BoolVar(&keep, "keep-journal", false, "leave the journal on the retention volume")
+	c.Flags().BoolVar(&yes, "yes", false, "don't ask")
 	c.Flags().BoolVar(&giveUp, "give-up-original", false, "what the disks were before may be lost, where no point is listed yet")
 	return c
 }
 
-func (t *tool) unprotect(ctx context.Context, name string, keep, giveUp bool) error {
+func (t *tool) unprotect(ctx context.Context, name string, keep, giveUp, yes bool) error {
 	group, err := groupOf(name)
 	if err != nil {
 		return err
 	}
 	return t.with(func(c *transport.OperatorClient) error {
+		if !keep && !yes {
+			if err := t.mayPointsGo(ctx, c, group); err != nil {
+				return err
+			}
+		}
 		head, journal, err := c.Unprotect(ctx, group, keep, giveUp)
 		var p *replication.Problem
 		if errors.As(err, &p) && p.Code == replication.CodeOriginalLost && t.interactive() {
@@ -368,4 +376,21 @@ func standAt(head replication.PointID) string {
 func unreachable(err error) bool {
 	var p *replication.Problem
 	return errors.As(err, &p) && p.Code == transport.CodeUnreachable
+}
+
+// mayPointsGo asks whether all points of a group may go; nil: they may, or there are none.
+func (t *tool) mayPointsGo(ctx context.Context, c *transport.OperatorClient, group replication.GroupID) error {
+	switch g, err := statusOf(ctx, c, group); {
+	case err != nil:
+		return err
+	case g.Last == 0 && opened(g):
+		return nil
+	case !t.interactive():
+		return settings.Usage(errors.New("nobody is there to be asked whether all points may go: say --yes, or --keep-journal"))
+	}
+	ok, err := t.confirm(fmt.Sprintf("Remove all points of group %s for good, and keep its disks as they are? [y/N] ", group))
+	if err == nil && !ok {
+		err = &replication.Problem{Code: "not-confirmed", Message: "nothing was removed", Remedy: "--keep-journal leaves the points on the retention volume"}
+	}
+	return err
 }

@@ -110,7 +110,7 @@ func (t *tool) watchStatus(ctx context.Context, group replication.GroupID) error
 			case err != nil:
 				return err
 			default:
-				printStatus(&picture, s, time.Now())
+				printStatus(screen{&picture, t.screenOf(t.out).width}, s, time.Now())
 			}
 			if terminal {
 				fmt.Fprint(t.out, "\x1b[H\x1b[2J")

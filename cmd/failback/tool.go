@@ -41,6 +41,7 @@ type pace struct {
 	lines    time.Duration // between two lines of progress where there is no terminal
 	patience time.Duration // how long a master target may be away while a command waits
 	asks     bool          // somebody is there to be asked, though there is no terminal: for tests
+	width    int           // characters in a line of the terminal; 0: as it says itself
 }
 
 var defaults = pace{poll: 500 * time.Millisecond, watch: 2 * time.Second, lines: 10 * time.Second, patience: 2 * time.Minute}
@@ -118,7 +119,8 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 	add("protect", t.checkCommand(), t.reprotectCommand(), t.applyCommand(), t.statusCommand(), t.explainCommand(), t.eventsCommand(), t.jobsCommand(), t.resyncCommand(), t.unprotectCommand(), t.adoptCommand())
 	add("points", t.pointsCommand(), t.cutCommand(), t.pinCommand(), t.unpinCommand(), t.rewindCommand(), t.advanceCommand(), t.moveCommand(), t.verifyCommand(), t.scrubCommand(), t.drillCommand(), t.exportCommand())
 	add("cutover", t.commitCommand(), t.undoCommand(), t.finishCommand())
-	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.throttleCommand(), t.supportCommand(), t.versionCommand())
+	add("tool", t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.throttleCommand(), t.supportCommand(), t.manCommand(), t.versionCommand())
+	t.completes(root)
 	root.SetHelpCommandGroupID("tool")
 	root.SetCompletionCommandGroupID("tool")
 	return root
@@ -190,7 +192,7 @@ func (t *tool) print(v any, text func(w io.Writer)) error {
 	if t.json {
 		return t.writeJSON(t.out, v)
 	}
-	text(t.out)
+	text(t.screenOf(t.out))
 	return nil
 }
 

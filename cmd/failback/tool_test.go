@@ -101,7 +101,15 @@ func staged() *operatortest.Fake {
 	f.OnReprotect = func(plan []byte) (replication.GroupID, bool, error) {
 		return "erp", bytes.Contains(plan, []byte("again")), nil
 	}
-	f.OnStatus = statusFrom(group(replication.StateProtected, 3))
+	erp := statusFrom(group(replication.StateProtected, 3))
+	f.OnStatus = func(id replication.GroupID) (replication.Status, error) {
+		if id != "new" {
+			return erp(id)
+		}
+		g := group(replication.StateBaseline, 0)
+		g.Group = id
+		return replication.Status{Groups: []replication.GroupStatus{g}}, nil
+	}
 	f.OnEvents = func(_ context.Context, r replication.EventsRequest, tell func(replication.Event) error) error {
 		for i, e := range []replication.Event{
 			{Kind: replication.EventPoint, Group: "erp", Subject: "erp", Level: replication.Healthy, Point: 3, Message: "point 3 is listed"},
@@ -295,7 +303,7 @@ func TestJSON(t *testing.T) {
 		{"pin erp 2", 0, `{"group":"erp","point":2,"pinned":true,"pin_note":""}`},
 		{"pin erp 2 --until 2199-12-24T18:00:00Z --note why", 0, `{"group":"erp","point":2,"pinned":true,"pinned_until":"2199-12-24T18:00:00Z","pin_note":"why"}`},
 		{"unpin erp 2", 0, `{"group":"erp","point":2,"pinned":false,"pin_note":""}`},
-		{"unprotect erp", 0, `{"group":"erp","at_point":true,"head":2,"journal":""}`},
+		{"unprotect erp --yes", 0, `{"group":"erp","at_point":true,"head":2,"journal":""}`},
 		{"unprotect erp --keep-journal", 0, `{"group":"erp","at_point":true,"head":2,"journal":"/retention/erp"}`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
@@ -435,7 +443,7 @@ func TestConfigFile(t *testing.T) {
 	if got := failback(t.Context(), "", "--config", config, "cut", "erp"); got.out != "{\"point\":3}\n" {
 		t.Errorf("got %+v", got)
 	}
-	if got := failback(t.Context(), "", "unprotect", "erp", "--config", config, "--keep-journal=false"); !strings.Contains(got.out, `"journal":""`) {
+	if got := failback(t.Context(), "", "unprotect", "erp", "--yes", "--config", config, "--keep-journal=false"); !strings.Contains(got.out, `"journal":""`) {
 		t.Errorf("got %+v", got)
 	}
 	if got := failback(t.Context(), "", "cut", "erp", "--config", planFile(t, "operater: x\n")); got.code != 2 || !strings.Contains(got.err, `did you mean "operator"?`) {
@@ -482,7 +490,7 @@ error    volume /: it is the root  [volume-root]
 
 warning  volume /: it is the root  [volume-root]
 `},
-		{"unprotect erp", 0, "group erp is not replicated any more; its disks stand at point 2\nIts journal was removed.\n"},
+		{"unprotect erp --yes", 0, "group erp is not replicated any more; its disks stand at point 2\nIts journal was removed.\n"},
 	} {
 		got := failback(t.Context(), "", append(strings.Fields(c.args), "--operator", address)...)
 		if got.code != c.code || got.out != c.want {

@@ -134,6 +134,10 @@ func (d Daemon) Main(args []string, stdout, stderr io.Writer) int {
 	}
 	d.Command.SetOut(stdout)
 	d.Command.SetErr(stderr)
+	if len(args) == 1 && args[0] == manCommand { // not a command of cobra's, which would give the daemon's --help others beside
+		_, err := stdout.Write(Man(d.Command))
+		return ExitCode(err)
+	}
 	err := Execute(context.Background(), d.Command, args)
 	if err != nil {
 		PrintError(stderr, d.Command.Name(), err)
