@@ -14,6 +14,7 @@ func TestLanesInABlackHole(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for timeouts")
 	}
+	t.Parallel()
 	line := vpn.Line{Rate: vpn.Mbit(40), RTT: 10 * time.Millisecond}
 	d := &disk{machine: "m", id: "d", format: "raw", size: 32 * mib, commands: true}
 	w, v := newWorldOver(t, vpn.Options{Line: line}, d)
