@@ -16,7 +16,7 @@ type Relay struct {
 
 	mu     sync.Mutex
 	open   map[net.Conn]bool // both ends of every connection
-	closed bool
+	closed bool              // or cut, for a while
 }
 
 // New listens on loopback and passes every connection on to the address to.
@@ -42,13 +42,20 @@ func (r *Relay) Total() int64 { return r.toward.Load() + r.back.Load() }
 // Close ends all connections.
 func (r *Relay) Close() error {
 	err := r.listener.Close()
+	r.Cut(true)
+	return err
+}
+
+// Cut ends all connections, and each new one at once, until it is called with false.
+func (r *Relay) Cut(cut bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closed = true
+	r.closed = cut
 	for c := range r.open {
-		c.Close()
+		if cut {
+			c.Close()
+		}
 	}
-	return err
 }
 
 func (r *Relay) accept() {
@@ -82,7 +89,7 @@ func (r *Relay) pass(near net.Conn) {
 	delete(r.open, far)
 }
 
-// hold notes the ends of a connection for Close; false: it came too late.
+// hold notes the ends of a connection for Cut; false: it is cut.
 func (r *Relay) hold(ends ...net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

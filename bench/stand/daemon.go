@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -29,8 +30,9 @@ type Daemon struct {
 
 // process is one run of a daemon.
 type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{} // closed when it has ended and usage is final
+	cmd    *exec.Cmd
+	waited chan struct{} // closed when it has ended
+	ended  chan struct{} // closed when usage is final, too
 
 	mu    sync.Mutex
 	usage Usage
@@ -73,10 +75,10 @@ func (d *Daemon) start(args []string, before ...string) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), d.stand.Env...)
 	own(cmd)
-	if err := cmd.Start(); err != nil {
+	p := &process{cmd: cmd, waited: make(chan struct{}), ended: make(chan struct{})}
+	if err := p.start(); err != nil {
 		return fmt.Errorf("start %s: %w", d.Program, err)
 	}
-	p := &process{cmd: cmd, ended: make(chan struct{})}
 	go p.watch()
 	d.mu.Lock()
 	d.run = p
@@ -116,19 +118,31 @@ func (d *Daemon) said(from int64) string {
 	return string(b[max(0, len(b)-2000):])
 }
 
+// start starts the process from a thread that stays until it has ended: the kernel takes the end of that thread for this process's end. Threads end where a goroutine has changed theirs, to another network
+// for instance.
+func (p *process) start() error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.cmd.Wait()
+			close(p.waited)
+		}
+	}()
+	return <-started
+}
+
 // watch samples what the process uses until it ends.
 func (p *process) watch() {
-	waited := make(chan struct{})
-	go func() {
-		p.cmd.Wait()
-		close(waited)
-	}()
 	t := time.NewTicker(usageSample)
 	defer t.Stop()
 	for {
 		p.sample()
 		select {
-		case <-waited:
+		case <-p.waited:
 			p.mu.Lock()
 			p.usage.User, p.usage.System = p.cmd.ProcessState.UserTime(), p.cmd.ProcessState.SystemTime()
 			p.mu.Unlock()

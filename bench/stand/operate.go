@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ func (s *Stand) CLI(ctx context.Context, args ...string) (stdout, stderr []byte,
 	var out, said bytes.Buffer
 	cmd := s.Command(ctx, args...)
 	cmd.Stdout, cmd.Stderr = &out, &said
+	runtime.LockOSThread() // its end would be the command's
+	defer runtime.UnlockOSThread()
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		fmt.Fprintln(&said, err)
 		return out.Bytes(), said.Bytes(), -1
