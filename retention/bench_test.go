@@ -242,7 +242,7 @@ func TestManyExtents(t *testing.T) {
 		t.Errorf("%d index entries in memory", got)
 	}
 	p := s.end(a)
-	r := &Reader{j: j, point: p, target: s.disk, size: size}
+	r := &Reader{j: j, point: p, target: s.disk, size: size, shown: size}
 	buf := make([]byte, replication.Page)
 	for i := int64(0); i < n; i += 997 {
 		s.must(one(r.ReadAt(buf, 2*i*replication.Page)))

@@ -115,7 +115,7 @@ func TestCommitted(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuses("from a log of two records")
-	if v := le.Uint32(w.files()["log"][8:]); v != logVersion {
+	if v := le.Uint32(w.files()["log"][8:]); v != logCutover {
 		t.Errorf("the log has version %d: a release that knows nothing of cutovers opens it", v)
 	}
 	i, err := inspect(w.m.volume(), worldDir, w.t, false)
@@ -159,7 +159,7 @@ func TestGoldenCutover(t *testing.T) {
 		if err := now.apply(r); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if none := name == "record34-none"; none != (now.cutover == nil) || !none && (*now.cutover != *st.cutover || now.logVersion() != logVersion) {
+		if none := name == "record34-none"; none != (now.cutover == nil) || !none && (*now.cutover != *st.cutover || now.logVersion() != logCutover) {
 			t.Errorf("%s: %+v", name, now.cutover)
 		}
 		if !slices.Equal(now.fingerprints, st.fingerprints) {

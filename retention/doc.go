@@ -50,6 +50,12 @@
 // disk as it was at its birth, or takes it back to that, saving what it writes over. But that is the content of no such point: a reader is refused there (Unborn). Point 0 does not have it either.
 // What is lost of that content is told of the points before too, since a move to them needs it.
 //
+// # Disks that grow
+//
+// A disk may grow once its group has a point: one record says from which size to which, while no cycle is open, before the disk itself is larger. Whoever opens the journal makes it so large where it is not yet, before anything else; until then it
+// has the earlier size. What it has grown by is as what no file has an entry of: the disk holds it, at every point, and what lay there when it grew (zeros, in a file) is its content up to the next cycle that writes there. Points up to the last
+// one before show the disk as large as it was. A move to one of them leaves the disk as large as it is, and takes what lies behind back to what it was when it grew. Only a disk of whole pages grows, since extents may end at a disk's end (I13).
+//
 // # Cutover
 //
 // In the end the disks are given to their machine (Cutover). From then on what they hold is the machine's, and "what no file has, the disks hold" is not true any more: while they are committed, the journal serves no reader and
@@ -93,7 +99,7 @@
 //
 // # Log
 //
-//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0; 3: disks have joined; 4: there is a cutover), checksum u32 of the 12 bytes before
+//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0; 3: disks have joined; 4: there is a cutover; 5: disks have grown), checksum u32 of the 12 bytes before
 //	4096   end mark A
 //	8192   end mark B
 //	12288  records, each at the begin of a sector, zeros between
@@ -102,7 +108,7 @@
 //	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
 //
 // The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
-// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is, of kind 33 a file that was found to be blind, of kind 34 how far a cutover is: a release that does not know that does not open the journal, since it would write to disks that a machine runs on. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is, of kind 33 a file that was found to be blind, of kind 34 how far a cutover is: a release that does not know that does not open the journal, since it would write to disks that a machine runs on. One of kind 35 has a disk grow; a log that is replaced then has its size in its identity, and the earlier ones in its second record. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
 // # Segments, saves and packs

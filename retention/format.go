@@ -20,7 +20,8 @@ const (
 	coverageMagic = "FBRETCOV"
 	entryMagic    = 0x4b424246 // "FBBK"
 
-	logVersion      = 4
+	logVersion      = 5
+	logCutover      = 4 // there is a cutover, and no disk has grown
 	logJoined       = 3 // it tells of disks that joined, and of no cutover
 	logOriginal     = 2 // it may tell of a point 0, and of no disk that joined
 	contentVersion  = 1

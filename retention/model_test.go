@@ -39,8 +39,10 @@ type world struct {
 	reach int64                                           // pages of the longest change
 	calm  int                                             // steps to one in which the power may fail
 
-	born  []replication.PointID // by disk: the first point that has it; NoPoint: none yet
-	extra int                   // disks that were joining when the power failed
+	born    []replication.PointID                 // by disk: the first point that has it; NoPoint: none yet
+	tail    *tail                                 // by which a disk was growing when the power failed
+	sizesAt map[replication.PointID]map[int]int64 // bytes of a disk that a point shows, where they are not all
+	extra   int                                   // disks that were joining when the power failed
 
 	keeps    bool     // point 0
 	original [][]byte // the disks as they were
@@ -75,7 +77,7 @@ type counts struct {
 	flips, denied, parts, mended, repaired, stopped                                                            int
 	unread, blinded                                                                                            int
 	originals, saves                                                                                           int
-	joins, births, clamped                                                                                     int
+	joins, births, enlargements, clamped                                                                       int
 }
 
 func (c *counts) add(o *counts) {
@@ -104,14 +106,15 @@ func (c *counts) add(o *counts) {
 	c.originals += o.originals
 	c.saves += o.saves
 	c.joins += o.joins
+	c.enlargements += o.enlargements
 	c.births += o.births
 	c.clamped += o.clamped
 }
 
 func (c *counts) String() string {
 	return fmt.Sprintf("%d operations: %d crashes, %d moves, %d of them turned, %d points, %d dropped, %d times many at once, %d drops refused, %d files rewritten, %d without spares, %d packs again, "+
-		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d of the blocks unreadable, %d files blind, %d points 0, saved %d times, %d disks joined, %d of them born, %d moves to before a birth",
-		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.unread, c.blinded, c.originals, c.saves, c.joins, c.births, c.clamped)
+		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d of the blocks unreadable, %d files blind, %d points 0, saved %d times, %d disks joined, %d of them born, %d disks grown, %d moves to before a birth",
+		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.unread, c.blinded, c.originals, c.saves, c.joins, c.births, c.enlargements, c.clamped)
 }
 
 // harmed is a page of a version that a damaged block held.
@@ -139,7 +142,7 @@ const worldDir = "/group"
 func newWorld(seed uint64) *world {
 	w := &world{
 		r: rand.New(rand.NewPCG(seed, 5)), t: testTuning, sizes: []int64{24*replication.Page + 512, 9 * replication.Page}, reach: 5,
-		pins: map[replication.PointID]bool{}, truth: map[replication.PointID][][]byte{}, vers: map[replication.PointID][][]replication.PointID{}, most: 4 + int(seed*7%17), calm: 2 + int(seed%3)*5,
+		pins: map[replication.PointID]bool{}, sizesAt: map[replication.PointID]map[int]int64{}, truth: map[replication.PointID][][]byte{}, vers: map[replication.PointID][][]replication.PointID{}, most: 4 + int(seed*7%17), calm: 2 + int(seed%3)*5,
 	}
 	if seed%2 == 0 {
 		w.t.setAside = 4 * sector
@@ -235,6 +238,7 @@ func (w *world) between() {
 // reopened compares what the journal tells after a start with what is known.
 func (w *world) reopened() error {
 	w.joined()
+	w.enlarged()
 	pts := w.j.Points()
 	if w.maybe != 0 && len(pts) > len(w.listed) && pts[len(pts)-1].ID == w.maybe {
 		w.accept(pts[len(pts)-1])
@@ -612,7 +616,7 @@ func (w *world) check(where string) error {
 	if err := w.worth(); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	if err := w.agree(); err != nil {
+	if err := errors.Join(w.agree(), w.showsSizes()); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	if head := w.j.Head(); w.j.AtPoint() && w.j.Unfinished() == nil {
@@ -679,7 +683,7 @@ func (w *world) agreeOn(p replication.PointID, d replication.DiskNo, e replicati
 }
 
 func (w *world) reader(p replication.PointID, d int) *Reader {
-	return &Reader{j: w.j, point: p, disk: replication.DiskNo(d), target: w.m.targets()[d], size: w.sizes[d]}
+	return &Reader{j: w.j, point: p, disk: replication.DiskNo(d), target: w.m.targets()[d], size: w.sizes[d], shown: w.sizes[d]}
 }
 
 func (w *world) compare(p replication.PointID, d int, off, n int64) error {
@@ -1495,6 +1499,9 @@ func (w *world) step() error {
 		case 13:
 			if len(w.sizes) < 5 && w.r.IntN(4) == 0 {
 				return w.join()
+			}
+			if w.r.IntN(3) == 0 {
+				return w.enlarge(w.r.IntN(len(w.sizes)))
 			}
 		case 12:
 			w.j.t.logBytes = 1

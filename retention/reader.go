@@ -21,7 +21,8 @@ type Reader struct {
 	point  replication.PointID
 	disk   replication.DiskNo
 	target Disk
-	size   int64
+	size   int64 // of the disk
+	shown  int64 // of the disk at the point
 	closed atomic.Bool
 	layout atomic.Pointer[layout] // as of the catalog that was looked into last
 }
@@ -43,14 +44,24 @@ func (j *Journal) Reader(p replication.PointID, disk replication.DiskNo, target 
 			return nil, err
 		}
 	}
-	if size < 0 || target.Size() != size {
+	shown := j.now.Load().sizeAt(disk, p)
+	if size < 0 || target.Size() != size && target.Size() != shown { // it may not have grown yet
 		return nil, fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, disk, target.Size(), size)
 	}
-	return &Reader{j: j, point: p, disk: disk, target: target, size: size}, nil
+	return &Reader{j: j, point: p, disk: disk, target: target, size: size, shown: shown}, nil
 }
 
-// Size returns the disk's size in bytes.
-func (r *Reader) Size() int64 { return r.size }
+// Size returns the disk's size in bytes, as it was at the point.
+func (r *Reader) Size() int64 { return r.shown }
+
+// Whole has a reader, that nobody uses yet, show the disk as large as it is now. What it has grown by since the point is as it was when it grew.
+func (r *Reader) Whole() error {
+	if n := r.target.Size(); n != r.size {
+		return fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, r.disk, n, r.size)
+	}
+	r.shown = r.size
+	return nil
+}
 
 // Close ends the reader.
 func (r *Reader) Close() error {
@@ -63,8 +74,8 @@ func (r *Reader) ReadAt(b []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, fmt.Errorf("read disk %d at %d", r.disk, off)
 	}
-	for n < len(b) && off < r.size {
-		k := int(min(int64(len(b)-n), r.size-off, readPart))
+	for n < len(b) && off < r.shown {
+		k := int(min(int64(len(b)-n), r.shown-off, readPart))
 		if err := r.part(b[n:n+k], off); err != nil {
 			r.j.hurt.note(err)
 			return n, fmt.Errorf("read point %d: %w", r.point, err)
@@ -171,8 +182,8 @@ func (r *Reader) copy(b []byte, off int64, p span) error {
 // NextData returns the first range at or after off that may hold bytes other than zero, as far as that is known without reading; start == end == Size() when
 // there is none.
 func (r *Reader) NextData(off int64) (start, end int64, err error) {
-	for off < r.size {
-		e := replication.Extent{Off: off, End: min(off+holesPart, r.size)}
+	for off < r.shown {
+		e := replication.Extent{Off: off, End: min(off+holesPart, r.shown)}
 		start, end, err := r.nextData(e)
 		if err != nil {
 			return 0, 0, fmt.Errorf("holes of point %d: %w", r.point, err)
@@ -182,7 +193,7 @@ func (r *Reader) NextData(off int64) (start, end int64, err error) {
 		}
 		off = e.End
 	}
-	return r.size, r.size, nil
+	return r.shown, r.shown, nil
 }
 
 func (r *Reader) nextData(e replication.Extent) (start, end int64, err error) {

@@ -35,7 +35,8 @@ const (
 	kindDisksJoined    kind = 31 // joinRecord
 	kindFileBlind      kind = 33 // blindRecord
 	kindCutover        kind = 34 // cutoverRecord
-	lastKind                = kindCutover
+	kindDiskGrown      kind = 35 // growRecord
+	lastKind                = kindDiskGrown
 )
 
 // Identity says whose journal it is: its first record, with the disks that joined since.

@@ -29,6 +29,7 @@ type state struct {
 	points       []replication.Point    // listed, rising
 	mixed        []replication.PointID  // rising: points of which two segments have the same bytes, as a cycle was sent in several attempts or rounds: the later one counts
 	births       []replication.PointID  // by disk number, as far as any joined: its first point; 0: there from the begin, NoPoint: none yet. They rise
+	grown        []growth               // disks that have grown, the earliest first; the identity has their sizes now
 	origin       replication.PointID    // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
 	files        []namedFile            // that the journal holds, in the order in which they were named: among equal versions the later one stands above
 	saved        int                    // saves that were ever named
@@ -239,6 +240,12 @@ func (s *state) apply(r record) error {
 			return err
 		}
 		return s.join(x)
+	case kindDiskGrown:
+		var x growRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		return s.grow(x)
 	case kindCutover:
 		var x cutoverRecord
 		if err := decode(r, &x); err != nil {
@@ -307,8 +314,10 @@ func (s *state) sentTwice(x pointRecord) bool {
 // logVersion is the version of a log that says all this: what an earlier release would misunderstand has a higher one.
 func (s *state) logVersion() uint32 {
 	switch {
-	case s.cutover != nil:
+	case len(s.grown) > 0:
 		return logVersion
+	case s.cutover != nil:
+		return logCutover
 	case len(s.births) > 0:
 		return logJoined
 	case s.id.KeepOriginal:

@@ -158,9 +158,9 @@ func (t *tool) journalExtract(ctx context.Context, x extraction) error {
 		Size      int64               `json:"size"`
 		Files     []string            `json:"files"`
 		Warnings  []string            `json:"warnings"`
-	}{x.dir, i.Identity().Group, x.point, disk.ID, path, x.file, newFormats[format].name, disk.Size, files, warn}
+	}{x.dir, i.Identity().Group, x.point, disk.ID, path, x.file, newFormats[format].name, r.Size(), files, warn}
 	return t.print(result, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: disk %s of group %s at point %d, %s, as a %s disk in %s\n", x.file, disk.ID, result.Group, x.point, size(disk.Size), result.Format, strings.Join(files, ", "))
+		fmt.Fprintf(w, "%s: disk %s of group %s at point %d, %s, as a %s disk in %s\n", x.file, disk.ID, result.Group, x.point, size(r.Size()), result.Format, strings.Join(files, ", "))
 	})
 }
 
@@ -206,7 +206,7 @@ func sameDisk(ctx context.Context, i *retention.Inspection, disk replication.Dis
 		return &replication.Problem{Code: "target-changed", Message: fmt.Sprintf("%s is not disk %s as failback left it: %s", path, disk.ID, fmt.Sprintf(format, args...)),
 			Remedy: "find the right one (--disk), or undo what was done to it (a snapshot of the storage?); --accept-changed-disk reads it nevertheless"}
 	}
-	if r.Size() != disk.Size {
+	if r.Size() != disk.Size && r.Size() != i.SizeBefore(disk.No) {
 		return nil, &replication.Problem{Code: "target-size", Message: fmt.Sprintf("%s has %d bytes, disk %s has %d", path, r.Size(), disk.ID, disk.Size), Remedy: "name the right disk with --disk"}
 	}
 	warn = append(warn, d.Notices...)

@@ -22,6 +22,7 @@ type adopting struct {
 	report  replication.Adoption
 	id      retention.Identity
 	births  []replication.PointID // by disk
+	before  []int64               // by disk: its size before it grew; 0: it has not
 	known   [][]uint32            // content ids that the disks may carry, by disk
 	prints  []string              // fingerprints, likewise
 	targets []blockio.Target
@@ -56,6 +57,9 @@ func (a *adopting) look(ctx context.Context) error {
 	}
 	defer i.Close()
 	a.id, a.births, a.known, a.prints = i.Identity(), i.Births(), i.ContentIDs(), i.Fingerprints()
+	for _, d := range a.id.Disks {
+		a.before = append(a.before, i.SizeBefore(d.No))
+	}
 	a.describe(i)
 	if err := checkRetention(a.engine.cfg.Retention); err != nil {
 		a.problem(a.engine.cfg.Retention, err)
@@ -248,7 +252,7 @@ func (a *adopting) disk(ctx context.Context, d plan.GroupDisk) (desc blockio.Des
 		ours = a.known[d.No]
 	}
 	// To open it takes its lock and writes nothing; the lock is kept until the group is taken.
-	t, err := openTarget(d.Target, a.id.Disks[d.No], ours)
+	t, err := openTarget(d.Target, sizedAs(a.before[d.No], a.id.Disks[d.No], d.Target), ours)
 	if err != nil {
 		return desc, "", err
 	}

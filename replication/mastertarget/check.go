@@ -98,7 +98,9 @@ func (f *looking) standing() {
 // resized looks for sources that do not have the sizes that the group has its disks with.
 func (f *looking) resized(disks []replication.Disk) {
 	for _, d := range disks {
-		if size := f.sizes[d.No]; size != 0 && size != d.Size {
+		if size := f.sizes[d.No]; f.known != nil && size > d.Size && f.known.mayEnlarge(larger{d, size}) == nil {
+			f.find(replication.Info, preflight.CodeSizeDiffers, string(d.ID), fmt.Sprintf("disk %s: source %s has grown from %d to %d bytes", d.ID, f.plan.Disks()[d.No].Path(), d.Size, size), "none needed: its target grows with the next point, which is made by comparing")
+		} else if size != 0 && size != d.Size {
 			f.find(replication.Error, preflight.CodeSizeDiffers, string(d.ID), fmt.Sprintf("disk %s: source %s has %d bytes now, the group's disk has %d", d.ID, f.plan.Disks()[d.No].Path(), size, d.Size),
 				"give the source its size back; for a disk that has grown, unprotect the group and protect it anew with a target of that size")
 		}

@@ -85,7 +85,20 @@ func (g *group) base(p replication.PointID, disk replication.DiskNo) (link.Conte
 		}
 		return standing{g.targets[disk]}, nil
 	}
-	return g.content(p, disk)
+	return g.whole(p, disk)
+}
+
+// whole opens a disk at a point, as large as it is now: what it has grown by since is compared with what its target holds there.
+func (g *group) whole(p replication.PointID, disk replication.DiskNo) (link.Content, error) {
+	c, err := g.content(p, disk)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.(*occupying).Whole(); err != nil {
+		c.Close()
+		return nil, journalProblem(g.id, err)
+	}
+	return c, nil
 }
 
 // content opens a disk at a point.

@@ -17,6 +17,8 @@
 //
 // Where tracking is lost and the plan's resync_window is not open, the group is in need of a resync until it opens or an operator says so (resync.go). Targets that others have written to are error, until he says what may be lost.
 //
+// A source that has grown takes its target with it (enlarge.go), and a resync follows; one that has shrunk is refused.
+//
 // A cycle: cut at the source → record the open cycle durably (Begin) → ship → list the point → let the source release the earlier one (I6) → move the
 // disks forward when it is time, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
 // listing by the totals, the move by its record.

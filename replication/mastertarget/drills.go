@@ -309,7 +309,10 @@ func (e *Engine) register(d *running) (replication.Point, error) {
 		err = g.view(e.drills.ctx, func(j toldByJournal) error {
 			disks, points = j.Identity().Disks, j.Points()
 			d.without = unborn(j, d.request.Point)
-			disks = disks[:len(disks)-len(d.without)] // those that joined later have the last numbers
+			disks = slices.Clone(disks[:len(disks)-len(d.without)]) // those that joined later have the last numbers
+			for i := range disks {
+				disks[i].Size = j.SizeAt(disks[i].No, d.request.Point)
+			}
 			return nil
 		})
 	}

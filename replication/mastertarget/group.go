@@ -269,6 +269,9 @@ func (g *group) open() (err error) {
 	if err := j.RecordFingerprints(nil); err != nil { // not earlier: an attempt that fails leaves the next one something to hold a disk without content id against
 		return journalProblem(g.id, err)
 	}
+	if err := g.enlargeTargets(j); err != nil {
+		return err
+	}
 	g.journal = j
 	return nil
 }
@@ -281,7 +284,7 @@ func (g *group) openTargets(j *retention.Journal) error {
 		if i < len(known) {
 			ours = known[i]
 		}
-		t, err := openTarget(d.Target, j.Identity().Disks[i], ours)
+		t, err := openTarget(d.Target, sizedAs(j.SizeBefore(d.No), j.Identity().Disks[i], d.Target), ours)
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
 		}

@@ -231,6 +231,9 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	g.become(g.settled(), nil, "the source to be cut")
 	cut, err := w.Cut(ctx, g.spec(0, disks), c.Point, link.Base{Point: c.Base, Snapshot: last.Snapshot})
 	if err != nil {
+		if rerr := g.resized(ctx, w, c, open, disks); rerr != nil {
+			return c, false, rerr
+		}
 		return c, false, err
 	}
 	if err := g.checkSizes(cut.Sizes, disks); err != nil {
@@ -300,7 +303,7 @@ func (g *group) checkSizes(sizes []int64, disks int) error {
 			if i < len(sizes) {
 				got = sizes[i]
 			}
-			return &replication.Problem{Code: "source-resized", Message: fmt.Sprintf("disk %s: its source has %d bytes now, the group has it with %d", d.ID, got, d.Size),
+			return &replication.Problem{Code: codeResized, Message: fmt.Sprintf("disk %s: its source has %d bytes now, the group has it with %d", d.ID, got, d.Size),
 				Remedy: "give the source its size again, or unprotect the group and protect it anew"}
 		}
 	}

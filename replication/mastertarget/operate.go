@@ -112,7 +112,7 @@ func (e *Engine) Export(ctx context.Context, id replication.GroupID, point repli
 		if no, err = findDisk(disks, disk); err != nil {
 			return fmt.Errorf("group %s: %w", id, err)
 		}
-		size = disks[no].Size
+		size = j.SizeAt(no, point)
 		return nil
 	})
 	if err != nil {

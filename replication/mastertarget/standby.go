@@ -28,6 +28,7 @@ type toldByJournal interface {
 	Head() replication.PointID
 	Identity() retention.Identity
 	Births() []replication.PointID
+	SizeAt(replication.DiskNo, replication.PointID) int64
 }
 
 // cantWrite says whether an error is of a kind that keeps from writing, not from reading.
@@ -106,7 +107,7 @@ func readDisk(ctx context.Context, i *retention.Inspection, no replication.DiskN
 	if int(no) >= len(i.Identity().Disks) {
 		return nil, errors.New("the journal does not know it")
 	}
-	want, ours, was := i.Identity().Disks[no], i.ContentIDs()[no], ""
+	want, ours, was := sizedAs(i.SizeBefore(no), i.Identity().Disks[no], path), i.ContentIDs()[no], ""
 	if prints := i.Fingerprints(); int(no) < len(prints) {
 		was = prints[no]
 	}
