@@ -22,7 +22,7 @@ func (t *tool) resyncCommand() *cobra.Command {
 where it was.
 
 A resync is needed when it is not known what has changed since the last point: the process server's state was lost, a changes command failed, a point was
-found to differ from its source, or to be damaged. It begins by itself, at once or when the plan's resync_window opens; failback status says why, and when.
+found to differ from its source, or to be damaged, a source has grown (its target grows first, if it is a raw file or a flat VMDK). It begins by itself, at once or when the plan's resync_window opens; failback status says why, and when.
 This command has it begin now; also where none is needed.
 
 Where others have written to a target disk since failback did (a machine was powered on), what they wrote is newer than anything the group knows: the group has
@@ -69,7 +69,7 @@ func (t *tool) resync(ctx context.Context, name string, yes bool) error {
 	})
 }
 
-// printResync tells why whole disks are compared, or will be.
+// printResync tells why whole disks will be compared.
 func printResync(w io.Writer, s *replication.ResyncStatus, now time.Time) {
 	if s == nil {
 		return

@@ -24,6 +24,7 @@ func TestResyncAsksBeforeItOverwrites(t *testing.T) {
 func TestStatusTellsWhyAResyncIsNeededAndWhenItBegins(t *testing.T) {
 	var b strings.Builder
 	g := group(replication.StateResync, 3)
+	g.Open = 0
 	g.Resync = &replication.ResyncStatus{Why: "its state was lost", Since: noon, Opens: noon.Add(6 * time.Hour)}
 	printGroup(&b, g, noon.Add(time.Minute))
 	const want = "  Resync, needed for 1m00s: its state was lost; it begins at 2026-03-01 18:00:00, or now by failback resync\n"

@@ -213,7 +213,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 		fmt.Fprintf(w, "  Alert, %s (%s) since %s: %s\n  What to do: %s\n", a.Level, a.Rule, clock(a.Raised), a.Message, a.Remedy)
 	}
 	printCutover(w, g.Cutover, now)
-	printResync(w, g.Resync, now)
+	if g.Open == 0 { // else a note says why
+		printResync(w, g.Resync, now)
+	}
 	printLink(w, g)
 	printSpace(w, g.Space)
 	printScrub(w, g.Scrub, now)

@@ -239,8 +239,7 @@ func (a *applying) take() error {
 	held, move, pass, resync := g.record.Held, g.record.Move, g.record.Pass, g.record.Resync
 	g.mu.Unlock()
 	before := a.record
-	a.record.Held, a.record.Move, a.record.Pass = held, move, pass
-	a.record.Resync = resync || a.moves // it is by his word that disks have to be compared
+	a.record.Held, a.record.Move, a.record.Pass, a.record.Resync = held, move, pass, resync
 	a.record.Plan, a.record.Disks = p.Canonical(), p.Names()
 	var err error
 	if added {

@@ -264,6 +264,7 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	if c.Base == 0 {
 		c.Route = replication.Through
 	}
+	g.notice("tracking", "")
 	if c.Base == 0 || c.Mode != replication.Compare {
 		why = ""
 	}

@@ -91,6 +91,7 @@ func (g *group) resyncs(c replication.Cycle, open *replication.Cycle, why string
 	goes := g.mayResyncLocked(now) || open != nil && open.Mode == replication.Compare
 	g.mu.Unlock()
 	if goes {
+		g.notice("tracking", fmt.Sprintf("point %d is made by comparing whole disks: %s", c.Point, why))
 		if open == nil || open.Mode != replication.Compare {
 			g.log.Warn("comparing", "point", c.Point, "why", why)
 			g.happened(replication.EventState, replication.Warned, c.Point, "a resync begins: %s", why)
@@ -147,8 +148,8 @@ func (g *group) resynced(c replication.Cycle) {
 		}
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.need = nil
-	g.mu.Unlock()
 }
 
 func (g *group) resyncStatus() *replication.ResyncStatus {
