@@ -42,6 +42,22 @@ type Cut struct {
 	Tracked  bool      `json:"tracked"`  // changes since the base are known or can be found
 	Sizes    []int64   `json:"sizes"`    // by disk number, bytes
 	Held     bool      `json:"-"`        // it was there when it was asked for: what its machine wrote since is not in it
+
+	App    bool          `json:"app,omitempty"`          // the machines that have commands for it were kept still from before the first disk was cut until after the last
+	NotApp string        `json:"not_app,omitempty"`      // why they were not, where they were to be
+	Skew   time.Duration `json:"skew_nanos,omitempty"`   // all disks were cut within so long, from Time on
+	Frozen time.Duration `json:"frozen_nanos,omitempty"` // from the first freeze command's begin to the last thaw command's end
+}
+
+// Attempted says whether the cut is, or was to be, application-consistent.
+func (c *Cut) Attempted() bool { return c.App || c.NotApp != "" }
+
+// Quiesce are the commands that keep a machine still while its disks are cut. The process server runs them.
+type Quiesce struct {
+	Machine string        `json:"machine"`
+	Freeze  string        `json:"freeze"`        // has its applications flush, and write nothing more
+	Thaw    string        `json:"thaw"`          // lets them write again; may be run again, also where nothing is frozen
+	Timeout time.Duration `json:"timeout_nanos"` // that the machine may be frozen; and that thaw may take
 }
 
 // Total is what the process server says of one disk at the end of a cycle: the master target lists the point only if what is durable is exactly that.

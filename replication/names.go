@@ -62,6 +62,9 @@ const (
 	Final    Kind = "final"    // the last point of a planned failback
 )
 
+// CodeNotApp is the code of a point that can't be, or could not be made, application-consistent.
+const CodeNotApp = "not-application-consistent"
+
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
 
 // ValidName says whether s can name a group, machine, disk or process server; the error tells the rule.
@@ -99,7 +102,13 @@ type Point struct {
 	Suspect     bool      `json:"suspect"`               // I14
 	Damaged     int64     `json:"damaged,omitempty"`     // bytes of the disks that it needs and that are lost: known to who keeps the journal, never noted with the point
 	Drill       *Drilled  `json:"drill"`                 // nil: no outcome of a drill was recorded
+
+	Skew   time.Duration `json:"skew_nanos,omitempty"` // Cut.Skew; 0: not known
+	NotApp string        `json:"not_app,omitempty"`    // Cut.NotApp
 }
+
+// Attempted says whether the point is, or was to be, application-consistent.
+func (p *Point) Attempted() bool { return p.Kind == App || p.NotApp != "" }
 
 // Pin says that a point is kept, whatever the policy says.
 type Pin struct {

@@ -37,6 +37,8 @@ type command struct {
 	env  []string
 	lock string // path of the file that it and all that it starts keep locked while they run
 	wait time.Duration
+
+	discreet bool // errors do not tell its line: they go further than to who wrote it
 }
 
 func (s *Images) command(verb, line string, point replication.PointID, disk replication.Disk, path string) command {
@@ -88,10 +90,14 @@ func (c command) run(ctx context.Context, out io.Writer) error {
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	}
-	if said := stderr.String(); said != "" {
-		return fmt.Errorf("%s command %q: %w: %s", c.verb, c.line, err, said)
+	what := fmt.Sprintf("%s command %q", c.verb, c.line)
+	if c.discreet {
+		what = c.verb + " command"
 	}
-	return fmt.Errorf("%s command %q: %w", c.verb, c.line, err)
+	if said := stderr.String(); said != "" {
+		return fmt.Errorf("%s: %w: %s", what, err, said)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // alone locks the command's file, after a while if an orphan has it: two at a time would write to one view.

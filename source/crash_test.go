@@ -35,7 +35,7 @@ func TestCrashHelper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := crashRound(t.Context(), s, step); err != nil {
+	if err := crashRound(t.Context(), s, crashHooks(dir, kind), step); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -50,15 +50,23 @@ func crashState(dir, kind string) string {
 
 func crashSpecs(dir, kind string) []Spec {
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
-	if kind == "command" {
+	if kind == "command" || kind == "frozen" {
 		return []Spec{copying(0, a, dir), copying(1, b, dir)}
 	}
 	return []Spec{spec(0, a), spec(1, b)}
 }
 
+// crashHooks are those of kind "frozen".
+func crashHooks(dir, kind string) []replication.Quiesce {
+	if kind != "frozen" {
+		return nil
+	}
+	return []replication.Quiesce{noting(dir, "db", "", ""), noting(dir, "web", "", "")}
+}
+
 // crashRound goes from point 1 to point 2, from wherever it was left.
-func crashRound(ctx context.Context, s *Images, step func(string)) error {
-	if _, err := s.Cut(ctx, 2, 1); err != nil {
+func crashRound(ctx context.Context, s *Images, hooks []replication.Quiesce, step func(string)) error {
+	if _, err := s.Cut(ctx, 2, 1, hooks...); err != nil {
 		return err
 	}
 	for disk := range replication.DiskNo(2) {
@@ -101,7 +109,7 @@ func crashRound(ctx context.Context, s *Images, step func(string)) error {
 // TestKilledAtEveryStep kills a process at its k-th durable step, for every k, and carries on with another: the point is right, its tracking is right, and
 // nothing is left behind.
 func TestKilledAtEveryStep(t *testing.T) {
-	for _, kind := range []string{"reflink", "beside", "command", "none"} {
+	for _, kind := range []string{"reflink", "beside", "command", "none", "frozen"} {
 		t.Run(kind, func(t *testing.T) {
 			base := t.TempDir()
 			if kind == "reflink" || kind == "beside" {
@@ -160,6 +168,17 @@ func killedAt(t *testing.T, dir, kind string, k int) (ended bool) {
 		t.Fatalf("step %d: %v: %s", k, err, out)
 	}
 
+	if kind == "frozen" {
+		if err := Thaw(state, quiet()); err != nil { // as a process server does when it starts
+			t.Fatalf("step %d: %v", k, err)
+		}
+		said := readLog(t, dir)
+		for _, machine := range []string{"db", "web"} {
+			if strings.LastIndex(said, "freeze "+machine) > strings.LastIndex(said, "thaw "+machine) {
+				t.Fatalf("step %d: machine %s is frozen:\n%s", k, machine, said)
+			}
+		}
+	}
 	s = mustOpen(t, state, specs...)
 	if kind == "reflink" || kind == "beside" {
 		clones := filepath.Join(state, viewsName)
@@ -189,7 +208,7 @@ func killedAt(t *testing.T, dir, kind string, k int) (ended bool) {
 		if c.Stable != (kind != "none") {
 			t.Fatalf("step %d: stable %v", k, c.Stable)
 		}
-		if err := crashRound(t.Context(), s, func(string) {}); err != nil {
+		if err := crashRound(t.Context(), s, crashHooks(dir, kind), func(string) {}); err != nil {
 			t.Fatalf("step %d: %v", k, err)
 		}
 	}

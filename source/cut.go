@@ -18,13 +18,15 @@ import (
 // Cutting a point again gives the same cut, by the same snapshot name, while all its views are still what they were; else the views are let go of
 // and made again, under a new name. A cut that is not Stable is made again after each Open, and when a live file was written to. The changes command is asked here,
 // once per cut and base. A point that Release has kept is listed, and never made again: what it would hold now is not what was shipped. A source or view that is missing or has another size than the disk is an error, and nothing is held of the cut then.
-func (s *Images) Cut(ctx context.Context, point, base replication.PointID) (replication.Cut, error) {
+//
+// Hooks are the commands of the machines that are to be kept still meanwhile (see the package's doc): the cut is application-consistent then, or says why it is not. A cut that is held stays what it was.
+func (s *Images) Cut(ctx context.Context, point, base replication.PointID, hooks ...replication.Quiesce) (replication.Cut, error) {
 	s.op.Lock()
 	defer s.op.Unlock()
 	if base >= point {
 		return replication.Cut{}, fmt.Errorf("cut point %d from base %d of group %s: points rise from 1", point, base, s.group)
 	}
-	c, held, err := s.cut(ctx, point)
+	c, held, err := s.cut(ctx, point, hooks)
 	if err != nil {
 		return replication.Cut{}, fmt.Errorf("cut point %d of group %s: %w", point, s.group, err)
 	}
@@ -38,7 +40,8 @@ func (s *Images) Cut(ctx context.Context, point, base replication.PointID) (repl
 
 // told is the cut as Cut tells it.
 func (c *cut) told() replication.Cut {
-	told := replication.Cut{Time: c.Time, Snapshot: c.Snapshot, Stable: c.stable(), Tracked: c.Tracking != nil && c.Tracking.Why == ""}
+	told := replication.Cut{Time: c.Time, Snapshot: c.Snapshot, Stable: c.stable(), Tracked: c.Tracking != nil && c.Tracking.Why == "",
+		App: c.App, NotApp: c.NotApp, Skew: time.Duration(c.TookNs), Frozen: time.Duration(c.FrozenNs)}
 	for _, d := range c.Disks {
 		told.Sizes = append(told.Sizes, d.Size)
 	}
@@ -63,7 +66,7 @@ func (s *Images) Untracked(point replication.PointID) string {
 }
 
 // cut returns the cut of the point as it is held, or makes it.
-func (s *Images) cut(ctx context.Context, point replication.PointID) (c *cut, held bool, err error) {
+func (s *Images) cut(ctx context.Context, point replication.PointID, hooks []replication.Quiesce) (c *cut, held bool, err error) {
 	if err := s.usable(); err != nil {
 		return nil, false, err
 	}
@@ -89,7 +92,7 @@ func (s *Images) cut(ctx context.Context, point replication.PointID) (c *cut, he
 	if many >= maxHeld || left >= maxPending {
 		return nil, false, fmt.Errorf("%d points are held and %d views are not let go of, the most are %d and %d: see to the release commands", many, left, maxHeld, maxPending)
 	}
-	c, err = s.make(ctx, point)
+	c, err = s.make(ctx, point, hooks)
 	return c, false, err
 }
 
@@ -127,7 +130,7 @@ func (s *Images) stale(c *cut) (why string, err error) {
 }
 
 // make makes the cut.
-func (s *Images) make(ctx context.Context, point replication.PointID) (*cut, error) {
+func (s *Images) make(ctx context.Context, point replication.PointID, hooks []replication.Quiesce) (*cut, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -142,7 +145,7 @@ func (s *Images) make(ctx context.Context, point replication.PointID) (*cut, err
 	if err := s.update(func(st *state) { st.Cuts = append(st.Cuts, c) }); err != nil {
 		return nil, err
 	}
-	done, err := s.makeViews(ctx, c)
+	done, err := s.makeViews(ctx, c, hooks)
 	if err != nil {
 		if derr := s.replace(c, done); derr != nil {
 			return nil, errors.Join(err, derr)
@@ -162,7 +165,7 @@ func (s *Images) make(ctx context.Context, point replication.PointID) (*cut, err
 	for _, d := range done.Disks {
 		s.setKind(d.Disk.No, d.Kind)
 	}
-	s.log.Info("point is cut", "point", point, "snapshot", done.Snapshot, "stable", done.stable(), "took", time.Duration(done.TookNs))
+	s.log.Info("point is cut", "point", point, "snapshot", done.Snapshot, "stable", done.stable(), "took", time.Duration(done.TookNs), "app", done.App, "frozen", time.Duration(done.FrozenNs))
 	return done, nil
 }
 
@@ -231,8 +234,8 @@ func sizeProblem(disk replication.Disk, path string, size int64) error {
 	}
 }
 
-// makeViews makes all views, together, and returns the cut with them. With an error the cut has the views that were made.
-func (s *Images) makeViews(ctx context.Context, c *cut) (*cut, error) {
+// makeViews makes all views, together, while the machines that have hooks are kept still, and returns the cut with them. With an error the cut has the views that were made.
+func (s *Images) makeViews(ctx context.Context, c *cut, hooks []replication.Quiesce) (*cut, error) {
 	done := *c
 	done.Disks = append([]diskView(nil), c.Disks...)
 	clones := make([]*clone, len(done.Disks))
@@ -256,20 +259,26 @@ func (s *Images) makeViews(ctx context.Context, c *cut) (*cut, error) {
 		s.step("clone prepared")
 	}
 
+	still := s.freeze(ctx, &done, hooks)
 	start := time.Now()
 	done.Time = start.Round(0).UTC()
 	errs := make([]error, len(done.Disks))
 	took := make([]time.Duration, len(done.Disks))
-	var wait sync.WaitGroup
+	var wait, shots sync.WaitGroup
+	shots.Add(len(done.Disks))
 	for i := range done.Disks {
 		wait.Go(func() { // to its end even when another fails: a snapshot command that is cut off leaves what nobody knows of
 			d := &done.Disks[i]
-			if err := s.makeView(ctx, &done, d, clones[i], func() { took[i] = time.Since(start) }); err != nil {
+			shot := sync.OnceFunc(func() { took[i] = time.Since(start); shots.Done() })
+			defer shot()
+			if err := s.makeView(ctx, &done, d, clones[i], shot); err != nil {
 				errs[i] = fmt.Errorf("disk %s: %w", d.Disk.ID, err)
 			}
 			s.step("view made")
 		})
 	}
+	shots.Wait()
+	still.end(&done) // before the views are synced
 	wait.Wait()
 	for _, t := range took {
 		done.TookNs = max(done.TookNs, int64(t))

@@ -9,7 +9,7 @@
 //   - none: the live file or device itself. The operator keeps it still while it is read; the cut is not Stable.
 //
 // Clones of several disks are taken together, not at one instant: only the operator's command can promise that. A cut's Time is its
-// start, and its record says how long it took.
+// start, and its record says how long it took: the skew between its disks is at most that.
 //
 // What must always hold:
 //
@@ -20,6 +20,7 @@
 //   - Changes are known or they are not (I10): a changes command that fails, or says one thing that makes no sense, and a table of the base that
 //     is not sealed, make the cut untracked, and Untracked says why. Rounding and merging only ever add to a set of changes.
 //   - A table's record is believed only when its checksum fits; a record that is not there means that all its pages are taken as changed.
+//   - What was begun to be frozen is thawed: that it may be is durable before the first freeze command begins, and the note goes when all thaw commands have succeeded.
 //   - Views are let go of only by Release and Forget (I6), or when their cut has to be made again.
 //
 // # Commands
@@ -35,17 +36,30 @@
 //
 // A command that a killed process left running is waited for, and then the cut fails: a second one for the same view is not started beside it.
 //
+// Commands that keep a machine still (replication.Quiesce) get the point and the machine's name as $1 and $2, and FAILBACK_GROUP, FAILBACK_MACHINE and FAILBACK_POINT:
+//
+//	freeze               has the machine's applications, and its file systems, write all that they hold, and nothing more until they are thawed
+//	thaw                 lets them write again. It is run for every machine once the freezing of any was begun, however that ended: it succeeds where nothing is
+//	                     frozen, and may be run again. A thaw that fails may say that the freeze had not held: the point is crash-consistent then.
+//
+// All machines are frozen at once, then all disks of the group are cut, then all machines are thawed, as soon as the snapshots stand: before they are synced, hashed or shipped. No machine is frozen for longer than the shortest timeout of the
+// group and what its thaw takes: then they are thawed whatever the snapshots do, and the cut is crash-consistent, and says why. So it is where a freeze fails or is late, where a command can't be run, and where a disk has no
+// snapshots: then nothing is frozen. Thaw follows an order that ends, an error and SIGTERM at once, and kill -9 when the process server starts again; one that fails is tried again every few seconds, and no machine is frozen again before.
+// Where a killed process left a freeze command running, thaw is run beside it, and once more when it has ended.
+//
 // A changes command made of a pipe has to fail when its first part does (set -o pipefail, where the shell knows it): an answer that lacks its end is
 // noticed only when it ends within a line.
 //
 // # The state directory
 //
 //	lock                    held by an OFD lock while the group is open
+//	frozen.json             which machines may be frozen, and how they are thawed; absent: none is
 //	state.json              the cuts that are held, and the views still to be let go of; written by rename
 //	views/<snapshot>-<disk> clones
 //	<point>-<disk>.tab      the table of a disk at a point
 //	<point>-<disk>.chg      what the changes command told
 //	<point>-<disk>.run      locked by the commands of that view, and by all that they started
+//	quiesce-<machine>.run   likewise, by those that freeze and thaw it
 //
 // # Tables
 //

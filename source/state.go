@@ -39,6 +39,10 @@ type cut struct {
 	Listed   bool                `json:"listed"`   // Release has kept it
 	Disks    []diskView          `json:"disks"`    // by number
 	Tracking *tracking           `json:"tracking"` // nil: not asked yet
+
+	App      bool   `json:"app,omitempty"`       // machines were kept still until all disks were cut
+	NotApp   string `json:"not_app,omitempty"`   // why not, where they were to be
+	FrozenNs int64  `json:"frozen_ns,omitempty"` // from the first freeze command's begin to the last thaw command's end
 }
 
 // diskView is one disk's view in a cut.
