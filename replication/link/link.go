@@ -25,12 +25,24 @@ type Spec struct {
 	Session  replication.Session // ID 0 where the order does not ship
 	Instance string              // names this protection of the group: what a source holds of another one is of no use; "" with a probe
 	Disks    []Source
+
+	// Quiesce are the commands that keep machines still: with a cut, those that are to be still meanwhile, so that it is application-consistent; with a probe, those that are to be looked at.
+	Quiesce []replication.Quiesce
 }
 
 // Survey is what a process server found when it looked at a group's sources, and at itself.
 type Survey struct {
 	Disks []Probed
 	Dir   string // its state directory
+
+	Quiesce []Unrunnable // commands of Spec.Quiesce that can't be run there
+}
+
+// Unrunnable is a command that can't be run.
+type Unrunnable struct {
+	Machine string
+	Command string // freeze or thaw
+	Why     string
 }
 
 // Probed is what a process server found of one source.
@@ -111,6 +123,7 @@ type Worker interface {
 	Probe(ctx context.Context, s Spec) (Survey, error)
 	// Cut makes a point over all disks; the same point again gives the same cut as long as its views are stable. Changes since base are tracked only if
 	// the source still has the very cut that the master target listed as base (I10); of disks that base does not have, nothing is tracked, nor does it matter.
+	// A cut that could not be made application-consistent is made all the same, and says why (Cut.NotApp).
 	Cut(ctx context.Context, s Spec, point replication.PointID, base Base) (Cut, error)
 	// Ship sends what is not durable yet of a cut and finishes the cycle. It returns when the point is listed.
 	Ship(ctx context.Context, s Spec, sh Shipment, progress func(replication.Progress)) error

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"reflect"
 	"runtime"
 	"sync"
@@ -86,24 +85,34 @@ type Engine struct {
 	mu     sync.Mutex
 	groups map[replication.GroupID]*group
 	ships  map[replication.GroupID]*shipment // under way
+	frozen map[replication.GroupID][]string  // machines that could not be thawed: that is tried again
 	closed bool
+
+	closing chan struct{}  // closed with closed
+	thawing sync.WaitGroup // of what thaws beside orders
 }
 
 // group is what is open of a group.
 type group struct {
 	mu     sync.Mutex // held while an order runs
+	still  sync.Mutex // held while machines are frozen, cut and thawed
 	images *source.Images
 	specs  []source.Spec
 
 	indexed map[replication.DiskNo]bool // disks whose last point is in the engine's contents, as far as it remembers
 }
 
-// New returns an engine that ships to the given master target.
+// New returns an engine that ships to the given master target. Machines that an earlier one may have left frozen are thawed.
 func New(cfg Config, authority link.Authority) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg, authority: authority, queue: queue{most: cfg.Disks}, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams), level: newLadder(cfg.Level)}, nil
+	e := &Engine{
+		cfg: cfg, authority: authority, queue: queue{most: cfg.Disks}, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, frozen: map[replication.GroupID][]string{},
+		valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams), level: newLadder(cfg.Level), closing: make(chan struct{}),
+	}
+	e.thawFirst()
+	return e, nil
 }
 
 // Limit implements link.Limited.
@@ -112,7 +121,10 @@ func (e *Engine) Limit(l throttle.Limits) { e.valve.Set(l) }
 // Close waits for orders under way, whose contexts the caller has ended, and closes what is open. Later orders are refused.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	e.closed = true
+	if !e.closed {
+		e.closed = true
+		close(e.closing)
+	}
 	groups := maps.Clone(e.groups)
 	e.mu.Unlock()
 	var errs []error
@@ -126,21 +138,27 @@ func (e *Engine) Close() error {
 		}
 		g.mu.Unlock()
 	}
+	e.thawing.Wait()
 	return errors.Join(errs...)
 }
 
 var errClosing = &replication.Problem{Code: link.CodeUnreachable, Message: "the process server is shutting down"}
 
-// open returns the group of an order with its images open, and locked: the caller unlocks it.
-func (e *Engine) open(s link.Spec) (*group, error) {
+// group returns what there is of a group.
+func (e *Engine) group(id replication.GroupID) *group {
 	e.mu.Lock()
-	g := e.groups[s.Session.Group]
+	defer e.mu.Unlock()
+	g := e.groups[id]
 	if g == nil {
 		g = &group{}
-		e.groups[s.Session.Group] = g
+		e.groups[id] = g
 	}
-	e.mu.Unlock()
+	return g
+}
 
+// open returns the group of an order with its images open, and locked: the caller unlocks it.
+func (e *Engine) open(s link.Spec) (*group, error) {
+	g := e.group(s.Session.Group)
 	specs := make([]source.Spec, len(s.Disks))
 	for i, d := range s.Disks {
 		specs[i] = source.Spec{Disk: d.Disk, Path: d.Path, Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes}
@@ -171,7 +189,7 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 		g.mu.Unlock()
 		return nil, err
 	}
-	images, err := source.Open(filepath.Join(e.cfg.Dir, string(s.Session.Group)), s.Session.Group, specs, e.cfg.Log.With("group", s.Session.Group))
+	images, err := source.Open(e.dir(s.Session.Group), s.Session.Group, specs, e.cfg.Log.With("group", s.Session.Group))
 	if err != nil {
 		g.mu.Unlock()
 		return nil, fmt.Errorf("open sources of group %s: %w", s.Session.Group, err)
@@ -200,6 +218,13 @@ func (e *Engine) Probe(_ context.Context, s link.Spec) (link.Survey, error) {
 		p.Place = link.Place(source.Place(d.Path))
 		found.Disks = append(found.Disks, p)
 	}
+	for _, q := range s.Quiesce {
+		for _, x := range []struct{ verb, line string }{{"freeze", q.Freeze}, {"thaw", q.Thaw}} {
+			if err := source.Runnable(x.line); err != nil {
+				found.Quiesce = append(found.Quiesce, link.Unrunnable{Machine: q.Machine, Command: x.verb, Why: err.Error()})
+			}
+		}
+	}
 	return found, nil
 }
 
@@ -210,7 +235,10 @@ func (e *Engine) Cut(ctx context.Context, s link.Spec, point replication.PointID
 		return link.Cut{}, err
 	}
 	defer g.mu.Unlock()
-	c, err := g.images.Cut(ctx, point, base.Point)
+	g.still.Lock()
+	c, err := g.images.Cut(ctx, point, base.Point, s.Quiesce...)
+	e.thawLater(s.Session.Group) // what could not be thawed
+	g.still.Unlock()
 	if err != nil {
 		return link.Cut{}, sourceProblem(fmt.Sprintf("cut point %d of group %s", point, s.Session.Group), err)
 	}
@@ -218,7 +246,7 @@ func (e *Engine) Cut(ctx context.Context, s link.Spec, point replication.PointID
 	if held, ok := g.images.Held(base.Point); c.Tracked && (!ok || held.Snapshot != base.Snapshot) {
 		c.Tracked, why = false, fmt.Sprintf("the cut of point %d that is held here is not the one that was listed", base.Point)
 	}
-	e.cfg.Log.Info("cut", "group", s.Session.Group, "point", point, "base", base.Point, "stable", c.Stable, "tracked", c.Tracked)
+	e.cfg.Log.Info("cut", "group", s.Session.Group, "point", point, "base", base.Point, "stable", c.Stable, "tracked", c.Tracked, "app", c.App, "skew", c.Skew)
 	return link.Cut{Cut: c, UntrackedWhy: why}, nil
 }
 

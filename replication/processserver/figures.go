@@ -23,6 +23,7 @@ const leastBusy = time.Second
 func (e *Engine) Figures() replication.Figures {
 	f := replication.Figures{Time: time.Now().UTC(), CPU: e.gauges.share(time.Now()), Memory: usedMemory(), Shipping: int(e.shipping.Load())}
 	f.StateFree, f.StateTotal = volumeSpace(e.cfg.Dir)
+	f.Frozen = e.stillFrozen()
 	f.Clock = time.Now().UTC()
 	return f
 }

@@ -63,7 +63,7 @@ func (e *Engine) renew(s link.Spec, specs []source.Spec) error {
 	if err != nil || s.Instance == "" || was == s.Instance {
 		return err
 	}
-	dir := filepath.Join(e.cfg.Dir, string(id))
+	dir := e.dir(id)
 	if _, err := os.Stat(dir); err == nil {
 		e.cfg.Log.Warn("state of an earlier protection is let go of", "group", id)
 		old, err := source.Open(dir, id, specs, e.cfg.Log.With("group", id))
