@@ -410,7 +410,7 @@ func (j *Journal) List(totals []replication.Total, k replication.Kind, verified 
 	if err := j.sealLeftovers(); err != nil {
 		return replication.Point{}, j.note(err)
 	}
-	r := pointRecord{Point: c.Point, Time: c.Cut.Time, Kind: k, Route: c.Route, Verify: verified, Snap: c.Cut.Snapshot}
+	r := pointRecord{Point: c.Point, Time: c.Cut.Time, Kind: k, Route: c.Route, Verify: verified, Snap: c.Cut.Snapshot, Skew: c.Cut.Skew, NotApp: c.Cut.NotApp}
 	if err := j.reckon(&r, totals); err != nil {
 		return replication.Point{}, err
 	}

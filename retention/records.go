@@ -119,7 +119,9 @@ type pointRecord struct {
 	Bytes  int64               `json:"bytes"`
 	Stored int64               `json:"stored"`
 	Verify *replication.Verify `json:"verified,omitempty"`
-	Snap   string              `json:"snapshot,omitempty"` // Cut.Snapshot
+	Snap   string              `json:"snapshot,omitempty"`   // Cut.Snapshot
+	Skew   time.Duration       `json:"skew_nanos,omitempty"` // Cut.Skew
+	NotApp string              `json:"not_app,omitempty"`    // Cut.NotApp
 	Disks  []diskRecord        `json:"disks"`
 	Files  []fileRecord        `json:"files"` // by rising generation, session, attempt and lane: a later one wins
 

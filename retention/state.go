@@ -290,6 +290,7 @@ func (s *state) list(r record) error {
 	}
 	s.points = append(s.points, replication.Point{
 		ID: x.Point, Time: x.Time, Kind: x.Kind, Chain: r.chain.hash(), Snapshot: x.Snap, Bytes: x.Bytes, Stored: x.Stored, Verified: x.Verify,
+		Skew: x.Skew, NotApp: x.NotApp,
 	})
 	if x.Route == replication.Through {
 		s.head, s.origin = x.Point, x.Point
