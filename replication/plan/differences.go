@@ -49,6 +49,13 @@ func Differences(was, now *Plan, moves bool) []replication.PlanChange {
 		d.all = append(d.all, replication.PlanChange{Subject: string(x.Name), Key: "disk", Now: fmt.Sprintf("%s to %s", x.Source, x.Target),
 			Effect: "joins: it is compared whole and written with the next cycle that begins, and has content from that point on; points before don't have it"})
 	}
+	for _, m := range now.Machines {
+		for _, old := range was.Machines {
+			if old.Name == m.Name {
+				d.done(m.Name, "quiesce", old.Quiesce.String(), m.Quiesce.String(), "from the next application-consistent point on")
+			}
+		}
+	}
 	for _, x := range was.Disks() {
 		if _, gone := before[x.Name]; gone {
 			d.refused(string(x.Name), "disk", fmt.Sprintf("%s to %s", x.Source, x.Target), "", "a disk can't leave a group that is protected: its points have it",
@@ -68,7 +75,7 @@ type differences struct {
 func (d *differences) nothingElse() {
 	for i := range d.all {
 		c := &d.all[i]
-		if d.moves && !c.Refused && !slices.Contains([]string{"process_server", "source", "snapshot", "release", "changes"}, c.Key) {
+		if d.moves && !c.Refused && !slices.Contains([]string{"process_server", "source", "snapshot", "release", "changes", "quiesce"}, c.Key) {
 			c.Refused, c.Effect, c.Remedy = true, "a move says where the group is read, and nothing else", "failback apply changes it, before the move or after"
 		}
 	}
@@ -100,6 +107,14 @@ func (d *differences) disk(was, now GroupDisk) {
 	d.done(name, "snapshot", was.Snapshot, now.Snapshot, next)
 	d.done(name, "release", was.Release, now.Release, "for the views that are let go of from now on")
 	d.done(name, "changes", was.Changes, now.Changes, next)
+}
+
+// String is how a plan says it; empty: it does not.
+func (q *Quiesce) String() string {
+	if q == nil {
+		return ""
+	}
+	return fmt.Sprintf("freeze %q, thaw %q, timeout %s", q.Freeze, q.Thaw, q.Timeout)
 }
 
 func limits(p *Plan) string {

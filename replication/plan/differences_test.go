@@ -46,6 +46,7 @@ func TestDifferences(t *testing.T) {
 		"source":                       {[]string{"/a/data", "/a/other"}, []string{"db/data source !"}},
 		"target":                       {[]string{"/t/data", "/t/other"}, []string{"db/data target !"}},
 		"commands":                     {[]string{"target: /t/web.vmdk", "target: /t/web.vmdk, snapshot: s, release: r, changes: c"}, []string{"web/os snapshot", "web/os release", "web/os changes"}},
+		"quiesce":                      {[]string{"name: db", "name: db\n    quiesce: {freeze: f, thaw: t}"}, []string{"db quiesce"}},
 		"a disk more":                  {[]string{"      - {id: data", "      - {id: logs, source: \"image:/a/logs\", target: /t/logs.vmdk}\n      - {id: data"}, []string{"db/logs disk"}},
 		"a disk less":                  {[]string{"      - {id: data, source: \"image:/a/data\", target: /t/data.vmdk}\n", ""}, []string{"db/data disk !"}},
 		"renamed":                      {[]string{"id: data", "id: stuff"}, []string{"db/stuff disk", "db/data disk !"}},

@@ -12,6 +12,7 @@
 //	copy_order: largest             # optional: the largest disk is copied first; given (the default): as they stand here
 //	machines:
 //	  - name: erp-db
+//	    quiesce: {freeze: ssh erp-db /opt/freeze, thaw: ssh erp-db /opt/thaw, timeout: 30s}   # optional
 //	    disks:
 //	      - id: os
 //	        source: image:/srv/azure/erp-db-os.raw
@@ -38,6 +39,10 @@
 //
 // snapshot, release and changes are commands of the operator's that make a stable view of a source, let go of it, and print what changed. They
 // stand with a disk, or with a machine or the group as the default for the disks below; an empty string at a disk takes the default away.
+//
+// quiesce are commands that keep a machine still while the disks of the whole group are cut, with a machine, or with the group as the default for all of them; an empty one at a machine takes the default away. With them, a scheduled point
+// is application-consistent every app_interval; without, all points are crash-consistent. timeout (default 30s) is how long the machine may be frozen, of which the shortest of the group counts, and how long thaw may take. The rules for such
+// commands are in package source.
 //
 // Parse refuses what is not a plan (a key that is not known, a value of the wrong form). Findings judges a plan from its text alone and tells all
 // that is wrong at once. Neither looks at the world: whether a path exists is for the two ends to find out.

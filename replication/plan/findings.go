@@ -28,6 +28,7 @@ const (
 	CodeCommands   = "plan-commands"
 	CodePolicy     = "plan-policy"
 	CodeRetention  = "plan-retention"
+	CodeQuiesce    = "plan-quiesce"
 )
 
 // formats are those of package blockio that a target may have.
@@ -95,7 +96,7 @@ func (j *judge) policy(p Policy) {
 			fmt.Sprintf("write app_interval: %s or more, or a shorter crash_interval", p.CrashInterval))
 	} else if p.AppInterval%p.CrashInterval != 0 {
 		j.say(replication.Warning, CodePolicy, "policy.app_interval",
-			fmt.Sprintf("app_interval %s is not a multiple of crash_interval %s; such points come with the crash interval that follows", p.AppInterval, p.CrashInterval),
+			fmt.Sprintf("app_interval %s is not a multiple of crash_interval %s; such points come with the nearest of its points", p.AppInterval, p.CrashInterval),
 			"make it a multiple")
 	}
 	if crash := time.Duration(p.CrashInterval); p.Retention.Reach() < crash {
@@ -143,10 +144,22 @@ func (j *judge) machines(p *Plan) {
 			j.refuse(CodeDuplicate, subject, fmt.Sprintf("two machines are called %s%s%s", m.Name, where(first), where(m.line)), "list a machine once, with all its disks, or give the other one its own name")
 		}
 		lines[m.Name] = m.line
+		j.quiesce(subject, m.Quiesce)
 		if len(m.Disks) == 0 {
 			j.refuse(CodeNoDisks, subject, fmt.Sprintf("machine %s has no disks", subject), "list the disks that come home, or leave the machine out")
 		}
 		j.disks(m)
+	}
+}
+
+// quiesce judges how a machine is kept still.
+func (j *judge) quiesce(subject string, q *Quiesce) {
+	switch {
+	case q == nil:
+	case q.Freeze == "" || q.Thaw == "":
+		j.refuse(CodeQuiesce, subject, fmt.Sprintf("machine %s: quiesce has freeze %q and thaw %q: one of them is missing", subject, q.Freeze, q.Thaw), "write both, such as quiesce: {freeze: ssh db freeze, thaw: ssh db thaw}; what is frozen has to be thawed")
+	case q.Timeout < minInterval || q.Timeout > MaxQuiesceTimeout:
+		j.refuse(CodeQuiesce, subject, fmt.Sprintf("machine %s: quiesce has timeout %s; it is %s to %s", subject, q.Timeout, minInterval, MaxQuiesceTimeout), "write how long the machine may be frozen at most, such as 30s")
 	}
 }
 

@@ -28,7 +28,7 @@ func Parse(text []byte) (*Plan, error) {
 	if !root.Present() {
 		return nil, unreadable("it is empty", "write group, os, process_server and machines; failback reprotect --help shows a plan")
 	}
-	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "priority", "keep_original", "copy_order", "machines"}, commands...)...)
+	top := root.Mapping(append([]string{"group", "os", "process_server", "policy", "retention", "priority", "keep_original", "copy_order", "quiesce", "machines"}, commands...)...)
 	p := &Plan{
 		Group:         replication.GroupID(top["group"].Text()),
 		OS:            strings.ToLower(top["os"].Text()),
@@ -40,8 +40,9 @@ func Parse(text []byte) (*Plan, error) {
 		CopyOrder:     parseOrder(top["copy_order"]),
 		Machines:      []Machine{},
 	}
+	quiesce := parseQuiesce(top["quiesce"])
 	for _, n := range top["machines"].Sequence() {
-		p.Machines = append(p.Machines, parseMachine(n, inherit(top, Disk{})))
+		p.Machines = append(p.Machines, parseMachine(n, inherit(top, Disk{}), quiesce))
 	}
 	if errs := doc.Err(); len(errs) > 0 {
 		var lines []string
@@ -57,13 +58,36 @@ func unreadable(what, remedy string) error {
 	return &replication.Problem{Code: Code, Message: "the plan can't be read: " + what, Remedy: remedy}
 }
 
-func parseMachine(n strictyaml.Node, above Disk) Machine {
-	keys := n.Mapping(append([]string{"name", "disks"}, commands...)...)
-	m := Machine{Name: keys["name"].Text(), Disks: []Disk{}, line: n.Line()}
+func parseMachine(n strictyaml.Node, above Disk, quiesce *Quiesce) Machine {
+	keys := n.Mapping(append([]string{"name", "quiesce", "disks"}, commands...)...)
+	if own, ok := keys["quiesce"]; ok {
+		quiesce = parseQuiesce(own)
+	}
+	m := Machine{Name: keys["name"].Text(), Quiesce: quiesce, Disks: []Disk{}, line: n.Line()}
 	for _, d := range keys["disks"].Sequence() {
 		m.Disks = append(m.Disks, parseDisk(d, inherit(keys, above)))
 	}
 	return m
+}
+
+// parseQuiesce reads how a machine is kept still. Absent, or empty: it is not.
+func parseQuiesce(n strictyaml.Node) *Quiesce {
+	if !n.Present() {
+		return nil
+	}
+	keys := n.Mapping("freeze", "thaw", "timeout")
+	q := Quiesce{Freeze: strings.TrimSpace(keys["freeze"].Text()), Thaw: strings.TrimSpace(keys["thaw"].Text()), Timeout: QuiesceTimeout}
+	if keys["timeout"].Present() {
+		d, err := replication.ParseDuration(keys["timeout"].Text())
+		if err != nil {
+			keys["timeout"].Fail("%v", err)
+		}
+		q.Timeout = d
+	}
+	if q == (Quiesce{Timeout: QuiesceTimeout}) {
+		return nil
+	}
+	return &q
 }
 
 func parseDisk(n strictyaml.Node, above Disk) Disk {

@@ -31,9 +31,33 @@ const CopyLargest = "largest"
 
 // Machine is one machine of the group.
 type Machine struct {
-	Name  string `json:"name"`
-	Disks []Disk `json:"disks"`
-	line  int
+	Name    string   `json:"name"`
+	Quiesce *Quiesce `json:"quiesce,omitempty"` // nil: its points are crash-consistent
+	Disks   []Disk   `json:"disks"`
+	line    int
+}
+
+// Quiesce are the commands that keep a machine still while its disks are cut.
+type Quiesce struct {
+	Freeze  string               `json:"freeze"`
+	Thaw    string               `json:"thaw"`
+	Timeout replication.Duration `json:"timeout"` // that it may be frozen, and that thaw may take
+}
+
+// QuiesceTimeout is how long a machine may be frozen, where the plan does not say it; MaxQuiesceTimeout the most that it can say.
+const (
+	QuiesceTimeout    = replication.Duration(30 * time.Second)
+	MaxQuiesceTimeout = replication.Duration(5 * time.Minute)
+)
+
+// Quiesced returns the commands of the machines that have some.
+func (p *Plan) Quiesced() (all []replication.Quiesce) {
+	for _, m := range p.Machines {
+		if q := m.Quiesce; q != nil {
+			all = append(all, replication.Quiesce{Machine: m.Name, Freeze: q.Freeze, Thaw: q.Thaw, Timeout: time.Duration(q.Timeout)})
+		}
+	}
+	return all
 }
 
 // Disk is one disk of a machine.

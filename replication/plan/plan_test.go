@@ -104,6 +104,21 @@ func TestParsePolicy(t *testing.T) {
 	}
 }
 
+// TestParseQuiesce: the group's is the default of its machines.
+func TestParseQuiesce(t *testing.T) {
+	p := mustParse(t, "quiesce: {freeze: 'f $FAILBACK_MACHINE', thaw: t}\nmachines:\n- {name: a}\n- {name: b, quiesce: {}}\n- {name: c, quiesce: {freeze: x, thaw: y, timeout: 10s}}\n")
+	want := []replication.Quiesce{{Machine: "a", Freeze: "f $FAILBACK_MACHINE", Thaw: "t", Timeout: 30 * time.Second}, {Machine: "c", Freeze: "x", Thaw: "y", Timeout: 10 * time.Second}}
+	if got := p.Quiesced(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if again := mustParse(t, string(p.Canonical())); !reflect.DeepEqual(again.Quiesced(), want) {
+		t.Errorf("read again: %+v", again.Quiesced())
+	}
+	if _, err := Parse([]byte("quiesce: {freze: x}")); err == nil || !strings.Contains(err.Error(), `did you mean "freeze"?`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestParseRetention(t *testing.T) {
 	for text, want := range map[string]policy.Limits{
 		"os: linux":                 policy.DefaultLimits(),
@@ -238,6 +253,10 @@ func TestFindings(t *testing.T) {
 		"FlatTarget":      {planOf(top, "id: a, source: 'image:/s/a', target: /t/a-flat.vmdk"), []string{CodeTarget + " m/a"}},
 		"SnapshotOnly":    {planOf(top, a+", snapshot: x"), []string{CodeCommands + " m/a"}},
 		"ReleaseOnly":     {planOf(top+"\nrelease: x", a), []string{CodeCommands + " m/a"}},
+		"FreezeOnly":      {planOf(top+"\nquiesce: {freeze: x}", a), []string{CodeQuiesce + " m"}},
+		"ThawOnly":        {planOf(top+"\nquiesce: {thaw: x}", a), []string{CodeQuiesce + " m"}},
+		"FrozenTooLong":   {planOf(top+"\nquiesce: {freeze: x, thaw: y, timeout: 1h}", a), []string{CodeQuiesce + " m"}},
+		"NotFrozen":       {planOf(top+"\nquiesce: {}", a), nil},
 		"ShortInterval":   {planOf(top+"\npolicy: {crash_interval: 500ms}", a), []string{CodePolicy + " policy.crash_interval"}},
 		"ZeroInterval":    {planOf(top+"\npolicy: {crash_interval: 0s}", a), []string{CodePolicy + " policy.crash_interval"}},
 		"AppBelowCrash":   {planOf(top+"\npolicy: {crash_interval: 1h, app_interval: 5m}", a), []string{CodePolicy + " policy.app_interval"}},
