@@ -1534,6 +1534,8 @@ type GroupStatus struct {
 	Because              string                 `protobuf:"bytes,163,opt,name=because,proto3" json:"because,omitempty"`                                                            // how that was measured, in words
 	SilentSinceUnixNanos int64                  `protobuf:"varint,230,opt,name=silent_since_unix_nanos,json=silentSinceUnixNanos,proto3" json:"silent_since_unix_nanos,omitempty"` // it does not answer since then, as storage hangs: all but problem and lag_seconds is from before; 0: it answers
 	Resync               *ResyncStatus          `protobuf:"bytes,221,opt,name=resync,proto3" json:"resync,omitempty"`                                                              // absent: none is needed
+	LastApp              uint64                 `protobuf:"varint,210,opt,name=last_app,json=lastApp,proto3" json:"last_app,omitempty"`                                            // the last listed point that is application-consistent; 0: none is
+	LastAppUnixNanos     int64                  `protobuf:"varint,211,opt,name=last_app_unix_nanos,json=lastAppUnixNanos,proto3" json:"last_app_unix_nanos,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -1797,6 +1799,20 @@ func (x *GroupStatus) GetResync() *ResyncStatus {
 		return x.Resync
 	}
 	return nil
+}
+
+func (x *GroupStatus) GetLastApp() uint64 {
+	if x != nil {
+		return x.LastApp
+	}
+	return 0
+}
+
+func (x *GroupStatus) GetLastAppUnixNanos() int64 {
+	if x != nil {
+		return x.LastAppUnixNanos
+	}
+	return 0
 }
 
 // Why the next point has to be made by comparing whole disks.
@@ -2691,6 +2707,7 @@ func (x *MoveStatus) GetLeftNanos() int64 {
 type CutRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	App           bool                   `protobuf:"varint,210,opt,name=app,proto3" json:"app,omitempty"` // with the machines' applications still, as far as the plan has commands for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2730,6 +2747,13 @@ func (x *CutRequest) GetGroup() string {
 		return x.Group
 	}
 	return ""
+}
+
+func (x *CutRequest) GetApp() bool {
+	if x != nil {
+		return x.App
+	}
+	return false
 }
 
 type CutReply struct {
@@ -2895,6 +2919,8 @@ type Point struct {
 	Damaged              int64                  `protobuf:"varint,60,opt,name=damaged,proto3" json:"damaged,omitempty"`                                                           // bytes that it needs and that are lost
 	PinnedUntilUnixNanos int64                  `protobuf:"varint,40,opt,name=pinned_until_unix_nanos,json=pinnedUntilUnixNanos,proto3" json:"pinned_until_unix_nanos,omitempty"` // 0: until it is taken back
 	PinNote              string                 `protobuf:"bytes,41,opt,name=pin_note,json=pinNote,proto3" json:"pin_note,omitempty"`                                             // the operator's words
+	SkewNanos            int64                  `protobuf:"varint,210,opt,name=skew_nanos,json=skewNanos,proto3" json:"skew_nanos,omitempty"`                                     // all its disks were cut within so long; 0: not known
+	NotApp               string                 `protobuf:"bytes,211,opt,name=not_app,json=notApp,proto3" json:"not_app,omitempty"`                                               // why it is not application-consistent, where it was to be
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -3016,6 +3042,20 @@ func (x *Point) GetPinnedUntilUnixNanos() int64 {
 func (x *Point) GetPinNote() string {
 	if x != nil {
 		return x.PinNote
+	}
+	return ""
+}
+
+func (x *Point) GetSkewNanos() int64 {
+	if x != nil {
+		return x.SkewNanos
+	}
+	return 0
+}
+
+func (x *Point) GetNotApp() string {
+	if x != nil {
+		return x.NotApp
 	}
 	return ""
 }
@@ -6343,7 +6383,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x06remedy\x18\xa7\x01 \x01(\tR\x06remedy\x12\x13\n" +
 	"\x04code\x18\xa8\x01 \x01(\tR\x04code\x12\x13\n" +
 	"\x04rule\x18\xa9\x01 \x01(\tR\x04rule\x12\x15\n" +
-	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\xca\t\n" +
+	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\x96\n" +
+	"\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12(\n" +
@@ -6383,7 +6424,9 @@ const file_operator_proto_rawDesc = "" +
 	"bottleneck\x12\x19\n" +
 	"\abecause\x18\xa3\x01 \x01(\tR\abecause\x126\n" +
 	"\x17silent_since_unix_nanos\x18\xe6\x01 \x01(\x03R\x14silentSinceUnixNanos\x122\n" +
-	"\x06resync\x18\xdd\x01 \x01(\v2\x19.failback.v1.ResyncStatusR\x06resync\"w\n" +
+	"\x06resync\x18\xdd\x01 \x01(\v2\x19.failback.v1.ResyncStatusR\x06resync\x12\x1a\n" +
+	"\blast_app\x18\xd2\x01 \x01(\x04R\alastApp\x12.\n" +
+	"\x13last_app_unix_nanos\x18\xd3\x01 \x01(\x03R\x10lastAppUnixNanos\"w\n" +
 	"\fResyncStatus\x12\x11\n" +
 	"\x03why\x18\xde\x01 \x01(\tR\x03why\x12)\n" +
 	"\x10since_unix_nanos\x18\xdf\x01 \x01(\x03R\x0esinceUnixNanos\x12)\n" +
@@ -6464,10 +6507,11 @@ const file_operator_proto_rawDesc = "" +
 	"\x05total\x18\x05 \x01(\x03R\x05total\x12\x12\n" +
 	"\x04rate\x18( \x01(\x01R\x04rate\x12\x1d\n" +
 	"\n" +
-	"left_nanos\x18) \x01(\x03R\tleftNanos\"\"\n" +
+	"left_nanos\x18) \x01(\x03R\tleftNanos\"5\n" +
 	"\n" +
 	"CutRequest\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\tR\x05group\" \n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x11\n" +
+	"\x03app\x18\xd2\x01 \x01(\bR\x03app\" \n" +
 	"\bCutReply\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\"%\n" +
 	"\rPointsRequest\x12\x14\n" +
@@ -6475,7 +6519,7 @@ const file_operator_proto_rawDesc = "" +
 	"\vPointsReply\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12*\n" +
-	"\x06points\x18\x03 \x03(\v2\x12.failback.v1.PointR\x06points\"\x93\x03\n" +
+	"\x06points\x18\x03 \x03(\v2\x12.failback.v1.PointR\x06points\"\xcd\x03\n" +
 	"\x05Point\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\x12\x1d\n" +
 	"\n" +
@@ -6490,7 +6534,10 @@ const file_operator_proto_rawDesc = "" +
 	"\adrilled\x18\x14 \x01(\v2\x14.failback.v1.DrilledR\adrilled\x12\x18\n" +
 	"\adamaged\x18< \x01(\x03R\adamaged\x125\n" +
 	"\x17pinned_until_unix_nanos\x18( \x01(\x03R\x14pinnedUntilUnixNanos\x12\x19\n" +
-	"\bpin_note\x18) \x01(\tR\apinNote\"Y\n" +
+	"\bpin_note\x18) \x01(\tR\apinNote\x12\x1e\n" +
+	"\n" +
+	"skew_nanos\x18\xd2\x01 \x01(\x03R\tskewNanos\x12\x18\n" +
+	"\anot_app\x18\xd3\x01 \x01(\tR\x06notApp\"Y\n" +
 	"\x03Pin\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\x12(\n" +
 	"\x10until_unix_nanos\x18\x02 \x01(\x03R\x0euntilUnixNanos\x12\x12\n" +

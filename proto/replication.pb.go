@@ -308,6 +308,7 @@ type GroupSpec struct {
 	Session       uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"` // 0 where the order does not ship
 	Disks         []*SourceDisk          `protobuf:"bytes,4,rep,name=disks,proto3" json:"disks,omitempty"`
 	Instance      string                 `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"` // names this protection of the group: what a source holds of another one is of no use; empty with a probe
+	Quiesce       []*Quiesce             `protobuf:"bytes,210,rep,name=quiesce,proto3" json:"quiesce,omitempty"` // commands that keep machines still: with a cut, of those that are to be still meanwhile; with a probe, to be looked at
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +378,82 @@ func (x *GroupSpec) GetInstance() string {
 	return ""
 }
 
+func (x *GroupSpec) GetQuiesce() []*Quiesce {
+	if x != nil {
+		return x.Quiesce
+	}
+	return nil
+}
+
+// Commands that the process server runs around a cut of all disks of all machines.
+type Quiesce struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,210,opt,name=machine,proto3" json:"machine,omitempty"`
+	Freeze        string                 `protobuf:"bytes,211,opt,name=freeze,proto3" json:"freeze,omitempty"`                                  // before
+	Thaw          string                 `protobuf:"bytes,212,opt,name=thaw,proto3" json:"thaw,omitempty"`                                      // after; always, once freeze was begun, and perhaps again
+	TimeoutNanos  int64                  `protobuf:"varint,213,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"` // that the machine may be frozen, and that thaw may take
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quiesce) Reset() {
+	*x = Quiesce{}
+	mi := &file_replication_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quiesce) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quiesce) ProtoMessage() {}
+
+func (x *Quiesce) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quiesce.ProtoReflect.Descriptor instead.
+func (*Quiesce) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Quiesce) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Quiesce) GetFreeze() string {
+	if x != nil {
+		return x.Freeze
+	}
+	return ""
+}
+
+func (x *Quiesce) GetThaw() string {
+	if x != nil {
+		return x.Thaw
+	}
+	return ""
+}
+
+func (x *Quiesce) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
 type Order struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -400,7 +477,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_replication_proto_msgTypes[4]
+	mi := &file_replication_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +489,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[4]
+	mi := &file_replication_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +502,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{4}
+	return file_replication_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Order) GetId() uint64 {
@@ -621,7 +698,7 @@ type ProbeOrder struct {
 
 func (x *ProbeOrder) Reset() {
 	*x = ProbeOrder{}
-	mi := &file_replication_proto_msgTypes[5]
+	mi := &file_replication_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +710,7 @@ func (x *ProbeOrder) String() string {
 func (*ProbeOrder) ProtoMessage() {}
 
 func (x *ProbeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[5]
+	mi := &file_replication_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +723,7 @@ func (x *ProbeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeOrder.ProtoReflect.Descriptor instead.
 func (*ProbeOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{5}
+	return file_replication_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ProbeOrder) GetGroup() *GroupSpec {
@@ -668,7 +745,7 @@ type PathOrder struct {
 
 func (x *PathOrder) Reset() {
 	*x = PathOrder{}
-	mi := &file_replication_proto_msgTypes[6]
+	mi := &file_replication_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +757,7 @@ func (x *PathOrder) String() string {
 func (*PathOrder) ProtoMessage() {}
 
 func (x *PathOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[6]
+	mi := &file_replication_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +770,7 @@ func (x *PathOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathOrder.ProtoReflect.Descriptor instead.
 func (*PathOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{6}
+	return file_replication_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PathOrder) GetPath() uint64 {
@@ -729,7 +806,7 @@ type PathAsk struct {
 
 func (x *PathAsk) Reset() {
 	*x = PathAsk{}
-	mi := &file_replication_proto_msgTypes[7]
+	mi := &file_replication_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +818,7 @@ func (x *PathAsk) String() string {
 func (*PathAsk) ProtoMessage() {}
 
 func (x *PathAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[7]
+	mi := &file_replication_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +831,7 @@ func (x *PathAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathAsk.ProtoReflect.Descriptor instead.
 func (*PathAsk) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{7}
+	return file_replication_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PathAsk) GetPath() uint64 {
@@ -788,7 +865,7 @@ type PathAnswer struct {
 
 func (x *PathAnswer) Reset() {
 	*x = PathAnswer{}
-	mi := &file_replication_proto_msgTypes[8]
+	mi := &file_replication_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +877,7 @@ func (x *PathAnswer) String() string {
 func (*PathAnswer) ProtoMessage() {}
 
 func (x *PathAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[8]
+	mi := &file_replication_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +890,7 @@ func (x *PathAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathAnswer.ProtoReflect.Descriptor instead.
 func (*PathAnswer) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{8}
+	return file_replication_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PathAnswer) GetUnixNanos() int64 {
@@ -852,7 +929,7 @@ type PathDone struct {
 
 func (x *PathDone) Reset() {
 	*x = PathDone{}
-	mi := &file_replication_proto_msgTypes[9]
+	mi := &file_replication_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +941,7 @@ func (x *PathDone) String() string {
 func (*PathDone) ProtoMessage() {}
 
 func (x *PathDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[9]
+	mi := &file_replication_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +954,7 @@ func (x *PathDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathDone.ProtoReflect.Descriptor instead.
 func (*PathDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{9}
+	return file_replication_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PathDone) GetConnections() uint32 {
@@ -983,7 +1060,7 @@ type PathRate struct {
 
 func (x *PathRate) Reset() {
 	*x = PathRate{}
-	mi := &file_replication_proto_msgTypes[10]
+	mi := &file_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1072,7 @@ func (x *PathRate) String() string {
 func (*PathRate) ProtoMessage() {}
 
 func (x *PathRate) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[10]
+	mi := &file_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1085,7 @@ func (x *PathRate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathRate.ProtoReflect.Descriptor instead.
 func (*PathRate) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{10}
+	return file_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PathRate) GetRate() float64 {
@@ -1051,7 +1128,7 @@ type CutOrder struct {
 
 func (x *CutOrder) Reset() {
 	*x = CutOrder{}
-	mi := &file_replication_proto_msgTypes[11]
+	mi := &file_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1140,7 @@ func (x *CutOrder) String() string {
 func (*CutOrder) ProtoMessage() {}
 
 func (x *CutOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[11]
+	mi := &file_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1153,7 @@ func (x *CutOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutOrder.ProtoReflect.Descriptor instead.
 func (*CutOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{11}
+	return file_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CutOrder) GetGroup() *GroupSpec {
@@ -1125,7 +1202,7 @@ type ShipOrder struct {
 
 func (x *ShipOrder) Reset() {
 	*x = ShipOrder{}
-	mi := &file_replication_proto_msgTypes[12]
+	mi := &file_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1214,7 @@ func (x *ShipOrder) String() string {
 func (*ShipOrder) ProtoMessage() {}
 
 func (x *ShipOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[12]
+	mi := &file_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1227,7 @@ func (x *ShipOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipOrder.ProtoReflect.Descriptor instead.
 func (*ShipOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{12}
+	return file_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ShipOrder) GetGroup() *GroupSpec {
@@ -1234,7 +1311,7 @@ type ReleaseOrder struct {
 
 func (x *ReleaseOrder) Reset() {
 	*x = ReleaseOrder{}
-	mi := &file_replication_proto_msgTypes[13]
+	mi := &file_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1323,7 @@ func (x *ReleaseOrder) String() string {
 func (*ReleaseOrder) ProtoMessage() {}
 
 func (x *ReleaseOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[13]
+	mi := &file_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1336,7 @@ func (x *ReleaseOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseOrder.ProtoReflect.Descriptor instead.
 func (*ReleaseOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{13}
+	return file_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReleaseOrder) GetGroup() *GroupSpec {
@@ -1287,7 +1364,7 @@ type VerifyOrder struct {
 
 func (x *VerifyOrder) Reset() {
 	*x = VerifyOrder{}
-	mi := &file_replication_proto_msgTypes[14]
+	mi := &file_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1376,7 @@ func (x *VerifyOrder) String() string {
 func (*VerifyOrder) ProtoMessage() {}
 
 func (x *VerifyOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[14]
+	mi := &file_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1389,7 @@ func (x *VerifyOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyOrder.ProtoReflect.Descriptor instead.
 func (*VerifyOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{14}
+	return file_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *VerifyOrder) GetGroup() *GroupSpec {
@@ -1342,7 +1419,7 @@ type RepairOrder struct {
 
 func (x *RepairOrder) Reset() {
 	*x = RepairOrder{}
-	mi := &file_replication_proto_msgTypes[15]
+	mi := &file_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1431,7 @@ func (x *RepairOrder) String() string {
 func (*RepairOrder) ProtoMessage() {}
 
 func (x *RepairOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[15]
+	mi := &file_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1444,7 @@ func (x *RepairOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairOrder.ProtoReflect.Descriptor instead.
 func (*RepairOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{15}
+	return file_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RepairOrder) GetGroup() *GroupSpec {
@@ -1408,7 +1485,7 @@ type RepairDisk struct {
 
 func (x *RepairDisk) Reset() {
 	*x = RepairDisk{}
-	mi := &file_replication_proto_msgTypes[16]
+	mi := &file_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1497,7 @@ func (x *RepairDisk) String() string {
 func (*RepairDisk) ProtoMessage() {}
 
 func (x *RepairDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[16]
+	mi := &file_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1510,7 @@ func (x *RepairDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairDisk.ProtoReflect.Descriptor instead.
 func (*RepairDisk) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{16}
+	return file_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RepairDisk) GetNo() uint32 {
@@ -1460,7 +1537,7 @@ type ForgetOrder struct {
 
 func (x *ForgetOrder) Reset() {
 	*x = ForgetOrder{}
-	mi := &file_replication_proto_msgTypes[17]
+	mi := &file_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1549,7 @@ func (x *ForgetOrder) String() string {
 func (*ForgetOrder) ProtoMessage() {}
 
 func (x *ForgetOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[17]
+	mi := &file_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1562,7 @@ func (x *ForgetOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetOrder.ProtoReflect.Descriptor instead.
 func (*ForgetOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{17}
+	return file_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ForgetOrder) GetGroup() *GroupSpec {
@@ -1505,7 +1582,7 @@ type CancelOrder struct {
 
 func (x *CancelOrder) Reset() {
 	*x = CancelOrder{}
-	mi := &file_replication_proto_msgTypes[18]
+	mi := &file_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1594,7 @@ func (x *CancelOrder) String() string {
 func (*CancelOrder) ProtoMessage() {}
 
 func (x *CancelOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[18]
+	mi := &file_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1607,7 @@ func (x *CancelOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOrder.ProtoReflect.Descriptor instead.
 func (*CancelOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{18}
+	return file_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CancelOrder) GetOrder() uint64 {
@@ -1551,7 +1628,7 @@ type LimitsOrder struct {
 
 func (x *LimitsOrder) Reset() {
 	*x = LimitsOrder{}
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1640,7 @@ func (x *LimitsOrder) String() string {
 func (*LimitsOrder) ProtoMessage() {}
 
 func (x *LimitsOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[19]
+	mi := &file_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1653,7 @@ func (x *LimitsOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LimitsOrder.ProtoReflect.Descriptor instead.
 func (*LimitsOrder) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{19}
+	return file_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LimitsOrder) GetRate() int64 {
@@ -1604,7 +1681,7 @@ type GroupShare struct {
 
 func (x *GroupShare) Reset() {
 	*x = GroupShare{}
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1693,7 @@ func (x *GroupShare) String() string {
 func (*GroupShare) ProtoMessage() {}
 
 func (x *GroupShare) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[20]
+	mi := &file_replication_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1706,7 @@ func (x *GroupShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupShare.ProtoReflect.Descriptor instead.
 func (*GroupShare) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{20}
+	return file_replication_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GroupShare) GetGroup() string {
@@ -1677,7 +1754,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1766,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[21]
+	mi := &file_replication_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1779,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{21}
+	return file_replication_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Report) GetOrder() uint64 {
@@ -1912,13 +1989,14 @@ type Figures struct {
 	StateTotal    int64                  `protobuf:"varint,163,opt,name=state_total,json=stateTotal,proto3" json:"state_total,omitempty"` // 0: not known
 	Shipping      int64                  `protobuf:"varint,164,opt,name=shipping,proto3" json:"shipping,omitempty"`                       // shipments under way
 	UnixNanos     int64                  `protobuf:"varint,165,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"`    // the process server's clock when it took them; 0: not told, by an earlier release
+	Frozen        []string               `protobuf:"bytes,210,rep,name=frozen,proto3" json:"frozen,omitempty"`                            // group/machine: could not be thawed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Figures) Reset() {
 	*x = Figures{}
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2008,7 @@ func (x *Figures) String() string {
 func (*Figures) ProtoMessage() {}
 
 func (x *Figures) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[22]
+	mi := &file_replication_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2021,7 @@ func (x *Figures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Figures.ProtoReflect.Descriptor instead.
 func (*Figures) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{22}
+	return file_replication_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Figures) GetCpu() float64 {
@@ -1988,17 +2066,25 @@ func (x *Figures) GetUnixNanos() int64 {
 	return 0
 }
 
+func (x *Figures) GetFrozen() []string {
+	if x != nil {
+		return x.Frozen
+	}
+	return nil
+}
+
 type ProbeDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disks         []*ProbedDisk          `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"`
-	Dir           string                 `protobuf:"bytes,150,opt,name=dir,proto3" json:"dir,omitempty"` // the process server's state directory
+	Dir           string                 `protobuf:"bytes,150,opt,name=dir,proto3" json:"dir,omitempty"`         // the process server's state directory
+	Quiesce       []*UnrunnableCommand   `protobuf:"bytes,210,rep,name=quiesce,proto3" json:"quiesce,omitempty"` // of GroupSpec.quiesce, what can't be run there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProbeDone) Reset() {
 	*x = ProbeDone{}
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2096,7 @@ func (x *ProbeDone) String() string {
 func (*ProbeDone) ProtoMessage() {}
 
 func (x *ProbeDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[23]
+	mi := &file_replication_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2109,7 @@ func (x *ProbeDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeDone.ProtoReflect.Descriptor instead.
 func (*ProbeDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{23}
+	return file_replication_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProbeDone) GetDisks() []*ProbedDisk {
@@ -2036,6 +2122,73 @@ func (x *ProbeDone) GetDisks() []*ProbedDisk {
 func (x *ProbeDone) GetDir() string {
 	if x != nil {
 		return x.Dir
+	}
+	return ""
+}
+
+func (x *ProbeDone) GetQuiesce() []*UnrunnableCommand {
+	if x != nil {
+		return x.Quiesce
+	}
+	return nil
+}
+
+type UnrunnableCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Machine       string                 `protobuf:"bytes,210,opt,name=machine,proto3" json:"machine,omitempty"`
+	Command       string                 `protobuf:"bytes,211,opt,name=command,proto3" json:"command,omitempty"` // freeze | thaw
+	Why           string                 `protobuf:"bytes,212,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnrunnableCommand) Reset() {
+	*x = UnrunnableCommand{}
+	mi := &file_replication_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnrunnableCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnrunnableCommand) ProtoMessage() {}
+
+func (x *UnrunnableCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_replication_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnrunnableCommand.ProtoReflect.Descriptor instead.
+func (*UnrunnableCommand) Descriptor() ([]byte, []int) {
+	return file_replication_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *UnrunnableCommand) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *UnrunnableCommand) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *UnrunnableCommand) GetWhy() string {
+	if x != nil {
+		return x.Why
 	}
 	return ""
 }
@@ -2056,7 +2209,7 @@ type ProbedDisk struct {
 
 func (x *ProbedDisk) Reset() {
 	*x = ProbedDisk{}
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +2221,7 @@ func (x *ProbedDisk) String() string {
 func (*ProbedDisk) ProtoMessage() {}
 
 func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[24]
+	mi := &file_replication_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +2234,7 @@ func (x *ProbedDisk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbedDisk.ProtoReflect.Descriptor instead.
 func (*ProbedDisk) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{24}
+	return file_replication_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ProbedDisk) GetNo() uint32 {
@@ -2147,15 +2300,19 @@ type CutDone struct {
 	Stable        bool                   `protobuf:"varint,3,opt,name=stable,proto3" json:"stable,omitempty"`
 	Tracked       bool                   `protobuf:"varint,4,opt,name=tracked,proto3" json:"tracked,omitempty"`
 	UntrackedWhy  string                 `protobuf:"bytes,5,opt,name=untracked_why,json=untrackedWhy,proto3" json:"untracked_why,omitempty"`
-	Sizes         []int64                `protobuf:"varint,6,rep,packed,name=sizes,proto3" json:"sizes,omitempty"` // by disk number
-	Held          bool                   `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`          // the cut was there when it was ordered: what was written since is not in it
+	Sizes         []int64                `protobuf:"varint,6,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`                           // by disk number
+	Held          bool                   `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`                                    // the cut was there when it was ordered: what was written since is not in it
+	App           bool                   `protobuf:"varint,210,opt,name=app,proto3" json:"app,omitempty"`                                    // machines were still from before the first disk was cut until after the last
+	NotApp        string                 `protobuf:"bytes,211,opt,name=not_app,json=notApp,proto3" json:"not_app,omitempty"`                 // why not, where they were to be
+	SkewNanos     int64                  `protobuf:"varint,212,opt,name=skew_nanos,json=skewNanos,proto3" json:"skew_nanos,omitempty"`       // all disks were cut within so long
+	FrozenNanos   int64                  `protobuf:"varint,213,opt,name=frozen_nanos,json=frozenNanos,proto3" json:"frozen_nanos,omitempty"` // from the first freeze's begin to the last thaw's end
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CutDone) Reset() {
 	*x = CutDone{}
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2324,7 @@ func (x *CutDone) String() string {
 func (*CutDone) ProtoMessage() {}
 
 func (x *CutDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[25]
+	mi := &file_replication_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2337,7 @@ func (x *CutDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDone.ProtoReflect.Descriptor instead.
 func (*CutDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{25}
+	return file_replication_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CutDone) GetUnixNanos() int64 {
@@ -2232,6 +2389,34 @@ func (x *CutDone) GetHeld() bool {
 	return false
 }
 
+func (x *CutDone) GetApp() bool {
+	if x != nil {
+		return x.App
+	}
+	return false
+}
+
+func (x *CutDone) GetNotApp() string {
+	if x != nil {
+		return x.NotApp
+	}
+	return ""
+}
+
+func (x *CutDone) GetSkewNanos() int64 {
+	if x != nil {
+		return x.SkewNanos
+	}
+	return 0
+}
+
+func (x *CutDone) GetFrozenNanos() int64 {
+	if x != nil {
+		return x.FrozenNanos
+	}
+	return 0
+}
+
 type ShipDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Point         uint64                 `protobuf:"varint,1,opt,name=point,proto3" json:"point,omitempty"`
@@ -2241,7 +2426,7 @@ type ShipDone struct {
 
 func (x *ShipDone) Reset() {
 	*x = ShipDone{}
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2438,7 @@ func (x *ShipDone) String() string {
 func (*ShipDone) ProtoMessage() {}
 
 func (x *ShipDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[26]
+	mi := &file_replication_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2451,7 @@ func (x *ShipDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShipDone.ProtoReflect.Descriptor instead.
 func (*ShipDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{26}
+	return file_replication_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ShipDone) GetPoint() uint64 {
@@ -2284,7 +2469,7 @@ type ReleaseDone struct {
 
 func (x *ReleaseDone) Reset() {
 	*x = ReleaseDone{}
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2481,7 @@ func (x *ReleaseDone) String() string {
 func (*ReleaseDone) ProtoMessage() {}
 
 func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[27]
+	mi := &file_replication_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2494,7 @@ func (x *ReleaseDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseDone.ProtoReflect.Descriptor instead.
 func (*ReleaseDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{27}
+	return file_replication_proto_rawDescGZIP(), []int{29}
 }
 
 type ForgetDone struct {
@@ -2320,7 +2505,7 @@ type ForgetDone struct {
 
 func (x *ForgetDone) Reset() {
 	*x = ForgetDone{}
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2517,7 @@ func (x *ForgetDone) String() string {
 func (*ForgetDone) ProtoMessage() {}
 
 func (x *ForgetDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[28]
+	mi := &file_replication_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2530,7 @@ func (x *ForgetDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetDone.ProtoReflect.Descriptor instead.
 func (*ForgetDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{28}
+	return file_replication_proto_rawDescGZIP(), []int{30}
 }
 
 type RepairDone struct {
@@ -2356,7 +2541,7 @@ type RepairDone struct {
 
 func (x *RepairDone) Reset() {
 	*x = RepairDone{}
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2553,7 @@ func (x *RepairDone) String() string {
 func (*RepairDone) ProtoMessage() {}
 
 func (x *RepairDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[29]
+	mi := &file_replication_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2566,7 @@ func (x *RepairDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairDone.ProtoReflect.Descriptor instead.
 func (*RepairDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{29}
+	return file_replication_proto_rawDescGZIP(), []int{31}
 }
 
 type VerifyDone struct {
@@ -2395,7 +2580,7 @@ type VerifyDone struct {
 
 func (x *VerifyDone) Reset() {
 	*x = VerifyDone{}
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2407,7 +2592,7 @@ func (x *VerifyDone) String() string {
 func (*VerifyDone) ProtoMessage() {}
 
 func (x *VerifyDone) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[30]
+	mi := &file_replication_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2420,7 +2605,7 @@ func (x *VerifyDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyDone.ProtoReflect.Descriptor instead.
 func (*VerifyDone) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{30}
+	return file_replication_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VerifyDone) GetEqual() bool {
@@ -2456,7 +2641,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2653,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[31]
+	mi := &file_replication_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2666,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{31}
+	return file_replication_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Progress) GetDisks() []*DiskLedger {
@@ -2521,7 +2706,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2718,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[32]
+	mi := &file_replication_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2731,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{32}
+	return file_replication_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *LinkStatus) GetLanes() uint32 {
@@ -2608,7 +2793,7 @@ type LevelShare struct {
 
 func (x *LevelShare) Reset() {
 	*x = LevelShare{}
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2805,7 @@ func (x *LevelShare) String() string {
 func (*LevelShare) ProtoMessage() {}
 
 func (x *LevelShare) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[33]
+	mi := &file_replication_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2818,7 @@ func (x *LevelShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelShare.ProtoReflect.Descriptor instead.
 func (*LevelShare) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{33}
+	return file_replication_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LevelShare) GetLevel() string {
@@ -2672,7 +2857,7 @@ type DiskLedger struct {
 
 func (x *DiskLedger) Reset() {
 	*x = DiskLedger{}
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2869,7 @@ func (x *DiskLedger) String() string {
 func (*DiskLedger) ProtoMessage() {}
 
 func (x *DiskLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[34]
+	mi := &file_replication_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2882,7 @@ func (x *DiskLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskLedger.ProtoReflect.Descriptor instead.
 func (*DiskLedger) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{34}
+	return file_replication_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DiskLedger) GetNo() uint32 {
@@ -2812,7 +2997,7 @@ type Spent struct {
 
 func (x *Spent) Reset() {
 	*x = Spent{}
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +3009,7 @@ func (x *Spent) String() string {
 func (*Spent) ProtoMessage() {}
 
 func (x *Spent) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[35]
+	mi := &file_replication_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +3022,7 @@ func (x *Spent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spent.ProtoReflect.Descriptor instead.
 func (*Spent) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{35}
+	return file_replication_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Spent) GetRead() int64 {
@@ -2887,7 +3072,7 @@ type Codecs struct {
 
 func (x *Codecs) Reset() {
 	*x = Codecs{}
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2899,7 +3084,7 @@ func (x *Codecs) String() string {
 func (*Codecs) ProtoMessage() {}
 
 func (x *Codecs) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[36]
+	mi := &file_replication_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2912,7 +3097,7 @@ func (x *Codecs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Codecs.ProtoReflect.Descriptor instead.
 func (*Codecs) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{36}
+	return file_replication_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Codecs) GetNone() *Sent {
@@ -2953,7 +3138,7 @@ type Sent struct {
 
 func (x *Sent) Reset() {
 	*x = Sent{}
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3150,7 @@ func (x *Sent) String() string {
 func (*Sent) ProtoMessage() {}
 
 func (x *Sent) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[37]
+	mi := &file_replication_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3163,7 @@ func (x *Sent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sent.ProtoReflect.Descriptor instead.
 func (*Sent) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{37}
+	return file_replication_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Sent) GetRaw() int64 {
@@ -3007,7 +3192,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3204,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[38]
+	mi := &file_replication_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3217,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{38}
+	return file_replication_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Fence) GetGroup() string {
@@ -3072,7 +3257,7 @@ type CoverageRequest struct {
 
 func (x *CoverageRequest) Reset() {
 	*x = CoverageRequest{}
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3084,7 +3269,7 @@ func (x *CoverageRequest) String() string {
 func (*CoverageRequest) ProtoMessage() {}
 
 func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[39]
+	mi := &file_replication_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3097,7 +3282,7 @@ func (x *CoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageRequest.ProtoReflect.Descriptor instead.
 func (*CoverageRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{39}
+	return file_replication_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CoverageRequest) GetFence() *Fence {
@@ -3117,7 +3302,7 @@ type CoverageReply struct {
 
 func (x *CoverageReply) Reset() {
 	*x = CoverageReply{}
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3129,7 +3314,7 @@ func (x *CoverageReply) String() string {
 func (*CoverageReply) ProtoMessage() {}
 
 func (x *CoverageReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[40]
+	mi := &file_replication_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3327,7 @@ func (x *CoverageReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageReply.ProtoReflect.Descriptor instead.
 func (*CoverageReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{40}
+	return file_replication_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CoverageReply) GetDisk() uint32 {
@@ -3170,7 +3355,7 @@ type CompareRequest struct {
 
 func (x *CompareRequest) Reset() {
 	*x = CompareRequest{}
-	mi := &file_replication_proto_msgTypes[41]
+	mi := &file_replication_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3182,7 +3367,7 @@ func (x *CompareRequest) String() string {
 func (*CompareRequest) ProtoMessage() {}
 
 func (x *CompareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[41]
+	mi := &file_replication_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3195,7 +3380,7 @@ func (x *CompareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
 func (*CompareRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{41}
+	return file_replication_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CompareRequest) GetFence() *Fence {
@@ -3231,7 +3416,7 @@ type CompareReply struct {
 
 func (x *CompareReply) Reset() {
 	*x = CompareReply{}
-	mi := &file_replication_proto_msgTypes[42]
+	mi := &file_replication_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3243,7 +3428,7 @@ func (x *CompareReply) String() string {
 func (*CompareReply) ProtoMessage() {}
 
 func (x *CompareReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[42]
+	mi := &file_replication_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3256,7 +3441,7 @@ func (x *CompareReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareReply.ProtoReflect.Descriptor instead.
 func (*CompareReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{42}
+	return file_replication_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CompareReply) GetOffset() int64 {
@@ -3291,7 +3476,7 @@ type PagesRequest struct {
 
 func (x *PagesRequest) Reset() {
 	*x = PagesRequest{}
-	mi := &file_replication_proto_msgTypes[43]
+	mi := &file_replication_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3303,7 +3488,7 @@ func (x *PagesRequest) String() string {
 func (*PagesRequest) ProtoMessage() {}
 
 func (x *PagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[43]
+	mi := &file_replication_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3316,7 +3501,7 @@ func (x *PagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesRequest.ProtoReflect.Descriptor instead.
 func (*PagesRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{43}
+	return file_replication_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PagesRequest) GetFence() *Fence {
@@ -3350,7 +3535,7 @@ type PagesReply struct {
 
 func (x *PagesReply) Reset() {
 	*x = PagesReply{}
-	mi := &file_replication_proto_msgTypes[44]
+	mi := &file_replication_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3362,7 +3547,7 @@ func (x *PagesReply) String() string {
 func (*PagesReply) ProtoMessage() {}
 
 func (x *PagesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[44]
+	mi := &file_replication_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3375,7 +3560,7 @@ func (x *PagesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PagesReply.ProtoReflect.Descriptor instead.
 func (*PagesReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{44}
+	return file_replication_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PagesReply) GetHashes() []byte {
@@ -3398,7 +3583,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_replication_proto_msgTypes[45]
+	mi := &file_replication_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3410,7 +3595,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[45]
+	mi := &file_replication_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3423,7 +3608,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{45}
+	return file_replication_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Frame) GetOpen() *LaneOpen {
@@ -3458,7 +3643,7 @@ type LaneOpen struct {
 
 func (x *LaneOpen) Reset() {
 	*x = LaneOpen{}
-	mi := &file_replication_proto_msgTypes[46]
+	mi := &file_replication_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3470,7 +3655,7 @@ func (x *LaneOpen) String() string {
 func (*LaneOpen) ProtoMessage() {}
 
 func (x *LaneOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[46]
+	mi := &file_replication_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3483,7 +3668,7 @@ func (x *LaneOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneOpen.ProtoReflect.Descriptor instead.
 func (*LaneOpen) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{46}
+	return file_replication_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *LaneOpen) GetFence() *Fence {
@@ -3528,7 +3713,7 @@ type BlockHeader struct {
 
 func (x *BlockHeader) Reset() {
 	*x = BlockHeader{}
-	mi := &file_replication_proto_msgTypes[47]
+	mi := &file_replication_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +3725,7 @@ func (x *BlockHeader) String() string {
 func (*BlockHeader) ProtoMessage() {}
 
 func (x *BlockHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[47]
+	mi := &file_replication_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +3738,7 @@ func (x *BlockHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockHeader.ProtoReflect.Descriptor instead.
 func (*BlockHeader) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{47}
+	return file_replication_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *BlockHeader) GetDisk() uint32 {
@@ -3637,7 +3822,7 @@ type LaneAck struct {
 
 func (x *LaneAck) Reset() {
 	*x = LaneAck{}
-	mi := &file_replication_proto_msgTypes[48]
+	mi := &file_replication_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3649,7 +3834,7 @@ func (x *LaneAck) String() string {
 func (*LaneAck) ProtoMessage() {}
 
 func (x *LaneAck) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[48]
+	mi := &file_replication_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3662,7 +3847,7 @@ func (x *LaneAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneAck.ProtoReflect.Descriptor instead.
 func (*LaneAck) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{48}
+	return file_replication_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LaneAck) GetFrames() uint64 {
@@ -3689,7 +3874,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_replication_proto_msgTypes[49]
+	mi := &file_replication_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3701,7 +3886,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[49]
+	mi := &file_replication_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3714,7 +3899,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{49}
+	return file_replication_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *FinishRequest) GetFence() *Fence {
@@ -3742,7 +3927,7 @@ type DiskTotal struct {
 
 func (x *DiskTotal) Reset() {
 	*x = DiskTotal{}
-	mi := &file_replication_proto_msgTypes[50]
+	mi := &file_replication_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3754,7 +3939,7 @@ func (x *DiskTotal) String() string {
 func (*DiskTotal) ProtoMessage() {}
 
 func (x *DiskTotal) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[50]
+	mi := &file_replication_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3767,7 +3952,7 @@ func (x *DiskTotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskTotal.ProtoReflect.Descriptor instead.
 func (*DiskTotal) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{50}
+	return file_replication_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DiskTotal) GetDisk() uint32 {
@@ -3800,7 +3985,7 @@ type FinishReply struct {
 
 func (x *FinishReply) Reset() {
 	*x = FinishReply{}
-	mi := &file_replication_proto_msgTypes[51]
+	mi := &file_replication_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3812,7 +3997,7 @@ func (x *FinishReply) String() string {
 func (*FinishReply) ProtoMessage() {}
 
 func (x *FinishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[51]
+	mi := &file_replication_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3825,7 +4010,7 @@ func (x *FinishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReply.ProtoReflect.Descriptor instead.
 func (*FinishReply) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{51}
+	return file_replication_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *FinishReply) GetPoint() uint64 {
@@ -3847,7 +4032,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_replication_proto_msgTypes[52]
+	mi := &file_replication_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3859,7 +4044,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_replication_proto_msgTypes[52]
+	mi := &file_replication_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3872,7 +4057,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_replication_proto_rawDescGZIP(), []int{52}
+	return file_replication_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Problem) GetCode() string {
@@ -3923,7 +4108,7 @@ const file_replication_proto_rawDesc = "" +
 	"\bsnapshot\x18\x04 \x01(\tR\bsnapshot\x12\x18\n" +
 	"\arelease\x18\x05 \x01(\tR\arelease\x12\x18\n" +
 	"\achanges\x18\x06 \x01(\tR\achanges\x12\x12\n" +
-	"\x04size\x18\a \x01(\x03R\x04size\"\xa6\x01\n" +
+	"\x04size\x18\a \x01(\x03R\x04size\"\xd7\x01\n" +
 	"\tGroupSpec\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1e\n" +
 	"\n" +
@@ -3931,7 +4116,13 @@ const file_replication_proto_rawDesc = "" +
 	"generation\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12-\n" +
 	"\x05disks\x18\x04 \x03(\v2\x17.failback.v1.SourceDiskR\x05disks\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\xc4\x04\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\x12/\n" +
+	"\aquiesce\x18\xd2\x01 \x03(\v2\x14.failback.v1.QuiesceR\aquiesce\"x\n" +
+	"\aQuiesce\x12\x19\n" +
+	"\amachine\x18\xd2\x01 \x01(\tR\amachine\x12\x17\n" +
+	"\x06freeze\x18\xd3\x01 \x01(\tR\x06freeze\x12\x13\n" +
+	"\x04thaw\x18\xd4\x01 \x01(\tR\x04thaw\x12$\n" +
+	"\rtimeout_nanos\x18\xd5\x01 \x01(\x03R\ftimeoutNanos\"\xc4\x04\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x120\n" +
 	"\awelcome\x18\x02 \x01(\v2\x14.failback.v1.WelcomeH\x00R\awelcome\x12/\n" +
@@ -4042,7 +4233,7 @@ const file_replication_proto_rawDesc = "" +
 	"\x04path\x18Z \x01(\v2\x15.failback.v1.PathDoneH\x00R\x04path\x121\n" +
 	"\x06repair\x18< \x01(\v2\x17.failback.v1.RepairDoneH\x00R\x06repair\x121\n" +
 	"\afigures\x18\xa0\x01 \x01(\v2\x14.failback.v1.FiguresH\x00R\afiguresB\x06\n" +
-	"\x04what\"\xb4\x01\n" +
+	"\x04what\"\xcd\x01\n" +
 	"\aFigures\x12\x11\n" +
 	"\x03cpu\x18\xa0\x01 \x01(\x01R\x03cpu\x12\x17\n" +
 	"\x06memory\x18\xa1\x01 \x01(\x01R\x06memory\x12\x1e\n" +
@@ -4052,10 +4243,16 @@ const file_replication_proto_rawDesc = "" +
 	"stateTotal\x12\x1b\n" +
 	"\bshipping\x18\xa4\x01 \x01(\x03R\bshipping\x12\x1e\n" +
 	"\n" +
-	"unix_nanos\x18\xa5\x01 \x01(\x03R\tunixNanos\"M\n" +
+	"unix_nanos\x18\xa5\x01 \x01(\x03R\tunixNanos\x12\x17\n" +
+	"\x06frozen\x18\xd2\x01 \x03(\tR\x06frozen\"\x88\x01\n" +
 	"\tProbeDone\x12-\n" +
 	"\x05disks\x18\x01 \x03(\v2\x17.failback.v1.ProbedDiskR\x05disks\x12\x11\n" +
-	"\x03dir\x18\x96\x01 \x01(\tR\x03dir\"\xc5\x01\n" +
+	"\x03dir\x18\x96\x01 \x01(\tR\x03dir\x129\n" +
+	"\aquiesce\x18\xd2\x01 \x03(\v2\x1e.failback.v1.UnrunnableCommandR\aquiesce\"\\\n" +
+	"\x11UnrunnableCommand\x12\x19\n" +
+	"\amachine\x18\xd2\x01 \x01(\tR\amachine\x12\x19\n" +
+	"\acommand\x18\xd3\x01 \x01(\tR\acommand\x12\x11\n" +
+	"\x03why\x18\xd4\x01 \x01(\tR\x03why\"\xc5\x01\n" +
 	"\n" +
 	"ProbedDisk\x12\x0e\n" +
 	"\x02no\x18\x01 \x01(\rR\x02no\x12\x12\n" +
@@ -4065,7 +4262,7 @@ const file_replication_proto_rawDesc = "" +
 	"\x05place\x18\x05 \x01(\tR\x05place\x12\x13\n" +
 	"\x04data\x18\x96\x01 \x01(\x03R\x04data\x12\x0f\n" +
 	"\x02os\x18\x97\x01 \x01(\tR\x02os\x12\x13\n" +
-	"\x04mark\x18\x98\x01 \x01(\tR\x04mark\"\xc5\x01\n" +
+	"\x04mark\x18\x98\x01 \x01(\tR\x04mark\"\xb6\x02\n" +
 	"\aCutDone\x12\x1d\n" +
 	"\n" +
 	"unix_nanos\x18\x01 \x01(\x03R\tunixNanos\x12\x1a\n" +
@@ -4074,7 +4271,12 @@ const file_replication_proto_rawDesc = "" +
 	"\atracked\x18\x04 \x01(\bR\atracked\x12#\n" +
 	"\runtracked_why\x18\x05 \x01(\tR\funtrackedWhy\x12\x14\n" +
 	"\x05sizes\x18\x06 \x03(\x03R\x05sizes\x12\x12\n" +
-	"\x04held\x18\a \x01(\bR\x04held\" \n" +
+	"\x04held\x18\a \x01(\bR\x04held\x12\x11\n" +
+	"\x03app\x18\xd2\x01 \x01(\bR\x03app\x12\x18\n" +
+	"\anot_app\x18\xd3\x01 \x01(\tR\x06notApp\x12\x1e\n" +
+	"\n" +
+	"skew_nanos\x18\xd4\x01 \x01(\x03R\tskewNanos\x12\"\n" +
+	"\ffrozen_nanos\x18\xd5\x01 \x01(\x03R\vfrozenNanos\" \n" +
 	"\bShipDone\x12\x14\n" +
 	"\x05point\x18\x01 \x01(\x04R\x05point\"\r\n" +
 	"\vReleaseDone\"\f\n" +
@@ -4218,136 +4420,140 @@ func file_replication_proto_rawDescGZIP() []byte {
 	return file_replication_proto_rawDescData
 }
 
-var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_replication_proto_goTypes = []any{
-	(*Hello)(nil),           // 0: failback.v1.Hello
-	(*Welcome)(nil),         // 1: failback.v1.Welcome
-	(*SourceDisk)(nil),      // 2: failback.v1.SourceDisk
-	(*GroupSpec)(nil),       // 3: failback.v1.GroupSpec
-	(*Order)(nil),           // 4: failback.v1.Order
-	(*ProbeOrder)(nil),      // 5: failback.v1.ProbeOrder
-	(*PathOrder)(nil),       // 6: failback.v1.PathOrder
-	(*PathAsk)(nil),         // 7: failback.v1.PathAsk
-	(*PathAnswer)(nil),      // 8: failback.v1.PathAnswer
-	(*PathDone)(nil),        // 9: failback.v1.PathDone
-	(*PathRate)(nil),        // 10: failback.v1.PathRate
-	(*CutOrder)(nil),        // 11: failback.v1.CutOrder
-	(*ShipOrder)(nil),       // 12: failback.v1.ShipOrder
-	(*ReleaseOrder)(nil),    // 13: failback.v1.ReleaseOrder
-	(*VerifyOrder)(nil),     // 14: failback.v1.VerifyOrder
-	(*RepairOrder)(nil),     // 15: failback.v1.RepairOrder
-	(*RepairDisk)(nil),      // 16: failback.v1.RepairDisk
-	(*ForgetOrder)(nil),     // 17: failback.v1.ForgetOrder
-	(*CancelOrder)(nil),     // 18: failback.v1.CancelOrder
-	(*LimitsOrder)(nil),     // 19: failback.v1.LimitsOrder
-	(*GroupShare)(nil),      // 20: failback.v1.GroupShare
-	(*Report)(nil),          // 21: failback.v1.Report
-	(*Figures)(nil),         // 22: failback.v1.Figures
-	(*ProbeDone)(nil),       // 23: failback.v1.ProbeDone
-	(*ProbedDisk)(nil),      // 24: failback.v1.ProbedDisk
-	(*CutDone)(nil),         // 25: failback.v1.CutDone
-	(*ShipDone)(nil),        // 26: failback.v1.ShipDone
-	(*ReleaseDone)(nil),     // 27: failback.v1.ReleaseDone
-	(*ForgetDone)(nil),      // 28: failback.v1.ForgetDone
-	(*RepairDone)(nil),      // 29: failback.v1.RepairDone
-	(*VerifyDone)(nil),      // 30: failback.v1.VerifyDone
-	(*Progress)(nil),        // 31: failback.v1.Progress
-	(*LinkStatus)(nil),      // 32: failback.v1.LinkStatus
-	(*LevelShare)(nil),      // 33: failback.v1.LevelShare
-	(*DiskLedger)(nil),      // 34: failback.v1.DiskLedger
-	(*Spent)(nil),           // 35: failback.v1.Spent
-	(*Codecs)(nil),          // 36: failback.v1.Codecs
-	(*Sent)(nil),            // 37: failback.v1.Sent
-	(*Fence)(nil),           // 38: failback.v1.Fence
-	(*CoverageRequest)(nil), // 39: failback.v1.CoverageRequest
-	(*CoverageReply)(nil),   // 40: failback.v1.CoverageReply
-	(*CompareRequest)(nil),  // 41: failback.v1.CompareRequest
-	(*CompareReply)(nil),    // 42: failback.v1.CompareReply
-	(*PagesRequest)(nil),    // 43: failback.v1.PagesRequest
-	(*PagesReply)(nil),      // 44: failback.v1.PagesReply
-	(*Frame)(nil),           // 45: failback.v1.Frame
-	(*LaneOpen)(nil),        // 46: failback.v1.LaneOpen
-	(*BlockHeader)(nil),     // 47: failback.v1.BlockHeader
-	(*LaneAck)(nil),         // 48: failback.v1.LaneAck
-	(*FinishRequest)(nil),   // 49: failback.v1.FinishRequest
-	(*DiskTotal)(nil),       // 50: failback.v1.DiskTotal
-	(*FinishReply)(nil),     // 51: failback.v1.FinishReply
-	(*Problem)(nil),         // 52: failback.v1.Problem
+	(*Hello)(nil),             // 0: failback.v1.Hello
+	(*Welcome)(nil),           // 1: failback.v1.Welcome
+	(*SourceDisk)(nil),        // 2: failback.v1.SourceDisk
+	(*GroupSpec)(nil),         // 3: failback.v1.GroupSpec
+	(*Quiesce)(nil),           // 4: failback.v1.Quiesce
+	(*Order)(nil),             // 5: failback.v1.Order
+	(*ProbeOrder)(nil),        // 6: failback.v1.ProbeOrder
+	(*PathOrder)(nil),         // 7: failback.v1.PathOrder
+	(*PathAsk)(nil),           // 8: failback.v1.PathAsk
+	(*PathAnswer)(nil),        // 9: failback.v1.PathAnswer
+	(*PathDone)(nil),          // 10: failback.v1.PathDone
+	(*PathRate)(nil),          // 11: failback.v1.PathRate
+	(*CutOrder)(nil),          // 12: failback.v1.CutOrder
+	(*ShipOrder)(nil),         // 13: failback.v1.ShipOrder
+	(*ReleaseOrder)(nil),      // 14: failback.v1.ReleaseOrder
+	(*VerifyOrder)(nil),       // 15: failback.v1.VerifyOrder
+	(*RepairOrder)(nil),       // 16: failback.v1.RepairOrder
+	(*RepairDisk)(nil),        // 17: failback.v1.RepairDisk
+	(*ForgetOrder)(nil),       // 18: failback.v1.ForgetOrder
+	(*CancelOrder)(nil),       // 19: failback.v1.CancelOrder
+	(*LimitsOrder)(nil),       // 20: failback.v1.LimitsOrder
+	(*GroupShare)(nil),        // 21: failback.v1.GroupShare
+	(*Report)(nil),            // 22: failback.v1.Report
+	(*Figures)(nil),           // 23: failback.v1.Figures
+	(*ProbeDone)(nil),         // 24: failback.v1.ProbeDone
+	(*UnrunnableCommand)(nil), // 25: failback.v1.UnrunnableCommand
+	(*ProbedDisk)(nil),        // 26: failback.v1.ProbedDisk
+	(*CutDone)(nil),           // 27: failback.v1.CutDone
+	(*ShipDone)(nil),          // 28: failback.v1.ShipDone
+	(*ReleaseDone)(nil),       // 29: failback.v1.ReleaseDone
+	(*ForgetDone)(nil),        // 30: failback.v1.ForgetDone
+	(*RepairDone)(nil),        // 31: failback.v1.RepairDone
+	(*VerifyDone)(nil),        // 32: failback.v1.VerifyDone
+	(*Progress)(nil),          // 33: failback.v1.Progress
+	(*LinkStatus)(nil),        // 34: failback.v1.LinkStatus
+	(*LevelShare)(nil),        // 35: failback.v1.LevelShare
+	(*DiskLedger)(nil),        // 36: failback.v1.DiskLedger
+	(*Spent)(nil),             // 37: failback.v1.Spent
+	(*Codecs)(nil),            // 38: failback.v1.Codecs
+	(*Sent)(nil),              // 39: failback.v1.Sent
+	(*Fence)(nil),             // 40: failback.v1.Fence
+	(*CoverageRequest)(nil),   // 41: failback.v1.CoverageRequest
+	(*CoverageReply)(nil),     // 42: failback.v1.CoverageReply
+	(*CompareRequest)(nil),    // 43: failback.v1.CompareRequest
+	(*CompareReply)(nil),      // 44: failback.v1.CompareReply
+	(*PagesRequest)(nil),      // 45: failback.v1.PagesRequest
+	(*PagesReply)(nil),        // 46: failback.v1.PagesReply
+	(*Frame)(nil),             // 47: failback.v1.Frame
+	(*LaneOpen)(nil),          // 48: failback.v1.LaneOpen
+	(*BlockHeader)(nil),       // 49: failback.v1.BlockHeader
+	(*LaneAck)(nil),           // 50: failback.v1.LaneAck
+	(*FinishRequest)(nil),     // 51: failback.v1.FinishRequest
+	(*DiskTotal)(nil),         // 52: failback.v1.DiskTotal
+	(*FinishReply)(nil),       // 53: failback.v1.FinishReply
+	(*Problem)(nil),           // 54: failback.v1.Problem
 }
 var file_replication_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.GroupSpec.disks:type_name -> failback.v1.SourceDisk
-	1,  // 1: failback.v1.Order.welcome:type_name -> failback.v1.Welcome
-	5,  // 2: failback.v1.Order.probe:type_name -> failback.v1.ProbeOrder
-	11, // 3: failback.v1.Order.cut:type_name -> failback.v1.CutOrder
-	12, // 4: failback.v1.Order.ship:type_name -> failback.v1.ShipOrder
-	13, // 5: failback.v1.Order.release:type_name -> failback.v1.ReleaseOrder
-	14, // 6: failback.v1.Order.verify:type_name -> failback.v1.VerifyOrder
-	17, // 7: failback.v1.Order.forget:type_name -> failback.v1.ForgetOrder
-	18, // 8: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
-	6,  // 9: failback.v1.Order.path:type_name -> failback.v1.PathOrder
-	15, // 10: failback.v1.Order.repair:type_name -> failback.v1.RepairOrder
-	19, // 11: failback.v1.Order.limits:type_name -> failback.v1.LimitsOrder
-	3,  // 12: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
-	10, // 13: failback.v1.PathDone.up:type_name -> failback.v1.PathRate
-	10, // 14: failback.v1.PathDone.down:type_name -> failback.v1.PathRate
-	3,  // 15: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 16: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 17: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 18: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
-	3,  // 19: failback.v1.RepairOrder.group:type_name -> failback.v1.GroupSpec
-	16, // 20: failback.v1.RepairOrder.disks:type_name -> failback.v1.RepairDisk
-	3,  // 21: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
-	20, // 22: failback.v1.LimitsOrder.groups:type_name -> failback.v1.GroupShare
-	0,  // 23: failback.v1.Report.hello:type_name -> failback.v1.Hello
-	31, // 24: failback.v1.Report.progress:type_name -> failback.v1.Progress
-	23, // 25: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
-	25, // 26: failback.v1.Report.cut:type_name -> failback.v1.CutDone
-	26, // 27: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
-	27, // 28: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
-	30, // 29: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
-	28, // 30: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
-	52, // 31: failback.v1.Report.failed:type_name -> failback.v1.Problem
-	9,  // 32: failback.v1.Report.path:type_name -> failback.v1.PathDone
-	29, // 33: failback.v1.Report.repair:type_name -> failback.v1.RepairDone
-	22, // 34: failback.v1.Report.figures:type_name -> failback.v1.Figures
-	24, // 35: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
-	52, // 36: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
-	34, // 37: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
-	32, // 38: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
-	33, // 39: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
-	36, // 40: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
-	35, // 41: failback.v1.DiskLedger.spent:type_name -> failback.v1.Spent
-	37, // 42: failback.v1.Codecs.none:type_name -> failback.v1.Sent
-	37, // 43: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
-	37, // 44: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
-	37, // 45: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
-	38, // 46: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
-	38, // 47: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
-	38, // 48: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
-	46, // 49: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
-	47, // 50: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
-	38, // 51: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
-	38, // 52: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
-	50, // 53: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
-	21, // 54: failback.v1.Replication.Work:input_type -> failback.v1.Report
-	39, // 55: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
-	41, // 56: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
-	43, // 57: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
-	45, // 58: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
-	49, // 59: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
-	7,  // 60: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
-	4,  // 61: failback.v1.Replication.Work:output_type -> failback.v1.Order
-	40, // 62: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
-	42, // 63: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
-	44, // 64: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
-	48, // 65: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
-	51, // 66: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
-	8,  // 67: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
-	61, // [61:68] is the sub-list for method output_type
-	54, // [54:61] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	4,  // 1: failback.v1.GroupSpec.quiesce:type_name -> failback.v1.Quiesce
+	1,  // 2: failback.v1.Order.welcome:type_name -> failback.v1.Welcome
+	6,  // 3: failback.v1.Order.probe:type_name -> failback.v1.ProbeOrder
+	12, // 4: failback.v1.Order.cut:type_name -> failback.v1.CutOrder
+	13, // 5: failback.v1.Order.ship:type_name -> failback.v1.ShipOrder
+	14, // 6: failback.v1.Order.release:type_name -> failback.v1.ReleaseOrder
+	15, // 7: failback.v1.Order.verify:type_name -> failback.v1.VerifyOrder
+	18, // 8: failback.v1.Order.forget:type_name -> failback.v1.ForgetOrder
+	19, // 9: failback.v1.Order.cancel:type_name -> failback.v1.CancelOrder
+	7,  // 10: failback.v1.Order.path:type_name -> failback.v1.PathOrder
+	16, // 11: failback.v1.Order.repair:type_name -> failback.v1.RepairOrder
+	20, // 12: failback.v1.Order.limits:type_name -> failback.v1.LimitsOrder
+	3,  // 13: failback.v1.ProbeOrder.group:type_name -> failback.v1.GroupSpec
+	11, // 14: failback.v1.PathDone.up:type_name -> failback.v1.PathRate
+	11, // 15: failback.v1.PathDone.down:type_name -> failback.v1.PathRate
+	3,  // 16: failback.v1.CutOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 17: failback.v1.ShipOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 18: failback.v1.ReleaseOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 19: failback.v1.VerifyOrder.group:type_name -> failback.v1.GroupSpec
+	3,  // 20: failback.v1.RepairOrder.group:type_name -> failback.v1.GroupSpec
+	17, // 21: failback.v1.RepairOrder.disks:type_name -> failback.v1.RepairDisk
+	3,  // 22: failback.v1.ForgetOrder.group:type_name -> failback.v1.GroupSpec
+	21, // 23: failback.v1.LimitsOrder.groups:type_name -> failback.v1.GroupShare
+	0,  // 24: failback.v1.Report.hello:type_name -> failback.v1.Hello
+	33, // 25: failback.v1.Report.progress:type_name -> failback.v1.Progress
+	24, // 26: failback.v1.Report.probe:type_name -> failback.v1.ProbeDone
+	27, // 27: failback.v1.Report.cut:type_name -> failback.v1.CutDone
+	28, // 28: failback.v1.Report.ship:type_name -> failback.v1.ShipDone
+	29, // 29: failback.v1.Report.release:type_name -> failback.v1.ReleaseDone
+	32, // 30: failback.v1.Report.verify:type_name -> failback.v1.VerifyDone
+	30, // 31: failback.v1.Report.forget:type_name -> failback.v1.ForgetDone
+	54, // 32: failback.v1.Report.failed:type_name -> failback.v1.Problem
+	10, // 33: failback.v1.Report.path:type_name -> failback.v1.PathDone
+	31, // 34: failback.v1.Report.repair:type_name -> failback.v1.RepairDone
+	23, // 35: failback.v1.Report.figures:type_name -> failback.v1.Figures
+	26, // 36: failback.v1.ProbeDone.disks:type_name -> failback.v1.ProbedDisk
+	25, // 37: failback.v1.ProbeDone.quiesce:type_name -> failback.v1.UnrunnableCommand
+	54, // 38: failback.v1.ProbedDisk.problem:type_name -> failback.v1.Problem
+	36, // 39: failback.v1.Progress.disks:type_name -> failback.v1.DiskLedger
+	34, // 40: failback.v1.Progress.link:type_name -> failback.v1.LinkStatus
+	35, // 41: failback.v1.LinkStatus.mix:type_name -> failback.v1.LevelShare
+	38, // 42: failback.v1.DiskLedger.codecs:type_name -> failback.v1.Codecs
+	37, // 43: failback.v1.DiskLedger.spent:type_name -> failback.v1.Spent
+	39, // 44: failback.v1.Codecs.none:type_name -> failback.v1.Sent
+	39, // 45: failback.v1.Codecs.lz4:type_name -> failback.v1.Sent
+	39, // 46: failback.v1.Codecs.s2:type_name -> failback.v1.Sent
+	39, // 47: failback.v1.Codecs.zstd:type_name -> failback.v1.Sent
+	40, // 48: failback.v1.CoverageRequest.fence:type_name -> failback.v1.Fence
+	40, // 49: failback.v1.CompareRequest.fence:type_name -> failback.v1.Fence
+	40, // 50: failback.v1.PagesRequest.fence:type_name -> failback.v1.Fence
+	48, // 51: failback.v1.Frame.open:type_name -> failback.v1.LaneOpen
+	49, // 52: failback.v1.Frame.blocks:type_name -> failback.v1.BlockHeader
+	40, // 53: failback.v1.LaneOpen.fence:type_name -> failback.v1.Fence
+	40, // 54: failback.v1.FinishRequest.fence:type_name -> failback.v1.Fence
+	52, // 55: failback.v1.FinishRequest.totals:type_name -> failback.v1.DiskTotal
+	22, // 56: failback.v1.Replication.Work:input_type -> failback.v1.Report
+	41, // 57: failback.v1.Replication.Coverage:input_type -> failback.v1.CoverageRequest
+	43, // 58: failback.v1.Replication.Compare:input_type -> failback.v1.CompareRequest
+	45, // 59: failback.v1.Replication.Pages:input_type -> failback.v1.PagesRequest
+	47, // 60: failback.v1.Replication.Ship:input_type -> failback.v1.Frame
+	51, // 61: failback.v1.Replication.Finish:input_type -> failback.v1.FinishRequest
+	8,  // 62: failback.v1.Replication.Path:input_type -> failback.v1.PathAsk
+	5,  // 63: failback.v1.Replication.Work:output_type -> failback.v1.Order
+	42, // 64: failback.v1.Replication.Coverage:output_type -> failback.v1.CoverageReply
+	44, // 65: failback.v1.Replication.Compare:output_type -> failback.v1.CompareReply
+	46, // 66: failback.v1.Replication.Pages:output_type -> failback.v1.PagesReply
+	50, // 67: failback.v1.Replication.Ship:output_type -> failback.v1.LaneAck
+	53, // 68: failback.v1.Replication.Finish:output_type -> failback.v1.FinishReply
+	9,  // 69: failback.v1.Replication.Path:output_type -> failback.v1.PathAnswer
+	63, // [63:70] is the sub-list for method output_type
+	56, // [56:63] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_replication_proto_init() }
@@ -4355,7 +4561,7 @@ func file_replication_proto_init() {
 	if File_replication_proto != nil {
 		return
 	}
-	file_replication_proto_msgTypes[4].OneofWrappers = []any{
+	file_replication_proto_msgTypes[5].OneofWrappers = []any{
 		(*Order_Welcome)(nil),
 		(*Order_Probe)(nil),
 		(*Order_Cut)(nil),
@@ -4368,7 +4574,7 @@ func file_replication_proto_init() {
 		(*Order_Repair)(nil),
 		(*Order_Limits)(nil),
 	}
-	file_replication_proto_msgTypes[21].OneofWrappers = []any{
+	file_replication_proto_msgTypes[22].OneofWrappers = []any{
 		(*Report_Hello)(nil),
 		(*Report_Progress)(nil),
 		(*Report_Probe)(nil),
@@ -4388,7 +4594,7 @@ func file_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replication_proto_rawDesc), len(file_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

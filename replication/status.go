@@ -47,6 +47,8 @@ type GroupStatus struct {
 	Head          PointID       `json:"head"`           // what the disks show; 0, while Last is 0: they are at no point
 	Last          PointID       `json:"last"`           // the last listed point; 0: none
 	LastTime      time.Time     `json:"last_time,omitzero"`
+	LastApp       PointID       `json:"last_app"` // the last one that is application-consistent; 0: none is
+	LastAppTime   time.Time     `json:"last_app_time,omitzero"`
 	Held          bool          `json:"held"` // a rewind holds the head
 	Open          PointID       `json:"open"` // the point of the open cycle; 0: none
 	Mode          Mode          `json:"mode"` // of the open cycle

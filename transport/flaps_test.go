@@ -279,10 +279,10 @@ func flap(t *testing.T, seed uint64, times int) {
 		default:
 		}
 		w.change()
-		point, err := engine.Cut(quietly, "g")
+		point, err := engine.Cut(quietly, "g", false)
 		for err != nil {
 			time.Sleep(time.Second)
-			point, err = engine.Cut(quietly, "g")
+			point, err = engine.Cut(quietly, "g", false)
 		}
 		w.listed(point)
 		w.keep(point)

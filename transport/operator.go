@@ -26,7 +26,7 @@ type Operations interface {
 	// Support gives what somebody who helps from afar needs to know of a group and of the master target, as files: no secrets, and no content of disks. It ends with the first error of give.
 	Support(ctx context.Context, group replication.GroupID, give func(name string, content []byte) error) error
 	// Cut takes a point now. It returns when the point's number is given; the point is listed later.
-	Cut(ctx context.Context, group replication.GroupID) (replication.PointID, error)
+	Cut(ctx context.Context, group replication.GroupID, app bool) (replication.PointID, error)
 	// Points lists the group's points, rising.
 	Points(ctx context.Context, group replication.GroupID) (head replication.PointID, points []replication.Point, err error)
 	// Move moves the disks, and returns when they stand at the point. Without advance it is a rewind, which holds the head there. With advance,

@@ -223,9 +223,9 @@ func (c *OperatorClient) Status(ctx context.Context, group replication.GroupID) 
 	return statusFromWire(r), nil
 }
 
-// Cut takes a point now and returns its number.
-func (c *OperatorClient) Cut(ctx context.Context, group replication.GroupID) (replication.PointID, error) {
-	r, err := c.rpc.Cut(ctx, &failbackpb.CutRequest{Group: string(group)})
+// Cut takes a point now and returns its number; app: an application-consistent one, where that can be.
+func (c *OperatorClient) Cut(ctx context.Context, group replication.GroupID, app bool) (replication.PointID, error) {
+	r, err := c.rpc.Cut(ctx, &failbackpb.CutRequest{Group: string(group), App: app})
 	return replication.PointID(r.GetPoint()), c.problem(err)
 }
 

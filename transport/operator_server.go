@@ -99,7 +99,7 @@ func (s *operatorServer) Status(ctx context.Context, r *failbackpb.StatusRequest
 }
 
 func (s *operatorServer) Cut(ctx context.Context, r *failbackpb.CutRequest) (*failbackpb.CutReply, error) {
-	point, err := s.ops.Cut(ctx, replication.GroupID(r.Group))
+	point, err := s.ops.Cut(ctx, replication.GroupID(r.Group), r.App)
 	if err != nil {
 		return nil, StatusOf(err)
 	}

@@ -88,7 +88,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 	want := replication.Status{
 		Groups: []replication.GroupStatus{{
 			Group: "erp", State: replication.StateHeld, Since: noon, WaitsFor: "ps1", Problem: &replication.Problem{Code: "c", Message: "m", Remedy: "r"},
-			Head: 3, Last: 7, LastTime: noon.Add(time.Minute), Held: true, Open: 8, Mode: replication.Changes, ProcessServer: "ps1",
+			Head: 3, Last: 7, LastTime: noon.Add(time.Minute), LastApp: 6, LastAppTime: noon, Held: true, Open: 8, Mode: replication.Changes, ProcessServer: "ps1",
 			Disks: []replication.DiskStatus{{
 				Disk: "m/d", State: "shipping", Size: 4096, Ledger: replication.Ledger{Disk: 2, Total: 9, Done: 8, Read: 7, Zero: 6, Equal: 5, Raw: 4, Payload: 3, Repeated: 2, Kept: 10, Again: 11, Wire: 12, Codecs: replication.Codecs{
 					None: replication.Sent{Raw: 1, Payload: 2}, LZ4: replication.Sent{Raw: 3, Payload: 4}, S2: replication.Sent{Raw: 5, Payload: 6}, Zstd: replication.Sent{Raw: 7, Payload: 8}},
@@ -110,7 +110,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Health:   replication.Critical, Alerts: []replication.Alert{alert}, Bottleneck: "hash", Because: "it is", SilentSince: noon,
 		}},
 		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second, Health: replication.Warned, Alerts: []replication.Alert{alert},
-			Figures: &replication.Figures{Time: noon, CPU: 0.5, Memory: -1, StateFree: 1, StateTotal: 2, Shipping: 3, Clock: noon}}},
+			Figures: &replication.Figures{Time: noon, CPU: 0.5, Memory: -1, StateFree: 1, StateTotal: 2, Shipping: 3, Frozen: []string{"erp/db"}, Clock: noon}}},
 	}
 	everyFieldSet(t, reflect.ValueOf(want), "status")
 	c := dial(t, operatortest.Serve(t, &operatortest.Fake{OnStatus: func(g replication.GroupID) (replication.Status, error) {
@@ -266,7 +266,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	plan := []byte("group: erp")
 	findings := []replication.Finding{{Severity: replication.Warning, Code: "c", ASR: "806", Subject: "s", Message: "m", Remedy: "r"}}
 	points := []replication.Point{
-		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, PinnedUntil: noon.Add(time.Hour), PinNote: "why", Suspect: true, Damaged: 8, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
+		{ID: 1, Time: noon, Kind: replication.App, Bytes: 5, Stored: 6, Pinned: true, PinnedUntil: noon.Add(time.Hour), PinNote: "why", Skew: 9, NotApp: "no", Suspect: true, Damaged: 8, Verified: &replication.Verify{Time: noon, Equal: true, Differs: 7},
 			Drill: &replication.Drilled{Outcome: replication.DrillPassed, Time: noon, Note: "n"}},
 		{ID: 2, Time: noon.Add(1), Kind: replication.Crash},
 	}
@@ -294,7 +294,10 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 			return replication.Checked{Group: "erp", Findings: findings, Path: path}, nil
 		},
 		OnReprotect: func(y []byte) (replication.GroupID, bool, error) { note("reprotect %s", y); return "erp", true, nil },
-		OnCut:       func(g replication.GroupID) (replication.PointID, error) { note("cut %s", g); return 9, nil },
+		OnCut: func(g replication.GroupID, app bool) (replication.PointID, error) {
+			note("cut %s %v", g, app)
+			return 9, nil
+		},
 		OnPoints: func(g replication.GroupID) (replication.PointID, []replication.Point, error) {
 			note("points %s", g)
 			return 2, points, nil
@@ -346,7 +349,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	same(t, "path", found.Path, path)
 	group, carriedOn, err := c.Reprotect(ctx, plan)
 	same(t, "reprotect", fmt.Sprintf("%v %v %v", group, carriedOn, err), "erp true <nil>")
-	point, err := c.Cut(ctx, "erp")
+	point, err := c.Cut(ctx, "erp", true)
 	same(t, "cut", fmt.Sprintf("%v %v", point, err), "9 <nil>")
 	head, gotPoints, err := c.Points(ctx, "erp")
 	same(t, "points", fmt.Sprintf("%v %v", head, err), "2 <nil>")
@@ -381,14 +384,14 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	same(t, "volumes", err, nil)
 	volumes[1].Path = "/odd\uFFFD" // a path may be any bytes
 	same(t, "volumes", gotVolumes, volumes)
-	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp", "points erp", "plan move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "cancel move erp true",
+	same(t, "calls", asked, []string{"check group: erp", "reprotect group: erp", "cut erp true", "points erp", "plan move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "cancel move erp true",
 		"move erp {To:2 Advance:true GiveUp:[4 5] GiveUpAny:true}", "verify erp 0", "commit erp 5 stop start true true", "undo erp true", "finish erp", "unprotect erp true true", "volumes"})
 }
 
 func TestOperatorProblemsArriveAsTold(t *testing.T) {
 	told := &replication.Problem{Code: "no-such-point", Message: "group erp has no point 9", Remedy: "see failback points erp"}
 	c := dial(t, operatortest.Serve(t, &operatortest.Fake{
-		OnCut: func(replication.GroupID) (replication.PointID, error) { return 0, fmt.Errorf("cut: %w", told) },
+		OnCut: func(replication.GroupID, bool) (replication.PointID, error) { return 0, fmt.Errorf("cut: %w", told) },
 		OnMove: func(context.Context, replication.GroupID, replication.MoveRequest, func(replication.MoveStatus)) (replication.PointID, error) {
 			return 0, told
 		},
@@ -396,7 +399,7 @@ func TestOperatorProblemsArriveAsTold(t *testing.T) {
 			return 0, nil, io.ErrUnexpectedEOF
 		},
 	}), nil)
-	_, err := c.Cut(t.Context(), "erp")
+	_, err := c.Cut(t.Context(), "erp", false)
 	wantProblem(t, err, "no-such-point", "cut: group erp has no point 9", told.Remedy)
 	_, err = c.Move(t.Context(), "erp", replication.MoveRequest{To: 9}, nil)
 	wantProblem(t, err, "no-such-point", told.Message, told.Remedy)

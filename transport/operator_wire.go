@@ -72,7 +72,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 		Group: string(g.Group), State: string(g.State), SinceUnixNanos: nanos(g.Since), WaitsFor: g.WaitsFor, Problem: problemToWire(g.Problem),
 		Head: uint64(g.Head), Last: uint64(g.Last), LastUnixNanos: nanos(g.LastTime), Held: g.Held, Open: uint64(g.Open), Mode: string(g.Mode),
 		ProcessServer: g.ProcessServer, Notices: g.Notices, LagSeconds: g.LagSeconds, Generation: uint64(g.Generation), NextCutUnixNanos: nanos(g.NextCut),
-		Behind: int64(g.Behind), CatchUpNanos: int64(g.CatchUp),
+		Behind: int64(g.Behind), CatchUpNanos: int64(g.CatchUp), LastApp: uint64(g.LastApp), LastAppUnixNanos: nanos(g.LastAppTime),
 		Health: string(g.Health), Alerts: alertsToWire(g.Alerts), Bottleneck: g.Bottleneck, Because: g.Because, SilentSinceUnixNanos: nanos(g.SilentSince),
 	}
 	for _, d := range g.Disks {
@@ -115,7 +115,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 	g := replication.GroupStatus{
 		Resync: resyncFromWire(r.Resync),
 		Group:  replication.GroupID(r.Group), State: replication.GroupState(r.State), Since: timeOf(r.SinceUnixNanos), WaitsFor: r.WaitsFor,
-		Problem: problemFromWire(r.Problem), Head: replication.PointID(r.Head), Last: replication.PointID(r.Last), LastTime: timeOf(r.LastUnixNanos),
+		Problem: problemFromWire(r.Problem), Head: replication.PointID(r.Head), Last: replication.PointID(r.Last), LastTime: timeOf(r.LastUnixNanos), LastApp: replication.PointID(r.LastApp), LastAppTime: timeOf(r.LastAppUnixNanos),
 		Held: r.Held, Open: replication.PointID(r.Open), Mode: replication.Mode(r.Mode), ProcessServer: r.ProcessServer,
 		Disks: []replication.DiskStatus{}, Notices: append([]string{}, r.Notices...), LagSeconds: r.LagSeconds,
 		Generation: replication.Generation(r.Generation), NextCut: timeOf(r.NextCutUnixNanos),
@@ -204,6 +204,7 @@ func pointToWire(p replication.Point, head replication.PointID) *failbackpb.Poin
 	r := &failbackpb.Point{
 		Point: uint64(p.ID), UnixNanos: nanos(p.Time), Kind: string(p.Kind), Head: p.ID == head, Pinned: p.Pinned,
 		Bytes: p.Bytes, Stored: p.Stored, Suspect: p.Suspect, PinnedUntilUnixNanos: nanos(p.PinnedUntil), PinNote: p.PinNote, Damaged: p.Damaged,
+		SkewNanos: int64(p.Skew), NotApp: p.NotApp,
 	}
 	if p.Verified != nil {
 		r.Verified = verifyToWire(*p.Verified)
@@ -218,6 +219,7 @@ func pointFromWire(r *failbackpb.Point) replication.Point {
 	p := replication.Point{
 		ID: replication.PointID(r.GetPoint()), Time: timeOf(r.GetUnixNanos()), Kind: replication.Kind(r.GetKind()), Pinned: r.GetPinned(),
 		Bytes: r.GetBytes(), Stored: r.GetStored(), Suspect: r.GetSuspect(), PinnedUntil: timeOf(r.GetPinnedUntilUnixNanos()), PinNote: r.GetPinNote(), Damaged: r.GetDamaged(),
+		Skew: time.Duration(r.GetSkewNanos()), NotApp: r.GetNotApp(),
 	}
 	if r.GetVerified() != nil {
 		v := verifyFromWire(r.Verified)

@@ -253,6 +253,9 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 		for _, p := range found.Disks {
 			r.Disks = append(r.Disks, &failbackpb.ProbedDisk{No: uint32(p.Disk), Size: p.Size, Data: p.Data, Os: p.OS, Mark: p.Mark, View: p.View, Place: p.Place, Problem: problemToWire(p.Problem)})
 		}
+		for _, q := range found.Quiesce {
+			r.Quiesce = append(r.Quiesce, &failbackpb.UnrunnableCommand{Machine: q.Machine, Command: q.Command, Why: utf8(q.Why)})
+		}
 		return &failbackpb.Report{What: &failbackpb.Report_Probe{Probe: r}}, err
 	case *failbackpb.Order_Cut:
 		spec, err := specFromWire(v.Cut.Group)
@@ -262,6 +265,7 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 		c, err := d.worker.Cut(ctx, spec, replication.PointID(v.Cut.Point), link.Base{Point: replication.PointID(v.Cut.Base), Snapshot: v.Cut.BaseSnapshot})
 		return &failbackpb.Report{What: &failbackpb.Report_Cut{Cut: &failbackpb.CutDone{
 			UnixNanos: c.Time.UnixNano(), Snapshot: c.Snapshot, Stable: c.Stable, Tracked: c.Tracked, UntrackedWhy: c.UntrackedWhy, Sizes: c.Sizes, Held: c.Held,
+			App: c.App, NotApp: utf8(c.NotApp), SkewNanos: int64(c.Skew), FrozenNanos: int64(c.Frozen),
 		}}}, err
 	case *failbackpb.Order_Ship:
 		spec, err := specFromWire(v.Ship.Group)

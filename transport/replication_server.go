@@ -432,6 +432,9 @@ func (w *remoteWorker) Probe(ctx context.Context, s link.Spec) (link.Survey, err
 	for _, d := range found.GetDisks() {
 		out.Disks = append(out.Disks, link.Probed{Disk: replication.DiskNo(d.No), Size: d.Size, Data: d.Data, OS: d.Os, Mark: d.Mark, View: d.View, Place: d.Place, Problem: problemFromWire(d.Problem)})
 	}
+	for _, q := range found.GetQuiesce() {
+		out.Quiesce = append(out.Quiesce, link.Unrunnable{Machine: q.Machine, Command: q.Command, Why: q.Why})
+	}
 	return out, nil
 }
 
@@ -444,6 +447,7 @@ func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point replication.P
 	return link.Cut{
 		Cut: replication.Cut{
 			Time: time.Unix(0, c.GetUnixNanos()).UTC(), Snapshot: c.GetSnapshot(), Stable: c.GetStable(), Tracked: c.GetTracked(), Sizes: c.GetSizes(), Held: c.GetHeld(),
+			App: c.GetApp(), NotApp: c.GetNotApp(), Skew: max(0, time.Duration(c.GetSkewNanos())), Frozen: max(0, time.Duration(c.GetFrozenNanos())),
 		},
 		UntrackedWhy: c.GetUntrackedWhy(),
 	}, nil

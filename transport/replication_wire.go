@@ -83,6 +83,9 @@ func specToWire(s link.Spec) *failbackpb.GroupSpec {
 			Path: d.Path, Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes,
 		})
 	}
+	for _, q := range s.Quiesce {
+		g.Quiesce = append(g.Quiesce, &failbackpb.Quiesce{Machine: q.Machine, Freeze: q.Freeze, Thaw: q.Thaw, TimeoutNanos: int64(q.Timeout)})
+	}
 	return g
 }
 
@@ -103,6 +106,15 @@ func specFromWire(g *failbackpb.GroupSpec) (link.Spec, error) {
 			Disk: replication.Disk{No: replication.DiskNo(d.No), ID: replication.DiskID(d.Id), Size: d.Size},
 			Path: d.Path, Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes,
 		})
+	}
+	if len(g.Quiesce) > replication.MaxDisks {
+		return s, fmt.Errorf("group %s has commands for %d machines, want at most %d", g.Group, len(g.Quiesce), replication.MaxDisks)
+	}
+	for _, q := range g.Quiesce {
+		if err := replication.ValidName(q.Machine); err != nil {
+			return s, fmt.Errorf("machine: %w", err)
+		}
+		s.Quiesce = append(s.Quiesce, replication.Quiesce{Machine: q.Machine, Freeze: q.Freeze, Thaw: q.Thaw, Timeout: time.Duration(q.TimeoutNanos)})
 	}
 	return s, nil
 }
@@ -175,7 +187,7 @@ func progressFromWire(p *failbackpb.Progress) (l replication.Progress) {
 }
 
 func figuresToWire(f replication.Figures) *failbackpb.Figures {
-	return &failbackpb.Figures{Cpu: f.CPU, Memory: f.Memory, StateFree: f.StateFree, StateTotal: f.StateTotal, Shipping: int64(f.Shipping), UnixNanos: nanos(f.Clock)}
+	return &failbackpb.Figures{Cpu: f.CPU, Memory: f.Memory, StateFree: f.StateFree, StateTotal: f.StateTotal, Shipping: int64(f.Shipping), UnixNanos: nanos(f.Clock), Frozen: f.Frozen}
 }
 
 // figuresFromWire takes them as of now. What is no share is not known.
@@ -188,6 +200,7 @@ func figuresFromWire(f *failbackpb.Figures) *replication.Figures {
 	}
 	n := &replication.Figures{Time: time.Now().UTC(), CPU: share(f.GetCpu()), Memory: share(f.GetMemory()), Shipping: int(f.GetShipping())}
 	n.Clock = timeOf(f.GetUnixNanos())
+	n.Frozen = f.GetFrozen()
 	if f.GetStateFree() >= 0 && f.GetStateFree() <= f.GetStateTotal() {
 		n.StateFree, n.StateTotal = f.GetStateFree(), f.GetStateTotal()
 	}

@@ -35,7 +35,7 @@ func TestSurveyCrossesUnchanged(t *testing.T) {
 	want := link.Survey{Dir: "/var/lib/failback", Disks: []link.Probed{
 		{Disk: 0, Size: 1 << 30, Data: 1 << 29, View: "reflink", Place: "x/1/2", OS: "windows", Mark: "NTFS"},
 		{Disk: 1, Problem: &replication.Problem{Code: "source", Message: "gone", Remedy: "bring it back"}},
-	}}
+	}, Quiesce: []link.Unrunnable{{Machine: "m", Command: "thaw", Why: "gone"}}}
 	a := &peers{&authority{}, make(chan link.Peer, 1)}
 	address, certs := serveAs(t, a.authority, a)
 	c := dial(t, address, certs, pki.ProcessServer)

@@ -24,7 +24,7 @@ type Fake struct {
 	OnStatus      func(group replication.GroupID) (replication.Status, error)
 	OnEvents      func(ctx context.Context, r replication.EventsRequest, tell func(replication.Event) error) error
 	OnSupport     func(group replication.GroupID, give func(name string, content []byte) error) error
-	OnCut         func(group replication.GroupID) (replication.PointID, error)
+	OnCut         func(group replication.GroupID, app bool) (replication.PointID, error)
 	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
 	OnMove        func(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error)
 	OnPlanMove    func(group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error)
@@ -110,11 +110,11 @@ func (f *Fake) Support(_ context.Context, group replication.GroupID, give func(n
 }
 
 // Cut calls OnCut.
-func (f *Fake) Cut(_ context.Context, group replication.GroupID) (replication.PointID, error) {
+func (f *Fake) Cut(_ context.Context, group replication.GroupID, app bool) (replication.PointID, error) {
 	if f.OnCut == nil {
 		return 0, errNotStaged
 	}
-	return f.OnCut(group)
+	return f.OnCut(group, app)
 }
 
 // Points calls OnPoints.
