@@ -273,7 +273,7 @@ func (t *torture) cut(ctx context.Context, r *rand.Rand) error {
 	}
 	for ctx.Err() == nil {
 		err := t.ask(ctx, func(ctx context.Context, c *transport.OperatorClient) error {
-			p, err := c.Cut(ctx, group)
+			p, err := c.Cut(ctx, group, false)
 			if err == nil {
 				t.record(p)
 			}

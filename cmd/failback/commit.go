@@ -45,11 +45,11 @@ and point as $1 and $2 (point 0: not made yet), also FAILBACK_GROUP and FAILBACK
 master target or the power goes, it goes on where it was, and a command that was running is run again. The same command line again takes
 part in a commit that is under way; and where the group is committed, and its after-command failed, or did not run because an undo was asked
 for, it runs that again. No drill begins while a commit is under way, and the points that it needs are not dropped.`,
-		Example: "  failback commit erp --stop-command … --verify --forecast\n  failback commit erp --stop-command 'ssh erp-db poweroff-and-wait' --verify --after-command 'govc vm.power -on erp-db'\n  failback commit erp --point 318\n  failback commit erp --not-before 02:00",
+		Example: "  failback commit erp --stop-command … --verify --forecast\n  failback commit erp --stop-command 'ssh erp-db poweroff-and-wait' --verify --after-command 'govc vm.power -on erp-db'\n  failback commit erp --point 318\n  failback commit erp --point latest-app\n  failback commit erp --not-before 02:00",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if c.Flags().Changed("point") {
-				if r.Point, err = pointOf(point, 1); err != nil {
+				if r.Point, err = t.point(c.Context(), args[0], point, 1); err != nil {
 					return err
 				}
 			}
@@ -64,7 +64,7 @@ for, it runs that again. No drill begins while a commit is under way, and the po
 			return t.commit(c.Context(), args[0], r)
 		},
 	}
-	c.Flags().StringVar(&point, "point", "", "`POINT` to bring the disks to, in the place of one that is made now")
+	c.Flags().StringVar(&point, "point", "", "`POINT` to bring the disks to, in the place of one that is made now: its number, latest, or latest-app")
 	c.Flags().StringVar(&r.Stop, "stop-command", "", "`COMMAND` that stops the machine at the source, before the last point is made")
 	c.Flags().StringVar(&r.After, "after-command", "", "`COMMAND` to be run when the disks are closed")
 	c.Flags().BoolVar(&forecast, "forecast", false, "tell how long the machine would be down, and change nothing")

@@ -114,7 +114,7 @@ func (t *tool) drill(c *cobra.Command, args []string, f drillFlags) (err error) 
 	if err != nil {
 		return err
 	}
-	if f.Point, err = pointOf(args[1], 0); err != nil {
+	if f.Point, err = t.point(c.Context(), args[0], args[1], 0); err != nil {
 		return err
 	}
 	if f.record != "" {

@@ -30,7 +30,7 @@ its end. FILE may be - for standard output, zeros and all.`,
 			if err != nil {
 				return err
 			}
-			point, err := pointOf(args[1], 0)
+			point, err := t.point(c.Context(), args[0], args[1], 0)
 			if err != nil {
 				return err
 			}

@@ -41,12 +41,13 @@ func (t *tool) rewindCommand() *cobra.Command {
 		Long: `Moves all disks of the group back to a point and holds them there. Replication goes on: later points collect ahead of the disks,
 and nothing is lost; failback advance takes it back. A disk that joined the group later (failback apply) stays as it was at its first point. Point 0, where the plan keeps it, is the disks as they were before they were protected. Returns when the disks stand at the point. If this tool, the master target
 or the power goes meanwhile, the move is carried on and finished; failback move cancel takes it back.
+` + pointHelp + `
 
 ` + spaceHelp,
-		Example: "  failback points erp\n  failback rewind erp 12 --dry-run\n  failback rewind erp 12",
+		Example: "  failback points erp\n  failback rewind erp 12 --dry-run\n  failback rewind erp 12\n  failback rewind erp latest-app",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			point, err := pointOf(args[1], 0)
+			point, err := t.point(c.Context(), args[0], args[1], 0)
 			if err != nil {
 				return err
 			}
@@ -71,7 +72,7 @@ again, as before the rewind. Disks that follow, and are a little behind, catch u
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			r := replication.MoveRequest{Advance: true}
 			if len(args) == 2 {
-				if r.To, err = pointOf(args[1], 1); err != nil {
+				if r.To, err = t.point(c.Context(), args[0], args[1], 1); err != nil {
 					return err
 				}
 			}

@@ -53,7 +53,7 @@ func (t *tool) unpinCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			point, err := pointOf(args[1], 0)
+			point, err := t.point(c.Context(), args[0], args[1], 0)
 			if err != nil {
 				return err
 			}
@@ -74,7 +74,7 @@ func (t *tool) pin(ctx context.Context, args []string, ends bool, until, note st
 		return err
 	}
 	pin := replication.Pin{Note: note}
-	if pin.Point, err = pointOf(args[1], 0); err != nil {
+	if pin.Point, err = t.point(ctx, args[0], args[1], 0); err != nil {
 		return err
 	}
 	if ends {

@@ -20,12 +20,14 @@ func (t *tool) pointsCommand() *cobra.Command {
 		Short: "List the points that there are to go back to",
 		Long: `Lists the group's recovery points, the oldest first. A point is one instant of all disks of the group.
 
-  KIND      crash: what a power failure would have left; app: applications had flushed; final: the last of a planned failback;
-            original: the disks as they were before the first cycle, kept by keep_original in the plan
+  KIND      crash: what a power failure would have left; app: the plan's quiesce commands kept the applications still while all disks were cut;
+            final: the last of a planned failback; original: the disks as they were before the first cycle, kept by keep_original in the plan
+  SKEW      within how long all disks of all machines were cut, at most
   CHANGED   bytes of the disks that changed since the point before; of point 0, those that the first cycle has written over
   STORED    what the point takes on the retention volume
   NOTES     head: the disks show this point; pinned: not dropped by policy (failback pin); equal / DIFFERS: what failback verify found;
             DAMAGED: a part of it is lost, never served, and it can't be moved to (see failback scrub --help);
+            not app: it was to be application-consistent, and why it is not;
             suspect: do not trust it before failback verify found it equal; drill: what failback drill --record told`,
 		Example: "  failback points erp",
 		Args:    cobra.ExactArgs(1),
@@ -48,6 +50,8 @@ type pointJSON struct {
 	Damaged  int64                `json:"damaged"` // bytes that it needs and that are lost
 	Bytes    int64                `json:"bytes"`
 	Stored   int64                `json:"stored"`
+	Skew     time.Duration        `json:"skew_nanos"`        // all its disks were cut within so long; 0: not known
+	NotApp   string               `json:"not_app,omitempty"` // why it is not application-consistent, where it was to be
 }
 
 func (t *tool) points(ctx context.Context, name string) error {
@@ -66,7 +70,7 @@ func (t *tool) points(ctx context.Context, name string) error {
 			Points []pointJSON         `json:"points"`
 		}{group, head, []pointJSON{}}
 		for _, p := range points {
-			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.PinnedUntil, p.PinNote, p.Verified, p.Drill, p.Suspect, p.Damaged, p.Bytes, p.Stored})
+			result.Points = append(result.Points, pointJSON{p.ID, p.Time, p.Kind, p.ID == head, p.Pinned, p.PinnedUntil, p.PinNote, p.Verified, p.Drill, p.Suspect, p.Damaged, p.Bytes, p.Stored, p.Skew, p.NotApp})
 		}
 		return t.print(result, func(w io.Writer) { printPoints(w, group, head, points) })
 	})
@@ -77,9 +81,9 @@ func printPoints(w io.Writer, group replication.GroupID, head replication.PointI
 		fmt.Fprintf(w, "group %s has no points yet; failback status %s tells how far the first one is\n", group, group)
 		return
 	}
-	rows := [][]string{{"POINT", "TIME", "KIND", "CHANGED", "STORED", "NOTES"}}
+	rows := [][]string{{"POINT", "TIME", "KIND", "SKEW", "CHANGED", "STORED", "NOTES"}}
 	for _, p := range points {
-		rows = append(rows, []string{strconv.FormatUint(uint64(p.ID), 10), clock(p.Time), string(p.Kind), size(p.Bytes), size(p.Stored), notesOf(p, head)})
+		rows = append(rows, []string{strconv.FormatUint(uint64(p.ID), 10), clock(p.Time), string(p.Kind), skew(p.Skew), size(p.Bytes), size(p.Stored), notesOf(p, head)})
 	}
 	table(w, rows)
 }
@@ -91,6 +95,9 @@ func notesOf(p replication.Point, head replication.PointID) string {
 	}
 	if p.Pinned {
 		notes = append(notes, pinnedText(p.PinnedUntil, p.PinNote))
+	}
+	if p.NotApp != "" {
+		notes = append(notes, "not app: "+strings.Join(strings.Fields(p.NotApp), " "))
 	}
 	if p.Damaged > 0 {
 		notes = append(notes, "DAMAGED ("+size(p.Damaged)+" lost)")
@@ -114,47 +121,59 @@ func notesOf(p replication.Point, head replication.PointID) string {
 }
 
 func (t *tool) cutCommand() *cobra.Command {
-	var wait bool
+	var wait, app bool
 	c := &cobra.Command{
 		Use:   "cut GROUP",
 		Short: "Take a point now",
 		Long: `Takes a point of all disks of the group now, whatever the policy says, and prints its number. The point can be used once it is
-listed: --wait returns then.`,
-		Example: "  failback cut erp --wait",
+listed: --wait returns then.
+
+With --app the machines are frozen by the plan's quiesce commands while the disks are cut, as every app_interval by itself. Where that fails, or takes
+too long, a crash-consistent point is made all the same, and says why (failback points); with --wait, the exit code is 1 then.`,
+		Example: "  failback cut erp --wait\n  failback cut erp --app --wait",
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(c *cobra.Command, args []string) error { return t.cut(c.Context(), args[0], wait) },
+		RunE:    func(c *cobra.Command, args []string) error { return t.cut(c.Context(), args[0], app, wait) },
 	}
+	c.Flags().BoolVar(&app, "app", false, "make an application-consistent point")
 	c.Flags().BoolVar(&wait, "wait", false, "return when the point is listed, and fail if the group stops before")
 	return c
 }
 
-func (t *tool) cut(ctx context.Context, name string, wait bool) error {
+func (t *tool) cut(ctx context.Context, name string, app, wait bool) error {
 	group, err := groupOf(name)
 	if err != nil {
 		return err
 	}
 	return t.with(func(c *transport.OperatorClient) error {
-		point, err := c.Cut(ctx, group)
+		point, err := c.Cut(ctx, group, app)
 		if err != nil {
 			return err
 		}
+		var listed replication.Point
 		if wait {
-			if err := t.waitListed(ctx, c, group, point); err != nil {
+			if listed, err = t.waitListed(ctx, c, group, point); err != nil {
 				return err
 			}
 		}
 		result := struct {
 			Point replication.PointID `json:"point"`
 		}{point}
-		return t.print(result, func(w io.Writer) { fmt.Fprintln(w, point) })
+		if err := t.print(result, func(w io.Writer) { fmt.Fprintln(w, point) }); err != nil {
+			return err
+		}
+		if app && wait && listed.Kind != replication.App {
+			return &replication.Problem{Code: replication.CodeNotApp, Message: fmt.Sprintf("point %d of group %s is listed, and is crash-consistent only: %s", point, group, listed.NotApp),
+				Remedy: "see to what is told; the process server's log has more"}
+		}
+		return nil
 	})
 }
 
-// waitListed returns when the point is listed.
-func (t *tool) waitListed(ctx context.Context, c *transport.OperatorClient, group replication.GroupID, point replication.PointID) error {
+// waitListed returns the point when it is listed.
+func (t *tool) waitListed(ctx context.Context, c *transport.OperatorClient, group replication.GroupID, point replication.PointID) (listed replication.Point, err error) {
 	shown := t.progress()
 	defer shown.close()
-	return t.until(ctx, shown, func() (bool, error) {
+	err = t.until(ctx, shown, func() (bool, error) {
 		g, err := statusOf(ctx, c, group)
 		if err != nil {
 			return false, err
@@ -171,6 +190,7 @@ func (t *tool) waitListed(ctx context.Context, c *transport.OperatorClient, grou
 		}
 		for _, p := range points {
 			if p.ID == point {
+				listed = p
 				return true, nil
 			}
 		}
@@ -180,4 +200,5 @@ func (t *tool) waitListed(ctx context.Context, c *transport.OperatorClient, grou
 			Remedy:  "its cycle was given up, or policy dropped it already; failback points shows what there is, and the master target's log why",
 		}
 	})
+	return listed, err
 }

@@ -41,7 +41,9 @@ const planHelp = `A plan is a YAML file, one for each group of machines that sha
           target: /dev/disk/by-id/wwn-0x6000c29...
           snapshot: COMMAND       # optional: makes a stable view of the source; release lets go of it,
           release: COMMAND        # changes prints what changed between two points ("offset length" a line).
-          changes: COMMAND        # These three may stand with a machine or the group, as default for the disks below.`
+          changes: COMMAND        # These three may stand with a machine or the group, as default for the disks below.
+      quiesce: {freeze: COMMAND, thaw: COMMAND, timeout: 30s} # optional, with a machine or the group: run on the process server around the cut of
+                                  # all disks, every app_interval, so that the point is application-consistent. thaw always runs, and may run twice.`
 
 func (t *tool) checkCommand() *cobra.Command {
 	var ask replication.PathAsk

@@ -182,6 +182,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	}
 	if g.Last > 0 {
 		fmt.Fprintf(w, ", last point %d of %s", g.Last, clock(g.LastTime))
+		if g.LastApp > 0 {
+			fmt.Fprintf(w, " (application-consistent: %d of %s)", g.LastApp, clock(g.LastAppTime))
+		}
 	}
 	if g.Behind > 0 {
 		fmt.Fprintf(w, " (%s ahead of the disks, about %s to move)", plural(g.Behind, "point"), age(g.CatchUp))

@@ -240,3 +240,40 @@ func pointOf(s string, least uint64) (replication.PointID, error) {
 	}
 	return replication.PointID(n), nil
 }
+
+// Names of points in the place of their numbers.
+const (
+	latestPoint = "latest"
+	latestApp   = "latest-app"
+)
+
+const pointHelp = `POINT is its number, or latest, or latest-app: the newest one that is application-consistent, and neither suspect nor damaged.`
+
+// point reads a point's number, of at least least, or finds the point of a name.
+func (t *tool) point(ctx context.Context, name, s string, least uint64) (found replication.PointID, err error) {
+	if s != latestPoint && s != latestApp {
+		return pointOf(s, least)
+	}
+	group, err := groupOf(name)
+	if err != nil {
+		return 0, err
+	}
+	err = t.with(func(c *transport.OperatorClient) error {
+		_, points, err := c.Points(ctx, group)
+		if err != nil {
+			return err
+		}
+		for _, p := range slices.Backward(points) {
+			if s == latestPoint || p.Kind == replication.App && !p.Suspect && p.Damaged == 0 {
+				found = p.ID
+				return nil
+			}
+		}
+		if s == latestPoint {
+			return &replication.Problem{Code: "no-such-point", Message: fmt.Sprintf("group %s has no points yet", group), Remedy: fmt.Sprintf("failback status %s tells how far the first one is", group)}
+		}
+		return &replication.Problem{Code: replication.CodeNotApp, Message: fmt.Sprintf("group %s has no application-consistent point that is sound", group),
+			Remedy: fmt.Sprintf("failback points %s lists those that there are, and why they are crash-consistent only; failback cut %s --app --wait makes one, where the plan has quiesce commands", group, group)}
+	})
+	return found, err
+}

@@ -124,12 +124,12 @@ func staged() *operatortest.Fake {
 		}
 		return nil
 	}
-	f.OnCut = func(g replication.GroupID) (replication.PointID, error) { return 3, know(g) }
+	f.OnCut = func(g replication.GroupID, _ bool) (replication.PointID, error) { return 3, know(g) }
 	f.OnPoints = func(g replication.GroupID) (replication.PointID, []replication.Point, error) {
 		return 2, []replication.Point{
-			{ID: 1, Time: noon, Kind: replication.Crash, Bytes: 4096, Stored: 100, Pinned: true, Verified: &replication.Verify{Time: noon, Equal: true},
+			{ID: 1, Time: noon, Kind: replication.Crash, Skew: 1500 * time.Microsecond, NotApp: "machine db:\nno", Bytes: 4096, Stored: 100, Pinned: true, Verified: &replication.Verify{Time: noon, Equal: true},
 				Drill: &replication.Drilled{Outcome: replication.DrillPassed, Time: noon, Note: "boots"}},
-			{ID: 2, Time: noon.Add(time.Minute), Kind: replication.App, Bytes: 1 << 30, Suspect: true, Verified: &replication.Verify{Time: noon, Differs: 8192}},
+			{ID: 2, Time: noon.Add(time.Minute), Kind: replication.App, Skew: 2340 * time.Millisecond, Bytes: 1 << 30, Suspect: true, Verified: &replication.Verify{Time: noon, Differs: 8192}},
 			{ID: 3, Time: noon.Add(2 * time.Minute), Kind: replication.Final},
 		}, know(g)
 	}
@@ -271,9 +271,9 @@ func TestJSON(t *testing.T) {
 		{"cut erp", 0, `{"point":3}`},
 		{"cut erp --wait", 0, `{"point":3}`},
 		{"points erp", 0, `{"group":"erp","head":2,"points":[` +
-			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"damaged":0,"bytes":4096,"stored":100},` +
-			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"damaged":0,"bytes":1073741824,"stored":0},` +
-			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"damaged":0,"bytes":0,"stored":0}]}`},
+			`{"point":1,"time":"2026-03-01T12:00:00Z","kind":"crash","head":false,"pinned":true,"verified":{"time":"2026-03-01T12:00:00Z","equal":true,"differs":0},"drill":{"outcome":"passed","time":"2026-03-01T12:00:00Z","note":"boots"},"suspect":false,"damaged":0,"bytes":4096,"stored":100,"skew_nanos":1500000,"not_app":"machine db:\nno"},` +
+			`{"point":2,"time":"2026-03-01T12:01:00Z","kind":"app","head":true,"pinned":false,"verified":{"time":"2026-03-01T12:00:00Z","equal":false,"differs":8192},"drill":null,"suspect":true,"damaged":0,"bytes":1073741824,"stored":0,"skew_nanos":2340000000},` +
+			`{"point":3,"time":"2026-03-01T12:02:00Z","kind":"final","head":false,"pinned":false,"verified":null,"drill":null,"suspect":false,"damaged":0,"bytes":0,"stored":0,"skew_nanos":0}]}`},
 		{"events --since 2026-03-01T12:00:30Z", 0, `{"events":[{"no":2,"time":"2026-03-01T12:01:00Z","kind":"alert","group":"","subject":"ps1","level":"critical","code":"806","rule":"heartbeat","point":0,"message":"it is gone","remedy":"start it"}]}`},
 		{"events erp", 0, `{"events":[{"no":1,"time":"2026-03-01T12:00:00Z","kind":"point","group":"erp","subject":"erp","level":"healthy","code":"","rule":"","point":3,"message":"point 3 is listed","remedy":""}]}`},
 		{"rewind erp 1", 0, `{"group":"erp","head":1}`},
@@ -460,10 +460,10 @@ func TestText(t *testing.T) {
 		code int
 		want string
 	}{
-		{"points erp", 0, `POINT  TIME                 KIND   CHANGED  STORED  NOTES
-1      2026-03-01 12:00:00  crash  4.0 KiB  100 B   pinned, equal (2026-03-01 12:00:00), drill passed (2026-03-01 12:00:00): boots
-2      2026-03-01 12:01:00  app    1.0 GiB  0 B     head, suspect, DIFFERS in 8.0 KiB (2026-03-01 12:00:00)
-3      2026-03-01 12:02:00  final  0 B      0 B     -
+		{"points erp", 0, `POINT  TIME                 KIND   SKEW   CHANGED  STORED  NOTES
+1      2026-03-01 12:00:00  crash  2 ms   4.0 KiB  100 B   pinned, not app: machine db: no, equal (2026-03-01 12:00:00), drill passed (2026-03-01 12:00:00): boots
+2      2026-03-01 12:01:00  app    2.3 s  1.0 GiB  0 B     head, suspect, DIFFERS in 8.0 KiB (2026-03-01 12:00:00)
+3      2026-03-01 12:02:00  final  -      0 B      0 B     -
 `},
 		{"check " + bad, 1, `error    db/data: it is mounted  [target-in-use]
          What to do: unmount it
@@ -558,7 +558,7 @@ func TestCutWaits(t *testing.T) {
 	}
 	f = staged()
 	f.OnStatus = statusFrom(group(replication.StateProtected, 5))
-	f.OnCut = func(replication.GroupID) (replication.PointID, error) { return 4, nil }
+	f.OnCut = func(replication.GroupID, bool) (replication.PointID, error) { return 4, nil }
 	if got := failback(t.Context(), "", "cut", "erp", "--wait", "--operator", operatortest.Serve(t, f)); got.code != 1 || !strings.Contains(got.err, "point 4 of group erp is not listed, although point 5 is") {
 		t.Errorf("got %+v", got)
 	}
@@ -680,5 +680,48 @@ func TestHuman(t *testing.T) {
 	got := []string{percent(0, 0), percent(0, 10), percent(999, 1000), percent(1000, 1000)}
 	if want := []string{"-", "0 %", "99 %", "100 %"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q want %q", got, want)
+	}
+}
+
+// TestPointsByName: the newest application-consistent point that is sound, and the newest at all.
+func TestPointsByName(t *testing.T) {
+	f := staged()
+	points := []replication.Point{{ID: 1, Kind: replication.App}, {ID: 2, Kind: replication.App}, {ID: 3, Kind: replication.App, Suspect: true}, {ID: 4, Kind: replication.App, Damaged: 1}, {ID: 5, Kind: replication.Crash}}
+	f.OnPoints = func(replication.GroupID) (replication.PointID, []replication.Point, error) { return 5, points, nil }
+	var moved replication.PointID
+	f.OnMove = func(_ context.Context, _ replication.GroupID, r replication.MoveRequest, _ func(replication.MoveStatus)) (replication.PointID, error) {
+		moved = r.To
+		return r.To, nil
+	}
+	var committed replication.PointID
+	f.OnCommit = func(_ replication.GroupID, r replication.CommitRequest, _ func(replication.CutoverStatus)) (replication.PointID, error) {
+		committed = r.Point
+		return r.Point, nil
+	}
+	address := operatortest.Serve(t, f)
+	for args, want := range map[string]replication.PointID{"rewind erp latest-app": 2, "rewind erp latest": 5, "advance erp latest-app": 2, "commit erp --point latest-app": 2} {
+		moved, committed = 0, 0
+		if got := failback(t.Context(), "", append(strings.Fields(args), "--operator", address)...); got.code != 0 || max(moved, committed) != want {
+			t.Errorf("%s: got %+v, to point %d, want %d", args, got, max(moved, committed), want)
+		}
+	}
+	points = points[2:]
+	if got := failback(t.Context(), "", "rewind", "erp", "latest-app", "--operator", address); got.code != 1 || !strings.Contains(got.err, "no application-consistent point that is sound") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestCutApp: a point that could not be made application-consistent is one, and a failure.
+func TestCutApp(t *testing.T) {
+	f := staged()
+	asked := false
+	f.OnCut = func(_ replication.GroupID, app bool) (replication.PointID, error) { asked = app; return 1, nil }
+	address := operatortest.Serve(t, f)
+	if got := failback(t.Context(), "", "cut", "erp", "--app", "--wait", "--operator", address); got.code != 1 || got.out != "1\n" || !strings.Contains(got.err, "point 1 of group erp is listed, and is crash-consistent only: machine db:") || !asked {
+		t.Errorf("got %+v, asked for one: %v", got, asked)
+	}
+	f.OnCut = func(_ replication.GroupID, app bool) (replication.PointID, error) { return 2, nil }
+	if got := failback(t.Context(), "", "cut", "erp", "--app", "--wait", "--operator", address); got != (result{0, "2\n", ""}) {
+		t.Errorf("got %+v", got)
 	}
 }

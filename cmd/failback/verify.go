@@ -24,7 +24,7 @@ travel. The result is recorded on the point. Exit code 1 if they differ.`,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			var point replication.PointID
 			if len(args) == 2 {
-				if point, err = pointOf(args[1], 1); err != nil {
+				if point, err = t.point(c.Context(), args[0], args[1], 1); err != nil {
 					return err
 				}
 			}

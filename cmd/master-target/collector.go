@@ -27,6 +27,7 @@ func newCollector(e *mastertarget.Engine, hook *webhook) *collector {
 	c := &collector{engine: e, hook: hook, more: newMore(), group: map[string]*prometheus.Desc{}, disk: map[string]*prometheus.Desc{}, link: map[string]*prometheus.Desc{}}
 	for name, help := range map[string]string{
 		"lag_seconds":     "Age of the last listed point.",
+		"app_timestamp":   "When the last application-consistent point was cut, in seconds since 1970; 0: there is none.",
 		"head_point":      "The point that the disks show; 0: none.",
 		"last_point":      "The last listed point; 0: none.",
 		"held":            "1 while a rewind holds the head.",
@@ -91,7 +92,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.worker, truth(w.Connected), w.Name)
 	}
 	for _, g := range s.Groups {
-		scrubbed := 0.0
+		scrubbed, app := 0.0, 0.0
+		if g.LastApp > 0 {
+			app = float64(g.LastAppTime.UnixNano()) / float64(time.Second)
+		}
 		if g.Scrub != nil {
 			gauge(c.damage, float64(g.Scrub.Lost), string(g.Group))
 			if !g.Scrub.Whole.IsZero() {
@@ -100,7 +104,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		for name, v := range map[string]float64{
 			"lag_seconds": g.LagSeconds, "head_point": float64(g.Head), "last_point": float64(g.Last), "held": truth(g.Held),
-			"scrub_timestamp": scrubbed, "problem": truth(g.Problem != nil), "generation": float64(g.Generation), "state_timestamp": float64(g.Since.UnixNano()) / float64(time.Second),
+			"scrub_timestamp": scrubbed, "app_timestamp": app, "problem": truth(g.Problem != nil), "generation": float64(g.Generation), "state_timestamp": float64(g.Since.UnixNano()) / float64(time.Second),
 		} {
 			gauge(c.group[name], v, string(g.Group), string(g.State))
 		}

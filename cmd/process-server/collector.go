@@ -23,6 +23,7 @@ func newCollector(e *processserver.Engine, connected *atomic.Bool) *collector {
 	for name, help := range map[string]string{
 		"connected":         "1 while the master target is connected.",
 		"shipments":         "Shipments under way.",
+		"frozen_machines":   "Machines that were frozen for a cut, and could not be thawed since.",
 		"cpu_share":         "Share of this machine's cores that was busy since it was asked before, 0 to 1.",
 		"memory_share":      "Share of this machine's memory that is not available, 0 to 1.",
 		"state_free_bytes":  "Free on the volume of the state directory.",
@@ -65,6 +66,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.machine["connected"], connected)
 	f := c.engine.Figures()
 	gauge(c.machine["shipments"], float64(f.Shipping))
+	gauge(c.machine["frozen_machines"], float64(len(f.Frozen)))
 	if f.CPU >= 0 {
 		gauge(c.machine["cpu_share"], f.CPU)
 	}

@@ -13,9 +13,11 @@
 //	memory                  process server's machine                 80 %                           95 %                          15 min
 //	cache                   free on the volume of its state          below 30 %                     below 25 %                    15 min; below 20 % at once
 //	clock                   process server's clock, less ours        1 min off                                                    15 min
+//	frozen                  machines that were frozen for a point                                   could not be thawed            at once
 //	backlog          78188  time until a cycle of changes is sent    30 min                         45 min                        5 min
 //	rpo              78169  age of the last point                    rpo_alert                      twice that                    at once
 //	schedule                points that were due and not begun       one                                                          at once
+//	app              78144  application-consistent points            the last failed, or is older than twice app_interval         at once
 //	stopped                 group with a problem                     15 min                         in state error: 1 min
 //	churn-link       78188  changes beside what is sent in the time  80 % of it                     all of it, or more            3 cycles
 //	churn-disks      78188  changes beside what disks are moved by   80 % of it, and they lag       all of it, and they lag       15 min

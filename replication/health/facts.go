@@ -32,6 +32,11 @@ type Group struct {
 	WaitsFor string
 	Interval time.Duration // between its points
 	RPOAlert time.Duration // age of the last point that is an alert
+
+	AppInterval time.Duration // between its application-consistent points; 0: it makes none
+	LastApp     time.Time     // when the last of them was cut; zero: there is none
+	NotApp      string        // why the last one that was to be one is not; empty: it is
+
 	Last     replication.PointID
 	LastTime time.Time // when it was cut
 	Cut      time.Time // when the open cycle was cut; zero: none is open

@@ -112,6 +112,25 @@ var scenarios = map[string]scenario{
 			g.Disks[1].Done -= int64(24-m) * gib
 		}
 	}},
+	"a point could not be made application-consistent": {App, "warning healthy", 40, func(m int, f *Facts) {
+		g := &f.Groups[0]
+		g.AppInterval, g.LastApp = time.Hour, begin
+		if between(m, 5, 20) {
+			g.NotApp = "machine db: freeze command: exit status 1"
+		}
+	}},
+	"application-consistent points are made no more": {App, "warning healthy", 200, func(m int, f *Facts) {
+		g := &f.Groups[0]
+		g.AppInterval, g.LastApp = time.Hour, begin
+		if m >= 150 {
+			g.LastApp = begin.Add(150 * time.Minute)
+		}
+	}},
+	"a machine can't be thawed": {Frozen, "critical healthy", 20, func(m int, f *Facts) {
+		if between(m, 5, 9) {
+			f.Servers[0].Figures.Frozen = []string{"erp/db"}
+		}
+	}},
 	"a committed group has no points to wait for": {"", "", 90, func(m int, f *Facts) {
 		f.Groups[0].State, f.Groups[0].LastTime = replication.StateCommitted, begin
 	}},

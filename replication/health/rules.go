@@ -3,6 +3,7 @@ package health
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"failback/replication"
@@ -48,6 +49,8 @@ const (
 	Backlog      = "backlog"
 	RPO          = "rpo"
 	Schedule     = "schedule"
+	App          = "app"
+	Frozen       = "frozen"
 	Stopped      = "stopped"
 	ChurnLink    = "churn-link"
 	ChurnDisks   = "churn-disks"
@@ -59,7 +62,7 @@ const (
 )
 
 // Rules are all of them.
-var Rules = []string{Heartbeat, CPU, Memory, Cache, Clock, Backlog, RPO, Schedule, Stopped, ChurnLink, ChurnDisks, SlowProgress, NoProgress, Retention, Damage, Silent}
+var Rules = []string{Heartbeat, CPU, Memory, Cache, Clock, Backlog, RPO, Schedule, App, Frozen, Stopped, ChurnLink, ChurnDisks, SlowProgress, NoProgress, Retention, Damage, Silent}
 
 // SilentRemedy is what to do about a group that does not tell how it is.
 const SilentRemedy = "see that the retention volume and the datastores answer; when they do, it goes on by itself"
@@ -135,6 +138,13 @@ func (t Thresholds) server(now time.Time, s Server) (all []reading) {
 	if n == nil || now.Sub(n.Time) > stale {
 		return all
 	}
+	thawed := reading{rule: Frozen, subject: s.Name, message: fmt.Sprintf("process server %s could not thaw %s after a cut, and goes on trying: they may be frozen still", s.Name, strings.Join(n.Frozen, ", ")),
+		remedy: "see what holds the thaw command up (the process server's log tells its error), or thaw them by hand"}
+	if len(n.Frozen) > 0 {
+		thawed.passes = replication.Critical
+	}
+	thawed.stays = thawed.passes
+	all = append(all, thawed)
 	busy := func(rule string, share float64, what, remedy string) {
 		if share < 0 {
 			return
@@ -226,6 +236,21 @@ func (t Thresholds) times(now time.Time, g Group) (all []reading) {
 			message: fmt.Sprintf("the last point, %d, is %s old: more than %s (rpo_alert)%s", g.Last, age(old), age(g.RPOAlert), why),
 			remedy:  fmt.Sprintf("failback explain %s tells what holds it up", g.Name)})
 	}
+	since := "there is none yet"
+	if !g.LastApp.IsZero() {
+		since = "the last is of " + clock(g.LastApp)
+	}
+	app := reading{rule: App, code: "78144", group: g.Name, subject: string(g.Name), unknown: g.Closed, passes: replication.Healthy,
+		message: fmt.Sprintf("no application-consistent points are made, one of which is due every %s; %s", age(g.AppInterval), since),
+		remedy:  "see that the plan's freeze and thaw commands do what they should, within their timeout; failback points tells of each point why it is only crash-consistent"}
+	if g.NotApp != "" {
+		app.message += "; what failed: " + g.NotApp
+	}
+	if g.AppInterval > 0 && (g.NotApp != "" || !g.LastApp.IsZero() && now.Sub(g.LastApp) >= 2*g.AppInterval) {
+		app.passes = replication.Warned
+	}
+	app.stays = app.passes
+	all = append(all, app)
 	if g.Interval > 0 {
 		cut := g.LastTime
 		if g.Cut.After(cut) {

@@ -43,9 +43,9 @@ func (p *pair) begin() {
 func (p *pair) another() replication.PointID {
 	p.t.Helper()
 	p.change()
-	id, err := p.master.Cut(context.Background(), "g")
+	id, err := p.master.Cut(context.Background(), "g", false)
 	for tries := 0; err != nil && tries < 20; tries++ { // the link failed in the middle of it
-		id, err = p.master.Cut(context.Background(), "g")
+		id, err = p.master.Cut(context.Background(), "g", false)
 	}
 	if err != nil {
 		p.t.Fatal(err)

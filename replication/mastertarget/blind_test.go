@@ -37,7 +37,7 @@ func TestMissingFileTakesOnlyItsOwn(t *testing.T) {
 	}
 	for v := byte(1); v <= 3; v++ {
 		part(v)
-		id, err := p.master.Cut(ctx, "g")
+		id, err := p.master.Cut(ctx, "g", false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestMissingFileTakesOnlyItsOwn(t *testing.T) {
 		t.Errorf("move to what is lost: %v, head %d", err, g.journal.Head())
 	}
 	part(9)
-	id, err := p.master.Cut(ctx, "g")
+	id, err := p.master.Cut(ctx, "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -194,7 +194,7 @@ func TestMovesAreCancelled(t *testing.T) {
 		}
 		p.write(i)
 	}
-	id, err := p.master.Cut(ctx, "g")
+	id, err := p.master.Cut(ctx, "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}

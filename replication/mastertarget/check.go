@@ -171,13 +171,16 @@ func (f *looking) sources(ctx context.Context, unnamed bool) {
 	facts.Ours, facts.Theirs = link.Ours(f.engine.cfg.Version), link.Version{Major: link.ProtocolMajor, Minor: w.Minor, Program: w.Version}
 	var all []preflight.Source
 	if !unnamed {
-		survey, err := w.Probe(ctx, specOf(f.plan, nil, replication.Session{Group: f.plan.Group}))
+		spec := specOf(f.plan, nil, replication.Session{Group: f.plan.Group})
+		spec.Quiesce = f.plan.Quiesced()
+		survey, err := w.Probe(ctx, spec)
 		if err != nil {
 			p := replication.AsProblem(err)
 			f.find(replication.Error, preflight.CodeUnseen, w.Name, fmt.Sprintf("process server %s did not say what it sees of its sources: %v", w.Name, p), p.Remedy)
 		}
 		facts.Dir = survey.Dir
 		all = f.surveyed(survey)
+		f.add(preflight.JudgeQuiesce(string(f.plan.Group), len(spec.Quiesce), survey.Quiesce, all))
 	}
 	if f.known == nil || f.there > 0 {
 		for _, d := range f.plan.Disks()[f.there:] {

@@ -239,6 +239,17 @@ func TestCheckFindsEachFault(t *testing.T) {
 			c.onLVM(c.ds, "vg0-all")
 			return c.plan(), func() { os.RemoveAll(filepath.Join(c.e.cfg.root, "sys/dev")) }
 		}, []string{"warning lvm-below vg0-all"}},
+		{"ReadInPlaceAndCantFreeze", func() (string, func()) {
+			c.worker.survey = func(s link.Spec) (link.Survey, error) {
+				found, _ := fine(s)
+				found.Disks[1].View = "none"
+				for _, q := range s.Quiesce {
+					found.Quiesce = append(found.Quiesce, link.Unrunnable{Machine: q.Machine, Command: "thaw", Why: q.Thaw + " is not there"})
+				}
+				return found, nil
+			}
+			return strings.Replace(c.plan(), "os: linux", "os: linux\nquiesce: {freeze: f, thaw: t}", 1), nil
+		}, []string{"warning quiesce-command a", "warning quiesce-command b", "warning no-app-points other", "warning no-snapshot b/os"}},
 		{"CertificateExpires", func() (string, func()) {
 			c.e.cfg.Certificates = func() []replication.Certificate {
 				return []replication.Certificate{{Name: "mt", Until: time.Now().Add(time.Hour)}}

@@ -40,7 +40,7 @@ func (p *pair) protected(points replication.PointID) {
 
 func (p *pair) made() replication.PointID {
 	p.t.Helper()
-	id, err := p.master.Cut(context.Background(), "g")
+	id, err := p.master.Cut(context.Background(), "g", false)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -216,7 +216,7 @@ func (p *pair) refused() {
 	p.t.Helper()
 	ctx := context.Background()
 	none := func(replication.MoveStatus) {}
-	_, cut := p.master.Cut(ctx, "g")
+	_, cut := p.master.Cut(ctx, "g", false)
 	_, rewind := p.master.Move(ctx, "g", replication.MoveRequest{To: 1}, none)
 	_, advance := p.master.Move(ctx, "g", replication.MoveRequest{Advance: true}, none)
 	_, plan := p.master.PlanMove(ctx, "g", replication.MoveRequest{To: 1})
@@ -644,7 +644,7 @@ func TestUndoWhileTheDisksMove(t *testing.T) {
 	isProblem(t, "a move meanwhile", err, replication.CodeCutover)
 	_, err = p.master.CancelMove(ctx, "g", false, func(replication.MoveStatus) {})
 	isProblem(t, "cancel the move", err, replication.CodeCutover)
-	_, err = p.master.Cut(ctx, "g")
+	_, err = p.master.Cut(ctx, "g", false)
 	isProblem(t, "cut", err, replication.CodeCutover)
 	undo := called(func() (replication.PointID, error) {
 		return p.master.Undo(ctx, "g", false, func(replication.CutoverStatus) { x.open() })

@@ -466,7 +466,7 @@ func (c *cutting) lastPoint(ctx context.Context, g *group, doing string) (replic
 	c.say(doing)
 	answer := make(chan cutAnswer, 1)
 	g.mu.Lock()
-	g.requests.cut = append(g.requests.cut, answer)
+	g.requests.cut = append(g.requests.cut, cutRequest{answer: answer})
 	g.mu.Unlock()
 	g.wake()
 	var p replication.PointID

@@ -64,7 +64,7 @@ func (p *pair) cut() replication.PointID {
 		}
 		p.write(i)
 	}
-	id, err := p.master.Cut(context.Background(), "g")
+	id, err := p.master.Cut(context.Background(), "g", false)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func drilledPair(t *testing.T, seed uint64, points int) *pair {
 func (p *pair) point() {
 	p.t.Helper()
 	p.change()
-	id, err := p.master.Cut(context.Background(), "g")
+	id, err := p.master.Cut(context.Background(), "g", false)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestDrillMeetsDamage(t *testing.T) {
 		p.live[0][4096+i] = byte(p.r.Uint32())
 	}
 	p.write(0)
-	id, err := p.master.Cut(t.Context(), "g")
+	id, err := p.master.Cut(t.Context(), "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}

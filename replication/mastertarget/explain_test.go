@@ -93,7 +93,7 @@ func TestBacklogsSayWhereBytesAre(t *testing.T) {
 		p.live[0][off] ^= 0x5a
 	}
 	p.write(0)
-	if _, err := p.master.Cut(ctx, "g"); err != nil {
+	if _, err := p.master.Cut(ctx, "g", false); err != nil {
 		t.Fatal(err)
 	}
 	backlog := func(what string, ok func(replication.Backlog) bool) {

@@ -143,7 +143,7 @@ func baseline(t *testing.T, e *Engine, p *puppet) {
 func cut(t *testing.T, e *Engine, p *puppet) ship {
 	t.Helper()
 	errs := make(chan error, 1)
-	go func() { _, err := e.Cut(context.Background(), "g"); errs <- err }()
+	go func() { _, err := e.Cut(context.Background(), "g", false); errs <- err }()
 	s := <-p.ships
 	if err := <-errs; err != nil {
 		t.Fatal(err)

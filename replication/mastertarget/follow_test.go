@@ -64,7 +64,7 @@ func TestDisksLag(t *testing.T) {
 		p.change()
 		p.live[0][0]++ // something in any case
 		p.write(0)
-		id, err := p.master.Cut(ctx, "g")
+		id, err := p.master.Cut(ctx, "g", false)
 		if err != nil {
 			t.Fatal(err)
 		}

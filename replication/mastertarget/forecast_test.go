@@ -52,7 +52,7 @@ machines:
 	defer close(stop)
 	go func() { stopped <- p.writesSteadily(stop, told, size, write, time.Second*write/churn) }()
 	for range 3 {
-		id, err := p.master.Cut(ctx, "g")
+		id, err := p.master.Cut(ctx, "g", false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -131,7 +131,7 @@ func TestCallsThatComeTwiceAndLate(t *testing.T) {
 		p.keep(1)
 		for range 6 {
 			p.change()
-			id, err := p.master.Cut(ctx, "g")
+			id, err := p.master.Cut(ctx, "g", false)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -61,6 +61,7 @@ type group struct {
 	state    replication.GroupState
 	problem  *replication.Problem
 	standing *replication.Problem // that keeps it from going on, through all tries; nil: none
+	appTried time.Time            // when an application-consistent point could not be cut at all: a cut that is tried again freezes no machine
 	lateWhy  string               // why the point that is due is not made; empty: it is not late
 	waits    string
 	notices  map[string]string // by what they are about
@@ -144,7 +145,7 @@ func (g *group) run() {
 	}
 	if g.journal.Owes() { // the process before this one was ended between giving a cycle up and beginning it anew: who asked for that point was told its number
 		g.mu.Lock()
-		g.requests.cut = append(g.requests.cut, make(chan cutAnswer, 1))
+		g.requests.cut = append(g.requests.cut, cutRequest{answer: make(chan cutAnswer, 1)})
 		g.mu.Unlock()
 	}
 	close(g.ready)

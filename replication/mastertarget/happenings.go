@@ -3,6 +3,7 @@ package mastertarget
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"failback/replication"
@@ -45,12 +46,19 @@ func (g *group) stuck(p *replication.Problem) {
 
 // pointListed tells of a point, and of those that were due before it and were not made.
 func (g *group) pointListed(p replication.Point) {
-	g.happened(replication.EventPoint, replication.Healthy, p.ID, "point %d of %s is listed: %d bytes changed", p.ID, p.Time.UTC().Format(time.DateTime+" UTC"), p.Bytes)
+	points := g.journal.Points()
+	points = slices.DeleteFunc(points, func(q replication.Point) bool { return q.ID >= p.ID || q.ID == replication.OriginalPoint })
 	var before time.Time
-	for _, q := range g.journal.Points() {
-		if q.ID < p.ID && q.ID != replication.OriginalPoint {
-			before = q.Time
-		}
+	if n := len(points); n > 0 {
+		before = points[n-1].Time
+	}
+	what := ""
+	if p.Kind == replication.App {
+		what = ", application-consistent"
+	}
+	g.happened(replication.EventPoint, replication.Healthy, p.ID, "point %d of %s is listed%s: %d bytes changed", p.ID, p.Time.UTC().Format(time.DateTime+" UTC"), what, p.Bytes)
+	if p.NotApp != "" {
+		g.happened(replication.EventPoint, replication.Warned, p.ID, "point %d is crash-consistent, and was to be application-consistent: %s", p.ID, p.NotApp)
 	}
 	g.mu.Lock()
 	why := g.lateWhy
@@ -66,6 +74,20 @@ func (g *group) pointListed(p replication.Point) {
 		}
 		g.happened(replication.EventMissed, replication.Warned, p.ID, "%d scheduled points between %s and %s were not made%s", n, before.UTC().Format(time.DateTime), p.Time.UTC().Format(time.DateTime+" UTC"), why)
 	}
+	if before = lastApp(points); !p.Attempted() || before.IsZero() {
+		return
+	}
+	if n := missedApp(p.Time.Sub(before), g.appInterval(), interval); n > 0 {
+		g.happened(replication.EventMissed, replication.Warned, p.ID, "%d scheduled application-consistent points between %s and %s were not made%s", n, before.UTC().Format(time.DateTime), p.Time.UTC().Format(time.DateTime+" UTC"), why)
+	}
+}
+
+// missedApp returns how many application-consistent points were due in the time between two: each with the scheduled point that is the nearest.
+func missedApp(between, app, interval time.Duration) int {
+	if app <= 0 {
+		return 0
+	}
+	return max(0, int((between+interval/2)/app)-1)
 }
 
 // late notes why a point that is due is not being made.

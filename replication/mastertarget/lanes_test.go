@@ -118,7 +118,7 @@ func TestALaneThatBreaksCostsNoMoreThanWhatItCarried(t *testing.T) {
 			h.mu.Lock()
 			h.breaking = 2
 			h.mu.Unlock()
-			id, err := p.master.Cut(ctx, "g")
+			id, err := p.master.Cut(ctx, "g", false)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"failback/replication"
@@ -39,11 +40,12 @@ func (g *group) loop() {
 			g.probe(w)
 		}
 		last, _ := g.journal.Last()
-		next, until := decide(g.situation(last, released))
+		now := g.situation(last, released)
+		next, until := decide(now)
 		var err error
 		switch next {
 		case stepCycle:
-			if err = g.cycle(w); err != nil && g.journal.OpenCycle() == nil {
+			if err = g.cycle(w, now.appDue()); err != nil && g.journal.OpenCycle() == nil {
 				released = 0 // a cut that did not become a cycle goes: who asks for one later wants what is there then
 			}
 		case stepRelease:
@@ -106,12 +108,25 @@ func (g *group) situation(last replication.Point, released replication.PointID) 
 	closing := g.disksTaken() != nil
 	now := time.Now()
 	compares := g.compares(now)
+	points := g.journal.Points()
+	tried := lastApp(points)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return situation{
-		now: now, resync: g.record.Resync, compares: compares, open: g.journal.OpenCycle() != nil, points: len(g.journal.Points()), last: last.Time,
-		interval: time.Duration(g.plan.Policy.CrashInterval), cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID, damaged: damaged, full: g.full != "", final: g.final, closing: closing,
+	if g.appTried.After(tried) {
+		tried = g.appTried
 	}
+	return situation{
+		now: now, resync: g.record.Resync, compares: compares, open: g.journal.OpenCycle() != nil, points: len(points), last: last.Time,
+		interval: time.Duration(g.plan.Policy.CrashInterval), app: g.appInterval(), lastApp: tried, cuts: len(g.requests.cut), verifies: len(g.requests.verify), unreleased: released != last.ID, damaged: damaged, full: g.full != "", final: g.final, closing: closing,
+	}
+}
+
+// appInterval is the time between application-consistent points; 0: no machine has commands for them.
+func (g *group) appInterval() time.Duration {
+	if len(g.plan.Quiesced()) == 0 {
+		return 0
+	}
+	return time.Duration(g.plan.Policy.AppInterval)
 }
 
 // sleep waits for a request, for the worker's end, or for the given time.
@@ -157,8 +172,8 @@ func (g *group) orderContext(w *worker) (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// cycle goes on with the open cycle, or begins one, and returns when its point is listed.
-func (g *group) cycle(w *worker) error {
+// cycle goes on with the open cycle, or begins one, and returns when its point is listed. app: one that begins is to be application-consistent.
+func (g *group) cycle(w *worker, app bool) error {
 	ctx, cancel := g.orderContext(w)
 	defer cancel()
 	g.mu.Lock()
@@ -169,10 +184,16 @@ func (g *group) cycle(w *worker) error {
 		defer g.mu.Unlock()
 		g.stopShip = nil
 	}()
-	asked := g.cutsAsked()
 	before, _ := g.journal.Last()
+	asked, appAsked := g.cutsAsked()
 	g.pace.watch.begin()
-	c, fresh, err := g.begin(ctx, w)
+	app = app || appAsked
+	c, fresh, err := g.begin(ctx, w, app)
+	if app && err != nil && !gone(w, err) {
+		g.mu.Lock()
+		g.appTried = time.Now()
+		g.mu.Unlock()
+	}
 	if fresh || err != nil { // a cycle that goes on was cut before it was asked for, and so was one whose cut the source has held since
 		g.answerCuts(asked, c, err)
 	}
@@ -219,23 +240,28 @@ func (g *group) shipment(c replication.Cycle) link.Shipment {
 }
 
 // begin cuts at the source and records the open cycle. An open cycle with the same snapshot goes on; with another, it starts over, under the same number.
-// fresh: the cut was made just now.
-func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fresh bool, err error) {
+// app: it is to be application-consistent. fresh: the cut was made just now.
+func (g *group) begin(ctx context.Context, w *worker, app bool) (c replication.Cycle, fresh bool, err error) {
 	last, _ := g.journal.Last()
 	c = replication.Cycle{Point: g.journal.NextPoint(), Base: last.ID, BaseChain: last.Chain, Mode: replication.Changes, Route: replication.Journaled, Kind: replication.Crash}
 	open := g.journal.OpenCycle()
 	disks := len(g.targets)
 	if open != nil {
-		c, disks = *open, len(open.Cut.Sizes)
+		c, disks, app = *open, len(open.Cut.Sizes), open.Cut.Attempted()
+	}
+	spec := g.spec(0, disks)
+	if app {
+		spec.Quiesce = g.plan.Quiesced()
 	}
 	g.become(g.settled(), nil, "the source to be cut")
-	cut, err := w.Cut(ctx, g.spec(0, disks), c.Point, link.Base{Point: c.Base, Snapshot: last.Snapshot})
+	cut, err := w.Cut(ctx, spec, c.Point, link.Base{Point: c.Base, Snapshot: last.Snapshot})
 	if err != nil {
 		if rerr := g.resized(ctx, w, c, open, disks); rerr != nil {
 			return c, false, rerr
 		}
 		return c, false, err
 	}
+	cut.NotApp = whyNotApp(cut.Cut, len(spec.Quiesce) > 0)
 	if err := g.checkSizes(cut.Sizes, disks); err != nil {
 		return c, false, err
 	}
@@ -243,7 +269,10 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	if !cut.Stable {
 		g.notice("stable", "at least one source has no snapshots: keep its disk still while it is read; a cycle that is cut off starts over")
 	}
-	c.Cut = cut.Cut
+	c.Cut, c.Kind = cut.Cut, replication.Crash
+	if cut.App {
+		c.Kind = replication.App
+	}
 	why := cut.UntrackedWhy
 	if last.Suspect { // what is wrong in it, no later change mends
 		why = fmt.Sprintf("point %d differs from the source", last.ID)
@@ -291,6 +320,20 @@ func (g *group) begin(ctx context.Context, w *worker) (c replication.Cycle, fres
 	g.log.Info("cycle begun", "point", c.Point, "base", c.Base, "mode", c.Mode, "route", c.Route, "joining", len(g.joining()))
 	return c, !again && !c.Cut.Held, nil
 }
+
+// whyNotApp says why a cut is not application-consistent, where it was to be; empty: it is, or was not to be.
+func whyNotApp(c replication.Cut, ordered bool) string {
+	switch {
+	case c.App:
+		return ""
+	case c.NotApp == "" && ordered && !c.Held:
+		return "the process server is of an earlier release, which freezes nothing"
+	}
+	return strings.ToValidUTF8(c.NotApp[:min(len(c.NotApp), maxNotApp)], "")
+}
+
+// maxNotApp bounds what is kept with a point of what a process server says of a failed freeze.
+const maxNotApp = 1000
 
 // resumes says whether what is durable of an open cycle may stay when it goes on. What a journal holds of a source that changes while it is read may not: a page that
 // was shipped, and has its old content again by now, would be told equal to the base, and what was shipped of it would stand. A disk that is written through is
@@ -383,11 +426,11 @@ func (g *group) shipped() {
 	g.link, g.queue = nil, nil
 }
 
-// cutsAsked returns how many wait for a cut.
-func (g *group) cutsAsked() int {
+// cutsAsked returns how many wait for a cut, and whether one of them wants an application-consistent one.
+func (g *group) cutsAsked() (n int, app bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.requests.cut)
+	return len(g.requests.cut), slices.ContainsFunc(g.requests.cut, func(r cutRequest) bool { return r.app })
 }
 
 // answerCuts tells the first n that asked for a cut, before it was made, its number, or why there is none; who asked while it was made gets the next one. A
@@ -400,16 +443,16 @@ func (g *group) answerCuts(n int, c replication.Cycle, err error) {
 	waiting := g.requests.cut[:n]
 	g.requests.cut = slices.Clone(g.requests.cut[n:])
 	g.mu.Unlock()
-	for _, ch := range waiting {
-		ch <- cutAnswer{c.Point, err}
+	for _, r := range waiting {
+		r.answer <- cutAnswer{c.Point, err}
 	}
 }
 
 func (g *group) refuseRequests() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, ch := range g.requests.cut {
-		ch <- cutAnswer{err: errClosing}
+	for _, r := range g.requests.cut {
+		r.answer <- cutAnswer{err: errClosing}
 	}
 	for _, v := range g.requests.verify {
 		v.done <- errClosing

@@ -149,6 +149,11 @@ func (g *group) facts(now time.Time) health.Group {
 	f.DamageKnown, f.Parts, f.Lost = g.care.known, len(g.care.damage.Parts), g.care.damage.Bytes
 	g.care.mu.Unlock()
 	f.Limited = s.Link != nil && s.Link.Binds == "limit"
+	if f.AppInterval = g.appInterval(); f.AppInterval > 0 && g.isReady() == nil {
+		f.LastApp = s.LastAppTime
+		p, _ := lastAttempted(g.journal.Points())
+		f.NotApp = g.discreet(p.NotApp)
+	}
 	if s.Open != 0 && g.isReady() == nil {
 		if c := g.journal.OpenCycle(); c != nil {
 			f.Cut, f.Changes = c.Cut.Time, c.Mode == replication.Changes

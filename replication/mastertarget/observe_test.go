@@ -119,7 +119,7 @@ func TestAlertsOfRealFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.alerted("")
-	if _, err := p.master.Cut(ctx, "g"); err != nil {
+	if _, err := p.master.Cut(ctx, "g", false); err != nil {
 		t.Fatal(err)
 	}
 	p.listed(2)
@@ -149,7 +149,7 @@ func TestLastPointTooOld(t *testing.T) {
 	if a := p.alerted(health.RPO); a.Code != "78169" || !strings.Contains(a.Message, "more than 1 s") {
 		t.Errorf("got %+v", a)
 	}
-	if _, err := p.master.Cut(ctx, "g"); err != nil {
+	if _, err := p.master.Cut(ctx, "g", false); err != nil {
 		t.Fatal(err)
 	}
 	p.alerted("")

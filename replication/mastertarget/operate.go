@@ -34,7 +34,7 @@ func notConnected(name string) *replication.Problem {
 }
 
 // Cut implements transport.Operations. It answers when the source has been cut.
-func (e *Engine) Cut(ctx context.Context, id replication.GroupID) (replication.PointID, error) {
+func (e *Engine) Cut(ctx context.Context, id replication.GroupID, app bool) (replication.PointID, error) {
 	g, err := e.group(id)
 	if err != nil {
 		return 0, err
@@ -54,12 +54,16 @@ func (e *Engine) Cut(ctx context.Context, id replication.GroupID) (replication.P
 	if err := g.resyncHoldsUp(); err != nil {
 		return 0, err
 	}
+	if app && g.appInterval() == 0 {
+		return 0, &replication.Problem{Code: replication.CodeNotApp, Message: fmt.Sprintf("no machine of group %s has commands that keep it still", id),
+			Remedy: "add quiesce: {freeze: COMMAND, thaw: COMMAND} to machines of the plan, and apply it: failback apply PLAN"}
+	}
 	if err := g.waitConnected(ctx); err != nil {
 		return 0, err
 	}
 	answer := make(chan cutAnswer, 1)
 	g.mu.Lock()
-	g.requests.cut = append(g.requests.cut, answer)
+	g.requests.cut = append(g.requests.cut, cutRequest{answer: answer, app: app})
 	g.mu.Unlock()
 	g.wake()
 	select {

@@ -86,7 +86,7 @@ func TestPointZero(t *testing.T) {
 					p.listed(1)
 					p.stand(0)
 					p.change()
-					id, err := p.master.Cut(ctx, "g")
+					id, err := p.master.Cut(ctx, "g", false)
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -116,7 +116,7 @@ func TestDisksAreCopiedInTurnsWithTheLargestFirstAndGoOnAfterAKill(t *testing.T)
 
 	// A cycle of changes is none of the queue, whatever waits there.
 	p.change()
-	id, err := p.master.Cut(t.Context(), "g")
+	id, err := p.master.Cut(t.Context(), "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,7 +119,7 @@ func TestRepeatsAreSentByReference(t *testing.T) {
 	p.addsUp("baseline")
 	p.connect() // what was remembered is found again by the tables
 	moved := p.spread(1, 100)
-	id, err := p.master.Cut(context.Background(), "g")
+	id, err := p.master.Cut(context.Background(), "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestRepeatsAreSentByReference(t *testing.T) {
 	}
 	p.lose()
 	moved = p.spread(1, 100)
-	if id, err = p.master.Cut(context.Background(), "g"); err != nil {
+	if id, err = p.master.Cut(context.Background(), "g", false); err != nil {
 		t.Fatal(err)
 	}
 	p.keep(id)
@@ -175,12 +175,12 @@ func TestRepeatsTogether(t *testing.T) {
 				default:
 					p.change()
 					p.spread(4, 60)
-					id, err := p.master.Cut(ctx, "g")
+					id, err := p.master.Cut(ctx, "g", false)
 					for tries := 0; err != nil; tries++ { // the link failed in the middle of it
 						if tries == 20 {
 							t.Fatal(err)
 						}
-						id, err = p.master.Cut(ctx, "g")
+						id, err = p.master.Cut(ctx, "g", false)
 					}
 					p.keep(id)
 					p.listed(id)

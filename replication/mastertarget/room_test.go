@@ -40,7 +40,7 @@ func TestMovesReckonTheirSpace(t *testing.T) {
 	}
 	cut := func() (id replication.PointID) {
 		t.Helper()
-		if id, err = p.master.Cut(ctx, "g"); err != nil {
+		if id, err = p.master.Cut(ctx, "g", false); err != nil {
 			t.Fatal(err)
 		}
 		p.keep(id)

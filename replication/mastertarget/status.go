@@ -82,7 +82,17 @@ func (g *group) status() replication.GroupStatus {
 	s.Scrub = g.scrubStatus()
 	s.Resync = g.resyncStatus()
 	s.Head, s.Generation = g.journal.Head(), g.journal.Generation()
-	s.Pins = pinsOf(g.journal.Points(), time.Now())
+	points := g.journal.Points()
+	s.Pins = pinsOf(points, time.Now())
+	for _, p := range slices.Backward(points) {
+		if p.Kind == replication.App {
+			s.LastApp, s.LastAppTime = p.ID, p.Time
+			break
+		}
+	}
+	if p, ok := lastAttempted(points); ok && p.NotApp != "" && g.appInterval() > 0 {
+		s.Notices = append(s.Notices, fmt.Sprintf("point %d was to be application-consistent, and is crash-consistent: %s", p.ID, p.NotApp))
+	}
 	if bytes, saving := g.journal.OriginalStored(); saving {
 		s.Original = &replication.OriginalStatus{Saving: true, Stored: bytes}
 	} else if p, err := g.journal.Point(replication.OriginalPoint); err == nil {

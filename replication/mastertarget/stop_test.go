@@ -52,7 +52,7 @@ func TestStoppedWhileDisksMove(t *testing.T) {
 		}
 		p.write(i)
 	}
-	id, err := p.master.Cut(ctx, "g")
+	id, err := p.master.Cut(ctx, "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,10 @@ func (e *Engine) Support(ctx context.Context, id replication.GroupID, give func(
 	p, perr := plan.Parse(r.Plan)
 	if perr == nil {
 		for m := range p.Machines {
+			if q := p.Machines[m].Quiesce; q != nil {
+				secrets = append(secrets, q.Freeze, q.Thaw)
+				q.Freeze, q.Thaw = leftOut, leftOut
+			}
 			for d := range p.Machines[m].Disks {
 				disk := &p.Machines[m].Disks[d]
 				for _, c := range []*string{&disk.Snapshot, &disk.Release, &disk.Changes} {
@@ -114,6 +118,9 @@ func (g *group) commandsKnown() []string {
 	var all []string
 	for _, d := range g.plan.Disks() {
 		all = append(all, d.Snapshot, d.Release, d.Changes)
+	}
+	for _, q := range g.plan.Quiesced() {
+		all = append(all, q.Freeze, q.Thaw)
 	}
 	if g.isOpen() || g.isAway() {
 		if at := g.journal.Cutover(); at != nil {

@@ -342,12 +342,12 @@ func TestTogether(t *testing.T) {
 					p.move()
 				default:
 					p.change()
-					id, err := p.master.Cut(ctx, "g")
+					id, err := p.master.Cut(ctx, "g", false)
 					for tries := 0; err != nil; tries++ { // the link failed in the middle of it
 						if tries == 20 {
 							t.Fatal(err)
 						}
-						id, err = p.master.Cut(ctx, "g")
+						id, err = p.master.Cut(ctx, "g", false)
 					}
 					p.keep(id)
 					p.listed(id)

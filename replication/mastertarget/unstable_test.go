@@ -253,7 +253,7 @@ func TestResyncOfALiveDiskKeepsNothingThatAnEarlierAttemptShipped(t *testing.T) 
 	})
 	d.page(3, 0x77)
 	d.connect()
-	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+	if _, err := d.master.Cut(context.Background(), "g", false); err != nil {
 		t.Fatal(err)
 	}
 	d.listed(2)
@@ -270,7 +270,7 @@ func TestLiveDiskThatChangedAfterItWasReadIsCutAgain(t *testing.T) {
 		}
 	})
 	d.page(3, 0x77)
-	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+	if _, err := d.master.Cut(context.Background(), "g", false); err != nil {
 		t.Fatal(err)
 	}
 	d.listed(2)
@@ -296,7 +296,7 @@ func TestLaneThatStalledDoesNotKeepItsCycleFromBeingListed(t *testing.T) {
 		}
 	})
 	d.page(3, 0x77)
-	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+	if _, err := d.master.Cut(context.Background(), "g", false); err != nil {
 		t.Fatal(err)
 	}
 	d.listed(2)
@@ -313,7 +313,7 @@ func TestLanesThatAreRefusedAreTriedAgainSlowlyAndSaid(t *testing.T) {
 	d.page(3, 0x77)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if _, err := d.master.Cut(ctx, "g"); err != nil {
+	if _, err := d.master.Cut(ctx, "g", false); err != nil {
 		t.Fatal(err)
 	}
 	err := d.master.wait(ctx, func() bool {
@@ -336,7 +336,7 @@ func TestVerifyThatWaitsForItsTurnCanBeGivenUp(t *testing.T) {
 		h.finish = func() error { close(ships); <-goOn; return nil }
 	})
 	d.page(3, 0x77)
-	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+	if _, err := d.master.Cut(context.Background(), "g", false); err != nil {
 		t.Fatal(err)
 	}
 	<-ships
@@ -391,7 +391,7 @@ func TestUnprotectOfAGroupThatIsNotOpenKeepsTheJournalThatItsDisksNeed(t *testin
 func unprotectUnopened(t *testing.T, harm func(dir string) error, want string) {
 	d := newDevice(t)
 	d.page(3, 0x77)
-	if _, err := d.master.Cut(context.Background(), "g"); err != nil {
+	if _, err := d.master.Cut(context.Background(), "g", false); err != nil {
 		t.Fatal(err)
 	}
 	d.listed(2)
@@ -444,14 +444,14 @@ func TestCutIsNeverOlderThanItsRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.page(3, 0x77)
-	if _, err := d.master.Cut(t.Context(), "g"); err == nil {
+	if _, err := d.master.Cut(t.Context(), "g", false); err == nil {
 		t.Fatal("the cycle began")
 	}
 	d.page(4, 0x78) // the last write, before the machine is shut down for good
 	if err := os.RemoveAll(filepath.Dir(block)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.master.Cut(t.Context(), "g"); err != nil {
+	if _, err := d.master.Cut(t.Context(), "g", false); err != nil {
 		t.Fatal(err)
 	}
 	d.listed(2)
@@ -465,7 +465,7 @@ func TestCutThatIsAskedForDuringACutIsMadeAfterIt(t *testing.T) {
 		views, taken, goOn, views))
 	points := make(chan replication.PointID, 2)
 	cut := func() {
-		p, err := d.master.Cut(context.Background(), "g")
+		p, err := d.master.Cut(context.Background(), "g", false)
 		if err != nil {
 			t.Error(err)
 		}
@@ -504,7 +504,7 @@ func TestCycleAfterAPointThatDiffersCompares(t *testing.T) {
 	views := t.TempDir()
 	d := newGroupOfOne(t, fmt.Sprintf(", snapshot: 'cp $FAILBACK_SOURCE %s/$1 && echo %s/$1', release: 'rm -f $2', changes: 'true'", views, views)) // it tells no change at all
 	d.page(3, 0x77)
-	p, err := d.master.Cut(t.Context(), "g")
+	p, err := d.master.Cut(t.Context(), "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -512,7 +512,7 @@ func TestCycleAfterAPointThatDiffersCompares(t *testing.T) {
 	if _, v, _, err := d.master.Verify(t.Context(), "g", p, func([]replication.Ledger) {}); err != nil || v.Equal {
 		t.Fatalf("got %+v, %v", v, err)
 	}
-	if p, err = d.master.Cut(t.Context(), "g"); err != nil {
+	if p, err = d.master.Cut(t.Context(), "g", false); err != nil {
 		t.Fatal(err)
 	}
 	d.listed(p)

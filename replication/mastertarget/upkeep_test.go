@@ -63,7 +63,7 @@ func TestUpkeep(t *testing.T) {
 		change()
 		short, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		defer cancel()
-		id, err := p.master.Cut(short, "g")
+		id, err := p.master.Cut(short, "g", false)
 		if err != nil {
 			s := g.status()
 			t.Fatalf("cut %d: %v: %+v, space %+v", made, err, s.Problem, s.Space)
@@ -96,7 +96,7 @@ func TestUpkeep(t *testing.T) {
 		}
 		change()
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
-		if id, err := p.master.Cut(short, "g"); err == nil {
+		if id, err := p.master.Cut(short, "g", false); err == nil {
 			p.keep(id)
 			for g.heldBack() == nil {
 				if last, _ := g.journal.Last(); last.ID >= id {

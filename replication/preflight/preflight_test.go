@@ -22,6 +22,8 @@ type facts struct {
 	ours    []replication.Certificate
 	theirs  []replication.Certificate
 	sources []Source
+	hooks   int // machines with quiesce commands
+	cant    []link.Unrunnable
 	targets []Target
 	store   Datastore
 	journal Journal
@@ -65,6 +67,7 @@ func good() *facts {
 func (f *facts) judged() (all []replication.Finding) {
 	all = append(all, JudgeWorker(f.worker)...)
 	all = append(all, JudgeSources(f.os, f.sources)...)
+	all = append(all, JudgeQuiesce("erp", f.hooks, f.cant, f.sources)...)
 	var names []string
 	var are []blockio.Description
 	for _, t := range f.targets {
@@ -138,10 +141,14 @@ func TestEachFaultIsFound(t *testing.T) {
 		"SourceGone": {func(f *facts) {
 			f.sources[1] = Source{GroupDisk: f.sources[1].GroupDisk, Problem: &replication.Problem{Code: CodeSource, Message: "disk web/os: source /s/webos: no such file", Remedy: "bring it back"}}
 		}, "error " + CodeSource, []string{"/s/webos", "bring it back"}},
-		"SourceEmpty": {func(f *facts) { f.sources[0].Size = 0 }, "error " + CodeSourceSize, []string{"0 bytes", "512"}},
-		"SourceOdd":   {func(f *facts) { f.sources[0].Size++ }, "error " + CodeSourceSize, []string{"42949672961"}},
-		"SourceLarge": {func(f *facts) { f.sources[0].Size = replication.MaxDiskSize + 512 }, "error " + CodeSourceSize, []string{"64 TiB"}},
-		"NoSnapshot":  {func(f *facts) { f.sources[0].View = "none" }, "warning " + CodeNoSnapshot, []string{"db/os"}},
+		"SourceEmpty":       {func(f *facts) { f.sources[0].Size = 0 }, "error " + CodeSourceSize, []string{"0 bytes", "512"}},
+		"SourceOdd":         {func(f *facts) { f.sources[0].Size++ }, "error " + CodeSourceSize, []string{"42949672961"}},
+		"SourceLarge":       {func(f *facts) { f.sources[0].Size = replication.MaxDiskSize + 512 }, "error " + CodeSourceSize, []string{"64 TiB"}},
+		"NoSnapshot":        {func(f *facts) { f.sources[0].View = "none" }, "warning " + CodeNoSnapshot, []string{"db/os"}},
+		"MachinesAreFrozen": {func(f *facts) { f.hooks = 2 }, "", nil},
+		"NoFreezeCommand": {func(f *facts) {
+			f.hooks, f.cant = 2, []link.Unrunnable{{Machine: "db", Command: "freeze", Why: "there is no program x here"}}
+		}, "warning " + CodeQuiesce, []string{"machine db", "freeze", "no program x"}},
 		"WindowsAmongLinux": {func(f *facts) {
 			f.sources[1].OS, f.sources[1].Mark = "windows", "a partition of the type Microsoft reserved"
 		}, "error " + CodeOSDiffers,

@@ -32,6 +32,8 @@ const (
 	CodeUnseen        = "sources-unseen"
 	CodeSourceSize    = "source-size"
 	CodeNoSnapshot    = "no-snapshot"
+	CodeQuiesce       = "quiesce-command"
+	CodeNoApp         = "no-app-points"
 	CodeOSDiffers     = "os-differs"
 	CodePath          = "path"
 	CodePathMTU       = "path-mtu"
@@ -134,6 +136,7 @@ var rules = []Rule{
 	{plan.CodeSamePath, "", warning, "a target has the path of a source: on one machine it would be overwritten", "name another target, if both programs are on one machine or share this path"},
 	{plan.CodeCommands, "", refused, "a snapshot command is without its release, or the reverse", "give both, or neither"},
 	{plan.CodePolicy, "", refused, "times of the policy are too short, too long, or do not go together", unhandled},
+	{plan.CodeQuiesce, "", refused, "a quiesce of the plan lacks one of its two commands, or has a timeout that is too short or too long", "write both freeze and thaw, and a timeout from 1s to 5m"},
 	{plan.CodeRetention, "", refused, "limits of the journal do not go together", "write such as retention: {soft: 70%, hard: 90%, reserve: 2%}, or sizes such as 500GiB"},
 
 	// The process server.
@@ -151,6 +154,8 @@ var rules = []Rule{
 	{CodeUnseen, "", refused, "the process server did not say what it sees of its sources", unhandled},
 	{CodeSourceSize, "", refused, "a source has a size that no disk has", "a disk is a positive multiple of 512 bytes, at most 64 TiB"},
 	{CodeNoSnapshot, "", warning, "no view of a source can be made that stays the same while it is read", "keep the disk still while it is read, put it on xfs or btrfs, or give snapshot and release commands in the plan"},
+	{CodeQuiesce, "", warning, "a command of the plan that freezes or thaws a machine can't be run on the process server: points that are to be application-consistent are crash-consistent", "see that it is there, and that the process server's user may run it; sh -n tells what is wrong with how it is written"},
+	{CodeNoApp, "", warning, "the plan has commands that freeze machines, and a disk of the group has no snapshots: what is read in place is never application-consistent, and nothing is frozen for it", "put the disk on xfs or btrfs, or give snapshot and release commands in the plan"},
 	{CodeOSDiffers, "", refused, "a machine's disks look like those of another OS type than the plan says: all machines of a group run the same", "correct os in the plan; machines of different kinds take two groups"},
 
 	// The path.

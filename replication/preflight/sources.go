@@ -5,6 +5,7 @@ import (
 
 	"failback/blockio"
 	"failback/replication"
+	"failback/replication/link"
 	"failback/replication/plan"
 )
 
@@ -38,6 +39,34 @@ func JudgeSources(os string, all []Source) []replication.Finding {
 	}
 	j.systems(os, all)
 	return j.found
+}
+
+// JudgeQuiesce judges whether points of a group can be application-consistent, with commands of its plan for so many machines, of which some can't be run.
+func JudgeQuiesce(group string, machines int, unrunnable []link.Unrunnable, all []Source) []replication.Finding {
+	var j judge
+	if machines == 0 {
+		return nil
+	}
+	for _, u := range unrunnable {
+		j.find(replication.Warning, CodeQuiesce, u.Machine, fmt.Sprintf("machine %s: the %s command can't be run on the process server: %s", u.Machine, u.Command, u.Why), "")
+	}
+	var live []string
+	for _, s := range all {
+		if s.Usable() && s.View == "none" {
+			live = append(live, string(s.Name))
+		}
+	}
+	if len(live) > 0 {
+		j.find(replication.Warning, CodeNoApp, group, fmt.Sprintf("group %s makes no application-consistent points: %s read in place, without snapshots", group, are(live)), "")
+	}
+	return j.found
+}
+
+func are(disks []string) string {
+	if len(disks) == 1 {
+		return "disk " + disks[0] + " is"
+	}
+	return "disks " + some(disks) + " are"
 }
 
 // systems compares what disks look like with what the plan says of all its machines. A machine with disks of both kinds says nothing: one may come from elsewhere.
