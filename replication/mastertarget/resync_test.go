@@ -59,13 +59,13 @@ func TestResyncWaitsForItsWindowAndBeginsAtTheOperatorsWord(t *testing.T) {
 
 	p.loseTracking()
 	p.change()
-	_, err := p.master.Cut(ctx, "g")
+	_, err := p.master.Cut(ctx, "g", false)
 	isProblem(t, "a cut while whole disks have to be compared", err, replication.CodeResyncNeeded)
 	s := p.becomes(replication.StateResync)
 	if s.Resync == nil || s.Resync.Why == "" || s.Resync.Since.IsZero() || !s.Resync.Opens.After(time.Now()) || s.WaitsFor == "" || s.Open != 0 || s.Last != 1 {
 		t.Errorf("a group that needs a resync tells %+v, waits for %q, open %d, last %d", s.Resync, s.WaitsFor, s.Open, s.Last)
 	}
-	_, err = p.master.Cut(ctx, "g")
+	_, err = p.master.Cut(ctx, "g", false)
 	isProblem(t, "another cut", err, replication.CodeResyncNeeded)
 	p.contents("while a resync waits")
 
@@ -105,7 +105,7 @@ func TestResyncWaitsForItsWindowAndBeginsAtTheOperatorsWord(t *testing.T) {
 		}
 	}
 	p.change()
-	id, err := p.master.Cut(ctx, "g")
+	id, err := p.master.Cut(ctx, "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestResyncBeginsByItselfWithoutAWindow(t *testing.T) {
 	p.listed(1)
 	p.keep(1)
 	p.loseTracking()
-	id, err := p.master.Cut(t.Context(), "g")
+	id, err := p.master.Cut(t.Context(), "g", false)
 	if err != nil {
 		t.Fatal(err)
 	}
