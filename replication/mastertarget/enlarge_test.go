@@ -20,7 +20,7 @@ func (p *pair) soon() replication.PointID {
 	var err error
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		var id replication.PointID
-		if id, err = p.master.Cut(p.t.Context(), "g"); err == nil {
+		if id, err = p.master.Cut(p.t.Context(), "g", false); err == nil {
 			p.keep(id)
 			p.listed(id)
 			return id
@@ -147,7 +147,7 @@ func TestSourcesThatCantBeFollowedAreNamed(t *testing.T) {
 		keep := p.live[c.disk]
 		p.live[c.disk] = c.live
 		p.write(c.disk)
-		_, err := p.master.Cut(t.Context(), "g")
+		_, err := p.master.Cut(t.Context(), "g", false)
 		isProblem(t, what, err, codeResized)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v does not say %q", what, err, c.want)
