@@ -193,13 +193,17 @@ func (c *comparison) run(ctx context.Context, content link.Content, extents []re
 		return give(ch)
 	}
 	size := content.Size()
+	until := int64(0) // up to where there may be data: to ask again for each region costs as much as to hash it, where files know their holes by their pages only (tmpfs)
 	for _, x := range extents {
 		x.End = min(x.End, size)
 		for off := x.Off; off < x.End; {
 			if err := ctx.Err(); err != nil {
 				return
 			}
-			data, _, err := content.NextData(off)
+			data, err := off, error(nil)
+			if off >= until {
+				data, until, err = content.NextData(off)
+			}
 			if err == nil {
 				err = still()
 			}

@@ -140,9 +140,13 @@ func (s *shipment) shipped(d *diskShip, off int64) (bool, error) {
 // regions makes jobs of a run of whole regions: one a region, but one for all of a run where both sides are known to be zero.
 func (s *shipment) regions(ctx context.Context, d *diskShip, run replication.Extent, side *link.Side) error {
 	for off := run.Off; off < run.End; {
-		data, end, err := d.view.NextData(off)
-		if err != nil {
-			return sourceProblem("find data", err)
+		data, end := off, d.data.End
+		if off < d.data.Off || off >= end { // for each region, it would cost as much as to hash it, where files know their holes by their pages only (tmpfs)
+			var err error
+			if data, end, err = d.view.NextData(off); err != nil {
+				return sourceProblem("find data", err)
+			}
+			d.data = replication.Extent{Off: data, End: end}
 		}
 		data = min(data&^(replication.Region-1), run.End)
 		if data > off && (side == nil || side.Zero) {

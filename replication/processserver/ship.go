@@ -60,6 +60,8 @@ type diskShip struct {
 	mu    sync.Mutex
 	total *replication.Pages // what the cycle covers, as found; changes mode by table only
 
+	data replication.Extent // where there may be data, as its scan asked last
+
 	compares bool                 // the disk is compared: the cycle does, or the disk joins with it
 	turn     atomic.Pointer[turn] // then, its place in the queue; nil: it needs none
 
