@@ -1,6 +1,10 @@
 package replication
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // GroupState is the one word that says where a group is in its life.
 type GroupState string
@@ -104,6 +108,31 @@ type ScrubStatus struct {
 	Lost    int64     `json:"lost"`   // bytes of the disks that points need and nobody has
 	Points  []PointID `json:"points"` // that need them, rising
 	Found   []string  `json:"found"`  // by the last pass, in words
+}
+
+// DiskComplete is the state of a disk of which the open cycle has all: it waits for the others, as a point is listed with all of its disks, or not.
+const DiskComplete = "complete"
+
+// Lacks says which disks the point that is being made still lacks, once others are there; empty: none is being made, or all are lacking.
+func (g *GroupStatus) Lacks() string {
+	const most = 3
+	var names []string
+	complete := 0
+	for _, d := range g.Disks {
+		switch {
+		case d.State == DiskComplete:
+			complete++
+		case d.Queue > 0, d.Ledger.Total > 0: // else it has nothing to send, or joins later
+			names = append(names, string(d.Disk))
+		}
+	}
+	if g.Open == 0 || complete == 0 || len(names) == 0 {
+		return ""
+	}
+	if more := len(names) - most; more > 0 {
+		names = append(names[:most], fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(names, ", ")
 }
 
 // SpaceStatus tells how a group's journal stands with its space. Amounts are bytes on the retention volume.

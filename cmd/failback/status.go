@@ -191,6 +191,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	}
 	if g.Open > 0 {
 		fmt.Fprintf(w, ", making point %d", g.Open)
+		if lacks := g.Lacks(); lacks != "" {
+			fmt.Fprintf(w, " (withheld: it lacks %s)", lacks)
+		}
 	}
 	if !g.NextCut.IsZero() {
 		fmt.Fprintf(w, ", next point in %s", age(max(0, g.NextCut.Sub(now))))

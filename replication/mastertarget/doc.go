@@ -23,6 +23,9 @@
 // disks forward when it is time, unless a rewind holds them. Every step may be cut off and is then done again from what is durable: the cut by its snapshot's name, shipping by coverage,
 // listing by the totals, the move by its record.
 //
+// Where machines of the plan have commands that freeze them, a scheduled point is application-consistent every app_interval (situation.appDue, a pure function of what the journal's points say of themselves): the order to cut carries the commands then.
+// What came of it is in the cycle's record and on the point. A cut that fails altogether is tried again without freezing.
+//
 // A reference (repeats.go) is resolved as it arrives, from the base's point or, in a first baseline, from the disk as it stands, and believed by its hash only. The
 // bytes enter the journal as an ordinary block, compressed again by s2: the journal stands for itself. What can't be resolved is passed over and counted, and the lane's end says so.
 //

@@ -103,6 +103,9 @@ func (g *group) late(s replication.GroupStatus, now time.Time) {
 		why = "the group waited for " + s.WaitsFor
 	case s.Open != 0:
 		why = fmt.Sprintf("the cycle of point %d took long", s.Open)
+		if lacks := s.Lacks(); lacks != "" {
+			why += ", and lacked " + lacks
+		}
 	default:
 		return
 	}

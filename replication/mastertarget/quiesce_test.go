@@ -102,3 +102,31 @@ func TestCutAppWithoutCommands(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestPointThatLacksADiskIsWithheld: one disk that can't be cut withholds the whole group's point, by name; when it can be, the point is made, of all disks as they are then. No machine is frozen again meanwhile.
+func TestPointThatLacksADiskIsWithheld(t *testing.T) {
+	p := newPair(t, 93)
+	defer p.close()
+	p.quiesced("")
+	p.keep(1)
+	gone := filepath.Join(p.dir, "gone")
+	if err := os.Rename(p.src(2), gone); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.master.Cut(context.Background(), "g", true); err == nil || !strings.Contains(err.Error(), "disk b/one") {
+		t.Errorf("cut without disk b/one: %v", err)
+	}
+	if _, points, err := p.master.Points(context.Background(), "g"); err != nil || len(points) != 1 {
+		t.Errorf("points %+v, %v", points, err)
+	}
+	if err := os.Rename(gone, p.src(2)); err != nil {
+		t.Fatal(err)
+	}
+	p.change()
+	p.made()
+	p.contents("when it is there again")
+	said, err := os.ReadFile(filepath.Join(p.dir, "hooks"))
+	if n := strings.Count(string(said), "freeze"); err != nil || n > 4 {
+		t.Errorf("%d times frozen, 2 machines for the first point, and once at most for the second: %v", n, err)
+	}
+}

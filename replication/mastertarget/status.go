@@ -126,7 +126,7 @@ func (g *group) status() replication.GroupStatus {
 			case one.Queue > 0:
 				one.State, one.Rate = "queued", 0
 			case one.Ledger.Total > 0 && one.Ledger.Done >= one.Ledger.Total:
-				one.State = "complete"
+				one.State = replication.DiskComplete
 			case open.Mode == replication.Compare || one.Unborn:
 				one.State = "comparing"
 			default:
