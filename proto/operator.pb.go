@@ -1279,6 +1279,86 @@ func (x *SupportRequest) GetGroup() string {
 	return ""
 }
 
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_operator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{17}
+}
+
+type BackupPiece struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Content       []byte                 `protobuf:"bytes,233,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupPiece) Reset() {
+	*x = BackupPiece{}
+	mi := &file_operator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupPiece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupPiece) ProtoMessage() {}
+
+func (x *BackupPiece) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupPiece.ProtoReflect.Descriptor instead.
+func (*BackupPiece) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *BackupPiece) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
 type SupportFile struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,160,opt,name=name,proto3" json:"name,omitempty"`
@@ -1289,7 +1369,7 @@ type SupportFile struct {
 
 func (x *SupportFile) Reset() {
 	*x = SupportFile{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1381,7 @@ func (x *SupportFile) String() string {
 func (*SupportFile) ProtoMessage() {}
 
 func (x *SupportFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1394,7 @@ func (x *SupportFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SupportFile.ProtoReflect.Descriptor instead.
 func (*SupportFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SupportFile) GetName() string {
@@ -1340,7 +1420,7 @@ type EventsReply struct {
 
 func (x *EventsReply) Reset() {
 	*x = EventsReply{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1432,7 @@ func (x *EventsReply) String() string {
 func (*EventsReply) ProtoMessage() {}
 
 func (x *EventsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1445,7 @@ func (x *EventsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsReply.ProtoReflect.Descriptor instead.
 func (*EventsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EventsReply) GetEvent() *Event {
@@ -1394,7 +1474,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1486,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1499,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Event) GetNo() uint64 {
@@ -1542,7 +1622,7 @@ type GroupStatus struct {
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1634,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1567,7 +1647,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GroupStatus) GetGroup() string {
@@ -1827,7 +1907,7 @@ type ResyncStatus struct {
 
 func (x *ResyncStatus) Reset() {
 	*x = ResyncStatus{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +1919,7 @@ func (x *ResyncStatus) String() string {
 func (*ResyncStatus) ProtoMessage() {}
 
 func (x *ResyncStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +1932,7 @@ func (x *ResyncStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncStatus.ProtoReflect.Descriptor instead.
 func (*ResyncStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ResyncStatus) GetWhy() string {
@@ -1886,7 +1966,7 @@ type ResyncRequest struct {
 
 func (x *ResyncRequest) Reset() {
 	*x = ResyncRequest{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +1978,7 @@ func (x *ResyncRequest) String() string {
 func (*ResyncRequest) ProtoMessage() {}
 
 func (x *ResyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +1991,7 @@ func (x *ResyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncRequest.ProtoReflect.Descriptor instead.
 func (*ResyncRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResyncRequest) GetGroup() string {
@@ -1937,7 +2017,7 @@ type ResyncReply struct {
 
 func (x *ResyncReply) Reset() {
 	*x = ResyncReply{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2029,7 @@ func (x *ResyncReply) String() string {
 func (*ResyncReply) ProtoMessage() {}
 
 func (x *ResyncReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2042,7 @@ func (x *ResyncReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncReply.ProtoReflect.Descriptor instead.
 func (*ResyncReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResyncReply) GetResync() *ResyncStatus {
@@ -1983,7 +2063,7 @@ type OriginalStatus struct {
 
 func (x *OriginalStatus) Reset() {
 	*x = OriginalStatus{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2075,7 @@ func (x *OriginalStatus) String() string {
 func (*OriginalStatus) ProtoMessage() {}
 
 func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2088,7 @@ func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalStatus.ProtoReflect.Descriptor instead.
 func (*OriginalStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OriginalStatus) GetSaving() bool {
@@ -2043,7 +2123,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2135,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2148,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ScrubStatus) GetWholeUnixNanos() int64 {
@@ -2145,7 +2225,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2237,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2250,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ScrubRequest) GetGroup() string {
@@ -2204,7 +2284,7 @@ type ScrubReply struct {
 
 func (x *ScrubReply) Reset() {
 	*x = ScrubReply{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2296,7 @@ func (x *ScrubReply) String() string {
 func (*ScrubReply) ProtoMessage() {}
 
 func (x *ScrubReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2309,7 @@ func (x *ScrubReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
 func (*ScrubReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ScrubReply) GetScrub() *ScrubStatus {
@@ -2266,7 +2346,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2278,7 +2358,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2291,7 +2371,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -2398,7 +2478,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2410,7 +2490,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2423,7 +2503,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -2570,7 +2650,7 @@ type StageShare struct {
 
 func (x *StageShare) Reset() {
 	*x = StageShare{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2582,7 +2662,7 @@ func (x *StageShare) String() string {
 func (*StageShare) ProtoMessage() {}
 
 func (x *StageShare) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2595,7 +2675,7 @@ func (x *StageShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageShare.ProtoReflect.Descriptor instead.
 func (*StageShare) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StageShare) GetStage() string {
@@ -2627,7 +2707,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2719,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2732,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -2714,7 +2794,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2806,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2819,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -2765,7 +2845,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2777,7 +2857,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +2870,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -2809,7 +2889,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +2901,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +2914,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -2855,7 +2935,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +2947,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +2960,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -2927,7 +3007,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3019,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3032,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -3071,7 +3151,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3083,7 +3163,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3096,7 +3176,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -3130,7 +3210,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3142,7 +3222,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3155,7 +3235,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -3182,7 +3262,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3274,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3287,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -3233,7 +3313,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3325,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3338,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -3279,7 +3359,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3291,7 +3371,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3304,7 +3384,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -3341,7 +3421,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3353,7 +3433,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3366,7 +3446,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -3428,7 +3508,7 @@ type MovePlan struct {
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3440,7 +3520,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3453,7 +3533,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -3578,7 +3658,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3590,7 +3670,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3603,7 +3683,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -3631,7 +3711,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3643,7 +3723,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3656,7 +3736,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -3694,7 +3774,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3706,7 +3786,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3719,7 +3799,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CommitRequest) GetGroup() string {
@@ -3782,7 +3862,7 @@ type CutoverForecast struct {
 
 func (x *CutoverForecast) Reset() {
 	*x = CutoverForecast{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3794,7 +3874,7 @@ func (x *CutoverForecast) String() string {
 func (*CutoverForecast) ProtoMessage() {}
 
 func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3807,7 +3887,7 @@ func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverForecast.ProtoReflect.Descriptor instead.
 func (*CutoverForecast) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CutoverForecast) GetPoint() uint64 {
@@ -3886,7 +3966,7 @@ type ForecastPart struct {
 
 func (x *ForecastPart) Reset() {
 	*x = ForecastPart{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +3978,7 @@ func (x *ForecastPart) String() string {
 func (*ForecastPart) ProtoMessage() {}
 
 func (x *ForecastPart) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +3991,7 @@ func (x *ForecastPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastPart.ProtoReflect.Descriptor instead.
 func (*ForecastPart) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ForecastPart) GetWhat() string {
@@ -3958,7 +4038,7 @@ type JobsRequest struct {
 
 func (x *JobsRequest) Reset() {
 	*x = JobsRequest{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3970,7 +4050,7 @@ func (x *JobsRequest) String() string {
 func (*JobsRequest) ProtoMessage() {}
 
 func (x *JobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3983,7 +4063,7 @@ func (x *JobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsRequest.ProtoReflect.Descriptor instead.
 func (*JobsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *JobsRequest) GetGroup() string {
@@ -4002,7 +4082,7 @@ type JobsReply struct {
 
 func (x *JobsReply) Reset() {
 	*x = JobsReply{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4014,7 +4094,7 @@ func (x *JobsReply) String() string {
 func (*JobsReply) ProtoMessage() {}
 
 func (x *JobsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4027,7 +4107,7 @@ func (x *JobsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsReply.ProtoReflect.Descriptor instead.
 func (*JobsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *JobsReply) GetJobs() []*Job {
@@ -4046,7 +4126,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4058,7 +4138,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4071,7 +4151,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CancelJobRequest) GetId() uint64 {
@@ -4089,7 +4169,7 @@ type CancelJobReply struct {
 
 func (x *CancelJobReply) Reset() {
 	*x = CancelJobReply{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4101,7 +4181,7 @@ func (x *CancelJobReply) String() string {
 func (*CancelJobReply) ProtoMessage() {}
 
 func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4114,7 +4194,7 @@ func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobReply.ProtoReflect.Descriptor instead.
 func (*CancelJobReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 type Job struct {
@@ -4140,7 +4220,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4152,7 +4232,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4165,7 +4245,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Job) GetId() uint64 {
@@ -4283,7 +4363,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4295,7 +4375,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4308,7 +4388,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *UndoRequest) GetGroup() string {
@@ -4336,7 +4416,7 @@ type CutoverReply struct {
 
 func (x *CutoverReply) Reset() {
 	*x = CutoverReply{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4348,7 +4428,7 @@ func (x *CutoverReply) String() string {
 func (*CutoverReply) ProtoMessage() {}
 
 func (x *CutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4361,7 +4441,7 @@ func (x *CutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
 func (*CutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CutoverReply) GetProgress() *CutoverStatus {
@@ -4394,7 +4474,7 @@ type FinishCutoverRequest struct {
 
 func (x *FinishCutoverRequest) Reset() {
 	*x = FinishCutoverRequest{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4406,7 +4486,7 @@ func (x *FinishCutoverRequest) String() string {
 func (*FinishCutoverRequest) ProtoMessage() {}
 
 func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4419,7 +4499,7 @@ func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
 func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *FinishCutoverRequest) GetGroup() string {
@@ -4439,7 +4519,7 @@ type FinishCutoverReply struct {
 
 func (x *FinishCutoverReply) Reset() {
 	*x = FinishCutoverReply{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4451,7 +4531,7 @@ func (x *FinishCutoverReply) String() string {
 func (*FinishCutoverReply) ProtoMessage() {}
 
 func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4464,7 +4544,7 @@ func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
 func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *FinishCutoverReply) GetHead() uint64 {
@@ -4505,7 +4585,7 @@ type CutoverStatus struct {
 
 func (x *CutoverStatus) Reset() {
 	*x = CutoverStatus{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4517,7 +4597,7 @@ func (x *CutoverStatus) String() string {
 func (*CutoverStatus) ProtoMessage() {}
 
 func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4530,7 +4610,7 @@ func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
 func (*CutoverStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CutoverStatus) GetStep() string {
@@ -4648,7 +4728,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4660,7 +4740,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4673,7 +4753,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -4703,7 +4783,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4715,7 +4795,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4728,7 +4808,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -4777,7 +4857,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +4869,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +4882,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{61}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -4837,7 +4917,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4849,7 +4929,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4862,7 +4942,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{62}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -4902,7 +4982,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4914,7 +4994,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4927,7 +5007,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{63}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -4997,7 +5077,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5009,7 +5089,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5022,7 +5102,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{64}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -5066,7 +5146,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5078,7 +5158,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5091,7 +5171,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{65}
+	return file_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -5189,7 +5269,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5201,7 +5281,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5214,7 +5294,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{66}
+	return file_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -5248,7 +5328,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5260,7 +5340,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5273,7 +5353,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{67}
+	return file_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -5300,7 +5380,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5312,7 +5392,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5325,7 +5405,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{68}
+	return file_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -5353,7 +5433,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5365,7 +5445,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5378,7 +5458,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{69}
+	return file_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -5411,7 +5491,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5423,7 +5503,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5436,7 +5516,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{70}
+	return file_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -5457,7 +5537,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5469,7 +5549,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5482,7 +5562,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{71}
+	return file_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -5517,7 +5597,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5529,7 +5609,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5542,7 +5622,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{72}
+	return file_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -5577,7 +5657,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5589,7 +5669,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5602,7 +5682,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{73}
+	return file_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -5634,7 +5714,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5646,7 +5726,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5659,7 +5739,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{74}
+	return file_operator_proto_rawDescGZIP(), []int{76}
 }
 
 type VolumesReply struct {
@@ -5671,7 +5751,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5683,7 +5763,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5696,7 +5776,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{75}
+	return file_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -5722,7 +5802,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5734,7 +5814,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5747,7 +5827,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{76}
+	return file_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Volume) GetPath() string {
@@ -5817,7 +5897,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5829,7 +5909,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5842,7 +5922,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{77}
+	return file_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -5876,7 +5956,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5888,7 +5968,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5901,7 +5981,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{78}
+	return file_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -5928,7 +6008,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[79]
+	mi := &file_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5940,7 +6020,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[79]
+	mi := &file_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5953,7 +6033,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{79}
+	return file_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -5979,7 +6059,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[80]
+	mi := &file_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5991,7 +6071,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[80]
+	mi := &file_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6004,7 +6084,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{80}
+	return file_operator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -6028,7 +6108,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[81]
+	mi := &file_operator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6040,7 +6120,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[81]
+	mi := &file_operator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6053,7 +6133,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{81}
+	return file_operator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -6111,7 +6191,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[82]
+	mi := &file_operator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6123,7 +6203,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[82]
+	mi := &file_operator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6136,7 +6216,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{82}
+	return file_operator_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -6187,7 +6267,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[83]
+	mi := &file_operator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6199,7 +6279,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[83]
+	mi := &file_operator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6212,7 +6292,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{83}
+	return file_operator_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -6365,7 +6445,10 @@ const file_operator_proto_rawDesc = "" +
 	"\x05after\x18\xa2\x01 \x01(\x04R\x05after\x12\x17\n" +
 	"\x06follow\x18\xa3\x01 \x01(\bR\x06follow\"'\n" +
 	"\x0eSupportRequest\x12\x15\n" +
-	"\x05group\x18\xa0\x01 \x01(\tR\x05group\"=\n" +
+	"\x05group\x18\xa0\x01 \x01(\tR\x05group\"\x0f\n" +
+	"\rBackupRequest\"(\n" +
+	"\vBackupPiece\x12\x19\n" +
+	"\acontent\x18\xe9\x01 \x01(\fR\acontent\"=\n" +
 	"\vSupportFile\x12\x13\n" +
 	"\x04name\x18\xa0\x01 \x01(\tR\x04name\x12\x19\n" +
 	"\acontent\x18\xa1\x01 \x01(\fR\acontent\"8\n" +
@@ -6795,7 +6878,7 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\xba\x10\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xfc\x10\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
@@ -6803,7 +6886,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x05Apply\x12\x19.failback.v1.ApplyRequest\x1a\x17.failback.v1.ApplyReply\x12>\n" +
 	"\x06Status\x12\x1a.failback.v1.StatusRequest\x1a\x18.failback.v1.StatusReply\x12@\n" +
 	"\x06Events\x12\x1a.failback.v1.EventsRequest\x1a\x18.failback.v1.EventsReply0\x01\x12B\n" +
-	"\aSupport\x12\x1b.failback.v1.SupportRequest\x1a\x18.failback.v1.SupportFile0\x01\x125\n" +
+	"\aSupport\x12\x1b.failback.v1.SupportRequest\x1a\x18.failback.v1.SupportFile0\x01\x12@\n" +
+	"\x06Backup\x12\x1a.failback.v1.BackupRequest\x1a\x18.failback.v1.BackupPiece0\x01\x125\n" +
 	"\x03Cut\x12\x17.failback.v1.CutRequest\x1a\x15.failback.v1.CutReply\x12>\n" +
 	"\x06Points\x12\x1a.failback.v1.PointsRequest\x1a\x18.failback.v1.PointsReply\x12:\n" +
 	"\x04Move\x12\x18.failback.v1.MoveRequest\x1a\x16.failback.v1.MoveReply0\x01\x12;\n" +
@@ -6843,7 +6927,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -6862,133 +6946,135 @@ var file_operator_proto_goTypes = []any{
 	(*Alert)(nil),                // 14: failback.v1.Alert
 	(*EventsRequest)(nil),        // 15: failback.v1.EventsRequest
 	(*SupportRequest)(nil),       // 16: failback.v1.SupportRequest
-	(*SupportFile)(nil),          // 17: failback.v1.SupportFile
-	(*EventsReply)(nil),          // 18: failback.v1.EventsReply
-	(*Event)(nil),                // 19: failback.v1.Event
-	(*GroupStatus)(nil),          // 20: failback.v1.GroupStatus
-	(*ResyncStatus)(nil),         // 21: failback.v1.ResyncStatus
-	(*ResyncRequest)(nil),        // 22: failback.v1.ResyncRequest
-	(*ResyncReply)(nil),          // 23: failback.v1.ResyncReply
-	(*OriginalStatus)(nil),       // 24: failback.v1.OriginalStatus
-	(*ScrubStatus)(nil),          // 25: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),         // 26: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),           // 27: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),          // 28: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),           // 29: failback.v1.DiskStatus
-	(*StageShare)(nil),           // 30: failback.v1.StageShare
-	(*MoveStatus)(nil),           // 31: failback.v1.MoveStatus
-	(*CutRequest)(nil),           // 32: failback.v1.CutRequest
-	(*CutReply)(nil),             // 33: failback.v1.CutReply
-	(*PointsRequest)(nil),        // 34: failback.v1.PointsRequest
-	(*PointsReply)(nil),          // 35: failback.v1.PointsReply
-	(*Point)(nil),                // 36: failback.v1.Point
-	(*Pin)(nil),                  // 37: failback.v1.Pin
-	(*PinRequest)(nil),           // 38: failback.v1.PinRequest
-	(*UnpinRequest)(nil),         // 39: failback.v1.UnpinRequest
-	(*PinReply)(nil),             // 40: failback.v1.PinReply
-	(*Verified)(nil),             // 41: failback.v1.Verified
-	(*MoveRequest)(nil),          // 42: failback.v1.MoveRequest
-	(*MovePlan)(nil),             // 43: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),    // 44: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),            // 45: failback.v1.MoveReply
-	(*CommitRequest)(nil),        // 46: failback.v1.CommitRequest
-	(*CutoverForecast)(nil),      // 47: failback.v1.CutoverForecast
-	(*ForecastPart)(nil),         // 48: failback.v1.ForecastPart
-	(*JobsRequest)(nil),          // 49: failback.v1.JobsRequest
-	(*JobsReply)(nil),            // 50: failback.v1.JobsReply
-	(*CancelJobRequest)(nil),     // 51: failback.v1.CancelJobRequest
-	(*CancelJobReply)(nil),       // 52: failback.v1.CancelJobReply
-	(*Job)(nil),                  // 53: failback.v1.Job
-	(*UndoRequest)(nil),          // 54: failback.v1.UndoRequest
-	(*CutoverReply)(nil),         // 55: failback.v1.CutoverReply
-	(*FinishCutoverRequest)(nil), // 56: failback.v1.FinishCutoverRequest
-	(*FinishCutoverReply)(nil),   // 57: failback.v1.FinishCutoverReply
-	(*CutoverStatus)(nil),        // 58: failback.v1.CutoverStatus
-	(*VerifyRequest)(nil),        // 59: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),          // 60: failback.v1.VerifyReply
-	(*ExportRequest)(nil),        // 61: failback.v1.ExportRequest
-	(*ExportReply)(nil),          // 62: failback.v1.ExportReply
-	(*DrillRequest)(nil),         // 63: failback.v1.DrillRequest
-	(*DrillReply)(nil),           // 64: failback.v1.DrillReply
-	(*DrillStatus)(nil),          // 65: failback.v1.DrillStatus
-	(*DrillFile)(nil),            // 66: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),      // 67: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),        // 68: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil),   // 69: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),     // 70: failback.v1.RecordDrillReply
-	(*Drilled)(nil),              // 71: failback.v1.Drilled
-	(*UnprotectRequest)(nil),     // 72: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),       // 73: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),       // 74: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),         // 75: failback.v1.VolumesReply
-	(*Volume)(nil),               // 76: failback.v1.Volume
-	(*TokenRequest)(nil),         // 77: failback.v1.TokenRequest
-	(*TokenReply)(nil),           // 78: failback.v1.TokenReply
-	(*RebindRequest)(nil),        // 79: failback.v1.RebindRequest
-	(*RebindReply)(nil),          // 80: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 81: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 82: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 83: failback.v1.GroupThrottle
-	nil,                          // 84: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 85: failback.v1.PathDone
-	(*Figures)(nil),              // 86: failback.v1.Figures
-	(*Problem)(nil),              // 87: failback.v1.Problem
-	(*LinkStatus)(nil),           // 88: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 89: failback.v1.DiskLedger
-	(*Progress)(nil),             // 90: failback.v1.Progress
+	(*BackupRequest)(nil),        // 17: failback.v1.BackupRequest
+	(*BackupPiece)(nil),          // 18: failback.v1.BackupPiece
+	(*SupportFile)(nil),          // 19: failback.v1.SupportFile
+	(*EventsReply)(nil),          // 20: failback.v1.EventsReply
+	(*Event)(nil),                // 21: failback.v1.Event
+	(*GroupStatus)(nil),          // 22: failback.v1.GroupStatus
+	(*ResyncStatus)(nil),         // 23: failback.v1.ResyncStatus
+	(*ResyncRequest)(nil),        // 24: failback.v1.ResyncRequest
+	(*ResyncReply)(nil),          // 25: failback.v1.ResyncReply
+	(*OriginalStatus)(nil),       // 26: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),          // 27: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),         // 28: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),           // 29: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),          // 30: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),           // 31: failback.v1.DiskStatus
+	(*StageShare)(nil),           // 32: failback.v1.StageShare
+	(*MoveStatus)(nil),           // 33: failback.v1.MoveStatus
+	(*CutRequest)(nil),           // 34: failback.v1.CutRequest
+	(*CutReply)(nil),             // 35: failback.v1.CutReply
+	(*PointsRequest)(nil),        // 36: failback.v1.PointsRequest
+	(*PointsReply)(nil),          // 37: failback.v1.PointsReply
+	(*Point)(nil),                // 38: failback.v1.Point
+	(*Pin)(nil),                  // 39: failback.v1.Pin
+	(*PinRequest)(nil),           // 40: failback.v1.PinRequest
+	(*UnpinRequest)(nil),         // 41: failback.v1.UnpinRequest
+	(*PinReply)(nil),             // 42: failback.v1.PinReply
+	(*Verified)(nil),             // 43: failback.v1.Verified
+	(*MoveRequest)(nil),          // 44: failback.v1.MoveRequest
+	(*MovePlan)(nil),             // 45: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),    // 46: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),            // 47: failback.v1.MoveReply
+	(*CommitRequest)(nil),        // 48: failback.v1.CommitRequest
+	(*CutoverForecast)(nil),      // 49: failback.v1.CutoverForecast
+	(*ForecastPart)(nil),         // 50: failback.v1.ForecastPart
+	(*JobsRequest)(nil),          // 51: failback.v1.JobsRequest
+	(*JobsReply)(nil),            // 52: failback.v1.JobsReply
+	(*CancelJobRequest)(nil),     // 53: failback.v1.CancelJobRequest
+	(*CancelJobReply)(nil),       // 54: failback.v1.CancelJobReply
+	(*Job)(nil),                  // 55: failback.v1.Job
+	(*UndoRequest)(nil),          // 56: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 57: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 58: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 59: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 60: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 61: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 62: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 63: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 64: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 65: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 66: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 67: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 68: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 69: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 70: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 71: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 72: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 73: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 74: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 75: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 76: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 77: failback.v1.VolumesReply
+	(*Volume)(nil),               // 78: failback.v1.Volume
+	(*TokenRequest)(nil),         // 79: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 80: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 81: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 82: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 83: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 84: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 85: failback.v1.GroupThrottle
+	nil,                          // 86: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 87: failback.v1.PathDone
+	(*Figures)(nil),              // 88: failback.v1.Figures
+	(*Problem)(nil),              // 89: failback.v1.Problem
+	(*LinkStatus)(nil),           // 90: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 91: failback.v1.DiskLedger
+	(*Progress)(nil),             // 92: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	85, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	84, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	36, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	87, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	86, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	38, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	9,  // 6: failback.v1.ApplyReply.changes:type_name -> failback.v1.PlanChange
 	2,  // 7: failback.v1.ApplyReply.findings:type_name -> failback.v1.Finding
-	20, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
+	22, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
 	14, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
-	86, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
-	19, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
-	87, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	29, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	31, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	28, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	65, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	25, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
-	37, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	88, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	24, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	58, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	88, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	21, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
+	89, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	31, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	33, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	30, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	67, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	27, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	39, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	90, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	26, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
+	60, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
 	14, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
-	21, // 24: failback.v1.GroupStatus.resync:type_name -> failback.v1.ResyncStatus
-	21, // 25: failback.v1.ResyncReply.resync:type_name -> failback.v1.ResyncStatus
-	25, // 26: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	89, // 27: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	30, // 28: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
-	36, // 29: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	41, // 30: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	71, // 31: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	37, // 32: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	36, // 33: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	23, // 24: failback.v1.GroupStatus.resync:type_name -> failback.v1.ResyncStatus
+	23, // 25: failback.v1.ResyncReply.resync:type_name -> failback.v1.ResyncStatus
+	27, // 26: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	91, // 27: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	32, // 28: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
+	38, // 29: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	43, // 30: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	73, // 31: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	39, // 32: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	38, // 33: failback.v1.PinReply.point:type_name -> failback.v1.Point
 	10, // 34: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
-	31, // 35: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	48, // 36: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
-	53, // 37: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
-	87, // 38: failback.v1.Job.problem:type_name -> failback.v1.Problem
-	58, // 39: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	90, // 40: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	41, // 41: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	65, // 42: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	66, // 43: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	33, // 35: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	50, // 36: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
+	55, // 37: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
+	89, // 38: failback.v1.Job.problem:type_name -> failback.v1.Problem
+	60, // 39: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	92, // 40: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	43, // 41: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	67, // 42: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	68, // 43: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
 	10, // 44: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	65, // 45: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	71, // 46: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	71, // 47: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	76, // 48: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	67, // 45: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	73, // 46: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	73, // 47: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	78, // 48: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
 	2,  // 49: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	83, // 50: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	85, // 50: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
 	0,  // 51: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
 	0,  // 52: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
 	4,  // 53: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
@@ -6996,65 +7082,67 @@ var file_operator_proto_depIdxs = []int32{
 	11, // 55: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
 	15, // 56: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
 	16, // 57: failback.v1.Operator.Support:input_type -> failback.v1.SupportRequest
-	32, // 58: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	34, // 59: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	42, // 60: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	42, // 61: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	44, // 62: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	59, // 63: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	61, // 64: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	63, // 65: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	67, // 66: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	69, // 67: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	38, // 68: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	39, // 69: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	22, // 70: failback.v1.Operator.Resync:input_type -> failback.v1.ResyncRequest
-	26, // 71: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	46, // 72: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
-	46, // 73: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
-	54, // 74: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
-	56, // 75: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
-	49, // 76: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
-	51, // 77: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
-	72, // 78: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	74, // 79: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	77, // 80: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	81, // 81: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	79, // 82: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 83: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 84: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 85: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 86: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	12, // 87: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	18, // 88: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
-	17, // 89: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
-	33, // 90: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	35, // 91: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	45, // 92: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	43, // 93: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	45, // 94: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	60, // 95: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	62, // 96: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	64, // 97: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	68, // 98: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	70, // 99: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	40, // 100: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	40, // 101: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	23, // 102: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
-	27, // 103: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	55, // 104: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	47, // 105: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
-	55, // 106: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	57, // 107: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	50, // 108: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
-	52, // 109: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
-	73, // 110: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	75, // 111: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	78, // 112: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	82, // 113: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	80, // 114: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	83, // [83:115] is the sub-list for method output_type
-	51, // [51:83] is the sub-list for method input_type
+	17, // 58: failback.v1.Operator.Backup:input_type -> failback.v1.BackupRequest
+	34, // 59: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	36, // 60: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	44, // 61: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	44, // 62: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	46, // 63: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	61, // 64: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	63, // 65: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	65, // 66: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	69, // 67: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	71, // 68: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	40, // 69: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	41, // 70: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	24, // 71: failback.v1.Operator.Resync:input_type -> failback.v1.ResyncRequest
+	28, // 72: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	48, // 73: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	48, // 74: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
+	56, // 75: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	58, // 76: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	51, // 77: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
+	53, // 78: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
+	74, // 79: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	76, // 80: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	79, // 81: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	83, // 82: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	81, // 83: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 84: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 85: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 86: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 87: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	12, // 88: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	20, // 89: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
+	19, // 90: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
+	18, // 91: failback.v1.Operator.Backup:output_type -> failback.v1.BackupPiece
+	35, // 92: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	37, // 93: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	47, // 94: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	45, // 95: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	47, // 96: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	62, // 97: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	64, // 98: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	66, // 99: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	70, // 100: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	72, // 101: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	42, // 102: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	42, // 103: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	25, // 104: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
+	29, // 105: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	57, // 106: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	49, // 107: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
+	57, // 108: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	59, // 109: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	52, // 110: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
+	54, // 111: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
+	75, // 112: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	77, // 113: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	80, // 114: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	84, // 115: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	82, // 116: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	84, // [84:117] is the sub-list for method output_type
+	51, // [51:84] is the sub-list for method input_type
 	51, // [51:51] is the sub-list for extension type_name
 	51, // [51:51] is the sub-list for extension extendee
 	0,  // [0:51] is the sub-list for field type_name
@@ -7072,7 +7160,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   85,
+			NumMessages:   87,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

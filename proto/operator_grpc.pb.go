@@ -30,6 +30,7 @@ const (
 	Operator_Status_FullMethodName        = "/failback.v1.Operator/Status"
 	Operator_Events_FullMethodName        = "/failback.v1.Operator/Events"
 	Operator_Support_FullMethodName       = "/failback.v1.Operator/Support"
+	Operator_Backup_FullMethodName        = "/failback.v1.Operator/Backup"
 	Operator_Cut_FullMethodName           = "/failback.v1.Operator/Cut"
 	Operator_Points_FullMethodName        = "/failback.v1.Operator/Points"
 	Operator_Move_FullMethodName          = "/failback.v1.Operator/Move"
@@ -74,6 +75,8 @@ type OperatorClient interface {
 	Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EventsReply], error)
 	// What somebody who helps from afar needs to know of a group and of the master target: files, one a message. No secrets, and no content of disks.
 	Support(ctx context.Context, in *SupportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SupportFile], error)
+	// What is kept of the master target's state, as a text in pieces: see package replication/backup.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupPiece], error)
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutReply, error)
 	Points(ctx context.Context, in *PointsRequest, opts ...grpc.CallOption) (*PointsReply, error)
@@ -218,6 +221,25 @@ func (c *operatorClient) Support(ctx context.Context, in *SupportRequest, opts .
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_SupportClient = grpc.ServerStreamingClient[SupportFile]
 
+func (c *operatorClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupPiece], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[2], Operator_Backup_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[BackupRequest, BackupPiece]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_BackupClient = grpc.ServerStreamingClient[BackupPiece]
+
 func (c *operatorClient) Cut(ctx context.Context, in *CutRequest, opts ...grpc.CallOption) (*CutReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CutReply)
@@ -240,7 +262,7 @@ func (c *operatorClient) Points(ctx context.Context, in *PointsRequest, opts ...
 
 func (c *operatorClient) Move(ctx context.Context, in *MoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[2], Operator_Move_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_Move_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +291,7 @@ func (c *operatorClient) PlanMove(ctx context.Context, in *MoveRequest, opts ...
 
 func (c *operatorClient) CancelMove(ctx context.Context, in *CancelMoveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[MoveReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[3], Operator_CancelMove_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[4], Operator_CancelMove_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +310,7 @@ type Operator_CancelMoveClient = grpc.ServerStreamingClient[MoveReply]
 
 func (c *operatorClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[4], Operator_Verify_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[5], Operator_Verify_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +329,7 @@ type Operator_VerifyClient = grpc.ServerStreamingClient[VerifyReply]
 
 func (c *operatorClient) Export(ctx context.Context, in *ExportRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[5], Operator_Export_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[6], Operator_Export_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +348,7 @@ type Operator_ExportClient = grpc.ServerStreamingClient[ExportReply]
 
 func (c *operatorClient) Drill(ctx context.Context, in *DrillRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrillReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[6], Operator_Drill_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[7], Operator_Drill_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -395,7 +417,7 @@ func (c *operatorClient) Resync(ctx context.Context, in *ResyncRequest, opts ...
 
 func (c *operatorClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScrubReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[7], Operator_Scrub_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[8], Operator_Scrub_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -414,7 +436,7 @@ type Operator_ScrubClient = grpc.ServerStreamingClient[ScrubReply]
 
 func (c *operatorClient) Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[8], Operator_Commit_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[9], Operator_Commit_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -443,7 +465,7 @@ func (c *operatorClient) Forecast(ctx context.Context, in *CommitRequest, opts .
 
 func (c *operatorClient) Undo(ctx context.Context, in *UndoRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CutoverReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[9], Operator_Undo_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Operator_ServiceDesc.Streams[10], Operator_Undo_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -557,6 +579,8 @@ type OperatorServer interface {
 	Events(*EventsRequest, grpc.ServerStreamingServer[EventsReply]) error
 	// What somebody who helps from afar needs to know of a group and of the master target: files, one a message. No secrets, and no content of disks.
 	Support(*SupportRequest, grpc.ServerStreamingServer[SupportFile]) error
+	// What is kept of the master target's state, as a text in pieces: see package replication/backup.
+	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupPiece]) error
 	// Takes a point now. Answers when its number is given; the point is listed later.
 	Cut(context.Context, *CutRequest) (*CutReply, error)
 	Points(context.Context, *PointsRequest) (*PointsReply, error)
@@ -633,6 +657,9 @@ func (UnimplementedOperatorServer) Events(*EventsRequest, grpc.ServerStreamingSe
 }
 func (UnimplementedOperatorServer) Support(*SupportRequest, grpc.ServerStreamingServer[SupportFile]) error {
 	return status.Error(codes.Unimplemented, "method Support not implemented")
+}
+func (UnimplementedOperatorServer) Backup(*BackupRequest, grpc.ServerStreamingServer[BackupPiece]) error {
+	return status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedOperatorServer) Cut(context.Context, *CutRequest) (*CutReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cut not implemented")
@@ -841,6 +868,17 @@ func _Operator_Support_Handler(srv interface{}, stream grpc.ServerStream) error 
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Operator_SupportServer = grpc.ServerStreamingServer[SupportFile]
+
+func _Operator_Backup_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(BackupRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OperatorServer).Backup(m, &grpc.GenericServerStream[BackupRequest, BackupPiece]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Operator_BackupServer = grpc.ServerStreamingServer[BackupPiece]
 
 func _Operator_Cut_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CutRequest)
@@ -1341,6 +1379,11 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Support",
 			Handler:       _Operator_Support_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Backup",
+			Handler:       _Operator_Backup_Handler,
 			ServerStreams: true,
 		},
 		{

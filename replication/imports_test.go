@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"blockio":                   {},
 	"proto":                     {},
 	"replication":               {"replication/pagehash"},
+	"replication/backup":        {"replication"},
 	"replication/block":         {"replication"},
 	"replication/forecast":      {"replication"},
 	"replication/jobs":          {"replication"},
@@ -26,12 +27,12 @@ var mayImport = map[string][]string{
 	"replication/plan":          {"replication", "replication/throttle", "retention/policy"},
 	"replication/pagehash":      {},
 	"replication/preflight":     {"replication", "replication/health", "replication/link", "replication/plan", "retention/policy", "retention/volume", "blockio"},
-	"replication/mastertarget":  {"replication", "replication/block", "replication/forecast", "replication/health", "replication/link", "replication/plan", "replication/preflight", "replication/preflight/machine", "replication/throttle", "retention", "retention/policy", "retention/volume", "blockio"},
+	"replication/mastertarget":  {"replication", "replication/backup", "replication/block", "replication/forecast", "replication/health", "replication/link", "replication/plan", "replication/preflight", "replication/preflight/machine", "replication/throttle", "retention", "retention/policy", "retention/volume", "blockio"},
 	"replication/processserver": {"replication", "replication/block", "replication/link", "replication/throttle", "source"},
 	"retention":                 {"replication", "replication/block"},
 	"retention/policy":          {"replication"},
 	"source":                    {"replication", "blockio"},
-	"transport":                 {"proto", "replication", "replication/block", "replication/link", "replication/throttle"},
+	"transport":                 {"proto", "replication", "replication/backup", "replication/block", "replication/link", "replication/throttle"},
 }
 
 // noNames are names that say nothing.

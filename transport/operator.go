@@ -25,6 +25,8 @@ type Operations interface {
 	Events(ctx context.Context, r replication.EventsRequest, tell func(replication.Event) error) error
 	// Support gives what somebody who helps from afar needs to know of a group and of the master target, as files: no secrets, and no content of disks. It ends with the first error of give.
 	Support(ctx context.Context, group replication.GroupID, give func(name string, content []byte) error) error
+	// Backup returns the text of a backup of the master target's state, of at most backup.Max bytes.
+	Backup(ctx context.Context) ([]byte, error)
 	// Cut takes a point now. It returns when the point's number is given; the point is listed later.
 	Cut(ctx context.Context, group replication.GroupID, app bool) (replication.PointID, error)
 	// Points lists the group's points, rising.

@@ -30,6 +30,7 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Status_FullMethodName:        pki.Operator,
 	failbackpb.Operator_Events_FullMethodName:        pki.Operator,
 	failbackpb.Operator_Support_FullMethodName:       pki.Operator,
+	failbackpb.Operator_Backup_FullMethodName:        pki.Operator,
 	failbackpb.Operator_Cut_FullMethodName:           pki.Operator,
 	failbackpb.Operator_Points_FullMethodName:        pki.Operator,
 	failbackpb.Operator_Move_FullMethodName:          pki.Operator,

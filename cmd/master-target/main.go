@@ -18,6 +18,7 @@ import (
 	"failback/cmd/internal/metrics"
 	"failback/cmd/internal/settings"
 	"failback/replication"
+	"failback/replication/backup"
 	"failback/replication/jobs"
 	"failback/replication/mastertarget"
 	"failback/retention/policy"
@@ -140,6 +141,18 @@ func (o operations) Support(ctx context.Context, group replication.GroupID, give
 		text = []byte("can't be told: " + err.Error() + "\n")
 	}
 	return give("metrics.txt", text)
+}
+
+// Backup returns what is kept of the engine's state, with the jobs.
+func (o operations) Backup(ctx context.Context) ([]byte, error) {
+	f, err := o.Engine.Backup()
+	if err != nil {
+		return nil, err
+	}
+	if f.Jobs, err = o.Jobs(ctx, ""); err != nil {
+		return nil, err
+	}
+	return backup.Encode(f)
 }
 
 // theEngine is one step further away than the keeper, so that what both have is the keeper's.

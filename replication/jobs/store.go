@@ -13,6 +13,9 @@ import (
 	"failback/replication"
 )
 
+// storeName is the store's file.
+const storeName = "jobs.db"
+
 // store is jobs.db: a bucket "jobs" (id, 8 bytes big-endian → replication.Job as JSON). Every change is durable when its method returns.
 type store struct{ db *bbolt.DB }
 
@@ -22,7 +25,7 @@ const kept = 1000
 var bucket = []byte("jobs")
 
 func openStore(dir string) (*store, error) {
-	path := filepath.Join(dir, "jobs.db")
+	path := filepath.Join(dir, storeName)
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -51,16 +54,20 @@ func (s *store) put(j *replication.Job) error {
 				return err
 			}
 		}
-		v, err := json.Marshal(j)
-		if err != nil {
-			return err
-		}
-		return b.Put(binary.BigEndian.AppendUint64(nil, j.ID), v)
+		return write(b, *j)
 	})
 	if err != nil {
 		return fmt.Errorf("note job: %w", err)
 	}
 	return nil
+}
+
+func write(b *bbolt.Bucket, j replication.Job) error {
+	v, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	return b.Put(binary.BigEndian.AppendUint64(nil, j.ID), v)
 }
 
 // prune makes room for one more.

@@ -292,7 +292,7 @@ func (a *adopting) take(ctx context.Context) (err error) {
 	if err := j.RecordSettings(settingsOf(a.plan, a.report.Held)); err != nil {
 		return journalProblem(a.id.Group, err)
 	}
-	if err := a.withoutCommands(j); err != nil {
+	if err := withoutCommands(j); err != nil {
 		return journalProblem(a.id.Group, err)
 	}
 	a.report.Open = 0
@@ -302,8 +302,8 @@ func (a *adopting) take(ctx context.Context) (err error) {
 	return nil
 }
 
-// withoutCommands sees that no command runs here that was given to the old master target: a commit that was under way is taken back, and the after-command of one that is at its end does not run.
-func (a *adopting) withoutCommands(j *retention.Journal) error {
+// withoutCommands sees that no command runs here that was given to the master target before: a commit that was under way is taken back, and the after-command of one that is at its end does not run.
+func withoutCommands(j *retention.Journal) error {
 	x := j.Cutover()
 	if x == nil {
 		return nil

@@ -329,6 +329,11 @@ func (g *group) agrees(j *retention.Journal) error {
 		return err
 	}
 	g.log.Info("the journal has the newer plan", "disks", len(names))
+	return g.openedAnew()
+}
+
+// openedAnew has the group opened anew, and tells who tries to open it now.
+func (g *group) openedAnew() error {
 	g.engine.wg.Go(func() { g.engine.reopen(g) })
 	return &replication.Problem{Code: codeStarting, Message: fmt.Sprintf("group %s is being opened", g.id), Remedy: "try again in a moment"}
 }

@@ -32,8 +32,9 @@ type groupRecord struct {
 	// Finishing: the group was committed, and is at its end: what is left of it goes.
 	Finishing bool `json:"finishing,omitempty"`
 
-	Resync bool     `json:"resync,omitempty"` // an operator wants a point made by comparing: until one is
-	Renew  *renewal `json:"renew,omitempty"`  // an operator has given the points up, as others have written to the disks: until there is another journal; nil: he has not
+	Resync   bool          `json:"resync,omitempty"`   // an operator wants a point made by comparing: until one is
+	Renew    *renewal      `json:"renew,omitempty"`    // an operator has given the points up, as others have written to the disks: until there is another journal; nil: he has not
+	Restored *restoredFrom `json:"restored,omitempty"` // the record is of a backup: the group has yet to be taken over from its journal; nil: it is not
 
 	Priority int       `json:"priority,omitzero"` // set by command, in the place of the plan's; 0: the plan's
 	Pass     time.Time `json:"pass,omitzero"`     // until when no limit counts for it
@@ -62,35 +63,51 @@ var (
 	keyThrottle     = []byte("throttle") // the schedule's text
 )
 
+// catalogueName is the catalogue's file in a state directory.
+const catalogueName = "catalogue.db"
+
 // openCatalogue opens the catalogue in dir, and makes it where there is none.
 func openCatalogue(dir string) (*catalogue, error) {
-	path := filepath.Join(dir, "catalogue.db")
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	return openCatalogueFile(filepath.Join(dir, catalogueName), false)
+}
+
+// openCatalogueFile opens a catalogue by its path. One of a newer release is refused, and stays as it is. readOnly: it has to be there, and is not changed.
+func openCatalogueFile(path string, readOnly bool) (*catalogue, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: readOnly})
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, &replication.Problem{Code: "state-in-use", Message: fmt.Sprintf("state directory %s is in use", dir),
+		return nil, &replication.Problem{Code: "state-in-use", Message: fmt.Sprintf("state directory %s is in use", filepath.Dir(path)),
 			Remedy: "another master target runs with it: stop that one, or give another directory"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open catalogue %s: %w", path, err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
+	use := db.Update
+	if readOnly {
+		use = db.View
+	}
+	err = use(func(tx *bbolt.Tx) error {
+		var v []byte
+		if meta := tx.Bucket(bucketMeta); meta != nil {
+			v = meta.Get(keyVersion)
+		}
+		switch {
+		case v != nil && string(v) != catalogueVersion:
+			return &replication.Problem{Code: "state-version", Message: fmt.Sprintf("state directory %s: its catalogue is of version %s, and this program knows %s", filepath.Dir(path), v, catalogueVersion), Remedy: "run the release that wrote it, or a newer one"}
+		case v == nil && readOnly:
+			return fmt.Errorf("catalogue %s says no version", path)
+		case readOnly:
+			return nil
+		}
 		for _, b := range [][]byte{bucketGroups, bucketFarewells, bucketDrills, bucketPaces, bucketNames, bucketTokens, bucketMeta} {
 			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
+				return fmt.Errorf("catalogue %s: %w", path, err)
 			}
 		}
-		meta := tx.Bucket(bucketMeta)
-		switch v := meta.Get(keyVersion); {
-		case v == nil:
-			return meta.Put(keyVersion, []byte(catalogueVersion))
-		case string(v) != catalogueVersion:
-			return fmt.Errorf("is of version %s, this program knows %s", v, catalogueVersion)
-		}
-		return nil
+		return tx.Bucket(bucketMeta).Put(keyVersion, []byte(catalogueVersion))
 	})
 	if err != nil {
 		db.Close()
-		return nil, fmt.Errorf("catalogue %s: %w", path, err)
+		return nil, err
 	}
 	return &catalogue{db}, nil
 }

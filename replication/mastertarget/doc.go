@@ -45,6 +45,8 @@
 // Another master target may take a group over (adopt.go), with its journal and disks alone: the journal keeps the plan and names its owner. One that is not the owner any more stops before its next write,
 // and says who has the group.
 //
+// A state directory is made anew of a backup (backup.go). Its groups are taken over from their journals when they are opened, which outrank it; a group that another has taken over since stays out.
+//
 // A plan that changes (apply.go) is compared with the one in force, by package plan; what can be changed is, and the group is opened anew with it. Disks that join are in the journal first, with the plan: after a crash that counts. Their
 // numbers are the next ones, wherever they stand in the plan. The next cycle brings them in: the process server compares them whole, with the targets as they stand, and ships the others' changes; a lane's blocks go through
 // to the disks that join, and into the journal for the others.

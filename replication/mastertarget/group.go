@@ -206,6 +206,12 @@ func (g *group) open() (err error) {
 	if err := g.engine.volumeProblem(g.ctx); err != nil {
 		return err
 	}
+	g.mu.Lock()
+	from := g.record.Restored
+	g.mu.Unlock()
+	if from != nil {
+		return g.takeRestored(*from)
+	}
 	if err := g.renew(); err != nil {
 		return err
 	}

@@ -264,10 +264,16 @@ func (e *Engine) giveUp(dir string, id replication.GroupID) error {
 	return errors.Join(j.GiveUp(), j.Close())
 }
 
-// takenFromUs says whether another master target has taken the group over.
+// takenFromUs says whether another master target has taken the group over, or we have yet to.
 func (e *Engine) takenFromUs(g *group) bool {
 	if g.isReady() == nil {
 		return errors.Is(g.journal.StillOurs(), retention.ErrOwned)
+	}
+	g.mu.Lock()
+	restored := g.record.Restored != nil
+	g.mu.Unlock()
+	if restored {
+		return true
 	}
 	i, err := retention.Inspect(e.journalDir(g.id))
 	if err != nil {

@@ -52,16 +52,16 @@ func (g *group) sharingLocked(now time.Time) throttle.Share {
 	return throttle.Share{Weight: cmp.Or(g.record.Priority, g.plan.Priority, replication.DefaultPriority), Pass: g.final || now.Before(g.record.Pass)}
 }
 
-// changeRecord changes the group's record, durably.
-func (g *group) changeRecord(change func(*groupRecord)) error {
+// changeRecord changes the group's record, durably, and with it what else changes in the catalogue.
+func (g *group) changeRecord(edit func(*groupRecord), also ...change) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ctx.Err() != nil { // unprotected meanwhile: its record must not come back
 		return errClosing
 	}
 	r := g.record
-	change(&r)
-	if err := g.engine.cat.put(bucketGroups, g.id, r); err != nil {
+	edit(&r)
+	if err := g.engine.cat.change(append([]change{{bucketGroups, g.id, r}}, also...)...); err != nil {
 		return err
 	}
 	g.record = r

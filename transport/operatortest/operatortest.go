@@ -25,6 +25,7 @@ type Fake struct {
 	OnEvents      func(ctx context.Context, r replication.EventsRequest, tell func(replication.Event) error) error
 	OnSupport     func(group replication.GroupID, give func(name string, content []byte) error) error
 	OnCut         func(group replication.GroupID, app bool) (replication.PointID, error)
+	OnBackup      func() ([]byte, error)
 	OnPoints      func(group replication.GroupID) (replication.PointID, []replication.Point, error)
 	OnMove        func(ctx context.Context, group replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error)
 	OnPlanMove    func(group replication.GroupID, r replication.MoveRequest) (replication.MovePlan, error)
@@ -107,6 +108,14 @@ func (f *Fake) Support(_ context.Context, group replication.GroupID, give func(n
 		return errNotStaged
 	}
 	return f.OnSupport(group, give)
+}
+
+// Backup calls OnBackup.
+func (f *Fake) Backup(context.Context) ([]byte, error) {
+	if f.OnBackup == nil {
+		return nil, errNotStaged
+	}
+	return f.OnBackup()
 }
 
 // Cut calls OnCut.
