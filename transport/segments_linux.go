@@ -39,10 +39,10 @@ func tcpInfo(c net.Conn) (info *unix.TCPInfo) {
 	return info
 }
 
-// strained returns how long something was under way on a connection for which the other end had room: the network's time, so far. What waited at the other end is no part of it. ok false: the kernel does not tell.
+// strained returns how long something was under way on a connection for which the other end had room: the network's time, so far. What waited at the other end is no part of it. ok false: the kernel does not tell, as before 4.10, or nothing has gone yet.
 func strained(c net.Conn) (d time.Duration, ok bool) {
 	info := tcpInfo(c)
-	if info == nil {
+	if info == nil || info.Busy_time == 0 {
 		return 0, false
 	}
 	return time.Duration(info.Busy_time-min(info.Busy_time, info.Rwnd_limited)) * time.Microsecond, true
