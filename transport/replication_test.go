@@ -292,9 +292,9 @@ func TestOrdersCrossAndAreAnswered(t *testing.T) {
 	go func() { gone <- c.Work(ctx, "ps1", "home", "test", h, func(string, time.Duration) {}) }()
 	w := <-a.connected
 
-	spec := link.Spec{Session: replication.Session{Group: "g", Generation: 3}, Instance: "i-", Disks: []link.Source{{Disk: replication.Disk{ID: "m/d", Size: 4096}, Path: "/p", Changes: "because"}}, Quiesce: []replication.Quiesce{{Machine: "m", Freeze: "f", Thaw: "t", Timeout: 5}}}
+	spec := link.Spec{Session: replication.Session{Group: "g", Generation: 3}, Instance: "i-", Disks: []link.Source{{Disk: replication.Disk{ID: "m/d", Size: 4096}, Path: "/p", Changes: "because"}}, Quiesce: []replication.Quiesce{{Machine: "m", Freeze: "f", Thaw: "t", Timeout: 5 * time.Second}}}
 	cut, err := w.Cut(ctx, spec, 7, link.Base{Point: 6, Snapshot: "-s6"})
-	want := link.Cut{Cut: replication.Cut{Time: time.Unix(0, 1234567890).UTC(), Snapshot: "i-7-s6", Stable: true, Sizes: []int64{4096}, App: true, NotApp: "[{m f t 5ns}]", Skew: 2, Frozen: 3}, UntrackedWhy: "because"}
+	want := link.Cut{Cut: replication.Cut{Time: time.Unix(0, 1234567890).UTC(), Snapshot: "i-7-s6", Stable: true, Sizes: []int64{4096}, App: true, NotApp: "[{m f t 5s}]", Skew: 2, Frozen: 3}, UntrackedWhy: "because"}
 	if err != nil || !reflect.DeepEqual(cut, want) {
 		t.Errorf("cut: got %+v, error %v; want %+v", cut, err, want)
 	}

@@ -114,7 +114,7 @@ func specFromWire(g *failbackpb.GroupSpec) (link.Spec, error) {
 		if err := replication.ValidName(q.Machine); err != nil {
 			return s, fmt.Errorf("machine: %w", err)
 		}
-		s.Quiesce = append(s.Quiesce, replication.Quiesce{Machine: q.Machine, Freeze: q.Freeze, Thaw: q.Thaw, Timeout: time.Duration(q.TimeoutNanos)})
+		s.Quiesce = append(s.Quiesce, replication.Quiesce{Machine: q.Machine, Freeze: q.Freeze, Thaw: q.Thaw, Timeout: max(time.Second, time.Duration(q.TimeoutNanos))}) // less would keep thaw from running
 	}
 	return s, nil
 }

@@ -51,8 +51,8 @@ hash. Where it does not, it asks for the bytes. --repeats-memory 64 remembers ev
 The master target is expected within a VPN: at a public address it is not dialled, unless --allow-public is given. Certificates are looked at every few seconds: a renewed one
 is used from the next connection on.
 
-Plans may name commands (snapshot, release, changes): they are run here, as the user that runs this program. Only a master target with a certificate of the same
-"failback pki init" can give them.`,
+Plans may name commands (snapshot, release, changes, and freeze and thaw of quiesce): they are run here, as the user that runs this program. Only a master target
+with a certificate of the same "failback pki init" can give them. Machines that a killed process server left frozen are thawed when it is started again.`,
 		Example: `  process-server --name ps1 --state /var/lib/failback --master-target 10.1.0.4:9443 --pki /etc/failback/pki`,
 	}
 	f := cmd.Flags()

@@ -61,7 +61,7 @@ type group struct {
 	state    replication.GroupState
 	problem  *replication.Problem
 	standing *replication.Problem // that keeps it from going on, through all tries; nil: none
-	appTried time.Time            // when an application-consistent point could not be cut at all: a cut that is tried again freezes no machine
+	appTried time.Time            // when an application-consistent point was last cut, or could not be cut at all, by our clock: whatever a process server says, and however often a cut is tried again, machines are not frozen again and again
 	lateWhy  string               // why the point that is due is not made; empty: it is not late
 	waits    string
 	notices  map[string]string // by what they are about

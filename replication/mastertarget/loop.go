@@ -189,7 +189,7 @@ func (g *group) cycle(w *worker, app bool) error {
 	g.pace.watch.begin()
 	app = app || appAsked
 	c, fresh, err := g.begin(ctx, w, app)
-	if app && err != nil && !gone(w, err) {
+	if app && !gone(w, err) {
 		g.mu.Lock()
 		g.appTried = time.Now()
 		g.mu.Unlock()
