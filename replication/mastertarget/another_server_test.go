@@ -67,6 +67,7 @@ func TestGroupMovesToAnotherServer(t *testing.T) {
 	ctx := context.Background()
 	p.begin()
 	move := replication.ApplyRequest{Group: "g", MoveTo: "ps2"}
+	p.master.began = p.master.began.Add(-time.Hour) // who wants to be here is
 	shown, err := p.master.Apply(ctx, replication.ApplyRequest{Group: "g", MoveTo: "ps2", DryRun: true})
 	if err != nil || !shown.Failed() || !hasCode(shown.Findings, preflight.CodeNeverSeen) {
 		t.Errorf("to a process server that is not there: %+v, %v", shown, err)
