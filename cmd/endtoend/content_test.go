@@ -50,18 +50,25 @@ func (w *world) read(path string) content {
 	return c
 }
 
-// target returns what a target shows, VMDKs by qemu-img.
+// target returns what a target shows.
 func (w *world) target(d *disk) content {
 	w.t.Helper()
+	path, remove := w.raw(d)
+	defer remove()
+	return w.read(path)
+}
+
+// raw returns a raw file of what a target shows, which qemu-img makes of VMDKs, and what removes it.
+func (w *world) raw(d *disk) (path string, remove func()) {
+	w.t.Helper()
 	if d.format == "raw" {
-		return w.read(d.target)
+		return d.target, func() {}
 	}
-	path := filepath.Join(w.Dir, "content.raw")
-	defer os.Remove(path)
+	path = filepath.Join(w.Dir, "content.raw")
 	if out, err := exec.CommandContext(w.ctx, "qemu-img", "convert", "-U", "-f", "vmdk", "-O", "raw", d.target, path).CombinedOutput(); err != nil {
 		w.t.Fatalf("qemu-img convert %s: %v: %s", d.target, err, out)
 	}
-	return w.read(path)
+	return path, func() { os.Remove(path) }
 }
 
 // same tells where two contents differ, if they do.
