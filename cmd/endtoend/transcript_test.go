@@ -91,7 +91,7 @@ var (
 	clocks    = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
 	rates     = regexp.MustCompile(`\b\d+(\.\d+)? ([KMGT]i)?B/s`)
 	sizes     = regexp.MustCompile(`\b\d+(\.\d+)? ([KMGT]i)?B\b`)
-	durations = regexp.MustCompile(`\b(\d+d\d\dh|\d+h\d\dm|\d+m\d\ds|\d+ms|\d+s)( [^-]|[^ \w]|$)`)
+	durations = regexp.MustCompile(`\b(\d+d\d\dh|\d+h\d\dm|\d+m\d\ds|\d+ ?ms|\d+s)( [^-]|[^ \w]|$)`)
 	ids       = regexp.MustCompile(`(content id is |ours was )[0-9a-f]{8}`)
 	numbers   = regexp.MustCompile(`\b([Pp]oints? |erp )(\d+)\b`)
 	landing   = regexp.MustCompile(`would stand at point \d+`)
