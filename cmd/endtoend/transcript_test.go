@@ -91,7 +91,7 @@ var (
 	clocks    = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
 	rates     = regexp.MustCompile(`\b\d+(\.\d+)? ([KMGT]i)?B/s`)
 	sizes     = regexp.MustCompile(`\b\d+(\.\d+)? ([KMGT]i)?B\b`)
-	durations = regexp.MustCompile(`\b(\d+d\d\dh|\d+h\d\dm|\d+m\d\ds|\d+ ?ms|\d+s)( [^-]|[^ \w]|$)`)
+	durations = regexp.MustCompile(`\b(\d+d\d\dh|\d+h\d\dm|\d+m\d\ds|\d+ ?ms|\d+(\.\d)? ?s)( [^-]|[^ \w]|$)`)
 	ids       = regexp.MustCompile(`(content id is |ours was )[0-9a-f]{8}`)
 	numbers   = regexp.MustCompile(`\b([Pp]oints? |erp )(\d+)\b`)
 	landing   = regexp.MustCompile(`would stand at point \d+`)
@@ -106,7 +106,7 @@ func (s *story) plain(text string) string {
 	for _, r := range []struct {
 		what *regexp.Regexp
 		by   string
-	}{{clocks, "<clock>"}, {rates, "<rate>"}, {sizes, "<size>"}, {durations, "<time>$2"}, {ids, "$1<id>"}} {
+	}{{clocks, "<clock>"}, {rates, "<rate>"}, {sizes, "<size>"}, {durations, "<time>$3"}, {ids, "$1<id>"}} {
 		text = r.what.ReplaceAllString(text, r.by)
 	}
 	text = strings.ReplaceAll(text, ", after <time> of preparing while it runs", "") // if there is any, with one point more
