@@ -66,6 +66,9 @@ var operations = []operation{
 	{"Join", (*world).aged, (*world).join, 3},
 	{"CycleOfJoining", func(w *world) error { return errors.Join(w.aged(), w.join()) }, (*world).point, 20},
 	{"MoveBeforeBirth", (*world).grown, func(w *world) error { return w.moveTo(w.listed[0].ID) }, 8},
+	{"Grow", (*world).aged, (*world).enlargeOne, 3},
+	{"CycleAfterGrowing", func(w *world) error { return errors.Join(w.aged(), w.enlargeOne()) }, (*world).point, 8},
+	{"MoveBeforeGrowing", func(w *world) error { return errors.Join(w.aged(), w.enlargeOne(), w.point(), w.point()) }, func(w *world) error { return w.moveTo(w.listed[0].ID) }, 8},
 	{"Open", (*world).gapped, func(w *world) error { return w.again() }, 1},
 	{"OpenTornCycle", (*world).torn, func(w *world) error { return w.again() }, 8},
 }

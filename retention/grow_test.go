@@ -62,6 +62,11 @@ func (w *world) enlarge(d int) error {
 	return nil
 }
 
+// enlargeOne has the first disk grow that can.
+func (w *world) enlargeOne() error {
+	return w.enlarge(slices.IndexFunc(w.sizes, func(n int64) bool { return n%replication.Page == 0 }))
+}
+
 // enlarged finds out whether a disk that was growing did, and has the disk follow. From then on all points are expected to have, behind what they show of it, what it grew by.
 func (w *world) enlarged() {
 	x := w.tail
