@@ -65,6 +65,9 @@ func TestResyncWaitsForItsWindowAndBeginsAtTheOperatorsWord(t *testing.T) {
 	if s.Resync == nil || s.Resync.Why == "" || s.Resync.Since.IsZero() || !s.Resync.Opens.After(time.Now()) || s.WaitsFor == "" || s.Open != 0 || s.Last != 1 {
 		t.Errorf("a group that needs a resync tells %+v, waits for %q, open %d, last %d", s.Resync, s.WaitsFor, s.Open, s.Last)
 	}
+	if !s.NextCut.Equal(s.Resync.Opens) {
+		t.Errorf("the next point is due at %v, and the window opens at %v", s.NextCut, s.Resync.Opens)
+	}
 	_, err = p.master.Cut(ctx, "g", false)
 	isProblem(t, "another cut", err, replication.CodeResyncNeeded)
 	p.contents("while a resync waits")

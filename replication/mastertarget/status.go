@@ -102,6 +102,9 @@ func (g *group) status() replication.GroupStatus {
 		s.Last, s.LastTime, s.LagSeconds = last.ID, last.Time, time.Since(last.Time).Seconds()
 		if open == nil {
 			s.NextCut = last.Time.Add(time.Duration(g.plan.Policy.CrashInterval))
+			if s.Resync != nil && s.Resync.Opens.After(s.NextCut) {
+				s.NextCut = s.Resync.Opens
+			}
 		}
 	}
 	births := g.journal.Births()
