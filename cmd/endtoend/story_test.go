@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,8 @@ func TestStory(t *testing.T) {
 
 	s.tell("Two machines with five disks work all the time. The policy of this trial makes a point every two seconds, where five minutes are usual.")
 	w.must(s.plan("{crash_interval: 2s, app_interval: 24h, retention: 24h, rpo_alert: 10m, head_lag: 0s}"))
-	s.types("reprotect", s.path, "--wait")
+	protected := s.runsQuietly("reprotect", s.path, "--wait")
+	s.answers("failback reprotect erp.yaml --wait", regexp.MustCompile(`point \d+`).ReplaceAllString(protected, "point 1")) // or one of those that have come since
 	s.further(2)
 
 	s.tell("Power fails for the master target in the middle of it; then for the process server. Each goes on where it was.")
