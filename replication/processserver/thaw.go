@@ -20,6 +20,9 @@ func (e *Engine) dir(id replication.GroupID) string { return filepath.Join(e.cfg
 func (e *Engine) thawFirst() {
 	entries, _ := os.ReadDir(e.cfg.Dir) // one that can't be read has no groups
 	for _, x := range entries {
+		if !x.IsDir() { // the lock, for one
+			continue
+		}
 		id := replication.GroupID(x.Name())
 		if len(source.Frozen(e.dir(id))) == 0 {
 			continue
