@@ -1960,6 +1960,7 @@ type ResyncRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,225,opt,name=group,proto3" json:"group,omitempty"`
 	Overwrite     bool                   `protobuf:"varint,226,opt,name=overwrite,proto3" json:"overwrite,omitempty"` // also where others have written to the disks since, and that is lost by it, with the group's points
+	Seen          string                 `protobuf:"bytes,250,opt,name=seen,proto3" json:"seen,omitempty"`            // with overwrite: ResyncOverwrites.seen of the question that it answers
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2008,6 +2009,58 @@ func (x *ResyncRequest) GetOverwrite() bool {
 	return false
 }
 
+func (x *ResyncRequest) GetSeen() string {
+	if x != nil {
+		return x.Seen
+	}
+	return ""
+}
+
+// Beside the Problem "resync-overwrites", in the details of its status: what names all that would be lost, as it was seen.
+type ResyncOverwrites struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seen          string                 `protobuf:"bytes,251,opt,name=seen,proto3" json:"seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResyncOverwrites) Reset() {
+	*x = ResyncOverwrites{}
+	mi := &file_operator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResyncOverwrites) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResyncOverwrites) ProtoMessage() {}
+
+func (x *ResyncOverwrites) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResyncOverwrites.ProtoReflect.Descriptor instead.
+func (*ResyncOverwrites) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ResyncOverwrites) GetSeen() string {
+	if x != nil {
+		return x.Seen
+	}
+	return ""
+}
+
 type ResyncReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Resync        *ResyncStatus          `protobuf:"bytes,227,opt,name=resync,proto3" json:"resync,omitempty"`
@@ -2017,7 +2070,7 @@ type ResyncReply struct {
 
 func (x *ResyncReply) Reset() {
 	*x = ResyncReply{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2082,7 @@ func (x *ResyncReply) String() string {
 func (*ResyncReply) ProtoMessage() {}
 
 func (x *ResyncReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2095,7 @@ func (x *ResyncReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncReply.ProtoReflect.Descriptor instead.
 func (*ResyncReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResyncReply) GetResync() *ResyncStatus {
@@ -2063,7 +2116,7 @@ type OriginalStatus struct {
 
 func (x *OriginalStatus) Reset() {
 	*x = OriginalStatus{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2128,7 @@ func (x *OriginalStatus) String() string {
 func (*OriginalStatus) ProtoMessage() {}
 
 func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2141,7 @@ func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalStatus.ProtoReflect.Descriptor instead.
 func (*OriginalStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OriginalStatus) GetSaving() bool {
@@ -2123,7 +2176,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2188,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2201,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ScrubStatus) GetWholeUnixNanos() int64 {
@@ -2225,7 +2278,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2290,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2303,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ScrubRequest) GetGroup() string {
@@ -2284,7 +2337,7 @@ type ScrubReply struct {
 
 func (x *ScrubReply) Reset() {
 	*x = ScrubReply{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2349,7 @@ func (x *ScrubReply) String() string {
 func (*ScrubReply) ProtoMessage() {}
 
 func (x *ScrubReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2362,7 @@ func (x *ScrubReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
 func (*ScrubReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ScrubReply) GetScrub() *ScrubStatus {
@@ -2346,7 +2399,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2411,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2424,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -2478,7 +2531,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2543,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2556,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -2650,7 +2703,7 @@ type StageShare struct {
 
 func (x *StageShare) Reset() {
 	*x = StageShare{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2662,7 +2715,7 @@ func (x *StageShare) String() string {
 func (*StageShare) ProtoMessage() {}
 
 func (x *StageShare) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2675,7 +2728,7 @@ func (x *StageShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageShare.ProtoReflect.Descriptor instead.
 func (*StageShare) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StageShare) GetStage() string {
@@ -2707,7 +2760,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2719,7 +2772,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2732,7 +2785,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -2794,7 +2847,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +2859,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +2872,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -2845,7 +2898,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +2910,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +2923,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -2889,7 +2942,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +2954,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +2967,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -2935,7 +2988,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3000,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3013,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -3007,7 +3060,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3072,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3085,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -3151,7 +3204,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3163,7 +3216,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3176,7 +3229,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -3210,7 +3263,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3275,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3288,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -3262,7 +3315,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3274,7 +3327,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3287,7 +3340,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -3313,7 +3366,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3378,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3391,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -3359,7 +3412,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3371,7 +3424,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3384,7 +3437,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -3421,7 +3474,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3433,7 +3486,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3446,7 +3499,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -3508,7 +3561,7 @@ type MovePlan struct {
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3520,7 +3573,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3533,7 +3586,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -3658,7 +3711,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +3723,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +3736,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -3711,7 +3764,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3723,7 +3776,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3736,7 +3789,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -3774,7 +3827,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3786,7 +3839,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3799,7 +3852,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CommitRequest) GetGroup() string {
@@ -3862,7 +3915,7 @@ type CutoverForecast struct {
 
 func (x *CutoverForecast) Reset() {
 	*x = CutoverForecast{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3874,7 +3927,7 @@ func (x *CutoverForecast) String() string {
 func (*CutoverForecast) ProtoMessage() {}
 
 func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3887,7 +3940,7 @@ func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverForecast.ProtoReflect.Descriptor instead.
 func (*CutoverForecast) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CutoverForecast) GetPoint() uint64 {
@@ -3966,7 +4019,7 @@ type ForecastPart struct {
 
 func (x *ForecastPart) Reset() {
 	*x = ForecastPart{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3978,7 +4031,7 @@ func (x *ForecastPart) String() string {
 func (*ForecastPart) ProtoMessage() {}
 
 func (x *ForecastPart) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3991,7 +4044,7 @@ func (x *ForecastPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastPart.ProtoReflect.Descriptor instead.
 func (*ForecastPart) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ForecastPart) GetWhat() string {
@@ -4038,7 +4091,7 @@ type JobsRequest struct {
 
 func (x *JobsRequest) Reset() {
 	*x = JobsRequest{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4050,7 +4103,7 @@ func (x *JobsRequest) String() string {
 func (*JobsRequest) ProtoMessage() {}
 
 func (x *JobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4063,7 +4116,7 @@ func (x *JobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsRequest.ProtoReflect.Descriptor instead.
 func (*JobsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *JobsRequest) GetGroup() string {
@@ -4082,7 +4135,7 @@ type JobsReply struct {
 
 func (x *JobsReply) Reset() {
 	*x = JobsReply{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4094,7 +4147,7 @@ func (x *JobsReply) String() string {
 func (*JobsReply) ProtoMessage() {}
 
 func (x *JobsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4107,7 +4160,7 @@ func (x *JobsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsReply.ProtoReflect.Descriptor instead.
 func (*JobsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *JobsReply) GetJobs() []*Job {
@@ -4126,7 +4179,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4138,7 +4191,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4151,7 +4204,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CancelJobRequest) GetId() uint64 {
@@ -4169,7 +4222,7 @@ type CancelJobReply struct {
 
 func (x *CancelJobReply) Reset() {
 	*x = CancelJobReply{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4181,7 +4234,7 @@ func (x *CancelJobReply) String() string {
 func (*CancelJobReply) ProtoMessage() {}
 
 func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4194,7 +4247,7 @@ func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobReply.ProtoReflect.Descriptor instead.
 func (*CancelJobReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 type Job struct {
@@ -4220,7 +4273,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4232,7 +4285,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4245,7 +4298,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Job) GetId() uint64 {
@@ -4363,7 +4416,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4375,7 +4428,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4388,7 +4441,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *UndoRequest) GetGroup() string {
@@ -4416,7 +4469,7 @@ type CutoverReply struct {
 
 func (x *CutoverReply) Reset() {
 	*x = CutoverReply{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4428,7 +4481,7 @@ func (x *CutoverReply) String() string {
 func (*CutoverReply) ProtoMessage() {}
 
 func (x *CutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4441,7 +4494,7 @@ func (x *CutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
 func (*CutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CutoverReply) GetProgress() *CutoverStatus {
@@ -4474,7 +4527,7 @@ type FinishCutoverRequest struct {
 
 func (x *FinishCutoverRequest) Reset() {
 	*x = FinishCutoverRequest{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4486,7 +4539,7 @@ func (x *FinishCutoverRequest) String() string {
 func (*FinishCutoverRequest) ProtoMessage() {}
 
 func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4499,7 +4552,7 @@ func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
 func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *FinishCutoverRequest) GetGroup() string {
@@ -4519,7 +4572,7 @@ type FinishCutoverReply struct {
 
 func (x *FinishCutoverReply) Reset() {
 	*x = FinishCutoverReply{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4531,7 +4584,7 @@ func (x *FinishCutoverReply) String() string {
 func (*FinishCutoverReply) ProtoMessage() {}
 
 func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4544,7 +4597,7 @@ func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
 func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *FinishCutoverReply) GetHead() uint64 {
@@ -4585,7 +4638,7 @@ type CutoverStatus struct {
 
 func (x *CutoverStatus) Reset() {
 	*x = CutoverStatus{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4597,7 +4650,7 @@ func (x *CutoverStatus) String() string {
 func (*CutoverStatus) ProtoMessage() {}
 
 func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4610,7 +4663,7 @@ func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
 func (*CutoverStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CutoverStatus) GetStep() string {
@@ -4728,7 +4781,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4740,7 +4793,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4753,7 +4806,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{61}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -4783,7 +4836,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4795,7 +4848,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4808,7 +4861,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{62}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -4857,7 +4910,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4869,7 +4922,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4882,7 +4935,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{63}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -4917,7 +4970,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4929,7 +4982,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4942,7 +4995,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{64}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -4982,7 +5035,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4994,7 +5047,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5007,7 +5060,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{65}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -5077,7 +5130,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5089,7 +5142,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5102,7 +5155,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{66}
+	return file_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -5146,7 +5199,7 @@ type DrillStatus struct {
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5158,7 +5211,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5171,7 +5224,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{67}
+	return file_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -5269,7 +5322,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5281,7 +5334,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5294,7 +5347,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{68}
+	return file_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -5328,7 +5381,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5340,7 +5393,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5353,7 +5406,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{69}
+	return file_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -5380,7 +5433,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5392,7 +5445,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5405,7 +5458,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{70}
+	return file_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -5433,7 +5486,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5445,7 +5498,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5458,7 +5511,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{71}
+	return file_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -5491,7 +5544,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5503,7 +5556,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5516,7 +5569,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{72}
+	return file_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -5537,7 +5590,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5549,7 +5602,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5562,7 +5615,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{73}
+	return file_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -5597,7 +5650,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5609,7 +5662,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5622,7 +5675,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{74}
+	return file_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -5657,7 +5710,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5669,7 +5722,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5682,7 +5735,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{75}
+	return file_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -5714,7 +5767,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5726,7 +5779,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5739,7 +5792,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{76}
+	return file_operator_proto_rawDescGZIP(), []int{77}
 }
 
 type VolumesReply struct {
@@ -5751,7 +5804,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5763,7 +5816,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5776,7 +5829,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{77}
+	return file_operator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -5802,7 +5855,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5814,7 +5867,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5827,7 +5880,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{78}
+	return file_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Volume) GetPath() string {
@@ -5897,7 +5950,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[79]
+	mi := &file_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5909,7 +5962,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[79]
+	mi := &file_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5922,7 +5975,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{79}
+	return file_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -5956,7 +6009,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[80]
+	mi := &file_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5968,7 +6021,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[80]
+	mi := &file_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5981,7 +6034,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{80}
+	return file_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -6008,7 +6061,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[81]
+	mi := &file_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6020,7 +6073,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[81]
+	mi := &file_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6033,7 +6086,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{81}
+	return file_operator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -6059,7 +6112,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[82]
+	mi := &file_operator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6071,7 +6124,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[82]
+	mi := &file_operator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6084,7 +6137,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{82}
+	return file_operator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -6108,7 +6161,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[83]
+	mi := &file_operator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6120,7 +6173,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[83]
+	mi := &file_operator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6133,7 +6186,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{83}
+	return file_operator_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -6191,7 +6244,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[84]
+	mi := &file_operator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6203,7 +6256,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[84]
+	mi := &file_operator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6216,7 +6269,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{84}
+	return file_operator_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -6267,7 +6320,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[85]
+	mi := &file_operator_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6279,7 +6332,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[85]
+	mi := &file_operator_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6292,7 +6345,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{85}
+	return file_operator_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -6513,10 +6566,13 @@ const file_operator_proto_rawDesc = "" +
 	"\fResyncStatus\x12\x11\n" +
 	"\x03why\x18\xde\x01 \x01(\tR\x03why\x12)\n" +
 	"\x10since_unix_nanos\x18\xdf\x01 \x01(\x03R\x0esinceUnixNanos\x12)\n" +
-	"\x10opens_unix_nanos\x18\xe0\x01 \x01(\x03R\x0eopensUnixNanos\"E\n" +
+	"\x10opens_unix_nanos\x18\xe0\x01 \x01(\x03R\x0eopensUnixNanos\"Z\n" +
 	"\rResyncRequest\x12\x15\n" +
 	"\x05group\x18\xe1\x01 \x01(\tR\x05group\x12\x1d\n" +
-	"\toverwrite\x18\xe2\x01 \x01(\bR\toverwrite\"A\n" +
+	"\toverwrite\x18\xe2\x01 \x01(\bR\toverwrite\x12\x13\n" +
+	"\x04seen\x18\xfa\x01 \x01(\tR\x04seen\"'\n" +
+	"\x10ResyncOverwrites\x12\x13\n" +
+	"\x04seen\x18\xfb\x01 \x01(\tR\x04seen\"A\n" +
 	"\vResyncReply\x122\n" +
 	"\x06resync\x18\xe3\x01 \x01(\v2\x19.failback.v1.ResyncStatusR\x06resync\"@\n" +
 	"\x0eOriginalStatus\x12\x16\n" +
@@ -6927,7 +6983,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -6954,80 +7010,81 @@ var file_operator_proto_goTypes = []any{
 	(*GroupStatus)(nil),          // 22: failback.v1.GroupStatus
 	(*ResyncStatus)(nil),         // 23: failback.v1.ResyncStatus
 	(*ResyncRequest)(nil),        // 24: failback.v1.ResyncRequest
-	(*ResyncReply)(nil),          // 25: failback.v1.ResyncReply
-	(*OriginalStatus)(nil),       // 26: failback.v1.OriginalStatus
-	(*ScrubStatus)(nil),          // 27: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),         // 28: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),           // 29: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),          // 30: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),           // 31: failback.v1.DiskStatus
-	(*StageShare)(nil),           // 32: failback.v1.StageShare
-	(*MoveStatus)(nil),           // 33: failback.v1.MoveStatus
-	(*CutRequest)(nil),           // 34: failback.v1.CutRequest
-	(*CutReply)(nil),             // 35: failback.v1.CutReply
-	(*PointsRequest)(nil),        // 36: failback.v1.PointsRequest
-	(*PointsReply)(nil),          // 37: failback.v1.PointsReply
-	(*Point)(nil),                // 38: failback.v1.Point
-	(*Pin)(nil),                  // 39: failback.v1.Pin
-	(*PinRequest)(nil),           // 40: failback.v1.PinRequest
-	(*UnpinRequest)(nil),         // 41: failback.v1.UnpinRequest
-	(*PinReply)(nil),             // 42: failback.v1.PinReply
-	(*Verified)(nil),             // 43: failback.v1.Verified
-	(*MoveRequest)(nil),          // 44: failback.v1.MoveRequest
-	(*MovePlan)(nil),             // 45: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),    // 46: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),            // 47: failback.v1.MoveReply
-	(*CommitRequest)(nil),        // 48: failback.v1.CommitRequest
-	(*CutoverForecast)(nil),      // 49: failback.v1.CutoverForecast
-	(*ForecastPart)(nil),         // 50: failback.v1.ForecastPart
-	(*JobsRequest)(nil),          // 51: failback.v1.JobsRequest
-	(*JobsReply)(nil),            // 52: failback.v1.JobsReply
-	(*CancelJobRequest)(nil),     // 53: failback.v1.CancelJobRequest
-	(*CancelJobReply)(nil),       // 54: failback.v1.CancelJobReply
-	(*Job)(nil),                  // 55: failback.v1.Job
-	(*UndoRequest)(nil),          // 56: failback.v1.UndoRequest
-	(*CutoverReply)(nil),         // 57: failback.v1.CutoverReply
-	(*FinishCutoverRequest)(nil), // 58: failback.v1.FinishCutoverRequest
-	(*FinishCutoverReply)(nil),   // 59: failback.v1.FinishCutoverReply
-	(*CutoverStatus)(nil),        // 60: failback.v1.CutoverStatus
-	(*VerifyRequest)(nil),        // 61: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),          // 62: failback.v1.VerifyReply
-	(*ExportRequest)(nil),        // 63: failback.v1.ExportRequest
-	(*ExportReply)(nil),          // 64: failback.v1.ExportReply
-	(*DrillRequest)(nil),         // 65: failback.v1.DrillRequest
-	(*DrillReply)(nil),           // 66: failback.v1.DrillReply
-	(*DrillStatus)(nil),          // 67: failback.v1.DrillStatus
-	(*DrillFile)(nil),            // 68: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),      // 69: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),        // 70: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil),   // 71: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),     // 72: failback.v1.RecordDrillReply
-	(*Drilled)(nil),              // 73: failback.v1.Drilled
-	(*UnprotectRequest)(nil),     // 74: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),       // 75: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),       // 76: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),         // 77: failback.v1.VolumesReply
-	(*Volume)(nil),               // 78: failback.v1.Volume
-	(*TokenRequest)(nil),         // 79: failback.v1.TokenRequest
-	(*TokenReply)(nil),           // 80: failback.v1.TokenReply
-	(*RebindRequest)(nil),        // 81: failback.v1.RebindRequest
-	(*RebindReply)(nil),          // 82: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 83: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 84: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 85: failback.v1.GroupThrottle
-	nil,                          // 86: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 87: failback.v1.PathDone
-	(*Figures)(nil),              // 88: failback.v1.Figures
-	(*Problem)(nil),              // 89: failback.v1.Problem
-	(*LinkStatus)(nil),           // 90: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 91: failback.v1.DiskLedger
-	(*Progress)(nil),             // 92: failback.v1.Progress
+	(*ResyncOverwrites)(nil),     // 25: failback.v1.ResyncOverwrites
+	(*ResyncReply)(nil),          // 26: failback.v1.ResyncReply
+	(*OriginalStatus)(nil),       // 27: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),          // 28: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),         // 29: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),           // 30: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),          // 31: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),           // 32: failback.v1.DiskStatus
+	(*StageShare)(nil),           // 33: failback.v1.StageShare
+	(*MoveStatus)(nil),           // 34: failback.v1.MoveStatus
+	(*CutRequest)(nil),           // 35: failback.v1.CutRequest
+	(*CutReply)(nil),             // 36: failback.v1.CutReply
+	(*PointsRequest)(nil),        // 37: failback.v1.PointsRequest
+	(*PointsReply)(nil),          // 38: failback.v1.PointsReply
+	(*Point)(nil),                // 39: failback.v1.Point
+	(*Pin)(nil),                  // 40: failback.v1.Pin
+	(*PinRequest)(nil),           // 41: failback.v1.PinRequest
+	(*UnpinRequest)(nil),         // 42: failback.v1.UnpinRequest
+	(*PinReply)(nil),             // 43: failback.v1.PinReply
+	(*Verified)(nil),             // 44: failback.v1.Verified
+	(*MoveRequest)(nil),          // 45: failback.v1.MoveRequest
+	(*MovePlan)(nil),             // 46: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),    // 47: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),            // 48: failback.v1.MoveReply
+	(*CommitRequest)(nil),        // 49: failback.v1.CommitRequest
+	(*CutoverForecast)(nil),      // 50: failback.v1.CutoverForecast
+	(*ForecastPart)(nil),         // 51: failback.v1.ForecastPart
+	(*JobsRequest)(nil),          // 52: failback.v1.JobsRequest
+	(*JobsReply)(nil),            // 53: failback.v1.JobsReply
+	(*CancelJobRequest)(nil),     // 54: failback.v1.CancelJobRequest
+	(*CancelJobReply)(nil),       // 55: failback.v1.CancelJobReply
+	(*Job)(nil),                  // 56: failback.v1.Job
+	(*UndoRequest)(nil),          // 57: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 58: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 59: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 60: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 61: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 62: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 63: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 64: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 65: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 66: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 67: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 68: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 69: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 70: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 71: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 72: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 73: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 74: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 75: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 76: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 77: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 78: failback.v1.VolumesReply
+	(*Volume)(nil),               // 79: failback.v1.Volume
+	(*TokenRequest)(nil),         // 80: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 81: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 82: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 83: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 84: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 85: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 86: failback.v1.GroupThrottle
+	nil,                          // 87: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 88: failback.v1.PathDone
+	(*Figures)(nil),              // 89: failback.v1.Figures
+	(*Problem)(nil),              // 90: failback.v1.Problem
+	(*LinkStatus)(nil),           // 91: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 92: failback.v1.DiskLedger
+	(*Progress)(nil),             // 93: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	87, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	86, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	38, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	88, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	87, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	39, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	9,  // 6: failback.v1.ApplyReply.changes:type_name -> failback.v1.PlanChange
@@ -7035,46 +7092,46 @@ var file_operator_proto_depIdxs = []int32{
 	22, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
 	14, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
-	88, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	89, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
 	21, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
-	89, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	31, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	33, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	30, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	67, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	27, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
-	39, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	90, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	26, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	60, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	90, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	32, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	34, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	31, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	68, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	28, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	40, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	91, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	27, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
+	61, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
 	14, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
 	23, // 24: failback.v1.GroupStatus.resync:type_name -> failback.v1.ResyncStatus
 	23, // 25: failback.v1.ResyncReply.resync:type_name -> failback.v1.ResyncStatus
-	27, // 26: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	91, // 27: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	32, // 28: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
-	38, // 29: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	43, // 30: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	73, // 31: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	39, // 32: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	38, // 33: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	28, // 26: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	92, // 27: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	33, // 28: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
+	39, // 29: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	44, // 30: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	74, // 31: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	40, // 32: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	39, // 33: failback.v1.PinReply.point:type_name -> failback.v1.Point
 	10, // 34: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
-	33, // 35: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	50, // 36: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
-	55, // 37: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
-	89, // 38: failback.v1.Job.problem:type_name -> failback.v1.Problem
-	60, // 39: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	92, // 40: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	43, // 41: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	67, // 42: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	68, // 43: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	34, // 35: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	51, // 36: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
+	56, // 37: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
+	90, // 38: failback.v1.Job.problem:type_name -> failback.v1.Problem
+	61, // 39: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	93, // 40: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	44, // 41: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	68, // 42: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	69, // 43: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
 	10, // 44: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	67, // 45: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	73, // 46: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	73, // 47: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	78, // 48: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	68, // 45: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	74, // 46: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	74, // 47: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	79, // 48: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
 	2,  // 49: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	85, // 50: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	86, // 50: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
 	0,  // 51: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
 	0,  // 52: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
 	4,  // 53: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
@@ -7083,31 +7140,31 @@ var file_operator_proto_depIdxs = []int32{
 	15, // 56: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
 	16, // 57: failback.v1.Operator.Support:input_type -> failback.v1.SupportRequest
 	17, // 58: failback.v1.Operator.Backup:input_type -> failback.v1.BackupRequest
-	34, // 59: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	36, // 60: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	44, // 61: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	44, // 62: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	46, // 63: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	61, // 64: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	63, // 65: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	65, // 66: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	69, // 67: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	71, // 68: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	40, // 69: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	41, // 70: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	35, // 59: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	37, // 60: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	45, // 61: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	45, // 62: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	47, // 63: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	62, // 64: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	64, // 65: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	66, // 66: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	70, // 67: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	72, // 68: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	41, // 69: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	42, // 70: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
 	24, // 71: failback.v1.Operator.Resync:input_type -> failback.v1.ResyncRequest
-	28, // 72: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	48, // 73: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
-	48, // 74: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
-	56, // 75: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
-	58, // 76: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
-	51, // 77: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
-	53, // 78: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
-	74, // 79: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	76, // 80: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	79, // 81: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	83, // 82: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	81, // 83: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	29, // 72: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	49, // 73: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	49, // 74: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
+	57, // 75: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	59, // 76: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	52, // 77: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
+	54, // 78: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
+	75, // 79: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	77, // 80: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	80, // 81: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	84, // 82: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	82, // 83: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
 	1,  // 84: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
 	3,  // 85: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
 	5,  // 86: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
@@ -7116,31 +7173,31 @@ var file_operator_proto_depIdxs = []int32{
 	20, // 89: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
 	19, // 90: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
 	18, // 91: failback.v1.Operator.Backup:output_type -> failback.v1.BackupPiece
-	35, // 92: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	37, // 93: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	47, // 94: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	45, // 95: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	47, // 96: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	62, // 97: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	64, // 98: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	66, // 99: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	70, // 100: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	72, // 101: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	42, // 102: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	42, // 103: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	25, // 104: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
-	29, // 105: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	57, // 106: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	49, // 107: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
-	57, // 108: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	59, // 109: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	52, // 110: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
-	54, // 111: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
-	75, // 112: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	77, // 113: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	80, // 114: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	84, // 115: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	82, // 116: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	36, // 92: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	38, // 93: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	48, // 94: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	46, // 95: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	48, // 96: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	63, // 97: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	65, // 98: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	67, // 99: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	71, // 100: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	73, // 101: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	43, // 102: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	43, // 103: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	26, // 104: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
+	30, // 105: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	58, // 106: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	50, // 107: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
+	58, // 108: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	60, // 109: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	53, // 110: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
+	55, // 111: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
+	76, // 112: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	78, // 113: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	81, // 114: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	85, // 115: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	83, // 116: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
 	84, // [84:117] is the sub-list for method output_type
 	51, // [51:84] is the sub-list for method input_type
 	51, // [51:51] is the sub-list for extension type_name
@@ -7160,7 +7217,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   87,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -57,7 +57,7 @@ func removeLocked(vol volume, dir string, live bool) error {
 			continue // gone before
 		}
 		for _, n := range names {
-			if strings.HasSuffix(n, segSuffix) || strings.HasSuffix(n, saveSuffix) || strings.HasSuffix(n, packSuffix) || strings.HasSuffix(n, newSuffix) || strings.Contains(n, runSuffix) || n == originalEndName {
+			if isPart(n) {
 				if err := removeIfThere(vol, filepath.Join(dir, sub, n)); err != nil {
 					return err
 				}
@@ -70,7 +70,7 @@ func removeLocked(vol volume, dir string, live bool) error {
 	if err := vol.SyncDir(dir); err != nil {
 		return err
 	}
-	for _, n := range []string{ReserveName, coverageName, coverageName + newSuffix, logName + newSuffix, retiredName, lockName} {
+	for _, n := range besideParts {
 		if err := removeIfThere(vol, filepath.Join(dir, n)); err != nil {
 			return err
 		}
@@ -79,4 +79,39 @@ func removeLocked(vol volume, dir string, live bool) error {
 		return err
 	}
 	return vol.SyncDir(filepath.Dir(dir))
+}
+
+// besideParts are the files beside the log and its parts, in the order in which they are removed.
+var besideParts = []string{ReserveName, coverageName, coverageName + newSuffix, logName + newSuffix, retiredName, lockName}
+
+// isPart says whether a name is of a file that the log names, or that a crash left of one.
+func isPart(n string) bool {
+	return strings.HasSuffix(n, segSuffix) || strings.HasSuffix(n, saveSuffix) || strings.HasSuffix(n, packSuffix) || strings.HasSuffix(n, newSuffix) || strings.Contains(n, runSuffix) || n == originalEndName
+}
+
+// Foreign returns what is in a journal's directory, by path within it, that is not the journal's: Remove would leave it, and the directory with it.
+func Foreign(dir string) (foreign []string, err error) {
+	var vol osVolume
+	names, err := vol.List(dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for foreign files: %w", err)
+	}
+	for _, n := range names {
+		switch {
+		case n == logName || slices.Contains(besideParts, n):
+		case slices.Contains(fileDirs[segmentFile:], n):
+			in, err := vol.List(filepath.Join(dir, n))
+			if err != nil {
+				return nil, fmt.Errorf("look for foreign files: %w", err)
+			}
+			for _, p := range in {
+				if !isPart(p) {
+					foreign = append(foreign, filepath.Join(n, p))
+				}
+			}
+		default:
+			foreign = append(foreign, n)
+		}
+	}
+	return foreign, nil
 }

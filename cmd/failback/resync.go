@@ -28,7 +28,8 @@ This command has it begin now; also where none is needed.
 Where others have written to a target disk since failback did (a machine was powered on), what they wrote is newer than anything the group knows: the group has
 stopped, and a resync never begins by itself. This command tells what is lost by it, and asks on a terminal; elsewhere it takes --yes. Then what was written is
 overwritten with what the source has, and the group's points go, as part of their content was on that disk: its first point is made anew, by comparing. A disk that
-was exchanged, or is damaged, is told in the same way.`,
+was exchanged, or is damaged, is told in the same way. The word is about the disks as they are when it is given: what is written to them after that is not overwritten,
+and this command asks again. While a disk is missing or in use, nothing is given up.`,
 		Example: "  failback resync erp\n  failback resync erp --yes",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(c *cobra.Command, args []string) error { return t.resync(c.Context(), args[0], yes) },
@@ -43,18 +44,21 @@ func (t *tool) resync(ctx context.Context, name string, yes bool) error {
 		return err
 	}
 	return t.with(func(c *transport.OperatorClient) error {
-		s, err := c.Resync(ctx, replication.ResyncRequest{Group: group, Overwrite: yes})
-		var p *replication.Problem
-		if errors.As(err, &p) && p.Code == replication.CodeResyncOverwrites && t.interactive() {
-			fmt.Fprintf(t.err, "%s.\n", p.Message)
-			ok, aerr := t.confirm("Overwrite it for good, and give the points up? [y/N] ")
-			if aerr != nil {
-				return aerr
+		s, err := c.Resync(ctx, replication.ResyncRequest{Group: group})
+		var asked *replication.ResyncOverwrites
+		if errors.As(err, &asked) && (yes || t.interactive()) {
+			fmt.Fprintf(t.err, "%s.\n", asked.Message)
+			ok := yes
+			if !yes {
+				var aerr error
+				if ok, aerr = t.confirm("Overwrite it for good, and give the points up? [y/N] "); aerr != nil {
+					return aerr
+				}
 			}
 			if !ok {
-				return &replication.Problem{Code: p.Code, Message: "nothing was overwritten, and nothing given up", Remedy: p.Remedy}
+				return &replication.Problem{Code: asked.Code, Message: "nothing was overwritten, and nothing given up", Remedy: asked.Remedy}
 			}
-			s, err = c.Resync(ctx, replication.ResyncRequest{Group: group, Overwrite: true})
+			s, err = c.Resync(ctx, replication.ResyncRequest{Group: group, Overwrite: true, Seen: asked.Seen})
 		}
 		if err != nil {
 			return err

@@ -208,8 +208,8 @@ func staged() *operatortest.Fake {
 		return replication.Point{ID: p.Point, Time: noon, Kind: replication.Crash, Pinned: true, PinnedUntil: p.Until, PinNote: p.Note}, know(g)
 	}
 	f.OnResync = func(r replication.ResyncRequest) (replication.ResyncStatus, error) {
-		if r.Group == "new" && !r.Overwrite {
-			return replication.ResyncStatus{}, &replication.Problem{Code: replication.CodeResyncOverwrites, Message: "7 points would be lost", Remedy: "`failback resync new --yes` does it"}
+		if r.Group == "new" && (!r.Overwrite || r.Seen != "the disks as they are") {
+			return replication.ResyncStatus{}, &replication.ResyncOverwrites{Seen: "the disks as they are", Problem: &replication.Problem{Code: replication.CodeResyncOverwrites, Message: "7 points would be lost", Remedy: "`failback resync new --yes` does it"}}
 		}
 		return replication.ResyncStatus{Why: "its state was lost", Since: noon}, nil
 	}

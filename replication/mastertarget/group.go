@@ -315,23 +315,40 @@ type trial struct {
 
 // openTarget opens a target, and refuses one that is not the one agreed on (I8).
 func openTarget(path string, d replication.Disk, ours []uint32) (blockio.Target, error) {
+	t, err := openSized(path, d, ours)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameContent(t, ours); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// openSized opens a target of the size agreed on, whatever it holds. It takes its lock, and writes nothing.
+func openSized(path string, d replication.Disk, ours []uint32) (blockio.Target, error) {
 	t, err := blockio.OpenTarget(path, blockio.TargetOptions{ResumeContentIDs: ours})
 	if err != nil {
 		return nil, targetProblem(path, err)
 	}
-	desc := t.Description()
 	if t.Size() != d.Size {
-		t.Close()
-		return nil, &replication.Problem{Code: "target-size", Message: fmt.Sprintf("target %s has %d bytes, the group has it with %d", path, desc.Size, d.Size),
+		defer t.Close()
+		return nil, &replication.Problem{Code: "target-size", Message: fmt.Sprintf("target %s has %d bytes, the group has it with %d", path, t.Description().Size, d.Size),
 			Remedy: "put the right disk there"}
 	}
+	return t, nil
+}
+
+// sameContent refuses a disk whose content id is none of ours; without any there is nothing to hold it against.
+func sameContent(t fingerprinted, ours []uint32) error {
+	desc := t.Description()
 	if len(ours) > 0 && desc.ContentID != 0 && !slices.Contains(ours, desc.ContentID) {
-		t.Close()
-		return nil, &replication.Problem{Code: codeTargetChanged,
-			Message: fmt.Sprintf("target %s was changed by something else: its content id is %08x, ours was %08x", path, desc.ContentID, ours[0]),
+		return &replication.Problem{Code: codeTargetChanged,
+			Message: fmt.Sprintf("target %s was changed by something else: its content id is %08x, ours was %08x", desc.Path, desc.ContentID, ours[0]),
 			Remedy:  "find out who wrote it (was the machine powered on?); " + resyncRemedy}
 	}
-	return t, nil
+	return nil
 }
 
 // checkFingerprints holds the disks against what they looked like when our last session ended (I8). After a session that ended badly

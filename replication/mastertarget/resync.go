@@ -4,19 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"failback/replication"
-	"failback/retention"
 )
 
 // A resync makes a point by comparing whole disks, as it is not known what has changed since the last one, or as what is known can't be believed. It begins by itself, in the plan's resync_window; until that opens the group waits,
 // and asks its source again whenever a point is due: what was lost for a moment only may be there again. An operator's word has it begin at once; that stands in the catalogue until the point is listed. A cycle that has begun to compare goes
 // on, whatever the time.
-//
-// Where others have written to a disk, what they wrote is newer than all that the group knows, and what it knows of the disk's content is not true any more, at any point. Then only an operator, who was told so, can have it written over: the
-// journal is ended and another one begun, and its first cycle compares the disks as they stand.
 
 // need is why the next point has to be made by comparing.
 type need struct {
@@ -175,7 +170,7 @@ func (e *Engine) Resync(ctx context.Context, r replication.ResyncRequest) (repli
 	err = g.waitReady(ctx)
 	var p *replication.Problem
 	if errors.As(err, &p) && p.Code == codeTargetChanged {
-		return e.overwrite(r, p)
+		return e.overwrite(ctx, r)
 	}
 	if err == nil {
 		err = g.cutoverProblem()
@@ -203,100 +198,4 @@ func (g *group) lastPoint() (p replication.Point, ok bool) {
 		return p, false
 	}
 	return g.journal.Last()
-}
-
-// renewal is a journal that another one takes the place of.
-type renewal struct {
-	Journal string             `json:"journal"` // its name: Identity.UUID
-	Disks   []replication.Disk `json:"disks"`   // as it has them
-}
-
-// overwrite has a group begin anew whose disks others have written to, where the operator was told what that means.
-func (e *Engine) overwrite(r replication.ResyncRequest, changed *replication.Problem) (s replication.ResyncStatus, err error) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
-	g, err := e.group(r.Group)
-	if err != nil {
-		return s, err
-	}
-	if err := e.drillsRunning(g.id); err != nil {
-		return s, err
-	}
-	i, err := retention.Inspect(e.journalDir(g.id))
-	if err != nil {
-		return s, journalProblem(g.id, err)
-	}
-	points, id, at := i.Points(), i.Identity(), i.Cutover()
-	if err := i.Close(); err != nil {
-		return s, journalProblem(g.id, err)
-	}
-	if at != nil {
-		return s, underWay(g.id, at)
-	}
-	if !r.Overwrite {
-		lost := fmt.Sprintf("its %d points", len(points))
-		if n := len(pinsOf(points, time.Now())); n > 0 {
-			lost += fmt.Sprintf(" (%d of them pinned)", n)
-		}
-		return s, &replication.Problem{Code: replication.CodeResyncOverwrites,
-			Message: fmt.Sprintf("%s. What was written there is newer than all that group %s knows. A resync overwrites it with what the source has now, and %s are given up, as part of their content was on that disk", changed.Error(), g.id, lost),
-			Remedy:  fmt.Sprintf("copy the target first if what is on it may be needed, and leave the machine off; `failback resync %s --yes` does it. With keep_original in the plan, what is overwritten is kept, as point 0 of the points to come", g.id)}
-	}
-	g.end()
-	g.wg.Wait() // from here on it can't come to be open
-	defer e.reopenLocked(g)
-	if g.journal != nil {
-		return s, &replication.Problem{Code: "resync", Message: fmt.Sprintf("group %s goes on: its disks are as it left them", g.id), Remedy: "ask again, if a resync is wanted nevertheless"}
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	record := g.record
-	record.Renew, record.Held, record.Move, record.Resync = &renewal{Journal: id.UUID, Disks: id.Disks}, false, nil, false
-	if err := e.cat.put(bucketGroups, g.id, record); err != nil {
-		return s, err
-	}
-	g.record = record
-	g.log.Warn("points are given up for a resync", "points", len(points), "why", changed)
-	g.happened(replication.EventPlan, replication.Warned, 0, "an operator gives %d points up, and has the disks overwritten: %s", len(points), changed)
-	return replication.ResyncStatus{Why: changed.Error(), Since: time.Now()}, nil
-}
-
-// renew puts a new journal in the place of one that an operator has given up. A crash leaves one of: the old one, part of it or nothing, the new one.
-func (g *group) renew() error {
-	g.mu.Lock()
-	r := g.record.Renew
-	g.mu.Unlock()
-	if r == nil {
-		return nil
-	}
-	dir := g.engine.journalDir(g.id)
-	j, err := retention.OpenAs(dir, g.id, g.engine.self.ID)
-	made := false
-	switch {
-	case err == nil:
-		made = j.Identity().UUID != r.Journal
-		if err := j.Close(); err != nil {
-			return journalProblem(g.id, err)
-		}
-	case !errors.Is(err, retention.ErrNotJournal) && !errors.Is(err, fs.ErrNotExist):
-		return journalProblem(g.id, err)
-	}
-	if !made {
-		if err := retention.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, retention.ErrNotJournal) {
-			return journalProblem(g.id, err)
-		}
-		id := retention.Identity{Group: g.id, Created: time.Now().UTC(), KeepOriginal: g.plan.KeepOriginal, Disks: r.Disks}
-		for _, d := range g.plan.Disks() {
-			id.Targets = append(id.Targets, d.Target)
-		}
-		j, err := retention.Create(dir, id)
-		if err != nil {
-			return journalProblem(g.id, err)
-		}
-		if err := j.Close(); err != nil {
-			return journalProblem(g.id, err)
-		}
-	}
-	g.tried = trial{}
-	return g.changeRecord(func(r *groupRecord) { r.Renew = nil })
 }
