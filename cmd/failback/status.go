@@ -37,7 +37,8 @@ States of a group:
   unprotected  replication was ended; the disks stay at the head
 
 In a first cycle or a resync disks are copied or compared whole, three at a time of all groups of a process server (process-server --disks). The others are
-queued: "queued, place 2" is the second to begin when one is done, those of other groups counted. The plan's copy_order says which go first.
+queued: "queued, place 2" is the second to begin when one is done, those of other groups counted. The plan's copy_order says which go first. A disk of
+which a read does not return for 5 minutes gives its turn to the next, and goes on without one when it returns.
 
 While something is shipped, a line tells of the link: bytes a second on the wire, how many lanes (connections) are used, how content is compressed and
 why: what the rate is bound by. With --ledger, each disk's bytes of the open or last cycle: to look at; read; zero; equal on both sides; kept, as they were durable

@@ -75,7 +75,7 @@ type Shipment struct {
 	Streams     []replication.DiskNo // whose blocks may come as parts of their lanes' streams (block.Stream): what is written through
 	Joining     []replication.DiskNo // that the base does not have: they are compared, whatever the mode, with the target disks as they stand
 
-	// Of the disks that are copied or compared whole:
+	// Of the disks of a comparison, which line up at the process server, those of all groups together:
 	LargestFirst bool // they line up by size; else by number
 	Ahead        bool // none of them lines up: a machine is kept down for it
 }

@@ -2,7 +2,7 @@
 //
 // Ship, the heart of it, runs from left to right; every stage is bounded, and a slow one holds back those before it:
 //
-//	scan (one goroutine a disk; of disks that are copied or compared whole, at most Config.Disks of all groups at once: queue.go)
+//	scan (one goroutine a disk; of disks of baselines and resyncs, at most Config.Disks of all groups at once: queue.go)
 //	  what may differ, region by region: told by the master target's hashes (compare), or by the source (changes)
 //	→ workers (Config.Workers)
 //	  read, hash, decide, compress into frames

@@ -278,6 +278,7 @@ func (e *Engine) Forget(ctx context.Context, s link.Spec) error {
 		return sourceProblem(fmt.Sprintf("forget group %s", s.Session.Group), err)
 	}
 	g.images, g.specs = nil, nil
+	leaveAll(e.queue.back(s.Session.Group, ""))
 	if e.contents != nil {
 		e.contents.hold(s.Session.Group, 0)
 	}

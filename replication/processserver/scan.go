@@ -142,8 +142,10 @@ func (s *shipment) regions(ctx context.Context, d *diskShip, run replication.Ext
 	for off := run.Off; off < run.End; {
 		data, end := off, d.data.End
 		if off < d.data.Off || off >= end { // for each region, it would cost as much as to hash it, where files know their holes by their pages only (tmpfs)
+			s.reading.Add(1)
 			var err error
-			if data, end, err = d.view.NextData(off); err != nil {
+			data, end, err = d.view.NextData(off)
+			if s.reading.Add(-1); err != nil {
 				return sourceProblem("find data", err)
 			}
 			d.data = replication.Extent{Off: data, End: end}

@@ -33,7 +33,9 @@ type shipment struct {
 	// A shipment that begins while others are under way has fewer of both, so that memory does not grow with the groups (I12).
 	workers, lanes int
 
-	line []*turn // of the disks that are copied or compared whole, in the order in which they go
+	line []*turn // of the disks that line up
+
+	reading atomic.Int32 // reads of sources under way
 
 	repeats *repeats     // nil: nothing is sent by reference
 	byValue atomic.Int64 // bytes of references that the master target could not resolve
@@ -64,12 +66,14 @@ type diskShip struct {
 
 	compares bool                 // the disk is compared: the cycle does, or the disk joins with it
 	turn     atomic.Pointer[turn] // then, its place in the queue; nil: it needs none
+	came     int64                // what watch saw last of its ledger, and
+	since    time.Time            // when that changed last
 
 	firm *replication.Pages // repeats may refer to it; comparing only; guarded by repeats.mu
 }
 
 // Ship implements link.Worker.
-func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func(replication.Progress)) error {
+func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func(replication.Progress)) (err error) {
 	g, err := e.open(s)
 	if err != nil {
 		return err
@@ -89,7 +93,7 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	}
 	defer e.under(s.Session.Group, ship)()
 	ship.lineUp()
-	defer ship.leave()
+	defer func() { ship.end(ctx, err) }()
 	if err := ship.await(ctx, progress); err != nil {
 		return err
 	}
@@ -100,7 +104,7 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 	ship.level = e.level
 	defer e.level.join(ship.used, len(sh.Streams) > 0)()
 	ship.repeats = ship.newRepeats(g)
-	tell := func() { progress(ship.progress()) }
+	tell := func() { ship.watch(time.Now()); progress(ship.progress()) }
 	stop := ship.report(tell)
 	if err = ship.repeats.learn(ctx); err == nil {
 		err = ship.all(ctx)
@@ -125,7 +129,7 @@ func (e *Engine) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progre
 // passes is how often what lanes lost is sent again before the order fails: its next one begins anew at what is durable.
 const passes = 4
 
-// all sends everything. What was on lanes that broke is looked for in what is durable, and what is missing is found and sent again, on other lanes.
+// all sends everything. What was on lanes that broke is looked for in what is durable, and what is missing is found and sent again, on other lanes; it is little, and no disk needs another turn for it.
 func (s *shipment) all(ctx context.Context) error {
 	for pass := 1; ; pass++ {
 		err := s.run(ctx)
@@ -143,7 +147,6 @@ func (s *shipment) all(ctx context.Context) error {
 		if err := s.engine.authority.Coverage(ctx, s.fence, s.cover); err != nil {
 			return fmt.Errorf("ask what is durable: %w", err)
 		}
-		s.lineUp()
 	}
 }
 
@@ -272,11 +275,14 @@ func (s *shipment) scanDisks(ctx context.Context) error {
 	for _, d := range s.disks {
 		scans.Go(func() error {
 			t := d.turn.Load()
-			defer t.leave()
 			if err := t.wait(ctx); err != nil {
 				return err
 			}
-			return s.scan(ctx, d)
+			if err := s.scan(ctx, d); err != nil {
+				return err
+			}
+			t.leave()
+			return nil
 		})
 	}
 	return scans.Wait()

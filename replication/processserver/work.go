@@ -384,7 +384,9 @@ func (w *worker) fill(j job) error {
 
 func (w *worker) read(d *diskShip, b []byte, off int64) error {
 	begin := time.Now()
+	w.reading.Add(1)
 	n, err := d.view.ReadAt(b, off)
+	w.reading.Add(-1)
 	since(&d.ledger.spent.read, begin)
 	d.ledger.read.Add(int64(n))
 	if n == len(b) {
