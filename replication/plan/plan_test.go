@@ -317,6 +317,7 @@ func TestCanonicalIsAPlanAndTheSameForTheSame(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("keep_original: true\nretention: {hard: 0.1%, reserve: 1B}\npolicy: {retention: [{for: 1h, every: 0}, {for: 1d, every: 7m}]}")
 	f.Add(good)
+	f.Add(strings.Replace(good, "machines:", "policy: {resync_window: \"18:00-06:00;\"}\nmachines:", 1))
 	f.Add("machines: &a [*a]")
 	f.Add("group: !!str x\nmachines: [{<<: {name: a}}]")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -30,8 +30,7 @@ var dayNames = [7]string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 // Parse reads a schedule. "" and "none" are no limits.
 func Parse(text string) (Schedule, error) {
 	var s Schedule
-	parts := strings.FieldsFunc(text, func(r rune) bool { return r == ';' || r == '\n' })
-	for _, part := range parts {
+	for part := range strings.FieldsFuncSeq(text, endsRule) {
 		words := strings.Fields(part)
 		if len(words) == 0 {
 			continue
@@ -60,6 +59,9 @@ func Parse(text string) (Schedule, error) {
 	}
 	return s, nil
 }
+
+// endsRule says whether a rule ends there.
+func endsRule(r rune) bool { return r == ';' || r == '\n' }
 
 func parseRule(words []string) (r Rule, err error) {
 	if len(words) > 1 && strings.HasSuffix(strings.ToLower(words[1]), "bps") { // 1,023 Mbps

@@ -20,8 +20,11 @@ func ParseWindow(text string) (Window, error) {
 		return Window{}, nil
 	}
 	var rules []string
-	for part := range strings.SplitSeq(text, ";") {
-		if part = strings.TrimSpace(part); !strings.HasPrefix(part, "in ") {
+	for part := range strings.FieldsFuncSeq(text, endsRule) {
+		switch words := strings.Fields(part); {
+		case len(words) == 0: // after the last one
+			continue
+		case words[0] != "in":
 			part = "none " + part
 		}
 		rules = append(rules, part)
