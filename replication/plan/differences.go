@@ -10,10 +10,12 @@ import (
 )
 
 // Differences tells what changes from the plan in force to another one of the same group, what that does while the group is protected, and what can't be done then. Disks are told apart by their names. With moves the group is to be read by
-// another process server, which may have its sources in other places; nothing else changes then.
+// another process server, which may have its sources in other places; nothing else changes then, also where that one has it already.
 func Differences(was, now *Plan, moves bool) []replication.PlanChange {
 	d := &differences{group: string(now.Group), moves: moves && was.ProcessServer != now.ProcessServer}
-	defer d.nothingElse()
+	if moves {
+		defer d.nothingElse()
+	}
 	d.refused(d.group, "os", was.OS, now.OS, "a group has one OS type for its whole life", "protect the machines of the other type as a group of their own")
 	if d.moves {
 		d.done(d.group, "process_server", was.ProcessServer, now.ProcessServer, fmt.Sprintf("the next point is made by comparing the disks whole, unless %s has what %s knows; all points stay; what %s keeps of the group is released", now.ProcessServer, was.ProcessServer, was.ProcessServer))
@@ -75,7 +77,7 @@ type differences struct {
 func (d *differences) nothingElse() {
 	for i := range d.all {
 		c := &d.all[i]
-		if d.moves && !c.Refused && !slices.Contains([]string{"process_server", "source", "snapshot", "release", "changes", "quiesce"}, c.Key) {
+		if !c.Refused && !slices.Contains([]string{"process_server", "source", "snapshot", "release", "changes", "quiesce"}, c.Key) {
 			c.Refused, c.Effect, c.Remedy = true, "a move says where the group is read, and nothing else", "failback apply changes it, before the move or after"
 		}
 	}
