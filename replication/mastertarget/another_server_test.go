@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -222,6 +223,43 @@ func TestServerThatWasLeftIsFenced(t *testing.T) {
 		t.Fatal("committed")
 	}
 	isProblem(t, "while a commit waits", move("ps2"), replication.CodeCutover)
+}
+
+// interrupted is a puppet before whose first answer about its sources something happens.
+type interrupted struct {
+	*puppet
+	meanwhile func()
+}
+
+func (a interrupted) Probe(ctx context.Context, s link.Spec) (link.Survey, error) {
+	a.meanwhile()
+	return a.puppet.Probe(ctx, s)
+}
+
+// TestApplyKeepsWhatWasSetMeanwhile: a priority that is set while a plan's differences are looked at stays.
+func TestApplyKeepsWhatWasSetMeanwhile(t *testing.T) {
+	e, p := stage(t)
+	baseline(t, e, p)
+	const priority = 42
+	set := sync.OnceFunc(func() {
+		if _, err := e.Throttle(t.Context(), replication.ThrottleChange{Group: "g", Priority: priority}); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := e.Connected(link.Peer{Name: "ps2"}, interrupted{p, set}); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := e.Apply(t.Context(), replication.ApplyRequest{Group: "g", MoveTo: "ps2"}); err != nil || !done.Applied {
+		t.Fatalf("move: %+v, %v", done, err)
+	}
+	if err := each(e.cat, bucketGroups, func(id replication.GroupID, r groupRecord) error {
+		if r.Priority != priority {
+			t.Errorf("the catalogue has priority %d, want %d", r.Priority, priority)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // cancelled is a context that has ended: who asks with it does not wait.

@@ -26,8 +26,8 @@ type applying struct {
 	group  *group
 	moves  bool // the group is to be read by another process server
 	bye    farewell
+	was    *plan.Plan
 	report replication.Applied
-	record groupRecord
 }
 
 // Apply implements transport.Operations.
@@ -114,12 +114,13 @@ func (e *Engine) wanted(r replication.ApplyRequest) (*plan.Plan, error) {
 func (a *applying) look(ctx context.Context) error {
 	g := a.group
 	g.mu.Lock()
-	a.record = g.record
+	text := g.record.Plan
 	g.mu.Unlock()
-	was, err := plan.Parse(a.record.Plan)
+	was, err := plan.Parse(text)
 	if err != nil {
 		return err
 	}
+	a.was = was
 	names := g.plan.Names()
 	was.Number(names)
 	a.plan.Number(names)
@@ -216,50 +217,43 @@ func orNothing(s string) string {
 // take puts the plan into force, durably, and opens the group anew with it.
 func (a *applying) take() error {
 	e, g := a.engine, a.group
-	p := a.plan
-	added := a.there > 0 && len(p.Disks()) > a.there
+	now, err := plan.Parse(a.plan.Canonical())
+	if err != nil { // the next start could not read it either
+		return err
+	}
+	added := a.there > 0 && len(a.plan.Disks()) > a.there
 	if added {
 		if err := a.createTargets(); err != nil {
 			return err
 		}
 	}
-	for _, c := range a.report.Changes {
-		switch c.Key {
-		case "keep_original":
-			if err := g.journal.Unpin(replication.OriginalPoint); err != nil && !errors.Is(err, retention.ErrNoPoint) {
-				return journalProblem(g.id, err)
-			}
-		case "priority":
-			a.record.Priority = 0
+	if a.changes("keep_original") {
+		if err := g.journal.Unpin(replication.OriginalPoint); err != nil && !errors.Is(err, retention.ErrNoPoint) {
+			return journalProblem(g.id, err)
 		}
 	}
 	g.end()
 	g.wg.Wait()
 	g.mu.Lock()
-	held, move, pass, resync := g.record.Held, g.record.Move, g.record.Pass, g.record.Resync
+	before := g.record // as it is now: operators' commands may have changed it while the differences were looked at
 	g.mu.Unlock()
-	before := a.record
-	a.record.Held, a.record.Move, a.record.Pass, a.record.Resync = held, move, pass, resync
-	a.record.Plan, a.record.Disks = p.Canonical(), p.Names()
-	var err error
+	record := before
+	record.Plan, record.Disks = now.Canonical(), a.plan.Names()
+	if a.changes("priority") {
+		record.Priority = 0
+	}
 	if added {
-		err = a.join(held)
+		err = a.join(record.Held)
 	}
 	switch {
 	case err != nil:
 	case a.moves:
-		err = e.cat.protected(g.id, a.record, p.ProcessServer, change{bucketFarewells, farewellKey(g.id, a.bye.Worker), a.bye})
+		err = e.cat.protected(g.id, record, now.ProcessServer, change{bucketFarewells, farewellKey(g.id, a.bye.Worker), a.bye})
 	default:
-		err = e.cat.put(bucketGroups, g.id, a.record)
+		err = e.cat.put(bucketGroups, g.id, record)
 	}
-	record := a.record
 	if err != nil { // the group goes on; where the journal has the disks, it comes to know the plan from it
-		record = before
-		record.Held, record.Move, record.Pass, record.Resync = held, move, pass, resync
-	}
-	now, perr := plan.Parse(record.Plan)
-	if perr != nil {
-		return errors.Join(err, perr)
+		now, record = a.was, before
 	}
 	again := newGroup(e, now, record)
 	e.mu.Lock()
@@ -278,6 +272,11 @@ func (a *applying) take() error {
 		g.happened(replication.EventPlan, replication.Healthy, 0, "another plan is in force: %d changes, %d disks", len(a.report.Changes), len(now.Disks()))
 	}
 	return err
+}
+
+// changes says whether the plans differ there.
+func (a *applying) changes(key string) bool {
+	return slices.ContainsFunc(a.report.Changes, func(c replication.PlanChange) bool { return c.Key == key })
 }
 
 // join has the new disks join the journal.

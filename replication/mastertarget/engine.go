@@ -144,7 +144,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 	err = each(cat, bucketGroups, func(id replication.GroupID, r groupRecord) error {
 		p, err := plan.Parse(r.Plan)
 		if err != nil {
-			return fmt.Errorf("plan of group %s in the catalogue: %w", id, err)
+			return &replication.Problem{Code: "plan", Message: fmt.Sprintf("the plan of group %s in the catalogue can't be read", id), Err: err, Remedy: "run the release of the master target that wrote it, or a newer one; nothing was changed"}
 		}
 		e.groups[id] = newGroup(e, p, r)
 		return nil
