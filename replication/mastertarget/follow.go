@@ -130,7 +130,7 @@ func (g *group) follow() {
 			continue
 		}
 		start := time.Now()
-		err := g.makeRoom(ctx, nil, followShare)
+		err := g.makeRoom(ctx, nil, g.followMay())
 		if err == nil {
 			err = g.moveTo(ctx, to)
 		}

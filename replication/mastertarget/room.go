@@ -16,8 +16,21 @@ import (
 )
 
 // followShare bounds what a move that nobody asked for may cost: it may take the journal beyond its hard limit by a quarter, for which history then gives way in I11's order. What would cost more
-// waits for the operator's word, and says so.
-const followShare = 4
+// waits for the operator's word, and says so. Where replication is held back for want of space, disks that don't follow make that worse with nothing to gain: then it may be as much again as the limit, as long as the volume has it.
+const (
+	followShare     = 4
+	followShareFull = 1
+)
+
+// followMay returns which of the two counts now.
+func (g *group) followMay() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.full != "" {
+		return followShareFull
+	}
+	return followShare
+}
 
 // leastRoom is what rewriting a file must give back to be worth it before a move.
 const leastRoom = 4096
