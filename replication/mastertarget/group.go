@@ -326,6 +326,9 @@ func openTarget(path string, d replication.Disk, ours []uint32) (blockio.Target,
 	return t, nil
 }
 
+// codeTargetSize is the code of a target that has another size than the group has it with.
+const codeTargetSize = "target-size"
+
 // openSized opens a target of the size agreed on, whatever it holds. It takes its lock, and writes nothing.
 func openSized(path string, d replication.Disk, ours []uint32) (blockio.Target, error) {
 	t, err := blockio.OpenTarget(path, blockio.TargetOptions{ResumeContentIDs: ours})
@@ -334,7 +337,7 @@ func openSized(path string, d replication.Disk, ours []uint32) (blockio.Target, 
 	}
 	if t.Size() != d.Size {
 		defer t.Close()
-		return nil, &replication.Problem{Code: "target-size", Message: fmt.Sprintf("target %s has %d bytes, the group has it with %d", path, t.Description().Size, d.Size),
+		return nil, &replication.Problem{Code: codeTargetSize, Message: fmt.Sprintf("target %s has %d bytes, the group has it with %d", path, t.Description().Size, d.Size),
 			Remedy: "put the right disk there"}
 	}
 	return t, nil

@@ -202,7 +202,7 @@ func (g *group) lookAtTargets(ctx context.Context, sizes []replication.Disk, our
 	disks := g.plan.Disks()
 	if len(disks) != len(sizes) || len(ours) != len(sizes) {
 		return nil, &replication.Problem{Code: "resync", Message: fmt.Sprintf("the plan of group %s has %d disks, its journal %d", g.id, len(disks), len(sizes)),
-			Remedy: fmt.Sprintf("protect the group anew: failback unprotect %s, then failback reprotect PLAN, which compares the disks with their sources", g.id)}
+			Remedy: protectAnew(g.id)}
 	}
 	l := &looks{}
 	var refused []string
@@ -227,9 +227,17 @@ func (g *group) lookAtTargets(ctx context.Context, sizes []replication.Disk, our
 	}
 	if first != nil {
 		l.close(g)
-		return nil, &replication.Problem{Code: first.Code, Message: strings.Join(refused, "; "), Remedy: first.Remedy}
+		remedy := first.Remedy
+		if first.Code == codeTargetSize { // it may be a disk that was about to grow: no journal of these sizes fits it
+			remedy += "; or " + protectAnew(g.id)
+		}
+		return nil, &replication.Problem{Code: first.Code, Message: strings.Join(refused, "; "), Remedy: remedy}
 	}
 	return l, nil
+}
+
+func protectAnew(id replication.GroupID) string {
+	return fmt.Sprintf("protect the group anew: failback unprotect %s, then failback reprotect PLAN, which compares the disks with their sources", id)
 }
 
 // removable says what keeps a journal's directory from being removed whole: files that are not the journal's. nil: nothing.
@@ -254,7 +262,8 @@ func (g *group) renew() error {
 	}
 	dir := g.engine.journalDir(g.id)
 	j, err := retention.OpenAs(dir, g.id, g.engine.self.ID)
-	if err == nil && j.Identity().UUID == r.Journal {
+	switch {
+	case err == nil && j.Identity().UUID == r.Journal:
 		known := j.ContentIDs()
 		if err := j.Close(); err != nil {
 			return journalProblem(g.id, err)
@@ -267,20 +276,14 @@ func (g *group) renew() error {
 		if err := removable(dir, g.id); err != nil {
 			return err
 		}
-		j, err = g.replace(dir, r)
-		if err != nil {
+		if j, err = g.replace(dir, r); err != nil {
 			return err
 		}
-		return g.renewed(j, r)
-	}
-	if errors.Is(err, retention.ErrNotJournal) || errors.Is(err, fs.ErrNotExist) { // its removal had begun
-		j, err = g.replace(dir, r)
-		if err != nil {
+	case errors.Is(err, retention.ErrNotJournal) || errors.Is(err, fs.ErrNotExist): // its removal had begun
+		if j, err = g.replace(dir, r); err != nil {
 			return err
 		}
-		return g.renewed(j, r)
-	}
-	if err != nil {
+	case err != nil:
 		return journalProblem(g.id, err)
 	}
 	return g.renewed(j, r)
@@ -311,7 +314,7 @@ func (g *group) stillSeen(r *renewal, known [][]uint32) (*looks, error) {
 func (g *group) replace(dir string, r *renewal) (*retention.Journal, error) {
 	if len(r.Seen) != len(r.Disks) {
 		return nil, &replication.Problem{Code: "resync", Message: fmt.Sprintf("group %s: its journal was given up, and it is not noted what the disks were then", g.id),
-			Remedy: fmt.Sprintf("protect the group anew: failback unprotect %s, then failback reprotect PLAN, which compares the disks with their sources", g.id)}
+			Remedy: protectAnew(g.id)}
 	}
 	if err := retention.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, retention.ErrNotJournal) {
 		return nil, journalProblem(g.id, err)
