@@ -479,8 +479,13 @@ func (c *cutting) lastPoint(ctx context.Context, g *group, doing string) (replic
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	c.say(fmt.Sprintf("sending point %d, ahead of all limits of the link", p))
-	return p, g.engine.wait(ctx, func() bool { last, ok := g.journal.Last(); return ok && last.ID >= p })
+	return p, c.awaits(ctx, g, p, "sending point %d, ahead of all limits of the link")
+}
+
+// awaits returns when a point is listed.
+func (c *cutting) awaits(ctx context.Context, g *group, p replication.PointID, doing string) error {
+	c.say(fmt.Sprintf(doing, p))
+	return g.engine.wait(ctx, func() bool { last, ok := g.journal.Last(); return ok && last.ID >= p })
 }
 
 // unlessEnded returns err, or nil where it only says that the step was ended.

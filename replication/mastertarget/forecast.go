@@ -67,6 +67,11 @@ func (c *cutting) near(ctx context.Context, g *group) error {
 		g.mu.Unlock()
 	}()
 	g.engine.changed()
+	if open := g.journal.OpenCycle(); open != nil { // it may be one that compares whole disks
+		if err := c.awaits(ctx, g, open.Point, "sending point %d before the machine is stopped"); err != nil {
+			return err
+		}
+	}
 	g.pace.mu.Lock()
 	habit := forecast.HabitOf(g.pace.record.Cycles)
 	g.pace.mu.Unlock()

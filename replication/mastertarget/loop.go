@@ -210,7 +210,8 @@ func (g *group) cycle(w *worker, app bool) error {
 	}
 	began := time.Now()
 	g.ships(c.Point)
-	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), g.shipment(c), g.note)
+	order := g.shipment(c)
+	err = w.Ship(ctx, g.spec(session, len(c.Cut.Sizes)), order, g.note)
 	g.revoke()
 	last, _ := g.journal.Last()
 	if last.ID == c.Point {
@@ -226,16 +227,24 @@ func (g *group) cycle(w *worker, app bool) error {
 	if err == nil {
 		return fmt.Errorf("process server says that point %d is shipped, but it is not listed", c.Point)
 	}
+	if !order.Ahead && g.isFinal() {
+		g.log.Info("the order is given again, ahead of the queue", "point", c.Point, "err", err)
+		return nil
+	}
 	return g.failed(c, err)
+}
+
+// isFinal says whether the last point of a cutover is being made.
+func (g *group) isFinal() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.final
 }
 
 // shipment is the order to ship a cycle.
 func (g *group) shipment(c replication.Cycle) link.Shipment {
-	g.mu.Lock()
-	final := g.final
-	g.mu.Unlock()
 	return link.Shipment{
-		Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Streams: g.streams(), Joining: g.joining(), LargestFirst: g.plan.CopyOrder == plan.CopyLargest, Ahead: final,
+		Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Streams: g.streams(), Joining: g.joining(), LargestFirst: g.plan.CopyOrder == plan.CopyLargest, Ahead: g.isFinal(),
 	}
 }
 
@@ -397,12 +406,15 @@ func (g *group) listed(p replication.Point) {
 	g.become(g.settled(), nil, "")
 }
 
-// note takes what the process server tells of the order under way.
+// note takes what the process server tells of the order under way. One whose disks wait in the queue ends when a commit has begun since: it is given again, ahead of all others, and what is durable stays.
 func (g *group) note(p replication.Progress) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l := p.Disks
 	g.ledgers, g.link, g.queue = l, &p.Link, p.Queue
+	if g.final && g.stopShip != nil && slices.ContainsFunc(p.Queue, func(place int) bool { return place > 0 }) {
+		g.stopShip()
+	}
 	now := time.Now()
 	g.spannedLocked(now)
 	for _, d := range l {

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"failback/replication"
+	"failback/replication/forecast"
 	"failback/replication/link"
 )
 
@@ -172,4 +175,75 @@ func TestGroupsShareTheQueueOfTheirProcessServer(t *testing.T) {
 		t.Error(err)
 	}
 	p.close()
+}
+
+// behind is a puppet that knows no changes, with the disks of other groups before its own, but for what goes ahead.
+type behind struct {
+	*puppet
+	lined chan struct{}
+}
+
+func (b behind) Cut(ctx context.Context, s link.Spec, point replication.PointID, base link.Base) (link.Cut, error) {
+	c, err := b.puppet.Cut(ctx, s, point, base)
+	c.Tracked = false
+	return c, err
+}
+
+func (b behind) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func(replication.Progress)) error {
+	if sh.Ahead {
+		return b.puppet.Ship(ctx, s, sh, progress)
+	}
+	b.lined <- struct{}{}
+	for ctx.Err() == nil {
+		progress(replication.Progress{Queue: []int{7}})
+		time.Sleep(time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+// TestCommitDoesNotWaitBehindTheQueue: a cycle that waits in the queue when a commit comes goes on ahead of it, and the machine is stopped when its point is listed, though no point is made ahead of the stop.
+func TestCommitDoesNotWaitBehindTheQueue(t *testing.T) {
+	e, p := stage(t)
+	baseline(t, e, p)
+	b := behind{p, make(chan struct{}, 8)}
+	if _, err := e.Connected(link.Peer{Name: "ps"}, b); err != nil {
+		t.Fatal(err)
+	}
+	g, err := e.group("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.pace.mu.Lock()
+	g.pace.record.Cycles = []forecast.Cycle{{Read: 1 << 30, Changed: 1}}
+	g.pace.mu.Unlock()
+	if _, err := e.Cut(t.Context(), "g", false); err != nil {
+		t.Fatal(err)
+	}
+	<-b.lined
+	sent := filepath.Join(t.TempDir(), "sent")
+	if _, err := e.Commit(cancelled(), "g", replication.CommitRequest{Stop: "test -e " + sent}, silent); err == nil {
+		t.Fatal("committed")
+	}
+	order := func() ship {
+		t.Helper()
+		select {
+		case s := <-p.ships:
+			return s
+		case <-time.After(time.Minute):
+			t.Fatal("no order comes")
+			return ship{}
+		}
+	}
+	s := order()
+	if s.Point != 2 || s.Mode != replication.Compare || !s.Ahead {
+		t.Errorf("the order that is given again: %+v", s.Shipment)
+	}
+	if err := os.WriteFile(sent, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.ships <- s }()
+	baseline(t, e, p)
+	if s := order(); s.Point != 3 || !s.Ahead {
+		t.Errorf("the last point: %+v", s.Shipment)
+	}
 }
