@@ -45,7 +45,7 @@ func (j *Journal) Reader(p replication.PointID, disk replication.DiskNo, target 
 		}
 	}
 	shown := j.now.Load().sizeAt(disk, p)
-	if size < 0 || target.Size() != size && target.Size() != shown { // it may not have grown yet
+	if size < 0 || target.Size() != size && target.Size() != shown && target.Size() != j.SizeBefore(disk) { // it may not have grown yet
 		return nil, fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, disk, target.Size(), size)
 	}
 	return &Reader{j: j, point: p, disk: disk, target: target, size: size, shown: shown}, nil

@@ -28,18 +28,43 @@ func Read(dir string) (all []replication.Job, err error) {
 }
 
 // Restore puts jobs into a directory, unless there are jobs already: those are newer than any backup's. The next one has a number above all of them.
-func Restore(dir string, all []replication.Job) (err error) {
+func Restore(dir string, all []replication.Job) error {
 	if _, err := os.Lstat(filepath.Join(dir, storeName)); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	s, err := openStore(dir)
+	temp, err := os.CreateTemp(dir, storeName+".restored-*") // not the store until it is whole
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	made := temp.Name()
+	defer os.Remove(made)
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	s, err := openStore(made)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.fill(all), s.close()); err != nil {
+		return err
+	}
+	if err := os.Link(made, filepath.Join(dir, storeName)); errors.Is(err, os.ErrExist) { // made meanwhile
+		return nil
+	} else if err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// fill puts jobs into a new store, all or none.
+func (s *store) fill(all []replication.Job) error {
 	return s.db.Update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucket)
 		for _, j := range all {

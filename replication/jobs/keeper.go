@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -61,7 +62,7 @@ func Open(dir string, engine Engine, log *slog.Logger) (*Keeper, error) {
 }
 
 func open(dir string, engine Engine, log *slog.Logger, poll time.Duration) (*Keeper, error) {
-	s, err := openStore(dir)
+	s, err := openStore(filepath.Join(dir, storeName))
 	if err != nil {
 		return nil, err
 	}

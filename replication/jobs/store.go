@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -24,8 +23,7 @@ const kept = 1000
 
 var bucket = []byte("jobs")
 
-func openStore(dir string) (*store, error) {
-	path := filepath.Join(dir, storeName)
+func openStore(path string) (*store, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)

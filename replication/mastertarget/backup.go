@@ -97,12 +97,18 @@ func Restore(state string, f backup.File, oldHostIsOff bool, rest func() error) 
 		return fmt.Errorf("state directory: %w", err)
 	}
 	path := filepath.Join(state, catalogueName)
+	inUse := &replication.Problem{Code: "state-in-use", Message: fmt.Sprintf("state directory %s has a catalogue already", state),
+		Remedy: "name an empty directory, which is to be made where there is none; one whose catalogue is damaged is one when catalogue.db is moved away"}
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		return &replication.Problem{Code: "state-in-use", Message: fmt.Sprintf("state directory %s has a catalogue already", state), Err: err,
-			Remedy: "name an empty directory, which is to be made where there is none; one whose catalogue is damaged is one when catalogue.db is moved away"}
+		return inUse
 	}
-	made := path + ".restored" // not the catalogue until it is whole
-	if err := os.Remove(made); err != nil && !errors.Is(err, os.ErrNotExist) {
+	temp, err := os.CreateTemp(state, catalogueName+".restored-*") // not the catalogue until it is whole
+	if err != nil {
+		return err
+	}
+	made := temp.Name()
+	defer os.Remove(made)
+	if err := temp.Close(); err != nil {
 		return err
 	}
 	cat, err := openCatalogueFile(made, false)
@@ -124,7 +130,10 @@ func Restore(state string, f backup.File, oldHostIsOff bool, rest func() error) 
 		err = rest()
 	}
 	if err == nil {
-		err = os.Rename(made, path)
+		err = os.Link(made, path) // not over one that a master target, or another restore, has made meanwhile
+	}
+	if errors.Is(err, os.ErrExist) {
+		return inUse
 	}
 	if err != nil {
 		return fmt.Errorf("restore the catalogue: %w", err)
@@ -154,7 +163,7 @@ func restoredRecords(f backup.File) (all []change, err error) {
 				if p, err := plan.Parse(r.Plan); err != nil || string(p.Group) != key {
 					return nil, refuse(err, "plan of group %s", key)
 				}
-				r.Restored, r.Move, r.Finishing, r.Renew = &restoredFrom{f.Owner, f.Generations[replication.GroupID(key)]}, nil, false, nil
+				r.Restored, r.Move, r.Finishing, r.Renew, r.Resync = &restoredFrom{f.Owner, f.Generations[replication.GroupID(key)]}, nil, false, nil, false
 				if v, err = json.Marshal(r); err != nil {
 					return nil, err
 				}
@@ -204,8 +213,8 @@ func (g *group) takeRestored(from restoredFrom) (err error) {
 	if err != nil {
 		return journalProblem(g.id, err)
 	}
-	var bye []change
-	if was := g.plan.ProcessServer; was != p.ProcessServer { // the group has moved since, and who had it may not have heard that
+	bye := []change{{bucketFarewells, g.id, nil}, {bucketFarewells, farewellKey(g.id, p.ProcessServer), nil}} // of before the group came back to it
+	if was := g.plan.ProcessServer; was != p.ProcessServer {                                                  // the group has moved since, and who had it may not have heard that
 		f := farewell{Worker: was, Spec: specOf(g.plan, j.Identity().Disks, replication.Session{Group: g.id, Generation: generation})}
 		f.Spec.Instance = j.Identity().UUID
 		bye = append(bye, change{bucketFarewells, farewellKey(g.id, was), f})

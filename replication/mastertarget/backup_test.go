@@ -237,3 +237,25 @@ func TestStateOfANewerReleaseIsRefused(t *testing.T) {
 		t.Errorf("it was changed: %v", err)
 	}
 }
+
+// TestFarewellsOfRestoredGroupsWait until their journals have said who has them.
+func TestFarewellsOfRestoredGroupsWait(t *testing.T) {
+	e := &Engine{groups: map[replication.GroupID]*group{"g": {id: "g", record: groupRecord{Restored: &restoredFrom{}}}, "h": {id: "h"}}}
+	if ids := e.restored(); !ids["g"] || ids["h"] {
+		t.Errorf("restored are %v, want g", ids)
+	}
+}
+
+// TestRestoreBesideAStart does not take the place of the catalogue that was made meanwhile.
+func TestRestoreBesideAStart(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, catalogueName)
+	err := Restore(dir, backup.File{}, true, func() error { return os.WriteFile(path, []byte("theirs"), 0o600) })
+	isProblem(t, "beside a start", err, "state-in-use")
+	if b, err := os.ReadFile(path); err != nil || string(b) != "theirs" {
+		t.Errorf("the catalogue has %q, %v", b, err)
+	}
+	if left, err := filepath.Glob(path + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
+}

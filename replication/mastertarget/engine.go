@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -351,6 +353,7 @@ func (e *Engine) waitWorker(ctx context.Context, name string) (w *worker, err er
 
 // sayFarewell gives the process server the orders to forget groups that ended, or moved to another one, while it was away.
 func (e *Engine) sayFarewell(w *worker) {
+	restored := e.restored() // before the orders are read: those that no longer hold are gone when a group is none of these
 	due := map[replication.GroupID]farewell{}
 	err := each(e.cat, bucketFarewells, func(key replication.GroupID, f farewell) error {
 		if f.Worker == w.Name {
@@ -363,6 +366,9 @@ func (e *Engine) sayFarewell(w *worker) {
 	}
 	for key, f := range due {
 		id := f.Spec.Session.Group
+		if restored[id] { // its journal may say that this one has the group: it is told when it comes again
+			continue
+		}
 		if g, err := e.group(id); err == nil && g.plan.ProcessServer == w.Name { // it has the group again since: its snapshots are in use
 			continue
 		}
@@ -374,6 +380,22 @@ func (e *Engine) sayFarewell(w *worker) {
 			e.cfg.Log.Error("remove farewell", "group", id, "err", err)
 		}
 	}
+}
+
+// restored are the groups whose records are of a backup: who has them is not known yet.
+func (e *Engine) restored() map[replication.GroupID]bool {
+	e.mu.Lock()
+	all := slices.Collect(maps.Values(e.groups))
+	e.mu.Unlock()
+	ids := map[replication.GroupID]bool{}
+	for _, g := range all {
+		g.mu.Lock()
+		if g.record.Restored != nil {
+			ids[g.id] = true
+		}
+		g.mu.Unlock()
+	}
+	return ids
 }
 
 // sendOff says farewell, with patience, to a process server if it is there: else it is told when it comes.
