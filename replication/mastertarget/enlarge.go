@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"failback/blockio"
 	"failback/replication"
@@ -16,8 +17,26 @@ import (
 // A source that has grown takes its target with it, as a part of the resync that follows. The journal says first how large the disk is from the next point on; then the group is opened anew, and whoever opens it makes the target as large, before
 // anything else is done with it: a power failure between the two, or within the growing, is followed by just that. Points before have the disk as large as it was. Sources that have shrunk are refused.
 
-// codeResized is the code of a source that has another size, where nothing can be done about it.
+// codeResized is the code of a source that has another size, where nothing is done about it, or not yet.
 const codeResized = "source-resized"
+
+// growsAfter is how long a source must have had a size, in looks at it, before its target follows by itself: growth can't be taken back, and a larger file may lie at a source's path for a moment. An operator's resync does not wait. Tests set it.
+var growsAfter = time.Minute
+
+// sight is a size that sources have been seen with.
+type sight struct {
+	said  string // of which disks, and how large
+	since time.Time
+}
+
+// lasts says whether what is seen now has been seen for long enough, and notes it.
+func (s *sight) lasts(said string, now time.Time) bool {
+	if s.said != said {
+		*s = sight{said, now}
+		return growsAfter == 0
+	}
+	return said != "" && now.Sub(s.since) >= growsAfter
+}
 
 // larger is a disk that is to grow.
 type larger struct {
@@ -44,14 +63,19 @@ func (g *group) resized(ctx context.Context, w *worker, c replication.Cycle, ope
 		}
 		all, why = append(all, d), append(why, fmt.Sprintf("the source of disk %s has grown from %d to %d bytes", d.ID, d.Size, d.size))
 	}
+	said := strings.Join(why, "; ")
+	lasts := g.seen.lasts(said, time.Now())
 	if len(all) == 0 {
 		return nil
 	}
-	said := strings.Join(why, "; ")
+	if !lasts && !g.resyncAsked() {
+		return &replication.Problem{Code: codeResized, Message: fmt.Sprintf("group %s: %s: its target grows, for good, once it has been seen so for %v", g.id, said, growsAfter),
+			Remedy: fmt.Sprintf("none needed, if that is meant: failback resync %s has it grow at once; else give the source its size again", g.id)}
+	}
 	if err := g.resyncs(c, open, said); err != nil {
 		return err
 	}
-	g.broken.Do(func() { g.engine.wg.Go(func() { g.engine.enlarge(g, all) }) })
+	g.engine.wg.Go(func() { g.engine.enlarge(g, all) })
 	return &replication.Problem{Code: codeStarting, Message: fmt.Sprintf("group %s: %s: its target grows, and the group is opened anew", g.id, said), Remedy: "none needed"}
 }
 
@@ -95,7 +119,7 @@ func (e *Engine) enlarge(g *group, all []larger) {
 	e.mu.Lock()
 	there := e.groups[g.id] == g
 	e.mu.Unlock()
-	if !there || e.ctx.Err() != nil {
+	if !there || e.ctx.Err() != nil || g.disksTaken() != nil { // a commit or an undo has them since: it is tried again with the next cut
 		return
 	}
 	g.end()

@@ -14,6 +14,25 @@ import (
 	"failback/retention"
 )
 
+func init() { growsAfter = 0 }
+
+// TestSourcesAreLargerForAWhileBeforeTargetsGrow: what is seen once, or differs between two looks, begins anew.
+func TestSourcesAreLargerForAWhileBeforeTargetsGrow(t *testing.T) {
+	defer func(was time.Duration) { growsAfter = was }(growsAfter)
+	growsAfter = time.Minute
+	var s sight
+	at := time.Now()
+	for i, look := range []struct {
+		said  string
+		after time.Duration
+		want  bool
+	}{{"8 GiB", 0, false}, {"8 GiB", 59 * time.Second, false}, {"9 GiB", 2 * time.Minute, false}, {"", 4 * time.Minute, false}, {"9 GiB", 5 * time.Minute, false}, {"9 GiB", 6 * time.Minute, true}} {
+		if got := s.lasts(look.said, at.Add(look.after)); got != look.want {
+			t.Errorf("look %d, at %q after %v: %t, want %t", i, look.said, look.after, got, look.want)
+		}
+	}
+}
+
 // soon has a point made, and keeps what the sources are. What a process server can't cut, as sources have grown, it can soon.
 func (p *pair) soon() replication.PointID {
 	p.t.Helper()

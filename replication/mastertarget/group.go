@@ -51,6 +51,7 @@ type group struct {
 	steady  sync.Mutex // held while points are dropped, or a drill of one is noted
 	silence silence
 	broken  sync.Once // the handles can't be used any more: the group is opened anew
+	seen    sight     // sources that are larger than the group has them; of the loop alone
 	spent   spending  // what its lanes spend their time on
 	hush    hushed
 	tried   trial // what attempts to open the group have noted in its journal already

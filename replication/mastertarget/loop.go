@@ -270,6 +270,7 @@ func (g *group) begin(ctx context.Context, w *worker, app bool) (c replication.C
 		}
 		return c, false, err
 	}
+	g.seen = sight{}
 	cut.NotApp = whyNotApp(cut.Cut, len(spec.Quiesce) > 0)
 	if err := g.checkSizes(cut.Sizes, disks); err != nil {
 		return c, false, err
