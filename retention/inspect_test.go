@@ -91,8 +91,8 @@ func (w *world) shows(i *Inspection, p replication.PointID, d int, truth []byte)
 func TestInspectAfterCrashes(t *testing.T) {
 	var sum world
 	moves, torn, unsealed := 0, 0, 0
-	for seed := range uint64(fewer(120)) {
-		w := newWorld(1000 + seed)
+	for seed := range uint64(fewer(240)) {
+		w := newWorld(6000 + seed)
 		w.frail = false // nothing is damaged by itself here
 		must := func(err error) {
 			t.Helper()
@@ -188,7 +188,7 @@ type flip struct {
 // to need the damaged parts can't be read; the others read right.
 func TestDamageIsNamed(t *testing.T) {
 	sum, parts := 0, 0
-	for seed := range uint64(fewer(12)) {
+	for seed := range uint64(fewer(240)) {
 		w := lived(t, 500+seed)
 		if w == nil {
 			continue
