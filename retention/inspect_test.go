@@ -188,7 +188,7 @@ type flip struct {
 // to need the damaged parts can't be read; the others read right.
 func TestDamageIsNamed(t *testing.T) {
 	sum, parts := 0, 0
-	for seed := range uint64(fewer(240)) {
+	for seed := range uint64(fewer(12)) {
 		w := lived(t, 500+seed)
 		if w == nil {
 			continue
