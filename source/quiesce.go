@@ -69,7 +69,7 @@ func (s *Images) freeze(ctx context.Context, c *cut, hooks []replication.Quiesce
 	}
 	deadline, cancel := context.WithTimeout(ctx, limit)
 	err := note.each(func(h replication.Quiesce) error {
-		err := note.command(s.dir, quiesceLock, "freeze", h.Freeze, h, s.wait).run(deadline, io.Discard)
+		err := note.command(s.dir, quiesceLock, "freeze", h.Freeze, h, s.wait).within(deadline)
 		if err != nil && errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("the freeze command did not end within %s", limit)
 		}
@@ -126,6 +126,9 @@ func (s *Images) mayFreeze(c *cut, hooks []replication.Quiesce) error {
 			return fmt.Errorf("disk %s has no snapshots: it is read in place", d.Disk.ID)
 		}
 	}
+	if err := correctThaw(s.dir, hooks); err != nil {
+		return err
+	}
 	if err := Thaw(s.dir, s.log); err != nil { // of an earlier point
 		return err
 	}
@@ -137,6 +140,27 @@ func (s *Images) mayFreeze(c *cut, hooks []replication.Quiesce) error {
 		}
 	}
 	return nil
+}
+
+// correctThaw has what is frozen thawed as the hooks say now: a command that failed may have been mended since.
+func correctThaw(dir string, hooks []replication.Quiesce) error {
+	n, err := loadFrozen(dir)
+	if err != nil {
+		return err
+	}
+	changed := false
+	for i := range n.Machines {
+		was := &n.Machines[i]
+		for _, h := range hooks {
+			if h.Machine == was.Machine && (h.Thaw != was.Thaw || h.Timeout != was.Timeout) {
+				was.Thaw, was.Timeout, changed = h.Thaw, h.Timeout, true
+			}
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return n.save(dir)
 }
 
 // Frozen returns the machines of the group of a directory that may be frozen.
@@ -182,7 +206,7 @@ func (n *frozen) thaw(dir string, log *slog.Logger) error {
 		run := func(lock string, wait time.Duration) error {
 			ctx, cancel := context.WithTimeout(context.Background(), h.Timeout)
 			defer cancel()
-			return n.command(dir, lock, "thaw", h.Thaw, h, wait).run(ctx, io.Discard)
+			return n.command(dir, lock, "thaw", h.Thaw, h, wait).within(ctx)
 		}
 		err := run(quiesceLock, besideWait)
 		if errors.Is(err, errRuns) { // what still freezes is not waited for; when it has ended, it is thawed again
@@ -213,6 +237,26 @@ func (n *frozen) save(dir string) error {
 		return fmt.Errorf("note that machines are being frozen: %w", err)
 	}
 	return nil
+}
+
+// within runs the command, and returns soon after ctx has ended, whether or not the command can be ended: one that sleeps in the kernel, or has become another user's, can't, and others' machines are frozen
+// meanwhile. It then has its lock still.
+func (c command) within(ctx context.Context) error {
+	ended := make(chan error, 1)
+	go func() { ended <- c.run(ctx, io.Discard) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	patient := time.NewTimer(2 * pipesDelay)
+	defer patient.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-patient.C:
+		return fmt.Errorf("%s command: %w, and it can't be ended", c.verb, context.Cause(ctx))
+	}
 }
 
 // each does something for every machine, all at once, and returns the errors.

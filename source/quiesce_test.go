@@ -210,6 +210,19 @@ func TestThawIsTriedAgain(t *testing.T) {
 	notFrozen(t, s)
 }
 
+// TestThawIsMended: what a broken command left frozen is thawed by the one that the hooks have since.
+func TestThawIsMended(t *testing.T) {
+	dir := t.TempDir()
+	s := twoCopied(t, dir, "")
+	mustCutStill(t, s, 1, noting(dir, "db", "", "false"))
+	inOrder(t, dir, "freeze 1", "snapshot 2", "thaw 1")
+	if c := mustCutStill(t, s, 2, noting(dir, "db", "", "")); !c.App {
+		t.Errorf("cut %+v", c)
+	}
+	inOrder(t, dir, "thaw 1", "freeze 1", "snapshot 2", "thaw 1")
+	notFrozen(t, s)
+}
+
 // TestFrozenMachinesAreThawedBesideAFreezeThatWasLeftRunning, and once more when that has ended: it may freeze after the first.
 func TestFrozenMachinesAreThawedBesideAFreezeThatWasLeftRunning(t *testing.T) {
 	dir := t.TempDir()

@@ -139,7 +139,7 @@ func (t Thresholds) server(now time.Time, s Server) (all []reading) {
 		return all
 	}
 	thawed := reading{rule: Frozen, subject: s.Name, message: fmt.Sprintf("process server %s could not thaw %s after a cut, and goes on trying: they may be frozen still", s.Name, strings.Join(n.Frozen, ", ")),
-		remedy: "see what holds the thaw command up (the process server's log tells its error), or thaw them by hand"}
+		remedy: "see what holds the thaw command up (the process server's log tells its error), or thaw them by hand and remove frozen.json from the group's directory in its state directory; a thaw command that is mended in the plan is used from the next application-consistent point on"}
 	if len(n.Frozen) > 0 {
 		thawed.passes = replication.Critical
 	}

@@ -180,7 +180,7 @@ func (f *looking) sources(ctx context.Context, unnamed bool) {
 		}
 		facts.Dir = survey.Dir
 		all = f.surveyed(survey)
-		f.add(preflight.JudgeQuiesce(string(f.plan.Group), len(spec.Quiesce), survey.Quiesce, all))
+		f.add(preflight.JudgeQuiesce(string(f.plan.Group), len(spec.Quiesce), f.plan.Unquiesced(), survey.Quiesce, all))
 	}
 	if f.known == nil || f.there > 0 {
 		for _, d := range f.plan.Disks()[f.there:] {

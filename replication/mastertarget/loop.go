@@ -123,10 +123,17 @@ func (g *group) situation(last replication.Point, released replication.PointID) 
 
 // appInterval is the time between application-consistent points; 0: no machine has commands for them.
 func (g *group) appInterval() time.Duration {
-	if len(g.plan.Quiesced()) == 0 {
+	if len(g.plan.Freezes()) == 0 {
 		return 0
 	}
 	return time.Duration(g.plan.Policy.AppInterval)
+}
+
+// lastTried is when machines were frozen last, or were to be.
+func (g *group) lastTried() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.appTried
 }
 
 // sleep waits for a request, for the worker's end, or for the given time.
@@ -189,11 +196,6 @@ func (g *group) cycle(w *worker, app bool) error {
 	g.pace.watch.begin()
 	app = app || appAsked
 	c, fresh, err := g.begin(ctx, w, app)
-	if app && !gone(w, err) {
-		g.mu.Lock()
-		g.appTried = time.Now()
-		g.mu.Unlock()
-	}
 	if fresh || err != nil { // a cycle that goes on was cut before it was asked for, and so was one whose cut the source has held since
 		g.answerCuts(asked, c, err)
 	}
@@ -256,11 +258,15 @@ func (g *group) begin(ctx context.Context, w *worker, app bool) (c replication.C
 	open := g.journal.OpenCycle()
 	disks := len(g.targets)
 	if open != nil {
-		c, disks, app = *open, len(open.Cut.Sizes), open.Cut.Attempted()
+		c, disks = *open, len(open.Cut.Sizes)
+		app = open.Cut.Attempted() && time.Since(g.lastTried()) >= g.appInterval() // else its machines were frozen for it just now
 	}
 	spec := g.spec(0, disks)
 	if app {
-		spec.Quiesce = g.plan.Quiesced()
+		spec.Quiesce = g.plan.Freezes()
+		g.mu.Lock()
+		g.appTried = time.Now() // whatever becomes of the order
+		g.mu.Unlock()
 	}
 	g.become(g.settled(), nil, "the source to be cut")
 	cut, err := w.Cut(ctx, spec, c.Point, link.Base{Point: c.Base, Snapshot: last.Snapshot})

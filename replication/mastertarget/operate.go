@@ -55,8 +55,8 @@ func (e *Engine) Cut(ctx context.Context, id replication.GroupID, app bool) (rep
 		return 0, err
 	}
 	if app && g.appInterval() == 0 {
-		return 0, &replication.Problem{Code: replication.CodeNotApp, Message: fmt.Sprintf("no machine of group %s has commands that keep it still", id),
-			Remedy: "add quiesce: {freeze: COMMAND, thaw: COMMAND} to machines of the plan, and apply it: failback apply PLAN"}
+		return 0, &replication.Problem{Code: replication.CodeNotApp, Message: fmt.Sprintf("the plan of group %s has no commands that keep %s still", id, strings.Join(g.plan.Unquiesced(), ", ")),
+			Remedy: "add quiesce: {freeze: COMMAND, thaw: COMMAND} to all machines of the plan, and apply it: failback apply PLAN"}
 	}
 	if err := g.waitConnected(ctx); err != nil {
 		return 0, err

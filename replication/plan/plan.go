@@ -60,6 +60,24 @@ func (p *Plan) Quiesced() (all []replication.Quiesce) {
 	return all
 }
 
+// Freezes returns what Quiesced does, where that is all machines; else none: a point is no more consistent than any of them.
+func (p *Plan) Freezes() []replication.Quiesce {
+	if all := p.Quiesced(); len(all) == len(p.Machines) {
+		return all
+	}
+	return nil
+}
+
+// Unquiesced returns the names of the machines without such commands.
+func (p *Plan) Unquiesced() (names []string) {
+	for _, m := range p.Machines {
+		if m.Quiesce == nil {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
 // Disk is one disk of a machine.
 type Disk struct {
 	ID       string `json:"id"`

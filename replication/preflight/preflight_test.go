@@ -23,6 +23,8 @@ type facts struct {
 	theirs  []replication.Certificate
 	sources []Source
 	hooks   int // machines with quiesce commands
+
+	unquiesced []string // machines without
 	cant    []link.Unrunnable
 	targets []Target
 	store   Datastore
@@ -67,7 +69,7 @@ func good() *facts {
 func (f *facts) judged() (all []replication.Finding) {
 	all = append(all, JudgeWorker(f.worker)...)
 	all = append(all, JudgeSources(f.os, f.sources)...)
-	all = append(all, JudgeQuiesce("erp", f.hooks, f.cant, f.sources)...)
+	all = append(all, JudgeQuiesce("erp", f.hooks, f.unquiesced, f.cant, f.sources)...)
 	var names []string
 	var are []blockio.Description
 	for _, t := range f.targets {
@@ -146,6 +148,7 @@ func TestEachFaultIsFound(t *testing.T) {
 		"SourceLarge":       {func(f *facts) { f.sources[0].Size = replication.MaxDiskSize + 512 }, "error " + CodeSourceSize, []string{"64 TiB"}},
 		"NoSnapshot":        {func(f *facts) { f.sources[0].View = "none" }, "warning " + CodeNoSnapshot, []string{"db/os"}},
 		"MachinesAreFrozen": {func(f *facts) { f.hooks = 2 }, "", nil},
+		"OneIsNotFrozen":    {func(f *facts) { f.hooks, f.unquiesced = 1, []string{"web"} }, "warning " + CodeNoApp, []string{"web"}},
 		"NoFreezeCommand": {func(f *facts) {
 			f.hooks, f.cant = 2, []link.Unrunnable{{Machine: "db", Command: "freeze", Why: "there is no program x here"}}
 		}, "warning " + CodeQuiesce, []string{"machine db", "freeze", "no program x"}},

@@ -155,7 +155,7 @@ var rules = []Rule{
 	{CodeSourceSize, "", refused, "a source has a size that no disk has", "a disk is a positive multiple of 512 bytes, at most 64 TiB"},
 	{CodeNoSnapshot, "", warning, "no view of a source can be made that stays the same while it is read", "keep the disk still while it is read, put it on xfs or btrfs, or give snapshot and release commands in the plan"},
 	{CodeQuiesce, "", warning, "a command of the plan that freezes or thaws a machine can't be run on the process server: points that are to be application-consistent are crash-consistent", "see that it is there, and that the process server's user may run it; sh -n tells what is wrong with how it is written"},
-	{CodeNoApp, "", warning, "the plan has commands that freeze machines, and a disk of the group has no snapshots: what is read in place is never application-consistent, and nothing is frozen for it", "put the disk on xfs or btrfs, or give snapshot and release commands in the plan"},
+	{CodeNoApp, "", warning, "the plan has commands that freeze machines, and a machine of the group has none, or a disk no snapshots: what is read in place is never application-consistent, and nothing is frozen for it", "put the disk on xfs or btrfs, or give snapshot and release commands in the plan"},
 	{CodeOSDiffers, "", refused, "a machine's disks look like those of another OS type than the plan says: all machines of a group run the same", "correct os in the plan; machines of different kinds take two groups"},
 
 	// The path.

@@ -41,14 +41,17 @@ func JudgeSources(os string, all []Source) []replication.Finding {
 	return j.found
 }
 
-// JudgeQuiesce judges whether points of a group can be application-consistent, with commands of its plan for so many machines, of which some can't be run.
-func JudgeQuiesce(group string, machines int, unrunnable []link.Unrunnable, all []Source) []replication.Finding {
+// JudgeQuiesce judges whether points of a group can be application-consistent, with commands of its plan for so many machines, and none for others; of those, some can't be run.
+func JudgeQuiesce(group string, machines int, without []string, unrunnable []link.Unrunnable, all []Source) []replication.Finding {
 	var j judge
 	if machines == 0 {
 		return nil
 	}
 	for _, u := range unrunnable {
 		j.find(replication.Warning, CodeQuiesce, u.Machine, fmt.Sprintf("machine %s: the %s command can't be run on the process server: %s", u.Machine, u.Command, u.Why), "")
+	}
+	if len(without) > 0 {
+		j.find(replication.Warning, CodeNoApp, group, fmt.Sprintf("group %s makes no application-consistent points: it has no quiesce commands for %s", group, some(without)), `give all its machines some; freeze: "true" and thaw: "true" for one that needs none`)
 	}
 	var live []string
 	for _, s := range all {
