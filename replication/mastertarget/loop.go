@@ -193,6 +193,7 @@ func (g *group) cycle(w *worker, app bool) error {
 	}()
 	before, _ := g.journal.Last()
 	asked, appAsked := g.cutsAsked()
+	resync := g.resyncAsked()
 	g.pace.watch.begin()
 	app = app || appAsked
 	c, fresh, err := g.begin(ctx, w, app)
@@ -222,7 +223,7 @@ func (g *group) cycle(w *worker, app bool) error {
 	g.shipped()
 	if last.ID == c.Point { // the answer may have been lost
 		g.cycled(c, last, time.Since(began))
-		g.resynced(c)
+		g.resynced(c, resync)
 		g.listed(last)
 		return nil
 	}

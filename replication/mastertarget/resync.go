@@ -132,12 +132,12 @@ func (g *group) resyncWaits() string {
 	return fmt.Sprintf("resync_window (%s)", w)
 }
 
-// resynced notes that a point is listed: what was needed is done.
-func (g *group) resynced(c replication.Cycle) {
+// resynced notes that a point is listed: what was needed is done. asked: an operator had asked for a resync before it was cut; what he asks for later is another.
+func (g *group) resynced(c replication.Cycle, asked bool) {
 	if c.Mode != replication.Compare {
 		return
 	}
-	if g.resyncAsked() {
+	if asked {
 		if err := g.changeRecord(func(r *groupRecord) { r.Resync = false }); err != nil {
 			g.log.Error("note that the resync is done", "err", err) // it is made again, which does no harm
 		}
