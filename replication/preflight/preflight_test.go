@@ -25,10 +25,10 @@ type facts struct {
 	hooks   int // machines with quiesce commands
 
 	unquiesced []string // machines without
-	cant    []link.Unrunnable
-	targets []Target
-	store   Datastore
-	journal Journal
+	cant       []link.Unrunnable
+	targets    []Target
+	store      Datastore
+	journal    Journal
 }
 
 var noon = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
