@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"failback/replication"
@@ -34,7 +35,13 @@ type frozen struct {
 	Group    replication.GroupID   `json:"group"`
 	Point    replication.PointID   `json:"point"`
 	Machines []replication.Quiesce `json:"machines"`
+	Until    time.Time             `json:"until,omitzero"` // a freeze command was killed here, and what it began elsewhere may come to its end: all are thawed again until then
+
+	held bool // all machines are believed to have been still while all disks were cut
 }
+
+// errRests: all machines were thawed, and will be again.
+var errRests = errors.New("a freeze command that was killed may come to its end still: the machines are thawed again")
 
 // still is a group's machines while they are kept still.
 type still struct {
@@ -57,7 +64,11 @@ func (s *Images) freeze(ctx context.Context, c *cut, hooks []replication.Quiesce
 	if err := s.mayFreeze(c, hooks); err != nil {
 		return refuse(err)
 	}
-	note := frozen{Format: frozenFormat, Version: 1, Group: s.group, Point: c.Point, Machines: hooks}
+	before, err := loadFrozen(s.dir)
+	if err != nil {
+		return refuse(err)
+	}
+	note := frozen{Format: frozenFormat, Version: 1, Group: s.group, Point: c.Point, Machines: hooks, Until: before.Until}
 	if err := note.save(s.dir); err != nil {
 		return refuse(err)
 	}
@@ -68,8 +79,12 @@ func (s *Images) freeze(ctx context.Context, c *cut, hooks []replication.Quiesce
 		limit = min(limit, h.Timeout)
 	}
 	deadline, cancel := context.WithTimeout(ctx, limit)
-	err := note.each(func(h replication.Quiesce) error {
+	var killed atomic.Bool
+	err = note.each(func(h replication.Quiesce) error {
 		err := note.command(s.dir, quiesceLock, "freeze", h.Freeze, h, s.wait).within(deadline)
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+			killed.Store(true)
+		}
 		if err != nil && errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("the freeze command did not end within %s", limit)
 		}
@@ -83,7 +98,13 @@ func (s *Images) freeze(ctx context.Context, c *cut, hooks []replication.Quiesce
 	f := &still{cut: make(chan struct{}), over: make(chan struct{})}
 	if err != nil {
 		cancel()
-		if terr := note.thaw(s.dir, s.log); terr != nil {
+		if killed.Load() {
+			note.Until = time.Now().Add(note.longest())
+			if serr := note.save(s.dir); serr != nil { // the note without it is there
+				s.log.Error("machines are thawed once only", "group", s.group, "point", c.Point, "err", serr)
+			}
+		}
+		if terr := note.thaw(s.dir, s.log); terr != nil && !errors.Is(terr, errRests) {
 			err = fmt.Errorf("%w; %w", terr, err)
 		}
 		c.FrozenNs = int64(time.Since(began))
@@ -100,7 +121,8 @@ func (s *Images) freeze(ctx context.Context, c *cut, hooks []replication.Quiesce
 				f.why = "the machines were thawed before all disks were cut: the order to cut was ended"
 			}
 		}
-		if err := note.thaw(s.dir, s.log); err != nil {
+		note.held = f.why == ""
+		if err := note.thaw(s.dir, s.log); err != nil && !errors.Is(err, errRests) {
 			f.why = err.Error()
 		}
 		s.step("thawed")
@@ -129,7 +151,7 @@ func (s *Images) mayFreeze(c *cut, hooks []replication.Quiesce) error {
 	if err := correctThaw(s.dir, hooks); err != nil {
 		return err
 	}
-	if err := Thaw(s.dir, s.log); err != nil { // of an earlier point
+	if err := Thaw(s.dir, s.log); err != nil && !errors.Is(err, errRests) { // of an earlier point
 		return err
 	}
 	for _, h := range hooks {
@@ -175,7 +197,7 @@ func Frozen(dir string) (machines []string) {
 	return machines
 }
 
-// Thaw thaws the machines that may be frozen of the group of a directory. It is to be called when nothing is cut there, and again after an error.
+// Thaw thaws the machines that may be frozen of the group of a directory. It is to be called when nothing is cut there, and again after an error: one may say that a machine may be frozen anew by what was begun before.
 func Thaw(dir string, log *slog.Logger) error {
 	n, err := loadFrozen(dir)
 	if err != nil || len(n.Machines) == 0 {
@@ -221,10 +243,22 @@ func (n *frozen) thaw(dir string, log *slog.Logger) error {
 		log.Error("machines could not be thawed", "group", n.Group, "point", n.Point, "err", err)
 		return err
 	}
+	if rest := time.Until(n.Until); rest > 0 && rest <= n.longest() { // one that is longer is of a clock that was set back
+		log.Warn("machines are thawed, and will be again: a freeze command was killed", "group", n.Group, "point", n.Point, "until", n.Until)
+		return errRests
+	}
 	if err := os.Remove(filepath.Join(dir, frozenName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("note that machines are thawed: %w", err)
 	}
 	return nil // a crash may bring the note back: they are thawed once more then
+}
+
+// longest is the longest time that a command may take.
+func (n *frozen) longest() (t time.Duration) {
+	for _, h := range n.Machines {
+		t = max(t, h.Timeout)
+	}
+	return t
 }
 
 // save makes the note durable.
@@ -283,12 +317,16 @@ func (n *frozen) each(do func(replication.Quiesce) error) error {
 const quiesceLock = "quiesce"
 
 func (n *frozen) command(dir, lock, verb, line string, h replication.Quiesce, wait time.Duration) command {
-	return command{
+	c := command{
 		verb: verb, line: line, wait: wait, discreet: true,
 		args: []string{fmt.Sprint(n.Point), h.Machine},
 		lock: filepath.Join(dir, lock+"-"+h.Machine+".run"),
 		env:  []string{"FAILBACK_GROUP=" + string(n.Group), "FAILBACK_MACHINE=" + h.Machine, fmt.Sprintf("FAILBACK_POINT=%d", n.Point)},
 	}
+	if n.held && verb == "thaw" {
+		c.env = append(c.env, "FAILBACK_HELD=1")
+	}
+	return c
 }
 
 // firstWord is that of a command line, where it can be nothing but the name of a program, a function or a word of the shell.

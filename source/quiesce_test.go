@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -112,7 +113,7 @@ func TestPointIsCrashConsistentWhere(t *testing.T) {
 		hooks  func(dir string) []replication.Quiesce
 		want   string
 		ran    []string
-		frozen bool // still: that could not be thawed
+		frozen bool // perhaps still: that could not be thawed, or a freeze command was killed
 	}{
 		"FreezeFails": {
 			hooks: func(dir string) []replication.Quiesce {
@@ -126,7 +127,7 @@ func TestPointIsCrashConsistentWhere(t *testing.T) {
 				late.Timeout = 2 * time.Second
 				return []replication.Quiesce{noting(dir, "db", "", ""), late}
 			},
-			want: "machine web: the freeze command did not end within 2s", ran: []string{"freeze", "thaw 2", "snapshot 2"},
+			want: "machine web: the freeze command did not end within 2s", ran: []string{"freeze", "thaw 2", "snapshot 2"}, frozen: true,
 		},
 		"SnapshotIsLate": { // the first one waits for the thaw, which does not wait for it
 			before: "until grep -q thaw $(dirname $FAILBACK_SOURCE)/log; do sleep 0.01; done; ",
@@ -166,7 +167,7 @@ func TestPointIsCrashConsistentWhere(t *testing.T) {
 				t.Errorf("%q tells the command", got.NotApp)
 			}
 			inOrder(t, dir, c.ran...)
-			if !c.frozen {
+			if name != "FreezeFails" && !c.frozen { // there the other one's freeze is killed, if it runs yet
 				notFrozen(t, s)
 			}
 			if held, ok := s.Held(1); !ok || held.NotApp != got.NotApp {
@@ -251,6 +252,61 @@ func TestFrozenMachinesAreThawedBesideAFreezeThatWasLeftRunning(t *testing.T) {
 		t.Errorf("thawed: %v", err)
 	}
 	wantLog(t, dir, "")
+}
+
+// TestKilledFreezeIsThawedAgain: what was killed here may come to its end elsewhere, after the first thaw.
+func TestKilledFreezeIsThawedAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := twoCopied(t, dir, "")
+	q := noting(dir, "db", "exec sleep 1000", "")
+	q.Timeout = 4 * time.Second
+	if c := mustCutStill(t, s, 1, q); !strings.Contains(c.NotApp, "did not end within 4s") || strings.Contains(c.NotApp, "thawed") {
+		t.Errorf("cut %+v", c)
+	}
+	if m := Frozen(s.dir); !slices.Equal(m, []string{"db"}) {
+		t.Errorf("%v are noted as frozen", m)
+	}
+	inOrder(t, dir, "freeze 1", "thaw 1", "snapshot 2")
+	until, err := loadFrozen(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := mustCutStill(t, s, 2, noting(dir, "db", "", "")); !c.App {
+		t.Errorf("cut %+v", c)
+	}
+	inOrder(t, dir, "thaw 1", "freeze 1", "snapshot 2", "thaw 1")
+	if n, err := loadFrozen(s.dir); err != nil || time.Now().Before(until.Until) && !n.Until.Equal(until.Until) {
+		t.Errorf("%+v is noted after another freeze, %v; it was %+v", n, err, until)
+	}
+	times := 0
+	for deadline := time.Now().Add(2 * time.Minute); len(Frozen(s.dir)) > 0; times++ {
+		if time.Now().After(deadline) {
+			t.Fatal("thawed again for ever")
+		}
+		if err := Thaw(s.dir, quiet()); err != nil && !errors.Is(err, errRests) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	inOrder(t, dir, fmt.Sprintf("thaw %d", times))
+}
+
+// TestThawIsToldWhatHeld: a thaw command can tell whether its machine was to be frozen all the while.
+func TestThawIsToldWhatHeld(t *testing.T) {
+	dir := t.TempDir()
+	s := twoCopied(t, dir, "")
+	q := noting(dir, "db", "test ! -e "+dir+"/fails", "echo held=$FAILBACK_HELD >"+dir+"/told")
+	for i, want := range []string{"held=1", "held="} {
+		point := replication.PointID(i + 1)
+		if point == 2 {
+			mustWrite(t, filepath.Join(dir, "fails"), nil)
+		}
+		mustCutStill(t, s, point, q)
+		if told, err := os.ReadFile(filepath.Join(dir, "told")); err != nil || strings.TrimSpace(string(told)) != want {
+			t.Errorf("point %d: thaw was told %q, %v, want %q", point, told, err, want)
+		}
+	}
 }
 
 // TestOrderThatEndsThaws: the connection is lost, or the process server is ended, while machines are frozen.

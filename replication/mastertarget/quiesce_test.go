@@ -87,8 +87,8 @@ func TestPointsTellTheirKind(t *testing.T) {
 		t.Errorf("status tells %q still", s.Notices)
 	}
 	said, err := os.ReadFile(filepath.Join(p.dir, "hooks"))
-	if f, th := strings.Count(string(said), "freeze"), strings.Count(string(said), "thaw"); err != nil || f < 7 || f > 8 || th != 8 { // where one machine's failed, the other's is cut off
-		t.Errorf("%d times frozen, %d times thawed; want 8 each, 2 machines at 4 points: %v", f, th, err)
+	if f, th := strings.Count(string(said), "freeze"), strings.Count(string(said), "thaw"); err != nil || f < 7 || f > 8 || th < 8 { // where one machine's failed, the other's is cut off, and both are thawed more than once then
+		t.Errorf("%d times frozen, %d times thawed; want 8 each at least, 2 machines at 4 points: %v", f, th, err)
 	}
 	p.close()
 }

@@ -139,6 +139,9 @@ func (e *Engine) Close() error {
 		g.mu.Unlock()
 	}
 	e.thawing.Wait()
+	for id, g := range groups {
+		errs = append(errs, e.thawLast(g, id))
+	}
 	return errors.Join(errs...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"failback/replication"
@@ -59,18 +60,37 @@ func (e *Engine) thawLater(id replication.GroupID) {
 			case <-e.closing:
 				return
 			}
-			g.still.Lock()
-			err := source.Thaw(e.dir(id), e.cfg.Log)
-			g.still.Unlock()
-			if err == nil {
-				break
+			if e.thawOnceMore(g, id) == nil {
+				return
 			}
 		}
-		e.cfg.Log.Info("machines are thawed", "group", id)
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.frozen, id)
 	})
+}
+
+// thawOnceMore thaws what is left of a group, and says so. The group's still is not held.
+func (e *Engine) thawOnceMore(g *group, id replication.GroupID) error {
+	g.still.Lock()
+	defer g.still.Unlock() // after frozen tells: a cut that leaves machines frozen sees that nobody thaws them
+	if err := source.Thaw(e.dir(id), e.cfg.Log); err != nil {
+		return err
+	}
+	e.cfg.Log.Info("machines are thawed", "group", id)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.frozen, id)
+	return nil
+}
+
+// thawLast tries a last time to thaw a group's machines: what ends this process may have ended their thaw commands as well. Nothing is cut any more.
+func (e *Engine) thawLast(g *group, id replication.GroupID) error {
+	names := source.Frozen(e.dir(id))
+	if len(names) == 0 {
+		return nil
+	}
+	if err := e.thawOnceMore(g, id); err != nil {
+		return fmt.Errorf("machines %s of group %s may be frozen still, until a process server starts here again, or they are thawed by hand: %w", strings.Join(names, ", "), id, err)
+	}
+	return nil
 }
 
 // stillFrozen returns the machines, as group/machine, that could not be thawed.

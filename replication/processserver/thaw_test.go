@@ -61,7 +61,9 @@ func TestWhatIsFrozenIsThawedFirstWhenItStarts(t *testing.T) {
 	if got := e.Figures().Frozen; len(got) != 1 || got[0] != "g/m" {
 		t.Errorf("frozen are %v", got)
 	}
-	e.Close()
+	if err := e.Close(); err == nil || !strings.Contains(err.Error(), "machines m of group g may be frozen still") {
+		t.Errorf("closed while a machine may be frozen: %v", err)
+	}
 	if err := os.Remove(broken); err != nil {
 		t.Fatal(err)
 	}
@@ -69,11 +71,28 @@ func TestWhatIsFrozenIsThawedFirstWhenItStarts(t *testing.T) {
 	if c, err = e.Cut(t.Context(), spec, 2, link.Base{Point: 1}); err != nil || !c.App {
 		t.Errorf("cut %+v, %v", c, err)
 	}
-	if got, want := ran(t, dir), "freeze cut thaw thaw freeze cut thaw"; got != want {
+	if got, want := ran(t, dir), "freeze cut thaw thaw thaw freeze cut thaw"; got != want {
 		t.Errorf("ran %q, want %q", got, want)
 	}
 	if got := e.Figures().Frozen; len(got) != 0 {
 		t.Errorf("frozen are %v still", got)
+	}
+}
+
+// TestWhatCanBeThawedIsWhenItEnds: a thaw command that was ended with the process server is run once more.
+func TestWhatCanBeThawedIsWhenItEnds(t *testing.T) {
+	dir := t.TempDir()
+	spec := still(t, dir)
+	spec.Quiesce[0].Thaw = fmt.Sprintf("echo thaw >>%[1]s/log; test $(grep -c thaw %[1]s/log) -gt 1", dir)
+	e := start(t, dir)
+	if c, err := e.Cut(t.Context(), spec, 1, link.Base{}); err != nil || c.App {
+		t.Fatalf("cut %+v, %v", c, err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if got, want := ran(t, dir), "freeze cut thaw thaw"; got != want {
+		t.Errorf("ran %q, want %q", got, want)
 	}
 }
 
