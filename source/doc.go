@@ -43,7 +43,7 @@
 //	                     frozen, and may be run again. A thaw that fails may say that the freeze had not held: the point is crash-consistent then.
 //
 // All machines are frozen at once, then all disks of the group are cut, then all machines are thawed, as soon as the snapshots stand: before they are synced, hashed or shipped. No machine is frozen for longer than the shortest timeout of the
-// group and what its thaw takes: then they are thawed whatever the snapshots do, and the cut is crash-consistent, and says why. So it is where a freeze fails or is late, where a command can't be run, and where a disk has no
+// group and what its thaw takes, and some 10 s where a freeze command can't be killed: then they are thawed whatever the snapshots do, and the cut is crash-consistent, and says why. So it is where a freeze fails or is late, where a command can't be run, and where a disk has no
 // snapshots: then nothing is frozen. Thaw follows an order that ends, an error and SIGTERM at once, and kill -9 when the process server starts again; one that fails is tried again every few seconds, and no machine is frozen again before.
 // Where a killed process left a freeze command running, thaw is run beside it, and once more when it has ended.
 //

@@ -56,7 +56,7 @@ const (
 	ladderBegins = 8
 )
 
-// Samples take at most sampleShare of the workers' time, after the first few, and are of blocks of at least sampleLeast.
+// Samples take at most sampleShare of the cores' time while something is shipped, after the first few, and are of blocks of at least sampleLeast.
 const (
 	sampleShare = 0.02
 	sampleFirst = 15 * time.Millisecond
