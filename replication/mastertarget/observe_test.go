@@ -112,7 +112,11 @@ func TestAlertsOfRealFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.open()
-	if a := p.alerted(health.Stopped); a.Code != "target-missing" || a.Level != replication.Critical {
+	a = p.alerted(health.Stopped)
+	for end := time.Now().Add(10 * time.Second); a.Level != replication.Critical && time.Now().Before(end); a = p.alerted(health.Stopped) {
+		time.Sleep(10 * time.Millisecond) // it begins as a warning, before the group's state is known
+	}
+	if a.Code != "target-missing" || a.Level != replication.Critical {
 		t.Errorf("a target that is gone: %+v", a)
 	}
 	if err := os.Rename(away, p.dst(1)); err != nil {
