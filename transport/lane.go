@@ -152,14 +152,14 @@ func (l *lane) Wire() int64 {
 	return l.conn.sent.Load() - l.begin
 }
 
-// Held implements link.Strained.
-func (l *lane) Held() (time.Duration, bool) {
+// Strain implements link.Strained.
+func (l *lane) Strain() (s link.Strain, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn == nil {
-		return 0, false
+		return s, false
 	}
-	return l.conn.held()
+	return l.conn.strain()
 }
 
 // Pace implements link.Paced.

@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"failback/replication/link"
 )
 
 // unsent bounds what waits in the kernel of a socket and was not sent yet, where a lane does not want more. What waits longer than it must is compressed for a link that was, and sent again after a cut.
@@ -22,14 +24,15 @@ type meter struct {
 	socket atomic.Pointer[net.TCPConn] // the newest
 }
 
-// held is how long the network or pace have held what was sent over the newest socket; see link.Strained.
-func (m *meter) held() (d time.Duration, ok bool) {
-	s := m.socket.Load()
-	if s == nil {
-		return 0, false
+// strain is what the network and pace did to the newest socket; see link.Strained.
+func (m *meter) strain() (s link.Strain, ok bool) {
+	c := m.socket.Load()
+	if c == nil {
+		return s, false
 	}
-	d, ok = strained(s)
-	return d + time.Duration(m.paced.Load()), ok
+	s, ok = strained(c)
+	s.Held += time.Duration(m.paced.Load())
+	return s, ok
 }
 
 // hold sets what the socket takes that is not on the wire yet; 0: the usual. One that won't have it does with what it has.

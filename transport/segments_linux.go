@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"failback/replication/link"
 )
 
 const canSetSegments = true
@@ -39,13 +41,16 @@ func tcpInfo(c net.Conn) (info *unix.TCPInfo) {
 	return info
 }
 
-// strained returns how long something was under way on a connection for which the other end had room: the network's time, so far. What waited at the other end is no part of it. ok false: the kernel does not tell, as before 4.10, or nothing has gone yet.
-func strained(c net.Conn) (d time.Duration, ok bool) {
+// strained returns what the network did to a connection so far. What waited at the other end is no part of that. ok false: the kernel does not tell, as before 4.10, or nothing has gone yet. Before 4.19 nothing is told of what was sent again.
+func strained(c net.Conn) (s link.Strain, ok bool) {
 	info := tcpInfo(c)
 	if info == nil || info.Busy_time == 0 {
-		return 0, false
+		return s, false
 	}
-	return time.Duration(info.Busy_time-min(info.Busy_time, info.Rwnd_limited)) * time.Microsecond, true
+	return link.Strain{
+		Held: time.Duration(info.Busy_time-min(info.Busy_time, info.Rwnd_limited)) * time.Microsecond,
+		Sent: int64(info.Bytes_sent), Again: int64(info.Bytes_retrans),
+	}, true
 }
 
 // segmentOf returns how many bytes the connection sends in one packet; 0: not known.

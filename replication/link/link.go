@@ -197,11 +197,17 @@ type Metered interface {
 	Wire() int64
 }
 
-// Strained is a lane that knows whether it is the network that holds it.
+// Strained is a lane that knows what the network does to it.
 type Strained interface {
-	// Held returns how long the network, or whoever paces the lane, has held what its connection sent: not the time in which nothing was under way, nor that in which the other end had no room. It rises
-	// until the lane is connected anew. ok false: that is not known.
-	Held() (d time.Duration, ok bool)
+	// Strain returns what its connection saw. ok false: that is not known.
+	Strain() (s Strain, ok bool)
+}
+
+// Strain is what the network did to a connection. All of it rises until the lane is connected anew.
+type Strain struct {
+	Held  time.Duration // how long it, or whoever paces the lane, has held what was sent: not the time in which nothing was under way, nor that in which the other end had no room
+	Sent  int64         // bytes, those sent again included
+	Again int64         // bytes that were sent again
 }
 
 // Paced is a lane that can be slowed down.

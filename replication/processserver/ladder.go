@@ -135,6 +135,7 @@ type left struct {
 
 	worked, waited float64 // seconds in which its lane encoded and sent it; worked is 0 where it came encoded
 	span, held     float64 // seconds since its lane sent the one before, and how long the network held the lane meanwhile; both 0 where that is not known
+	sent, again    float64 // bytes that its connection has sent since, and those of them that it sent again; both 0 where that is not known
 }
 
 // note takes note of a frame.

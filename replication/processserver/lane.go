@@ -69,11 +69,11 @@ func (u *laneUse) movedLocked() {
 	u.moved = make(chan struct{})
 }
 
-func (u *laneUse) look(sent float64, binds bool, limit int64) {
+func (u *laneUse) look(w totals, limit int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	was := u.count.now
-	if u.count.look(sent, binds, limit) != was {
+	if u.count.look(w, limit) != was {
 		u.movedLocked()
 	}
 }
@@ -115,7 +115,7 @@ func (s *shipment) adapt(ctx context.Context, ended <-chan struct{}) {
 	t := time.NewTicker(stuckAfter)
 	defer t.Stop()
 	before := s.passed.totals()
-	s.used.look(0, false, int64(s.limit()))
+	s.used.look(totals{}, int64(s.limit()))
 	for tick := 1; ; tick++ {
 		select {
 		case <-t.C:
@@ -129,9 +129,8 @@ func (s *shipment) adapt(ctx context.Context, ended <-chan struct{}) {
 			continue
 		}
 		now := s.passed.totals()
-		w := now.less(before)
+		s.used.look(now.less(before), int64(s.limit()))
 		before = now
-		s.used.look(w.payload, w.fills(), int64(s.limit()))
 	}
 }
 
@@ -270,8 +269,8 @@ type openLane struct {
 
 	streamed int64 // raw bytes
 
-	felt time.Time     // when feel was asked last, and
-	held time.Duration // what the lane told then
+	felt   time.Time   // when feel was asked last, and
+	strain link.Strain // what the lane told then
 }
 
 func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
@@ -317,29 +316,29 @@ func (l *openLane) send(f queued) error {
 		if worked > 0 {
 			gone.worked, gone.waited = worked.Seconds(), time.Since(begin).Seconds()
 		}
-		gone.span, gone.held = l.feel()
+		l.feel(&gone)
 		l.s.level.note(gone)
 		l.s.passed.note(gone)
 	}
 	return err
 }
 
-// feel returns for how long the network held the lane since it was asked last, and how long ago that is; 0 and 0 where that is not known.
-func (l *openLane) feel() (span, held float64) {
+// feel notes what the network did to the lane since it was asked last, where that is known.
+func (l *openLane) feel(gone *left) {
 	s, ok := l.Lane.(link.Strained)
 	if !ok {
-		return 0, 0
+		return
 	}
-	all, ok := s.Held()
+	all, ok := s.Strain()
 	if !ok {
-		return 0, 0
+		return
 	}
-	now := time.Now()
-	if !l.felt.IsZero() && all >= l.held { // else it is another connection
-		span, held = now.Sub(l.felt).Seconds(), (all - l.held).Seconds()
+	now, was := time.Now(), l.strain
+	if !l.felt.IsZero() && all.Held >= was.Held && all.Sent >= was.Sent { // else it is another connection
+		gone.span, gone.held = now.Sub(l.felt).Seconds(), (all.Held - was.Held).Seconds()
+		gone.sent, gone.again = float64(all.Sent-was.Sent), float64(all.Again-was.Again)
 	}
-	l.felt, l.held = now, all
-	return span, held
+	l.felt, l.strain = now, all
 }
 
 // streamBuffer is how much a socket takes that is not on the wire yet where one lane has to do what several do else: others may have the cores for tens of milliseconds before it has the next.

@@ -16,6 +16,13 @@ const (
 	laneRestMax = 128
 )
 
+// laneAgain is the share of what lanes send that they may send again. Above, they may be losing it to each other, as connections under BBR do, and half of them are tried: where they carry laneKeeps of the rate, they
+// are enough. On a line that loses by itself they don't, and more are tried again.
+const (
+	laneAgain = 0.05
+	laneKeeps = 0.97
+)
+
 // streamGain is laneGain where each lane more costs compression, and streamRest for how many looks a stream is left alone at first.
 const (
 	streamGain = 1.2
@@ -30,11 +37,14 @@ type laneCount struct {
 	now, most int
 	streams   bool // what is sent stands on what the same lane has sent before: each lane more costs some of that
 
+	limited bool    // what may leave was limited when it was looked last
+	begun   bool    // there was a look at a link that binds: what connections lose when they begin is over
 	before  float64 // rate with was lanes; while trying
 	was     int
 	trying  int // looks since the trial began; 0: none
 	rest    int // looks until the next trial
 	penalty int
+	lossy   bool // fewer lanes carried less, though what was sent was sent again: the next trial is one with more
 }
 
 func newLaneCount(most int) laneCount {
@@ -67,35 +77,57 @@ func (l *laneCount) gain() float64 {
 	return laneGain
 }
 
-// look takes what left in a while, in bytes, whether the link was what bound meanwhile, and how much may leave (0: no limit). It returns how many lanes to use.
-func (l *laneCount) look(sent float64, binds bool, limit int64) int {
+// look takes what left in a while, and how much may leave in a second (0: no limit). It returns how many lanes to use.
+func (l *laneCount) look(w totals, limit int64) int {
 	if limit > 0 { // no more lanes than it feeds, and no trials: the limit is what binds
-		l.trying = 0
+		l.trying, l.limited = 0, true
 		l.now = max(1, min(l.now, l.most, int(limit/laneBytes)))
 		return l.now
 	}
-	if l.now < l.first() { // a limit has gone
-		l.now = l.first()
+	if l.limited { // it has gone
+		l.limited, l.now = false, max(l.now, l.first())
 		return l.now
 	}
+	fewer := w.loses() && !l.lossy && !l.streams && l.now > 1
 	switch {
-	case !binds: // whatever was tried, nothing is learnt
+	case !w.fills(): // whatever was tried, nothing is learnt
 		l.trying = 0
 	case l.trying == 1: // they have just begun
 		l.trying = 2
-	case l.trying == 2 && sent < l.before*l.gain():
-		l.now, l.trying = l.was, 0
-		l.rest, l.penalty = l.penalty, min(2*l.penalty, laneRestMax)
+	case l.trying == 2 && l.now < l.was:
+		if l.lossy = w.payload < l.before*laneKeeps; l.lossy {
+			l.back()
+		} else if l.trying, l.rest = 0, l.penalty; fewer {
+			l.try(w, l.now/2)
+		}
+	case l.trying == 2 && w.payload < l.before*l.gain():
+		l.lossy = false
+		l.back()
 	case l.rest > 0:
 		l.rest--
+	case fewer && !l.begun:
+		l.begun = true
+	case fewer:
+		l.try(w, l.now/2)
 	case l.now < l.most:
 		if l.trying == 2 {
 			l.penalty = laneRest
 		}
-		l.before, l.was, l.trying = sent, l.now, 1
-		l.now = min(l.most, l.now+max(1, l.now/2))
+		l.try(w, min(l.most, l.now+max(1, l.now/2)))
 	default:
 		l.trying = 0
 	}
 	return l.now
+}
+
+// try begins a trial of n lanes.
+func (l *laneCount) try(w totals, n int) {
+	l.begun = true
+	l.before, l.was, l.now, l.trying = w.payload, l.now, n, 1
+}
+
+// back ends a trial that did not help.
+func (l *laneCount) back() {
+	l.now, l.trying = l.was, 0
+	l.rest, l.penalty = l.penalty, min(2*l.penalty, laneRestMax)
 }

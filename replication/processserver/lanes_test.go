@@ -5,10 +5,13 @@ import "testing"
 // settle looks so many times at a link whose rate follows from the number of lanes.
 func (l *laneCount) settle(looks int, rate func(lanes int) float64, limit int64) (most int) {
 	for range looks {
-		most = max(most, l.look(rate(l.now), true, limit))
+		most = max(most, l.look(bound(rate(l.now)), limit))
 	}
 	return most
 }
+
+// bound is what left where the link binds.
+func bound(rate float64) totals { return totals{frames: 1, full: 1, payload: rate, sent: rate} }
 
 func TestMoreLanesAreUsedAsLongAsTheyHelp(t *testing.T) {
 	each := func(n float64) func(int) float64 { // each lane carries one part of n
@@ -44,7 +47,7 @@ func TestLanesAreTriedSeldomWhereTheyDoNotHelp(t *testing.T) {
 	l := newLaneCount(16)
 	trials := 0
 	for range 1000 {
-		if l.look(1, true, 0); l.trying == 1 {
+		if l.look(bound(1), 0); l.trying == 1 {
 			trials++
 		}
 	}
@@ -58,8 +61,8 @@ func TestLanesAreTriedSeldomWhereTheyDoNotHelp(t *testing.T) {
 
 func TestLanesComeBackAfterALimit(t *testing.T) {
 	l := newLaneCount(8)
-	l.look(1, true, laneBytes)
-	if got := l.look(1, true, 0); got != lanesFirst {
+	l.look(bound(1), laneBytes)
+	if got := l.look(bound(1), 0); got != lanesFirst {
 		t.Errorf("%d lanes after a limit of one", got)
 	}
 	if got := newLaneCount(2); got.now != 2 {
@@ -70,7 +73,7 @@ func TestLanesComeBackAfterALimit(t *testing.T) {
 func TestLanesThatWaitForTheSourceAreNotMoreLanes(t *testing.T) {
 	l := newLaneCount(8)
 	for range 50 {
-		if got := l.look(1, false, 0); got != lanesFirst {
+		if got := l.look(totals{frames: 1, payload: 1}, 0); got != lanesFirst {
 			t.Fatalf("%d lanes where the link does not bind", got)
 		}
 	}
@@ -141,5 +144,49 @@ func TestAnotherLaneHasTheTurnOfOneThatIsStuck(t *testing.T) {
 	u.closes(l)
 	if got := takes(); got != [3]bool{true, false, false} {
 		t.Errorf("its next attempt: %v", got)
+	}
+}
+
+// TestLanesThatLoseToEachOtherAreFewer: where many of them send the same again and again, and fewer carry as much.
+func TestLanesThatLoseToEachOtherAreFewer(t *testing.T) {
+	losing := func(rate, again func(lanes int) float64) func(*laneCount, int) (sum int) {
+		return func(l *laneCount, looks int) (sum int) {
+			for range looks {
+				w := bound(rate(l.now))
+				w.again = again(l.now) * w.sent
+				sum += l.look(w, 0)
+			}
+			return sum
+		}
+	}
+	same := func(int) float64 { return 1 }
+	crowd := func(lanes int) float64 { return 0.06 * float64(lanes-1) }
+
+	l := newLaneCount(8)
+	look := losing(same, func(int) float64 { return 0.2 })
+	if look(&l, 1); l.now != lanesFirst {
+		t.Errorf("%d lanes at once: all connections lose when they begin", l.now)
+	}
+	if look(&l, 6); l.now != 1 {
+		t.Errorf("%d lanes that all lose, want 1", l.now)
+	}
+
+	l = newLaneCount(8)
+	if mean := float64(losing(same, crowd)(&l, 1000)) / 1000; mean > 1.2 {
+		t.Errorf("%.2f lanes where one carries it all and more lose", mean)
+	}
+
+	// A line that loses by itself: each lane carries as much as it can.
+	l = newLaneCount(8)
+	look = losing(func(lanes int) float64 { return float64(lanes) }, func(int) float64 { return 0.2 })
+	look(&l, 60)
+	if mean := float64(look(&l, 1000)) / 1000; mean < 7.5 {
+		t.Errorf("%.2f lanes of 8 where each helps", mean)
+	}
+
+	l = newLaneCount(8)
+	l.stream(true)
+	if losing(same, crowd)(&l, 30); l.now != 1 && l.trying == 0 {
+		t.Errorf("%d lanes in a stream", l.now)
 	}
 }

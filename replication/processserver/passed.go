@@ -8,11 +8,12 @@ type passed struct {
 	all totals
 }
 
-// totals are what has passed since the beginning.
+// totals are what has passed since the beginning. See left.
 type totals struct {
 	frames, full   int
 	payload        float64
 	worked, waited float64
+	sent, again    float64
 }
 
 func (p *passed) note(f left) {
@@ -25,6 +26,7 @@ func (p *passed) note(f left) {
 	}
 	t.payload += float64(f.payload)
 	t.worked, t.waited = t.worked+f.worked, t.waited+f.waited
+	t.sent, t.again = t.sent+f.sent, t.again+f.again
 }
 
 func (p *passed) totals() totals {
@@ -34,10 +36,13 @@ func (p *passed) totals() totals {
 }
 
 func (t totals) less(o totals) totals {
-	return totals{t.frames - o.frames, t.full - o.full, t.payload - o.payload, t.worked - o.worked, t.waited - o.waited}
+	return totals{t.frames - o.frames, t.full - o.full, t.payload - o.payload, t.worked - o.worked, t.waited - o.waited, t.sent - o.sent, t.again - o.again}
 }
 
 // fills says whether frames waited for the link.
 func (t totals) fills() bool {
 	return 2*t.full > t.frames && t.frames > 0 && t.waited >= waitsFor*t.worked
 }
+
+// loses says whether more than laneAgain of what was sent was sent again.
+func (t totals) loses() bool { return t.again > laneAgain*t.sent }
