@@ -311,12 +311,9 @@ func withoutCommands(j *retention.Journal) error {
 	at := *x
 	switch at.Step {
 	case retention.CutoverFinal:
-		return j.RecordCutover(nil)
+		return recordTurn(j, turning{turn: turnGiveUp})
 	case retention.CutoverClosing:
-		at.Step, at.Since, at.Back, at.Keep = retention.CutoverUndoing, time.Now().UTC(), at.From, at.Held
-		if !at.Keep {
-			at.Back = lastOf(j)
-		}
+		return recordTurn(j, turning{turn: turnUndo, now: time.Now(), last: lastOf(j)})
 	case retention.CutoverCommitted:
 		if at.After == "" || at.Ended != "" {
 			return nil

@@ -127,12 +127,12 @@ func (e *Engine) tryCommit(id replication.GroupID, r replication.CommitRequest) 
 		return nil, nil, err
 	}
 	g.notice("commit", "")
-	at := retention.Cutover{Step: retention.CutoverFinal, Since: time.Now().UTC(), Point: r.Point, Asked: r.Point, From: g.journal.Head(), Held: g.held(), NotBefore: r.NotBefore.UTC(), Stop: r.Stop, After: r.After, Verify: r.Verify}
+	begins := turning{turn: turnCommit, now: time.Now(), request: r, head: g.journal.Head(), held: g.held()}
 	err = g.whileDrills(func(func(replication.PointID) bool) error { // nor is a point dropped meanwhile
 		if _, err := g.journal.Point(r.Point); r.Point != 0 && err != nil {
 			return noSuchPoint(id, r.Point)
 		}
-		if err := g.journal.RecordCutover(&at); err != nil {
+		if err := recordTurn(g.journal, begins); err != nil {
 			g.mend(err)
 			return journalProblem(id, err)
 		}

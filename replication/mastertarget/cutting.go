@@ -251,11 +251,7 @@ func (c *cutting) await(ctx context.Context, progress func(replication.CutoverSt
 // step takes the step that the journal says is under way. over: the cutover is at its end, or nothing is left to do for now. An error that is not over is one that may go away.
 func (c *cutting) step(ctx context.Context, g *group, at *retention.Cutover) (over bool, err error) {
 	if at == nil {
-		c.taken()
-		if why := c.quits; why != nil { // it was noted after all
-			return true, c.gaveUp(g, why)
-		}
-		return true, nil
+		at = &retention.Cutover{}
 	}
 	w := c.taken()
 	if w != nil && ctx.Err() != nil && g.ctx.Err() == nil { // what it ended has ended
@@ -268,38 +264,39 @@ func (c *cutting) step(ctx context.Context, g *group, at *retention.Cutover) (ov
 			w = nil
 		}
 	}
-	switch at.Step {
-	case retention.CutoverFinal, retention.CutoverClosing:
-		switch {
-		case at.Step == retention.CutoverFinal && w != nil:
-			if over, err = c.giveUp(g, nil); err != nil {
-				c.owed = w
-			}
-			return over, err
-		case w != nil:
-			if err := c.turnBack(g, at, w); err != nil {
-				c.owed = w
-				return false, err
-			}
-			return false, nil
-		case c.quits != nil:
+	again := c.again && at.Ended != afterDone
+	switch (deciding{step: at.Step, wish: w != nil, quits: c.quits != nil, written: g.undoRefused != nil, again: again}).act() {
+	case actRest:
+		return true, nil
+	case actTellGone: // it was noted after all
+		return true, c.gaveUp(g, c.quits)
+	case actGiveUp:
+		if w == nil {
 			return c.giveUp(g, c.quits)
-		case at.Step == retention.CutoverFinal:
-			return c.final(ctx, g, at)
 		}
+		if over, err = c.giveUp(g, nil); err != nil {
+			c.owed = w
+		}
+		return over, err
+	case actTurnBack:
+		if err := c.turnBack(g, at, w); err != nil {
+			c.owed = w
+			return false, err
+		}
+		return false, nil
+	case actFinal:
+		return c.final(ctx, g, at)
+	case actClosing:
 		return c.closing(ctx, g, at)
-	case retention.CutoverUndoing:
+	case actUndoing:
 		return c.undoing(ctx, g, at)
-	}
-	if w != nil {
+	case actTakeBack:
 		c.again = false
 		return c.takeBack(ctx, g, at, w)
-	}
-	if g.undoRefused != nil {
+	case actRefuse:
 		c.refusal, g.undoRefused = g.undoRefused, nil
 		return true, nil
-	}
-	if c.again && at.Ended != afterDone {
+	case actAgain:
 		at.Ended = ""
 		if err := c.note(g, at); err != nil {
 			return false, err
@@ -307,6 +304,24 @@ func (c *cutting) step(ctx context.Context, g *group, at *retention.Cutover) (ov
 	}
 	c.again = false
 	return c.after(ctx, g, at)
+}
+
+// turn notes a turn of the cutover, which was at before, in the journal, and returns what it is now.
+func (c *cutting) turn(g *group, at *retention.Cutover, t turning) (*retention.Cutover, error) {
+	next, err := turned(at, t)
+	if err != nil {
+		return nil, err
+	}
+	return next, c.note(g, next)
+}
+
+// recordTurn is turn for who needs no cutting: a journal that is being opened, or closed.
+func recordTurn(j *retention.Journal, t turning) error {
+	next, err := turned(j.Cutover(), t)
+	if err != nil {
+		return err
+	}
+	return j.RecordCutover(next)
 }
 
 // note notes a step in the journal.
@@ -330,7 +345,7 @@ func (c *cutting) giveUp(g *group, why error) (over bool, err error) {
 	at := g.journal.Cutover()
 	c.quits = why
 	c.stopping = c.stopping || at != nil && at.Stopping
-	if err := c.note(g, nil); err != nil {
+	if _, err := c.turn(g, at, turning{turn: turnGiveUp, now: time.Now()}); err != nil {
 		return false, err
 	}
 	return true, c.gaveUp(g, why)
@@ -504,12 +519,11 @@ func (c *cutting) chosen(g *group, at *retention.Cutover, p replication.PointID)
 	if err := cmp.Or(e.drillsRunning(g.id), g.shows(p)); err != nil {
 		return c.giveUp(g, err)
 	}
-	next := *at
-	next.Step, next.Since, next.Point, next.From, next.Held = retention.CutoverClosing, time.Now().UTC(), p, g.journal.Head(), g.held()
+	t := turning{turn: turnChosen, now: time.Now(), point: p, head: g.journal.Head(), held: g.held()}
 	if m := g.journal.Unfinished(); m != nil {
-		next.From = m.To
+		t.head = m.To
 	}
-	if err := c.note(g, &next); err != nil {
+	if _, err := c.turn(g, at, t); err != nil {
 		return false, err
 	}
 	e.reached("closing")
@@ -600,8 +614,7 @@ func (g *group) sealNow() error {
 		return nil
 	}
 	g.engine.reached("closed")
-	at.Step, at.Since = retention.CutoverCommitted, time.Now().UTC()
-	err := g.journal.RecordCutover(at)
+	err := recordTurn(g.journal, turning{turn: turnSealed, now: time.Now()})
 	if err == nil {
 		g.log.Info("committed", "point", at.Point)
 		g.happened(replication.EventCutover, replication.Healthy, at.Point, "the group is committed: its disks are the machines', at point %d", at.Point)

@@ -15,6 +15,19 @@
 //
 //	protected, held ──commit──► final ──► committed ──finish──► (forgotten)      undo leads back from final and committed
 //
+// What state an open group is in follows from its journal and from what its operator wants, by a pure function (states.go), as does each turn of a cutover and what is done next for it. Checking and error lead to any of these states, as what was
+// opened stands, and each of these to error, where handles break. Else one leads to another so, and not otherwise:
+//
+//	baseline → protected
+//	protected → held, resync needed, resyncing, final
+//	held → protected, resync needed, resyncing, final, committed
+//	resync needed → protected, held, final
+//	resyncing → protected, held, final
+//	final → protected, held, resync needed, resyncing, committed
+//	committed → held
+//
+// A commit that is being undone holds the disks until they are where they were; where they turn out to be written to, the group is committed as before.
+//
 // Where tracking is lost and the plan's resync_window is not open, the group is in need of a resync until it opens or an operator says so (resync.go). Targets that others have written to are error, until he says what may be lost.
 //
 // A source that has grown takes its target with it (enlarge.go), and a resync follows; one that has shrunk is refused.

@@ -247,8 +247,7 @@ func (g *group) open() (err error) {
 			if replication.AsProblem(err).Code != codeTargetChanged || g.ctx.Err() != nil { // it may go away: what the operator wanted stands
 				return err
 			}
-			at.Step, at.Untaken = retention.CutoverCommitted, false
-			if jerr := j.RecordCutover(at); jerr != nil {
+			if jerr := recordTurn(j, turning{turn: turnWritten}); jerr != nil {
 				g.log.Warn("the group can't be noted as committed again", "err", jerr)
 				return err
 			}
@@ -262,8 +261,7 @@ func (g *group) open() (err error) {
 		return err
 	}
 	if at := j.Cutover(); at != nil && at.Untaken { // from here on the disks may have content ids that are ours and not the newest, and what they looked like stays noted until the session has begun
-		at.Untaken = false
-		if err := j.RecordCutover(at); err != nil {
+		if err := recordTurn(j, turning{turn: turnTaken}); err != nil {
 			return journalProblem(g.id, err)
 		}
 		g.engine.reached("taken")
@@ -516,29 +514,17 @@ func (g *group) become(s replication.GroupState, p *replication.Problem, waits s
 
 // settled is the state of a group that works, by what its journal says.
 func (g *group) settled() replication.GroupState {
+	s := footing{points: len(g.journal.Points()), waits: !g.compares(time.Now()).IsZero()}
+	if at := g.journal.Cutover(); at != nil {
+		s.cutover = at.Step
+	}
+	if c := g.journal.OpenCycle(); c != nil {
+		s.cycle = c.Mode
+	}
 	g.mu.Lock()
-	held, final := g.record.Held, g.final
+	s.held, s.final = g.record.Held, g.final
 	g.mu.Unlock()
-	switch at := g.journal.Cutover(); {
-	case at == nil:
-	case at.Step == retention.CutoverClosing, at.Step == retention.CutoverFinal && final:
-		return replication.StateFinal
-	case at.Step == retention.CutoverUndoing: // the disks don't follow yet
-		return replication.StateHeld
-	case isCommitted(at):
-		return replication.StateCommitted
-	}
-	switch c := g.journal.OpenCycle(); {
-	case len(g.journal.Points()) == 0:
-		return replication.StateBaseline
-	case c == nil && !g.compares(time.Now()).IsZero():
-		return replication.StateResync
-	case held:
-		return replication.StateHeld
-	case c != nil && c.Mode == replication.Compare:
-		return replication.StateResyncing
-	}
-	return replication.StateProtected
+	return s.state()
 }
 
 // mend has the group opened anew where an error says that a handle of it is of no use any more: after a failed sync, nothing is known of what was written

@@ -13,13 +13,8 @@ import (
 
 // turnBack notes that a commit which has begun to move the disks is to be undone.
 func (c *cutting) turnBack(g *group, at *retention.Cutover, w *undoWish) error {
-	at.Step, at.Since, at.Back, at.Keep = retention.CutoverUndoing, time.Now().UTC(), at.From, at.Held
-	if w.toOriginal {
-		at.Back, at.Keep = replication.OriginalPoint, true
-	} else if !at.Keep { // the disks follow
-		at.Back = lastOf(g.journal)
-	}
-	if err := c.note(g, at); err != nil {
+	at, err := c.turn(g, at, turning{turn: turnUndo, now: time.Now(), last: lastOf(g.journal), origin: w.toOriginal})
+	if err != nil {
 		return err
 	}
 	g.log.Info("commit is undone", "back", at.Back, "held", at.Keep)
@@ -54,7 +49,6 @@ func (c *cutting) takeBack(ctx context.Context, g *group, at *retention.Cutover,
 		return true, nil
 	}
 	c.engine.reached("unwritten")
-	at.Untaken = true
 	if err := c.turnBack(g, at, w); err != nil {
 		c.owed = w
 		return false, err
@@ -86,7 +80,7 @@ func (c *cutting) undoing(ctx context.Context, g *group, at *retention.Cutover) 
 		return false, err
 	}
 	c.engine.reached("held")
-	if err := c.note(g, nil); err != nil {
+	if _, err := c.turn(g, at, turning{turn: turnBack, now: time.Now()}); err != nil {
 		return false, err
 	}
 	g.mu.Lock()
