@@ -27,6 +27,7 @@ const (
 	windows      = 8
 	quickWindows = 3
 	busyShare    = 0.9 // of all cores, from which they are what binds
+	touchedSizes = 3   // of the disk: about what page caches, or the files in memory, grow by
 )
 
 // sustained finds the rate of changes that the daemons carry. The disk is always one cycle ahead: as soon as a point is cut, so much is written that the next one has the same amount of changes.
@@ -61,16 +62,22 @@ func (l *lab) sustained(ctx context.Context, s *report.Scenario) error {
 				return one, err
 			}
 			defer func() { err = errors.Join(err, c.close()) }()
-			if err := errors.Join(c.machine.fill(window), l.Ready()); err != nil {
+			if err := errors.Join(c.machine.fill(window), l.Ready(), touchMemory(touchedSizes*l.Size)); err != nil {
 				return one, err
 			}
 			own := ownCPU()
-			if one, err = c.sample(func() error { return c.ahead(ctx, window, n) }); err != nil {
+			var cycles []float64
+			var last float64
+			if one, err = c.sample(func() (err error) {
+				cycles, last, err = c.ahead(ctx, window, n)
+				return err
+			}); err != nil {
 				return one, err
 			}
 			one.Figures = map[string]float64{
 				"MB/s": float64(s.Bytes) / one.Seconds / mega, "writer's cpu s": ownCPU() - own,
 				"cores busy": one.MachineCPU / one.Seconds, "views s": c.machine.paused.Seconds(),
+				"cycle p50 s": report.Quantile(cycles, 0.5), "last move s": last,
 			}
 			return one, c.machine.judge(ctx, flatOf(c.target), c.machine.cut)
 		}
@@ -94,33 +101,52 @@ func (l *lab) sustained(ctx context.Context, s *report.Scenario) error {
 		s.Note("%s: %.0f MB/s, %.1f TB a day; %s", w.Name, w.Fig("MB/s"), w.Fig("MB/s")*86400/mega, binds)
 	}
 	s.Check(report.AtLeast("MB/s of changes that both daemons carry", s.Ways[0].Fig("MB/s"), sustainedAim))
-	s.Note("the writer of the disk, its views and the daemons share the cores; the disk and its views lie in memory where there is room. In the end the disks were held against the source, sector by sector")
+	s.Note("the writer of the disk, its views and the daemons share the cores; the disk and its views lie in memory where there is room, and before each run as much memory is used and given back as it takes. In the end the disks were held against the source, sector by sector")
 	return nil
 }
 
-// ahead takes points of a disk that always has the next one's changes ready by the time that one is listed, and returns when the disks stand at the last.
-func (c *churnedPair) ahead(ctx context.Context, window int64, n int) (err error) {
+// ahead takes points of a disk that always has the next one's changes ready by the time that one is listed, and returns when the disks stand at the last: how long each took, and the last move, in seconds.
+func (c *churnedPair) ahead(ctx context.Context, window int64, n int) (cycles []float64, last float64, err error) {
 	var point replication.PointID
 	for i := range n {
+		begin := time.Now()
 		if point, err = c.Cut(ctx, churnedGroup); err != nil {
-			return err
+			return nil, 0, err
 		}
 		if err := c.machine.awaitCut(ctx, uint64(point)); err != nil {
-			return err
+			return nil, 0, err
 		}
 		var next errgroup.Group
 		if i < n-1 {
 			next.Go(func() error { return c.machine.fill(window) })
 		}
 		if err := errors.Join(c.listed(ctx, churnedGroup, point), next.Wait()); err != nil {
-			return err
+			return nil, 0, err
 		}
 		c.machine.forget(uint64(point))
+		cycles = append(cycles, time.Since(begin).Seconds())
 	}
+	begin := time.Now()
 	if err := c.Do(ctx, nil, "advance", churnedGroup); err != nil {
-		return err
+		return nil, 0, err
 	}
-	return c.WaitHead(ctx, churnedGroup, point, patience)
+	err = c.WaitHead(ctx, churnedGroup, point, patience)
+	return cycles, time.Since(begin).Seconds(), err
+}
+
+// touchMemory has the machine use so much of its free memory, half of it at most, and give it back. Memory that a virtual machine has not used lately its host has to find first, page by page, which can take ten times as
+// long as to fill it; the page cache of a journal that grows is such memory, and it is not the daemons that are measured then.
+func touchMemory(bytes int64) error {
+	var now unix.Sysinfo_t
+	if err := unix.Sysinfo(&now); err != nil {
+		return fmt.Errorf("how much memory is free: %w", err)
+	}
+	bytes = min(bytes, int64(now.Freeram)*int64(now.Unit)/2)
+	b, err := unix.Mmap(-1, 0, int(bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE)
+	if err != nil {
+		return fmt.Errorf("use %s of memory: %w", report.Size(bytes), err)
+	}
+	return unix.Munmap(b)
 }
 
 // awaitCut returns when there is a view for a point.
