@@ -19,7 +19,12 @@ import (
 const catalogueVersion = "1"
 
 // catalogue remembers the groups across restarts. Every change is durable when its method returns.
-type catalogue struct{ db *bbolt.DB }
+type catalogue struct {
+	db *bbolt.DB
+
+	// For tests: called as a change begins, and no other one is under way; nil: there is none.
+	begins func()
+}
 
 // groupRecord is what the catalogue knows of a group. Points, head and generation are in its journal.
 type groupRecord struct {
@@ -109,10 +114,20 @@ func openCatalogueFile(path string, readOnly bool) (*catalogue, error) {
 		db.Close()
 		return nil, err
 	}
-	return &catalogue{db}, nil
+	return &catalogue{db: db}, nil
 }
 
 func (c *catalogue) close() error { return c.db.Close() }
+
+// update changes the catalogue, durably: as f does, or, where that fails or the power does, not at all.
+func (c *catalogue) update(f func(*bbolt.Tx) error) error {
+	return c.db.Update(func(tx *bbolt.Tx) error {
+		if c.begins != nil {
+			c.begins()
+		}
+		return f(tx)
+	})
+}
 
 // change is a record that is put into a bucket, or, with a nil value, removed from it.
 type change struct {
@@ -123,7 +138,7 @@ type change struct {
 
 // change makes changes, all or none.
 func (c *catalogue) change(changes ...change) error {
-	err := c.db.Update(func(tx *bbolt.Tx) error {
+	err := c.update(func(tx *bbolt.Tx) error {
 		for _, x := range changes {
 			if x.value == nil {
 				if err := tx.Bucket(x.bucket).Delete([]byte(x.key)); err != nil {

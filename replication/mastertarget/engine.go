@@ -50,6 +50,8 @@ type Config struct {
 	health         *health.Thresholds
 	// reached is told how far a cutover has come: it goes on when that returns.
 	reached func(step string)
+	// changing is called as each change of the catalogue begins, whose file is as the one before left it.
+	changing func()
 	// notes may fail the noting of a step in the journal; nil: there is none.
 	notes func(*retention.Cutover) error
 }
@@ -112,6 +114,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
+	cat.begins = cfg.changing
 	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, paces: map[replication.GroupID]*pace{}, names: map[string]binding{}, news: make(chan struct{}), began: time.Now()}
 	if e.self, err = cat.self(); err == nil {
 		err = e.lockVolume()

@@ -83,7 +83,7 @@ func (e *Engine) access(f func(tx *bbolt.Tx) (map[string]binding, error)) error 
 	e.accessing.Lock()
 	defer e.accessing.Unlock()
 	var changed map[string]binding
-	err := e.cat.db.Update(func(tx *bbolt.Tx) (err error) {
+	err := e.cat.update(func(tx *bbolt.Tx) (err error) {
 		changed, err = f(tx)
 		return err
 	})

@@ -19,7 +19,7 @@ var keySelf = []byte("self")
 func (c *catalogue) self() (retention.Owner, error) {
 	host, _ := os.Hostname()
 	o := retention.Owner{Host: host, Machine: machineID(host)}
-	err := c.db.Update(func(tx *bbolt.Tx) error {
+	err := c.update(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		if id := meta.Get(keySelf); id != nil {
 			o.ID = string(id)

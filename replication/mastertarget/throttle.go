@@ -34,7 +34,7 @@ func (c *catalogue) schedule() (s throttle.Schedule, err error) {
 }
 
 func (c *catalogue) setSchedule(s throttle.Schedule) error {
-	if err := c.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyThrottle, []byte(s.String())) }); err != nil {
+	if err := c.update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyThrottle, []byte(s.String())) }); err != nil {
 		return fmt.Errorf("write the throttle into the catalogue: %w", err)
 	}
 	return nil
