@@ -128,14 +128,14 @@ func parseNumber(b []byte) (int64, error) {
 	return int64(n), nil
 }
 
-// askChanges runs a disk's changes command and keeps the answer durably, unless it is there already.
-func (s *Images) askChanges(ctx context.Context, from, to *cut, disk replication.DiskNo, line string) error {
-	h := changesHeader{to.id(disk), from.Point}
-	path := s.file(to.Point, disk, "chg")
+// askChanges runs a disk's changes command and keeps the answer durably, unless it is there already. The disk is told by its places in the two cuts.
+func (s *Images) askChanges(ctx context.Context, from, to *cut, was, is int, line string) error {
+	h := changesHeader{to.id(is), from.Point}
+	path := s.file(to.Point, replication.DiskNo(is), "chg")
 	if _, err := readChanges(path, h); err == nil {
 		return nil
 	}
-	x, err := s.changes(ctx, &from.Disks[disk], &to.Disks[disk], from.Point, to.Point, line)
+	x, err := s.changes(ctx, &from.Disks[was], &to.Disks[is], from.Point, to.Point, line)
 	if err != nil {
 		return err
 	}
@@ -174,14 +174,14 @@ func (s *Images) Changed(ctx context.Context, point, base replication.PointID, d
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
-	c, err := s.held(point, disk)
+	c, place, err := s.held(point, disk)
 	if err != nil {
 		return nil, false, err
 	}
 	if s.specs[disk].Changes == "" || c.Tracking == nil || c.Tracking.Base != base || c.Tracking.Why != "" {
 		return nil, false, nil
 	}
-	set, err = readChanges(s.file(point, disk, "chg"), changesHeader{c.id(disk), base})
+	set, err = readChanges(s.file(point, replication.DiskNo(place), "chg"), changesHeader{c.id(place), base})
 	if err != nil {
 		return nil, false, err
 	}

@@ -187,7 +187,7 @@ func killedAt(t *testing.T, dir, kind string, k int) (ended bool) {
 		}
 		held := 0
 		for _, point := range []replication.PointID{1, 2} {
-			if _, err := s.held(point, 0); err == nil {
+			if _, _, err := s.held(point, 0); err == nil {
 				held++
 			}
 		}

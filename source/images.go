@@ -63,18 +63,18 @@ type Images struct {
 
 	mu     sync.Mutex // guards what follows
 	state  state
-	tables map[tableKey]*Table
+	tables map[tableKey]*Table // of a disk by its place in the point's cut
 	kinds  map[replication.DiskNo]string
 	failed error // a state that could not be saved, or the end: nothing more is done
 }
 
 type tableKey struct {
 	point replication.PointID
-	disk  replication.DiskNo
+	place replication.DiskNo
 }
 
 // Open takes up the state directory of a group, which is made if it is not there, and locks it. What an earlier process left half made is let go of.
-// Specs are the group's disks, numbered from 0; a disk whose path is not that of the last point's cut is cut untracked.
+// Specs are the group's disks, numbered from 0; of a point that was cut when it had others, they are told apart by their names. A disk whose path is not that of the last point's cut is cut untracked.
 func Open(dir string, group replication.GroupID, specs []Spec, log *slog.Logger) (*Images, error) {
 	return open(dir, group, specs, log, func(string) {})
 }
@@ -243,9 +243,9 @@ func randomName() string {
 	return hex.EncodeToString(b[:])
 }
 
-// file returns the path of a file of one disk at one point.
-func (s *Images) file(point replication.PointID, disk replication.DiskNo, ext string) string {
-	return filepath.Join(s.dir, fmt.Sprintf("%d-%d.%s", point, disk, ext))
+// file returns the path of a file of one disk, by its place in the cut, at one point.
+func (s *Images) file(point replication.PointID, place replication.DiskNo, ext string) string {
+	return filepath.Join(s.dir, fmt.Sprintf("%d-%d.%s", point, place, ext))
 }
 
 // update changes the state, durably. The state that change gets is its own, the cuts in it are not. A state that could not be saved may or may not be on
@@ -307,22 +307,24 @@ func (s *Images) cutOfLocked(point replication.PointID) *cut {
 	return nil
 }
 
-// held returns the cut of a point that is held and has the disk.
-func (s *Images) held(point replication.PointID, disk replication.DiskNo) (*cut, error) {
+// held returns the cut of a point that is held and has the disk, and where in it that is.
+func (s *Images) held(point replication.PointID, disk replication.DiskNo) (c *cut, place int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.heldLocked(point, disk)
 }
 
-func (s *Images) heldLocked(point replication.PointID, disk replication.DiskNo) (*cut, error) {
+func (s *Images) heldLocked(point replication.PointID, disk replication.DiskNo) (c *cut, place int, err error) {
 	if s.failed != nil {
-		return nil, s.failed
+		return nil, 0, s.failed
 	}
-	c := s.cutOfLocked(point)
-	if c == nil || c.Making || int(disk) >= len(c.Disks) || int(disk) >= len(s.specs) {
-		return nil, fmt.Errorf("point %d of disk %d of group %s: %w", point, disk, s.group, ErrNotHeld)
+	if c, place = s.cutOfLocked(point), -1; c != nil && !c.Making && int(disk) < len(s.specs) {
+		place = c.place(s.specs[disk].Disk.ID)
 	}
-	return c, nil
+	if place < 0 {
+		return nil, 0, fmt.Errorf("point %d of disk %d of group %s: %w", point, disk, s.group, ErrNotHeld)
+	}
+	return c, place, nil
 }
 
 // Kind says how the disk's views are made: KindReflink, KindCommand or KindNone. It is what the last cut did; before the first one, what Open found by trying.
@@ -361,11 +363,11 @@ func (s *Images) NeedsTable(disk replication.DiskNo) bool {
 // View opens the disk as it was at the point. A view that is not what it was at the cut is ErrGone. The caller closes it; it stays readable when the
 // point is let go of meanwhile, if a clone, else as the release command has it.
 func (s *Images) View(point replication.PointID, disk replication.DiskNo) (*View, error) {
-	c, err := s.held(point, disk)
+	c, place, err := s.held(point, disk)
 	if err != nil {
 		return nil, err
 	}
-	return openView(fmt.Sprintf("disk %s at point %d", c.Disks[disk].Disk.ID, point), &c.Disks[disk])
+	return openView(fmt.Sprintf("disk %s at point %d", c.Disks[place].Disk.ID, point), &c.Disks[place])
 }
 
 // Table returns the hashes of the disk at the point, made empty when there are none of this cut yet. Every call returns the same Table; Release, Forget and
@@ -376,32 +378,32 @@ func (s *Images) View(point replication.PointID, disk replication.DiskNo) (*View
 func (s *Images) Table(point replication.PointID, disk replication.DiskNo) (*Table, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := s.heldLocked(point, disk)
+	c, place, err := s.heldLocked(point, disk)
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.openTableLocked(c, disk)
+	t, err := s.openTableLocked(c, place)
 	if err == nil {
 		return t, nil
 	}
 	if errors.Is(err, errFormat) {
-		s.log.Warn("table is of no use, made again", "point", point, "disk", c.Disks[disk].Disk.ID, "err", err)
+		s.log.Warn("table is of no use, made again", "point", point, "disk", c.Disks[place].Disk.ID, "err", err)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if t, err = createTable(s.file(point, disk, "tab"), c.id(disk)); err != nil {
+	if t, err = createTable(s.file(point, replication.DiskNo(place), "tab"), c.id(place)); err != nil {
 		return nil, err
 	}
-	s.tables[tableKey{point, disk}] = t
+	s.tables[tableKey{point, replication.DiskNo(place)}] = t
 	return t, nil
 }
 
-func (s *Images) openTableLocked(c *cut, disk replication.DiskNo) (*Table, error) {
-	key := tableKey{c.Point, disk}
+func (s *Images) openTableLocked(c *cut, place int) (*Table, error) {
+	key := tableKey{c.Point, replication.DiskNo(place)}
 	if t := s.tables[key]; t != nil {
 		return t, nil
 	}
-	t, err := openTable(s.file(c.Point, disk, "tab"), c.id(disk))
+	t, err := openTable(s.file(c.Point, key.place, "tab"), c.id(place))
 	if err != nil {
 		return nil, err
 	}

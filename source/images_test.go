@@ -348,7 +348,7 @@ func TestWhatLosesTracking(t *testing.T) {
 		want   string
 	}{
 		"AnotherPath": {func(t *testing.T, sp *Spec, dir string) { sp.Path = filepath.Join(dir, "b") }, "its source was"},
-		"AnotherDisk": {func(t *testing.T, sp *Spec, dir string) { sp.Disk.ID = "erp-db/new" }, "the disk was erp-db/d0"},
+		"AnotherDisk": {func(t *testing.T, sp *Spec, dir string) { sp.Disk.ID = "erp-db/new" }, "has none of these disks"},
 		"Unsealed":    {func(t *testing.T, sp *Spec, dir string) { unseal(t, filepath.Join(dir, "state", "1-0.tab")) }, "not complete"},
 		"DamagedTable": {func(t *testing.T, sp *Spec, dir string) {
 			overwrite(t, filepath.Join(dir, "state", "1-0.tab"), 60, []byte("x"))

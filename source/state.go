@@ -78,8 +78,14 @@ func (c *cut) stable() bool {
 	return !slices.ContainsFunc(c.Disks, func(d diskView) bool { return d.Kind == KindNone })
 }
 
-func (c *cut) id(disk replication.DiskNo) cutID {
-	return newCutID(c.Disks[disk].Size, c.Point, c.Snapshot)
+// place says where in the cut a disk is, by its name: numbers change when others leave the group. -1: the cut does not have it.
+func (c *cut) place(disk replication.DiskID) int {
+	return slices.IndexFunc(c.Disks, func(d diskView) bool { return d.Disk.ID == disk })
+}
+
+// id names what the cut has at a place.
+func (c *cut) id(place int) cutID {
+	return newCutID(c.Disks[place].Size, c.Point, c.Snapshot)
 }
 
 // letGo returns what has to be let go of when the cut is no longer held.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
@@ -44,14 +45,16 @@ func (s *Images) untracked(ctx context.Context, c *cut, base replication.PointID
 	if from == nil || from.Making {
 		return fmt.Sprintf("point %d is not held", base), nil
 	}
-	if len(from.Disks) > len(c.Disks) {
-		return fmt.Sprintf("point %d has %d disks, point %d has %d", base, len(from.Disks), c.Point, len(c.Disks)), nil
-	}
-	whys := make([]string, len(from.Disks)) // of one that joined since, nothing is to be known: it is compared
+	whys, was := make([]string, len(c.Disks)), make([]int, len(c.Disks))
 	var ask []int
-	for i := range from.Disks {
-		whys[i] = s.lost(from, c, i)
-		if whys[i] == "" && s.specs[i].Changes != "" {
+	if !slices.ContainsFunc(c.Disks, func(d diskView) bool { return from.place(d.Disk.ID) >= 0 }) {
+		return fmt.Sprintf("point %d has none of these disks", base), nil
+	}
+	for i := range c.Disks { // as the specs have them
+		if was[i] = from.place(c.Disks[i].Disk.ID); was[i] < 0 { // it joined since, and nothing is to be known: it is compared
+			continue
+		}
+		if whys[i] = s.lost(from, c, was[i], i); whys[i] == "" && s.specs[i].Changes != "" {
 			ask = append(ask, i)
 		}
 	}
@@ -63,7 +66,7 @@ func (s *Images) untracked(ctx context.Context, c *cut, base replication.PointID
 			slots <- struct{}{}
 			wait.Go(func() {
 				defer func() { <-slots }()
-				if err := s.askChanges(ctx, from, c, replication.DiskNo(i), s.specs[i].Changes); errors.Is(err, errRuns) {
+				if err := s.askChanges(ctx, from, c, was[i], i, s.specs[i].Changes); errors.Is(err, errRuns) {
 					busy[i] = err
 				} else if err != nil {
 					whys[i] = err.Error()
@@ -84,18 +87,16 @@ func (s *Images) untracked(ctx context.Context, c *cut, base replication.PointID
 	return strings.Join(told, "; "), nil
 }
 
-// lost says why a disk's changes between two cuts cannot be known, as far as that can be said without asking.
-func (s *Images) lost(from, to *cut, disk int) string {
-	a, b := &from.Disks[disk], &to.Disks[disk]
+// lost says why a disk's changes between two cuts, in which it has these places, cannot be known, as far as that can be said without asking.
+func (s *Images) lost(from, to *cut, was, is int) string {
+	a, b := &from.Disks[was], &to.Disks[is]
 	switch {
-	case a.Disk.ID != b.Disk.ID:
-		return fmt.Sprintf("the disk was %s at point %d", a.Disk.ID, from.Point)
 	case a.Path != b.Path:
 		return fmt.Sprintf("its source was %s at point %d, is %s now", a.Path, from.Point, b.Path)
 	case a.Size != b.Size:
 		return fmt.Sprintf("it had %d bytes at point %d, has %d now", a.Size, from.Point, b.Size)
 	}
-	if s.specs[disk].Changes != "" {
+	if s.specs[is].Changes != "" {
 		if !a.Source.sameFile(b.Source) {
 			return fmt.Sprintf("%s is another file than at point %d", b.Path, from.Point)
 		}
@@ -103,7 +104,7 @@ func (s *Images) lost(from, to *cut, disk int) string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, err := s.openTableLocked(from, replication.DiskNo(disk))
+	t, err := s.openTableLocked(from, was)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("there is no table of point %d", from.Point)
