@@ -77,6 +77,11 @@ func (a *Arrival) Append(b *block.Block) error {
 	if a.ended != nil {
 		return a.ended
 	}
+	st := a.j.now.Load()
+	if slot := st.slot(b.Disk); slot != b.Disk {
+		x := *b
+		x.Disk, b = slot, &x
+	}
 	size := a.j.id.size(b.Disk)
 	if size < 0 {
 		return fmt.Errorf("%w: disk %d", ErrDisks, b.Disk)
@@ -89,8 +94,8 @@ func (a *Arrival) Append(b *block.Block) error {
 			return fmt.Errorf("append to point %d: disk %d extent %v is not on pages of %d bytes (I13)", a.lane.Point, b.Disk, e, replication.Page)
 		}
 	}
-	if st := a.j.now.Load(); st.cycle != nil && (!st.cycleHas(b.Disk) || st.joining(b.Disk)) {
-		return fmt.Errorf("append to point %d: %w: disk %d joined later, or joins with it and is written through", a.lane.Point, ErrRoute, b.Disk)
+	if st.cycle != nil && (!st.cycleHas(b.Disk) || st.joining(b.Disk)) {
+		return fmt.Errorf("append to point %d: %w: disk %d joined later, has left, or joins with it and is written through", a.lane.Point, ErrRoute, b.Disk)
 	}
 	if b.Kind == block.Repeat { // the journal stands for itself: it holds the content
 		return fmt.Errorf("append to point %d: disk %d at %d: %w: a repeat that was not resolved", a.lane.Point, b.Disk, b.Extents[0].Off, block.ErrCorrupt)

@@ -77,7 +77,7 @@ func (c *catalog) sure(dst []span, sp span, p replication.PointID) ([]span, erro
 // before the file's versions, it was not changed since, and the file has nothing of it, as far as the disks went.
 func (c *catalog) known(dst []span, sp span, p replication.PointID, b *sealed, newest replication.PointID) ([]span, error) {
 	before, ok := c.before(b)
-	if !ok || newest > c.reached() || leftOut(ruleDoubtUnchanged) {
+	if !ok || newest > c.reached(sp.disk) || leftOut(ruleDoubtUnchanged) {
 		return c.doubtful(dst, sp, p, b, newest)
 	}
 	was, err := c.visible(c.chunks, sp.disk, before, sp.ext)
@@ -107,13 +107,17 @@ func (c *catalog) known(dst []span, sp span, p replication.PointID, b *sealed, n
 func (c *catalog) doubtful(dst []span, sp span, p replication.PointID, b *sealed, newest replication.PointID) ([]span, error) {
 	onDisk := span{entry: entry{disk: sp.disk, kind: gone, ext: sp.ext, version: newest}, in: b}
 	away := span{entry: entry{disk: sp.disk, kind: lost, ext: sp.ext, version: newest}, in: b}
+	head, moving := c.stands(sp.disk)
 	switch {
-	case !c.atPoint() || c.move != nil || c.blindBetween(min(p, c.head), max(p, c.head)) || p > c.head && sp.in != nil && sp.version > c.head:
+	case !c.atPoint() || moving || c.blindBetween(min(p, head), max(p, head)) || p > head && sp.in != nil && sp.version > head:
 		return append(dst, away), nil
-	case p >= c.head:
+	case p >= head:
 		return append(dst, onDisk), nil
 	}
-	since, err := c.visible(c.chunks, sp.disk, c.head, sp.ext)
+	if _, err := c.point(head); err != nil { // of a disk that left: what its target shows of a later version is not kept any more
+		return append(dst, away), nil
+	}
+	since, err := c.visible(c.chunks, sp.disk, head, sp.ext)
 	if errors.Is(err, ErrCorrupt) {
 		return append(dst, away), nil
 	}
@@ -131,12 +135,13 @@ func (c *catalog) doubtful(dst []span, sp span, p replication.PointID, b *sealed
 	return dst, nil
 }
 
-// reached returns the newest point that the disks have content of.
-func (c *catalog) reached() replication.PointID {
-	if c.move != nil {
+// reached returns the newest point that a disk has content of.
+func (c *catalog) reached(d replication.DiskNo) replication.PointID {
+	head, moving := c.stands(d)
+	if moving {
 		return max(c.move.From, c.move.To)
 	}
-	return c.head
+	return head
 }
 
 // before returns the newest listed point before all versions of a file.
@@ -156,7 +161,7 @@ func (c *catalog) blindBetween(after, upTo replication.PointID) bool {
 
 // eachDoubt calls fn with what a point shows of a disk that may have been in a blind file, and can't be had.
 func (c *catalog) eachDoubt(ctx context.Context, disk replication.DiskNo, p replication.PointID, fn func(span)) error {
-	if c.unborn(disk, p) != nil {
+	if c.absent(disk, p) != nil {
 		return nil
 	}
 	return c.eachDoubtMoved(ctx, disk, p, fn)
@@ -206,8 +211,8 @@ func (c *catalog) reckonBlind(ctx context.Context, d *Damage) error {
 	for _, p := range c.points {
 		var all int64
 		for no := range c.id.Disks {
-			x := DamagedDisk{Disk: replication.DiskNo(no)}
-			if err := c.eachDoubt(ctx, x.Disk, p.ID, func(sp span) { x.add(sp.ext) }); err != nil {
+			x := DamagedDisk{Disk: c.number(replication.DiskNo(no))}
+			if err := c.eachDoubt(ctx, replication.DiskNo(no), p.ID, func(sp span) { x.add(sp.ext) }); err != nil {
 				return err
 			}
 			if x.Bytes == 0 {

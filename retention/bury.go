@@ -76,6 +76,9 @@ func (j *Journal) buryThese(ctx context.Context, which func(*sealed) bool, need 
 // undoubted returns the first thing that a move to a point needs and a blind file may have had.
 func (c *catalog) undoubted(ctx context.Context, p replication.PointID) (doubt error) {
 	for d := range c.id.Disks {
+		if c.departed(replication.DiskNo(d)) != nil {
+			continue
+		}
 		err := c.eachDoubtMoved(ctx, replication.DiskNo(d), p, func(sp span) {
 			if doubt == nil {
 				doubt = fmt.Errorf("point %d: %w", p, sp.lostError())
@@ -183,6 +186,9 @@ func (j *Journal) gravestone(ctx context.Context, c *catalog, b *sealed, p repli
 		told = 0
 		x := &packer{w: w, ctx: ctx}
 		for d := range c.id.Disks {
+			if l := c.departed(replication.DiskNo(d)); l != nil && p > l.Last {
+				continue
+			}
 			err := c.mayHaveHad(ctx, b, p, replication.DiskNo(d), func(sp span, _ bool) error {
 				told += sp.ext.Len()
 				return x.put(sp)
@@ -204,6 +210,9 @@ func (c *catalog) losesNothing(ctx context.Context, b *sealed) (bool, error) {
 	some := false
 	for _, p := range c.showing(b) {
 		for d := range c.id.Disks {
+			if l := c.departed(replication.DiskNo(d)); l != nil && p > l.Last {
+				continue
+			}
 			err := c.mayHaveHad(ctx, b, p, replication.DiskNo(d), func(_ span, shown bool) error {
 				some = some || !shown
 				return nil

@@ -25,6 +25,7 @@ type checkpointRecord struct {
 	Origin       replication.PointID    `json:"origin"`
 	Births       []replication.PointID  `json:"births,omitempty"`
 	Grown        []growth               `json:"grown,omitempty"`
+	Left         []departure            `json:"left,omitempty"`
 	Mixed        []replication.PointID  `json:"mixed,omitempty"` // those of which segments are left
 	Files        []checkpointFile       `json:"files"`
 	Saved        int                    `json:"saved"`
@@ -47,7 +48,7 @@ type checkpointFile struct {
 
 func (s *state) checkpoint(before chain) checkpointRecord {
 	r := checkpointRecord{
-		Generation: s.generation, Owner: s.owner, Released: s.released, Settings: s.settings, Begun: s.begun, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin, Births: s.births, Grown: s.grown,
+		Generation: s.generation, Owner: s.owner, Released: s.released, Settings: s.settings, Begun: s.begun, ContentIDs: s.contentIDs, Fingerprints: s.fingerprints, Cycle: s.cycle, Used: s.used, Dropped: s.dropped, Points: s.points, Origin: s.origin, Births: s.births, Grown: s.grown, Left: s.left,
 		Saved: s.saved, Packed: s.packed, Head: s.head, Move: s.move, Moves: s.moves, Cutover: s.cutover, Before: string(before.hash()),
 	}
 	r.Damage = fewerHeld(s.damage)
@@ -84,7 +85,7 @@ func fewerHeld(parts []Part) (out []Part) {
 func (s *state) restore(r checkpointRecord) error {
 	id := s.id
 	*s = state{
-		id: id, generation: r.Generation, owner: r.Owner, released: r.Released, settings: r.Settings, begun: r.Begun, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin, births: r.Births, grown: r.Grown, mixed: r.Mixed,
+		id: id, generation: r.Generation, owner: r.Owner, released: r.Released, settings: r.Settings, begun: r.Begun, contentIDs: r.ContentIDs, fingerprints: r.Fingerprints, cycle: r.Cycle, used: r.Used, dropped: r.Dropped, points: r.Points, origin: r.Origin, births: r.Births, grown: r.Grown, left: r.Left, mixed: r.Mixed,
 		saved: r.Saved, packed: r.Packed, head: r.Head, move: r.Move, moves: r.Moves,
 	}
 	for _, f := range r.Files {
@@ -110,7 +111,10 @@ func (s *state) restore(r checkpointRecord) error {
 	if err := s.cutOver(r.Cutover); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if len(s.births) > len(s.id.Disks) || !slices.IsSorted(s.births) {
+	if err := s.checkLeft(); err != nil {
+		return err
+	}
+	if len(s.births) > len(s.id.Disks) || !slices.IsSorted(s.birthsOf()) {
 		return fmt.Errorf("checkpoint has births %v of %d disks", s.births, len(s.id.Disks))
 	}
 	for _, g := range s.grown {

@@ -69,6 +69,11 @@ var operations = []operation{
 	{"Grow", (*world).aged, (*world).enlargeOne, 3},
 	{"CycleAfterGrowing", func(w *world) error { return errors.Join(w.aged(), w.enlargeOne()) }, (*world).point, 8},
 	{"MoveBeforeGrowing", func(w *world) error { return errors.Join(w.aged(), w.enlargeOne(), w.point(), w.point()) }, func(w *world) error { return w.moveTo(w.listed[0].ID) }, 8},
+	{"Leave", (*world).aged, func(w *world) error { return w.leave(0) }, 3},
+	{"LeaveWithCycleOpen", (*world).shipped, func(w *world) error { return w.leave(1) }, 8},
+	{"CycleAfterLeaving", func(w *world) error { return errors.Join(w.aged(), w.leave(0)) }, (*world).point, 8},
+	{"MoveBeforeLeaving", func(w *world) error { return errors.Join(w.aged(), w.leave(0), w.point(), w.point()) }, func(w *world) error { return w.moveTo(w.listed[0].ID) }, 5},
+	{"RewriteAfterLeaving", func(w *world) error { return errors.Join(w.gapped(), w.leave(0)) }, func(w *world) error { return w.rewritten(DropSpares, segDir) }, 8},
 	{"Open", (*world).gapped, func(w *world) error { return w.again() }, 1},
 	{"OpenTornCycle", (*world).torn, func(w *world) error { return w.again() }, 8},
 }

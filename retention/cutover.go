@@ -124,7 +124,7 @@ func (s *state) whileAway(k kind) error {
 		return nil
 	}
 	switch k {
-	case kindContentIDs, kindFingerprints, kindCycleOpened, kindPointListed, kindMoveStarted, kindMoveProgress, kindMoveTurned, kindMoveCommitted, kindPointsDropped, kindFilesReplaced, kindDisksJoined, kindDiskGrown:
+	case kindContentIDs, kindFingerprints, kindCycleOpened, kindPointListed, kindMoveStarted, kindMoveProgress, kindMoveTurned, kindMoveCommitted, kindPointsDropped, kindFilesReplaced, kindDisksJoined, kindDiskGrown, kindDisksLeft:
 		return fmt.Errorf("record of kind %d: %w", k, err)
 	}
 	return nil

@@ -232,12 +232,12 @@ func (j *Journal) Begin(c replication.Cycle) error {
 			return nil, fmt.Errorf("%w: %q after point %d: only the first baseline is written through", ErrRoute, c.Route, last.ID)
 		case c.Route != replication.Through && c.Route != replication.Journaled:
 			return nil, fmt.Errorf("%w: %q", ErrRoute, c.Route)
-		case len(c.Cut.Sizes) > len(j.id.Disks) || len(c.Cut.Sizes) < st.bornBy(last.ID):
-			return nil, fmt.Errorf("%w: cut of %d disks, the group has %d", ErrDisks, len(c.Cut.Sizes), len(j.id.Disks))
+		case len(c.Cut.Sizes) > st.present() || len(c.Cut.Sizes) < st.bornBy(last.ID):
+			return nil, fmt.Errorf("%w: cut of %d disks, the group has %d", ErrDisks, len(c.Cut.Sizes), st.present())
 		}
 		for d, n := range c.Cut.Sizes {
-			if n != j.id.Disks[d].Size {
-				return nil, fmt.Errorf("%w: disk %d has %d bytes in the cut, the group says %d", ErrDisks, d, n, j.id.Disks[d].Size)
+			if size := st.id.size(st.slot(replication.DiskNo(d))); n != size {
+				return nil, fmt.Errorf("%w: disk %d has %d bytes in the cut, the group says %d", ErrDisks, d, n, size)
 			}
 		}
 		opened = true
@@ -333,6 +333,7 @@ func (j *Journal) cutOff() error {
 
 // Coverage returns what is durable of the open cycle on one disk: a copy. It is empty when no cycle is open.
 func (j *Journal) Coverage(disk replication.DiskNo) *replication.Pages {
+	disk = j.Slot(disk)
 	j.cycle.Lock()
 	defer j.cycle.Unlock()
 	if int64(disk) >= int64(len(j.open.durable)) {
@@ -343,6 +344,7 @@ func (j *Journal) Coverage(disk replication.DiskNo) *replication.Pages {
 
 // Durable returns how many bytes Coverage would hold.
 func (j *Journal) Durable(disk replication.DiskNo) int64 {
+	disk = j.Slot(disk)
 	j.cycle.Lock()
 	defer j.cycle.Unlock()
 	if int64(disk) >= int64(len(j.open.durable)) {
@@ -367,7 +369,8 @@ func (j *Journal) RecordCoverage(add map[replication.DiskNo][]replication.Extent
 		if c.Route != replication.Through && !j.Joining(d) {
 			return fmt.Errorf("%w: the cycle of point %d is journaled, and disk %d does not join with it", ErrRoute, c.Point, d)
 		}
-		size := j.id.size(d)
+		slot := j.Slot(d)
+		size := j.id.size(slot)
 		for _, e := range es {
 			if err := e.Check(size); err != nil {
 				return fmt.Errorf("coverage of disk %d: %w", d, err)
@@ -375,7 +378,7 @@ func (j *Journal) RecordCoverage(add map[replication.DiskNo][]replication.Extent
 			if e.Outward(size) != e {
 				return fmt.Errorf("coverage of disk %d: extent %v is not on pages of %d bytes (I13)", d, e, replication.Page)
 			}
-			cs = append(cs, covered{d, e})
+			cs = append(cs, covered{slot, e})
 		}
 	}
 	return j.noteCovered(cs)
@@ -459,13 +462,14 @@ func (j *Journal) sealLeftovers() error {
 // reckon compares what is durable with what the source says it sent, from the sealed indexes rather than from memory.
 func (j *Journal) reckon(r *pointRecord, totals []replication.Total) error {
 	want := map[replication.DiskNo]replication.Total{}
+	st := j.now.Load()
 	for _, t := range totals {
+		t.Disk = st.slot(t.Disk)
 		if _, twice := want[t.Disk]; twice || j.id.size(t.Disk) < 0 {
 			return fmt.Errorf("%w: disk %d is named twice, or is none of the group's", ErrIncomplete, t.Disk)
 		}
 		want[t.Disk] = t
 	}
-	st := j.now.Load()
 	for d := range j.id.Disks {
 		disk := replication.DiskNo(d)
 		got, changed, err := j.tally(disk)
@@ -475,7 +479,7 @@ func (j *Journal) reckon(r *pointRecord, totals []replication.Total) error {
 		w, ok := want[disk]
 		if !st.cycleHas(disk) {
 			if ok || got.Bytes() > 0 {
-				return fmt.Errorf("%w: point %d, disk %d (%s) joined after its cycle was begun", ErrIncomplete, r.Point, d, j.id.Disks[d].ID)
+				return fmt.Errorf("%w: point %d, disk %d (%s) joined after its cycle was begun, or left before", ErrIncomplete, r.Point, d, j.id.Disks[d].ID)
 			}
 			continue
 		}

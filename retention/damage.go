@@ -131,11 +131,20 @@ func (c *catalog) eachLost(disk replication.DiskNo, fn func(sp span, since, befo
 	if !c.anyLost() {
 		return nil
 	}
+	first, end := replication.PointID(0), replication.PointID(0) // the first point that has it, and the first that does not have it any more; 0: none. Of one that has not left, moves need what it is left as before its birth
+	if l := c.departed(disk); l != nil {
+		if first = c.class(c.born(disk)); first == NoPoint {
+			return nil
+		}
+		if p := c.class(l.Last + 1); p != NoPoint {
+			end = p
+		}
+	}
 	return sweep(c.files, disk, func(e replication.Extent, over []span) (err error) {
-		var newer replication.PointID
+		newer := end
 		c.standing(over, func(i int, class replication.PointID, spare bool) {
-			if err == nil && over[i].kind == lost {
-				err = fn(over[i].clip(e), class, newer, spare)
+			if since := max(class, first); err == nil && over[i].kind == lost && (newer == 0 || since < newer) {
+				err = fn(over[i].clip(e), since, newer, spare)
 			}
 			newer = class
 		})
@@ -203,13 +212,16 @@ func (c *catalog) reckonDamage(ctx context.Context) (Damage, error) {
 			if disks[i].Bytes == 0 {
 				continue
 			}
-			disks[i].Disk = replication.DiskNo(no)
+			disks[i].Disk = c.number(replication.DiskNo(no))
 			k, ok := slices.BinarySearchFunc(d.Points, c.points[i].ID, func(p DamagedPoint, id replication.PointID) int { return cmp.Compare(p.Point, id) })
 			if !ok {
 				d.Points = slices.Insert(d.Points, k, DamagedPoint{Point: c.points[i].ID})
 			}
 			d.Points[k].Disks = append(d.Points[k].Disks, disks[i])
 		}
+	}
+	for i := range d.Points {
+		slices.SortFunc(d.Points[i].Disks, func(a, b DamagedDisk) int { return cmp.Compare(a.Disk, b.Disk) })
 	}
 	return d, c.reckonBlind(ctx, &d)
 }

@@ -48,7 +48,15 @@
 //
 // No file has an entry of the disk up to its birth. Its content there is thus what the disk holds, from the oldest listed point on, and the rules above hold as they stand: a move to a point before leaves the
 // disk as it was at its birth, or takes it back to that, saving what it writes over. But that is the content of no such point: a reader is refused there (Unborn). Point 0 does not have it either.
-// What is lost of that content is told of the points before too, since a move to them needs it.
+// What is lost of that content is told of the points before too, since a move to them needs it (not of a disk that has left: it moves no more).
+//
+// # Disks that leave
+//
+// A disk may leave a group: one record says so, with no cycle open, no move unfinished, and the disks' session ended well. Its target stays at the head of then, for ever: no move touches it, no cycle has it. Points up to the last one
+// before have it still, later ones don't: a reader is refused there (Left). Who reads it at a point opens its target, and makes sure that it is as it was left; the record keeps what that looked like.
+//
+// The target is free to be used. So nothing that the journal has of the disk counts as spare, whatever the target holds; it is dead once no point that has the disk needs it. Where a blind file leaves doubt, the target tells only as of its own
+// head, and as long as that is listed. In files the disk keeps its number; to the outside those that are left are numbered on from 0, and those that left behind them. One of its name that joins later is another disk.
 //
 // # Disks that grow
 //
@@ -99,7 +107,7 @@
 //
 // # Log
 //
-//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0; 3: disks have joined; 4: there is a cutover; 5: disks have grown), checksum u32 of the 12 bytes before
+//	0      magic "FBRETLOG", version u32 (1; 2: it may tell of a point 0; 3: disks have joined; 4: there is a cutover; 5: disks have grown; 6: disks have left), checksum u32 of the 12 bytes before
 //	4096   end mark A
 //	8192   end mark B
 //	12288  records, each at the begin of a sector, zeros between
@@ -108,7 +116,7 @@
 //	record:   payload length u32, checksum u32 of all that follows, kind u16, version u16 (1), 4 zeros, sequence u64 from 0, chain hash [32], payload
 //
 // The chain hash is SHA-256 over the previous one (32 zeros at first), the payload's length, the header from kind to sequence, and the payload. The payload is JSON; records.go
-// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is, of kind 33 a file that was found to be blind, of kind 34 how far a cutover is: a release that does not know that does not open the journal, since it would write to disks that a machine runs on. One of kind 35 has a disk grow; a log that is replaced then has its size in its identity, and the earlier ones in its second record. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
+// has the kinds, of which 1, the identity, comes first and once. One of kind 31 has disks join; a log that is replaced then has them in its identity, and their births in its second record. Of kind 23 are quarantined parts (Part), of kind 24 how far scrubbing is, of kind 33 a file that was found to be blind, of kind 34 how far a cutover is: a release that does not know that does not open the journal, since it would write to disks that a machine runs on. One of kind 35 has a disk grow; a log that is replaced then has its size in its identity, and the earlier ones in its second record. One of kind 36 has disks leave; a log that is replaced then has them in its identity still, and what is known of them in its second record. A log that became long is replaced by one whose second record, of kind 19, says all that the others said. A record is durable before the end mark that covers it is written, to the place of the older of the two;
 // the append has then succeeded. A bad record behind the newest end mark was torn by a crash and is cut off; one before it is damage.
 //
 // # Segments, saves and packs

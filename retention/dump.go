@@ -31,7 +31,7 @@ var kindNames = [...]string{
 	kindIdentity: "identity", kindGeneration: "generation", kindContentIDs: "content-ids", kindCycleOpened: "cycle-opened", kindCycleDropped: "cycle-dropped",
 	kindPointListed: "point-listed", kindMoveStarted: "move-started", kindMoveProgress: "move-progress", kindMoveTurned: "move-turned", kindMoveCommitted: "move-committed",
 	kindPointVerified: "point-verified", kindPointPinned: "point-pinned", kindPointsSuspect: "points-suspect", kindJournalRetired: "journal-retired",
-	kindFingerprints: "fingerprints", kindPointDrilled: "point-drilled", kindPointsDropped: "points-dropped", kindFilesReplaced: "files-replaced", kindCheckpoint: "checkpoint", kindSettings: "settings", kindDisksJoined: "disks-joined", kindDiskGrown: "disk-grown", kindFileBlind: "file-blind",
+	kindFingerprints: "fingerprints", kindPointDrilled: "point-drilled", kindPointsDropped: "points-dropped", kindFilesReplaced: "files-replaced", kindCheckpoint: "checkpoint", kindSettings: "settings", kindDisksJoined: "disks-joined", kindDiskGrown: "disk-grown", kindDisksLeft: "disks-left", kindFileBlind: "file-blind",
 }
 
 func (k kind) String() string {

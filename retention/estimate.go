@@ -44,9 +44,9 @@ func (j *Journal) EstimateWrite(ctx context.Context, to replication.PointID) (wr
 	if err != nil {
 		return 0, nil, err
 	}
-	disks = make([]int64, len(c.id.Disks))
-	for d := range disks {
-		if disks[d], err = known.differsOn(ctx, replication.DiskNo(d), from, to, 0); err != nil {
+	disks = make([]int64, c.present())
+	for d, slot := range c.slots() {
+		if disks[d], err = known.differsOn(ctx, slot, from, to, 0); err != nil {
 			return 0, nil, err
 		}
 		write += disks[d]

@@ -421,7 +421,7 @@ func (x *examination) covers(p replication.PointID, l listing, files []*sealed) 
 		for _, r := range l.disks {
 			if int(r.Disk) == d && (n > r.Bytes || n == r.Bytes && !bytes.Equal(digest, r.Digest)) {
 				x.find(Finding{File: x.i.log.name, Off: l.at, Damage: true, What: fmt.Sprintf("the files of point %d hold other extents of disk %d than its record says", p, d),
-					Needs: []Need{{Disk: replication.DiskNo(d), Points: []replication.PointID{p}}}})
+					Needs: []Need{{Disk: x.c.number(replication.DiskNo(d)), Points: []replication.PointID{p}}}})
 			}
 		}
 	}
@@ -488,7 +488,7 @@ func (x *examination) move() error {
 			}
 			if err == nil && away > 0 { // damage of a file was found before
 				x.find(Finding{File: x.i.j.dir, What: fmt.Sprintf("%d bytes at point %d that the unfinished move from %d to %d writes over are not in the journal", away, at, u.From, u.To), Damage: true,
-					Needs: []Need{{Disk: replication.DiskNo(d), Points: []replication.PointID{at}, Bytes: away}}})
+					Needs: []Need{{Disk: x.c.number(replication.DiskNo(d)), Points: []replication.PointID{at}, Bytes: away}}})
 			}
 		}
 	}

@@ -20,7 +20,8 @@ const (
 	coverageMagic = "FBRETCOV"
 	entryMagic    = 0x4b424246 // "FBBK"
 
-	logVersion      = 5
+	logVersion      = 6
+	logGrown        = 5 // disks have grown, and none has left
 	logCutover      = 4 // there is a cutover, and no disk has grown
 	logJoined       = 3 // it tells of disks that joined, and of no cutover
 	logOriginal     = 2 // it may tell of a point 0, and of no disk that joined
@@ -593,7 +594,7 @@ func parseBatch(b []byte, at int64, size func(replication.DiskNo) int64) (cs []c
 	for x := b[coverageBatch:]; len(x) > 0; x = x[coverageEntry:] {
 		d := le.Uint64(x)
 		c := covered{replication.DiskNo(d), replication.Extent{Off: int64(le.Uint64(x[8:])), End: int64(le.Uint64(x[16:]))}}
-		if d >= replication.MaxDisks || size(c.disk) < 0 || c.ext.Check(size(c.disk)) != nil {
+		if d >= maxNumbers || size(c.disk) < 0 || c.ext.Check(size(c.disk)) != nil {
 			return nil, malformed("coverage of disk %d %v", d, c.ext)
 		}
 		cs = append(cs, c)

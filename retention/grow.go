@@ -41,8 +41,8 @@ func grow(vol volume, dir string, group replication.GroupID, owner string, t tun
 	}
 	if err == nil {
 		err = j.commit(kindDiskGrown, func(st *state) (any, error) {
-			next := st.clone()
-			return growRecord{disk, size}, next.grow(growRecord{disk, size})
+			r := growRecord{st.slot(disk), size}
+			return r, st.clone().grow(r)
 		})
 	}
 	if err != nil {
@@ -55,7 +55,7 @@ func grow(vol volume, dir string, group replication.GroupID, owner string, t tun
 func (j *Journal) MayGrow(disk replication.DiskNo, size int64) error {
 	next := j.now.Load().clone()
 	next.cycle = nil
-	return next.grow(growRecord{disk, size})
+	return next.grow(growRecord{next.slot(disk), size})
 }
 
 // grow makes a disk larger.
@@ -63,7 +63,7 @@ func (s *state) grow(x growRecord) error {
 	was := s.id.size(x.Disk)
 	last, ok := s.last()
 	switch {
-	case was < 0:
+	case was < 0 || s.departed(x.Disk) != nil:
 		return fmt.Errorf("there is no disk %d", x.Disk)
 	case x.Size <= was || x.Size > replication.MaxDiskSize:
 		return fmt.Errorf("it has %d bytes, and is to have %d", was, x.Size)
@@ -92,7 +92,8 @@ func (s *state) sizeAt(d replication.DiskNo, p replication.PointID) int64 {
 
 // SizeAt returns how many bytes a disk has at a point: fewer than now, where it has grown since. -1: there is no such disk.
 func (j *Journal) SizeAt(d replication.DiskNo, p replication.PointID) int64 {
-	return j.now.Load().sizeAt(d, p)
+	st := j.now.Load()
+	return st.sizeAt(st.slot(d), p)
 }
 
 // SizeAt returns what Journal.SizeAt does.
@@ -105,7 +106,12 @@ func (i *Inspection) SizeBefore(d replication.DiskNo) int64 { return i.j.SizeBef
 
 // SizeBefore returns how many bytes a disk had before it grew last: so many it still has where a power failure came between the record and the disk. 0: it has not grown.
 func (j *Journal) SizeBefore(d replication.DiskNo) int64 {
-	for _, g := range slices.Backward(j.now.Load().grown) {
+	st := j.now.Load()
+	return st.sizeBefore(st.slot(d))
+}
+
+func (s *state) sizeBefore(d replication.DiskNo) int64 {
+	for _, g := range slices.Backward(s.grown) {
 		if g.Disk == d {
 			return g.Was
 		}

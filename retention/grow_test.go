@@ -71,7 +71,7 @@ func (w *world) enlargeOne() error {
 func (w *world) enlarged() {
 	x := w.tail
 	w.tail = nil
-	if x == nil || w.j.id.Disks[x.disk].Size == w.sizes[x.disk] {
+	if x == nil || w.j.Identity().Disks[x.disk].Size == w.sizes[x.disk] {
 		return
 	}
 	w.enlargements++
@@ -171,7 +171,7 @@ func TestDisksGrow(t *testing.T) {
 	must(w.again())
 	must(w.check("shortened"))
 	must(w.showsSizes())
-	if v := le.Uint32(w.files()["log"][8:]); v != logVersion {
+	if v := le.Uint32(w.files()["log"][8:]); v != logGrown {
 		t.Errorf("a log that tells of a disk that grew, and is replaced, is of version %d", v)
 	}
 	must(w.j.Close())

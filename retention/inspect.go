@@ -367,7 +367,7 @@ func (i *Inspection) Settings() (Settings, bool) { return i.j.Settings() }
 
 // Targets returns, by disk number, where the disks lay last.
 func (i *Inspection) Targets() []string {
-	if s, ok := i.Settings(); ok && len(s.Targets) == len(i.j.id.Disks) {
+	if s, ok := i.Settings(); ok && len(s.Targets) == i.j.now.Load().present() {
 		return slices.Clone(s.Targets)
 	}
 	return i.Identity().Targets

@@ -71,7 +71,15 @@ func (w *world) inspected() error {
 
 // shows compares a disk at a point, as an inspection reads it, with the truth.
 func (w *world) shows(i *Inspection, p replication.PointID, d int, truth []byte) error {
-	r, err := i.Reader(p, replication.DiskNo(d), w.m.targets()[d])
+	no := d
+	if w.leaving > 0 && len(i.Departed()) > len(w.away) { // one has left when the power failed, which we are to learn yet
+		if no = d - 1; d < w.leaving-1 {
+			no = d
+		} else if d == w.leaving-1 {
+			no = len(w.sizes) - 1 + len(w.away)
+		}
+	}
+	r, err := i.Reader(p, replication.DiskNo(no), w.m.targets()[d])
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (u *Unborn) Unwrap() error { return ErrUnborn }
 
 // joinRecord makes disks part of the group.
 type joinRecord struct {
-	Disks    []replication.Disk `json:"disks"`              // numbered on from those that are there
+	Disks    []replication.Disk `json:"disks"`              // numbered, as in files, on from those that were ever there
 	Targets  []string           `json:"targets"`            // of these
 	Settings *Settings          `json:"settings,omitempty"` // with them
 }
@@ -58,7 +58,11 @@ func join(vol volume, dir string, group replication.GroupID, owner string, t tun
 			return nil, fmt.Errorf("%w: disks join a group that has a point", ErrNotAtPoint)
 		}
 		r := joinRecord{Disks: disks, Settings: s}
-		if n := len(st.id.Disks); s != nil && len(s.Targets) == n+len(disks) {
+		r.Disks = slices.Clone(disks)
+		for i := range r.Disks {
+			r.Disks[i].No += replication.DiskNo(len(st.left))
+		}
+		if n := st.present(); s != nil && len(s.Targets) == n+len(disks) {
 			r.Targets = s.Targets[n:]
 		}
 		return r, nil
@@ -82,12 +86,15 @@ func (s *state) join(x joinRecord) error {
 	if err := checkIdentity(id); err != nil {
 		return fmt.Errorf("disks joined: %w", err)
 	}
+	if n := s.present() + len(x.Disks); n > replication.MaxDisks {
+		return fmt.Errorf("disks joined: %d disks, at most %d", n, replication.MaxDisks)
+	}
 	for i, d := range id.Disks {
-		if slices.ContainsFunc(id.Disks[:i], func(o replication.Disk) bool { return o.ID == d.ID }) {
+		if s.departed(d.No) == nil && slices.ContainsFunc(id.Disks[:i], func(o replication.Disk) bool { return o.ID == d.ID && s.departed(o.No) == nil }) {
 			return fmt.Errorf("disk %s joined, and is there", d.ID)
 		}
 	}
-	births := s.birthsOf(len(s.id.Disks))
+	births := append(slices.Clone(s.births), make([]replication.PointID, len(s.id.Disks)-len(s.births))...)
 	s.births = append(births, slices.Repeat([]replication.PointID{NoPoint}, len(x.Disks))...)
 	s.id = id
 	if s.move != nil {
@@ -99,9 +106,13 @@ func (s *state) join(x joinRecord) error {
 	return nil
 }
 
-// birthsOf returns the births of the first n disks.
-func (s *state) birthsOf(n int) []replication.PointID {
-	return append(slices.Clone(s.births), make([]replication.PointID, n-len(s.births))...)
+// birthsOf returns the births of the group's disks, by number.
+func (s *state) birthsOf() []replication.PointID {
+	births := []replication.PointID{}
+	for _, d := range s.slots() {
+		births = append(births, s.born(d))
+	}
+	return births
 }
 
 // born returns the first point that has a disk: 0 for those that the group began with, NoPoint where there is none yet.
@@ -112,14 +123,14 @@ func (s *state) born(d replication.DiskNo) replication.PointID {
 	return s.births[d]
 }
 
-// joining says whether a disk is written through by the open cycle, as one that joins with its point.
+// joining says whether a disk, by its number in files, is written through by the open cycle, as one that joins with its point.
 func (s *state) joining(d replication.DiskNo) bool {
-	return s.cycle != nil && s.cycle.Route == replication.Journaled && s.born(d) == NoPoint && int64(d) < int64(len(s.cycle.Cut.Sizes))
+	return s.cycle != nil && s.cycle.Route == replication.Journaled && s.born(d) == NoPoint && s.cycleHas(d)
 }
 
 // cycleHas says whether the open cycle has a disk: not one that joined after it was begun.
 func (s *state) cycleHas(d replication.DiskNo) bool {
-	return s.cycle != nil && int64(d) < int64(len(s.cycle.Cut.Sizes))
+	return s.cycle != nil && int64(s.number(d)) < int64(len(s.cycle.Cut.Sizes))
 }
 
 // birth makes the disks of a point that is being listed born, that were not yet.
@@ -145,20 +156,19 @@ func (s *state) unborn(d replication.DiskNo, p replication.PointID) error {
 	return nil
 }
 
-// Births returns, by disk number, the first point that has the disk: 0 for the disks that the group began with, NoPoint for one that has joined and that no point has yet.
+// Births returns, by disk number, of those that have not left, the first point that has the disk: 0 for the disks that the group began with, NoPoint for one that has joined and that no point has yet.
 func (j *Journal) Births() []replication.PointID {
-	st := j.now.Load()
-	return st.birthsOf(len(st.id.Disks))
+	return j.now.Load().birthsOf()
 }
 
-// DisksAt returns how many disks a listed point has: those with the numbers below.
+// DisksAt returns how many of the group's disks a listed point has: those with the numbers below.
 func (j *Journal) DisksAt(p replication.PointID) int {
 	return j.now.Load().bornBy(p)
 }
 
-// bornBy counts the disks that were born with a point, or before.
+// bornBy counts the group's disks that were born with a point, or before.
 func (s *state) bornBy(p replication.PointID) (n int) {
-	for _, b := range s.birthsOf(len(s.id.Disks)) { // they rise
+	for _, b := range s.birthsOf() { // they rise
 		if b <= p {
 			n++
 		}
@@ -167,7 +177,10 @@ func (s *state) bornBy(p replication.PointID) (n int) {
 }
 
 // Joining says whether the open cycle writes a disk through, as one that joins with its point.
-func (j *Journal) Joining(d replication.DiskNo) bool { return j.now.Load().joining(d) }
+func (j *Journal) Joining(d replication.DiskNo) bool {
+	st := j.now.Load()
+	return st.joining(st.slot(d))
+}
 
 // Births returns what Journal.Births does.
 func (i *Inspection) Births() []replication.PointID { return i.j.Births() }

@@ -26,7 +26,7 @@ func (w *world) join() error {
 		return err
 	}
 	n := (1+w.r.Int64N(9))*replication.Page + []int64{0, 512}[w.r.IntN(2)]
-	d := replication.Disk{No: replication.DiskNo(len(w.sizes)), ID: replication.DiskID(fmt.Sprintf("vm/%d", len(w.sizes))), Size: n}
+	d := replication.Disk{No: replication.DiskNo(len(w.sizes)), ID: replication.DiskID(fmt.Sprintf("vm/%d", len(w.sizes)+len(w.away))), Size: n}
 	i := &inode{cur: make([]byte, n), dirty: map[int]bool{}}
 	for k := range i.cur {
 		i.cur[k] = byte(k*3 + w.r.IntN(2))
@@ -64,7 +64,7 @@ func (w *world) settings() (s Settings) {
 func (w *world) joined() {
 	switch n := len(w.sizes) - w.extra; {
 	case w.extra == 0:
-	case len(w.j.id.Disks) == n:
+	case w.j.now.Load().present() == n:
 		w.m.disks, w.sizes, w.born = w.m.disks[:n], w.sizes[:n], w.born[:n]
 	default:
 		w.joins++

@@ -216,10 +216,15 @@ func (j *Journal) Close() error {
 	return nil
 }
 
-// Identity says whose journal it is.
+// Identity says whose journal it is, with the disks that have not left.
 func (j *Journal) Identity() Identity {
-	id := j.id
-	id.Disks, id.Targets = slices.Clone(id.Disks), slices.Clone(id.Targets)
+	id, st := j.id, j.now.Load()
+	id.Disks, id.Targets = nil, nil
+	for n, d := range st.slots() {
+		disk := j.id.Disks[d]
+		disk.No = replication.DiskNo(n)
+		id.Disks, id.Targets = append(id.Disks, disk), append(id.Targets, j.id.Targets[d])
+	}
 	return id
 }
 
@@ -239,8 +244,8 @@ func (j *Journal) Adopt(atLeast replication.Generation) (g replication.Generatio
 // two records: note first the ids found on the disks, if they are others, then the new ones, so that whichever the disks carry after a crash is known.
 func (j *Journal) RecordContentIDs(ids []uint32) error {
 	return j.commit(kindContentIDs, func(st *state) (any, error) {
-		if len(ids) != len(j.id.Disks) {
-			return nil, fmt.Errorf("%w: %d content ids for %d disks", ErrDisks, len(ids), len(j.id.Disks))
+		if len(ids) != st.present() {
+			return nil, fmt.Errorf("%w: %d content ids for %d disks", ErrDisks, len(ids), st.present())
 		}
 		if len(st.contentIDs) > 0 && slices.Equal(st.contentIDs[0], ids) {
 			return nil, nil
@@ -251,8 +256,9 @@ func (j *Journal) RecordContentIDs(ids []uint32) error {
 
 // ContentIDs returns, by disk number, every content id that a disk may carry because of us, the newest first.
 func (j *Journal) ContentIDs() [][]uint32 {
-	out := make([][]uint32, len(j.id.Disks))
-	for _, ids := range j.now.Load().contentIDs {
+	st := j.now.Load()
+	out := make([][]uint32, st.present())
+	for _, ids := range st.contentIDs {
 		for d, id := range ids {
 			if !slices.Contains(out[d], id) {
 				out[d] = append(out[d], id)
@@ -266,8 +272,8 @@ func (j *Journal) ContentIDs() [][]uint32 {
 // nothing is known of them any more (I8).
 func (j *Journal) RecordFingerprints(disks []string) error {
 	return j.commit(kindFingerprints, func(st *state) (any, error) {
-		if len(disks) != 0 && len(disks) != len(j.id.Disks) {
-			return nil, fmt.Errorf("%w: %d fingerprints for %d disks", ErrDisks, len(disks), len(j.id.Disks))
+		if len(disks) != 0 && len(disks) != st.present() {
+			return nil, fmt.Errorf("%w: %d fingerprints for %d disks", ErrDisks, len(disks), st.present())
 		}
 		if slices.Equal(st.fingerprints, disks) {
 			return nil, nil
@@ -302,7 +308,18 @@ func (j *Journal) AtPoint() bool { return j.now.Load().atPoint() }
 func (j *Journal) Head() replication.PointID { return j.now.Load().head }
 
 // Unfinished returns the move that was recorded and not committed, or nil.
-func (j *Journal) Unfinished() *Move { return j.now.Load().move.clone() }
+func (j *Journal) Unfinished() *Move {
+	st := j.now.Load()
+	m := st.move.clone()
+	if m != nil && len(st.left) > 0 {
+		done := m.Done
+		m.Done = nil
+		for _, d := range st.slots() {
+			m.Done = append(m.Done, done[d])
+		}
+	}
+	return m
+}
 
 // MarkVerified notes the outcome of comparing a point with the source.
 func (j *Journal) MarkVerified(id replication.PointID, v replication.Verify) error {

@@ -60,5 +60,6 @@ const (
 	ruleDoubtNoSpare              // nor is anything given up that the disks are taken to hold as well
 	ruleDoubtUnchanged            // nor is what the disks hold since before it taken for a version that it may have had
 	ruleCommitted                 // nothing is read from disks that a machine may run on, and nothing relies on what they hold
-	lastRule                 = ruleCommitted
+	ruleLeftKept                  // what the journal has of a disk that left is not given up for what its target holds
+	lastRule                 = ruleLeftKept
 )

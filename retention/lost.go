@@ -44,7 +44,13 @@ func (c *catalog) mayNeed(s *sealed, first, last fence) (ns []Need) {
 		if no < first.disk || no > last.disk || no == last.disk && last.off == 0 {
 			continue
 		}
-		ns = append(ns, Need{Disk: no, Points: points})
+		of := points
+		if l := c.departed(no); l != nil {
+			of = slices.DeleteFunc(slices.Clone(points), func(p replication.PointID) bool { return p > l.Last })
+		}
+		if len(of) > 0 {
+			ns = append(ns, Need{Disk: c.number(no), Points: of})
+		}
 	}
 	return ns
 }
@@ -68,23 +74,28 @@ func (n *needs) add(sp span) {
 		if p.ID < since {
 			continue
 		}
+		l := n.c.departed(sp.disk)
+		if l != nil && p.ID > l.Last {
+			break
+		}
 		shown := n.shown(sp, p.ID)
 		if shown == 0 {
 			break // what is newer shows no more of it
 		}
 		points = append(points, p.ID)
 		bytes = max(bytes, shown)
-		if p.ID == n.c.head && n.c.move == nil {
+		if p.ID == n.c.head && n.c.move == nil && l == nil {
 			spare = shown
 		}
 	}
 	if len(points) == 0 {
 		return
 	}
-	k := slices.IndexFunc(n.by, func(x Need) bool { return x.Disk == sp.disk })
+	no := n.c.number(sp.disk)
+	k := slices.IndexFunc(n.by, func(x Need) bool { return x.Disk == no })
 	if k < 0 {
 		k = len(n.by)
-		n.by = append(n.by, Need{Disk: sp.disk})
+		n.by = append(n.by, Need{Disk: no})
 	}
 	x := &n.by[k]
 	x.Bytes += bytes

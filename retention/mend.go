@@ -30,14 +30,14 @@ func (j *Journal) Mend(ctx context.Context, disks []Disk) (mended int64, err err
 		return 0, err
 	}
 	defer r.leave()
-	if err := r.fromDisks(ctx, disks); err != nil {
+	if err := r.fromDisks(ctx, j.now.Load().spread(disks)); err != nil {
 		return 0, errors.Join(fmt.Errorf("mend from the disks: %w", err), r.Abort())
 	}
 	mended, err = r.Commit()
 	return buried + mended, err
 }
 
-// fromDisks takes what the disks show. What was read is of its version, wherever they move afterwards.
+// fromDisks takes what the disks, as files number them, show. What was read is of its version, wherever they move afterwards.
 func (r *Repair) fromDisks(ctx context.Context, disks []Disk) error {
 	j := r.j
 	if !j.moving.TryLock() {
@@ -50,6 +50,9 @@ func (r *Repair) fromDisks(ctx context.Context, disks []Disk) error {
 		return fmt.Errorf("%w: the disks stand between points", ErrInUse)
 	}
 	for d, disk := range disks {
+		if disk == nil { // it has left
+			continue
+		}
 		no := replication.DiskNo(d)
 		err := c.eachLost(no, func(sp span, _, _ replication.PointID, spare bool) error {
 			if !spare && !leftOut(ruleMendShown) {
@@ -92,7 +95,7 @@ func (j *Journal) Lost(ctx context.Context, p replication.PointID) (out []Lost, 
 	for d := range c.id.Disks {
 		err := c.eachDoubt(ctx, replication.DiskNo(d), p, func(sp span) {
 			if len(out) < maxLostFound {
-				out = append(out, Lost{sp.disk, sp.ext, sp.version})
+				out = append(out, Lost{c.number(sp.disk), sp.ext, sp.version})
 			}
 		})
 		if err != nil {
@@ -100,7 +103,7 @@ func (j *Journal) Lost(ctx context.Context, p replication.PointID) (out []Lost, 
 		}
 		err = c.eachLost(replication.DiskNo(d), func(sp span, since, before replication.PointID, spare bool) error {
 			if since <= p && (before == 0 || p < before) && !spare && len(out) < maxLostFound {
-				out = append(out, Lost{sp.disk, sp.ext, sp.version})
+				out = append(out, Lost{c.number(sp.disk), sp.ext, sp.version})
 			}
 			return ctx.Err()
 		})
@@ -139,7 +142,8 @@ func (j *Journal) Repair(p replication.PointID) (*Repair, error) {
 
 // Append takes a block of the point's content, which the caller has decoded and checked: raw are its bytes, nil for zeros.
 func (r *Repair) Append(b *block.Block, raw []byte) error {
-	size := r.j.id.size(b.Disk)
+	disk := r.j.Slot(b.Disk)
+	size := r.j.id.size(disk)
 	if size < 0 {
 		return fmt.Errorf("%w: disk %d", ErrDisks, b.Disk)
 	}
@@ -155,7 +159,7 @@ func (r *Repair) Append(b *block.Block, raw []byte) error {
 		return err
 	}
 	for _, e := range b.Extents {
-		ps, err := c.lookup(r.j.chunks, b.Disk, r.point, e)
+		ps, err := c.lookup(r.j.chunks, disk, r.point, e)
 		if err != nil {
 			return fmt.Errorf("repair point %d: %w", r.point, err)
 		}
@@ -167,7 +171,7 @@ func (r *Repair) Append(b *block.Block, raw []byte) error {
 			if b.Kind == block.Data {
 				part = raw[sp.ext.Off-e.Off : sp.ext.End-e.Off]
 			}
-			if err := r.put(b.Disk, sp.ext, sp.version, part); err != nil {
+			if err := r.put(disk, sp.ext, sp.version, part); err != nil {
 				return err
 			}
 		}

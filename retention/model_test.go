@@ -43,6 +43,8 @@ type world struct {
 	tail    *tail                                 // by which a disk was growing when the power failed
 	sizesAt map[replication.PointID]map[int]int64 // bytes of a disk that a point shows, where they are not all
 	extra   int                                   // disks that were joining when the power failed
+	leaving int                                   // the disk, counted from 1, that was leaving then; 0: none
+	away    []awayDisk                            // that have left
 
 	keeps    bool     // point 0
 	original [][]byte // the disks as they were
@@ -77,7 +79,7 @@ type counts struct {
 	flips, denied, parts, mended, repaired, stopped                                                            int
 	unread, blinded                                                                                            int
 	originals, saves                                                                                           int
-	joins, births, enlargements, clamped                                                                       int
+	joins, births, enlargements, clamped, leaves                                                               int
 }
 
 func (c *counts) add(o *counts) {
@@ -109,12 +111,13 @@ func (c *counts) add(o *counts) {
 	c.enlargements += o.enlargements
 	c.births += o.births
 	c.clamped += o.clamped
+	c.leaves += o.leaves
 }
 
 func (c *counts) String() string {
 	return fmt.Sprintf("%d operations: %d crashes, %d moves, %d of them turned, %d points, %d dropped, %d times many at once, %d drops refused, %d files rewritten, %d without spares, %d packs again, "+
-		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d of the blocks unreadable, %d files blind, %d points 0, saved %d times, %d disks joined, %d of them born, %d disks grown, %d moves to before a birth",
-		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.unread, c.blinded, c.originals, c.saves, c.joins, c.births, c.enlargements, c.clamped)
+		"%d saves of several classes, %d reads, %d of readers stopped half way, %d blocks damaged, %d parts quarantined, %d pages denied, %d bytes mended from the disks and %d repaired, %d moves stopped by damage, %d of the blocks unreadable, %d files blind, %d points 0, saved %d times, %d disks joined, %d of them born, %d disks grown, %d moves to before a birth, %d disks left",
+		c.ops, c.crashes, c.moves, c.turned, c.lists, c.drops, c.thinned, c.refused, c.rewrites, c.spares, c.packs, c.classes, c.reads, c.late, c.flips, c.parts, c.denied, c.mended, c.repaired, c.stopped, c.unread, c.blinded, c.originals, c.saves, c.joins, c.births, c.enlargements, c.clamped, c.leaves)
 }
 
 // harmed is a page of a version that a damaged block held.
@@ -239,6 +242,7 @@ func (w *world) between() {
 func (w *world) reopened() error {
 	w.joined()
 	w.enlarged()
+	w.hasLeft()
 	pts := w.j.Points()
 	if w.maybe != 0 && len(pts) > len(w.listed) && pts[len(pts)-1].ID == w.maybe {
 		w.accept(pts[len(pts)-1])
@@ -464,7 +468,7 @@ func (w *world) worth() error {
 	c := w.j.shelf.pin()
 	defer w.j.shelf.unpin(c)
 	for d := range w.sizes {
-		err := sweep(c.files, replication.DiskNo(d), func(e replication.Extent, over []span) error {
+		err := sweep(c.files, c.slot(replication.DiskNo(d)), func(e replication.Extent, over []span) error {
 			c.standing(over, func(i int, _ replication.PointID, also bool) {
 				if over[i].kind == gone {
 					return
@@ -616,7 +620,7 @@ func (w *world) check(where string) error {
 	if err := w.worth(); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	if err := errors.Join(w.agree(), w.showsSizes()); err != nil {
+	if err := errors.Join(w.agree(), w.showsSizes(), w.showsAway(some)); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	if head := w.j.Head(); w.j.AtPoint() && w.j.Unfinished() == nil {
@@ -638,7 +642,7 @@ func (w *world) agree() error {
 		p, d := w.listed[w.r.IntN(len(w.listed))].ID, w.r.IntN(len(w.sizes))
 		e := replication.Extent{Off: w.r.Int64N(w.sizes[d])}
 		e.End = e.Off + 1 + w.r.Int64N(w.sizes[d]-e.Off)
-		if err := w.hidden(w.agreeOn(p, replication.DiskNo(d), e)); err != nil {
+		if err := w.hidden(w.agreeOn(p, w.j.Slot(replication.DiskNo(d)), e)); err != nil {
 			return fmt.Errorf("point %d disk %d %v: %w", p, d, e, err)
 		}
 	}
@@ -683,7 +687,7 @@ func (w *world) agreeOn(p replication.PointID, d replication.DiskNo, e replicati
 }
 
 func (w *world) reader(p replication.PointID, d int) *Reader {
-	return &Reader{j: w.j, point: p, disk: replication.DiskNo(d), target: w.m.targets()[d], size: w.sizes[d], shown: w.sizes[d]}
+	return &Reader{j: w.j, point: p, disk: w.j.Slot(replication.DiskNo(d)), target: w.m.targets()[d], size: w.sizes[d], shown: w.sizes[d]}
 }
 
 func (w *world) compare(p replication.PointID, d int, off, n int64) error {
@@ -723,7 +727,7 @@ func (w *world) explained(p replication.PointID, d, page int) bool {
 		return true
 	}
 	for h := range w.harmed {
-		if h.disk == d && h.page == page && w.vers[h.version] != nil && w.ver(h.version, d)[page] == w.ver(p, d)[page] {
+		if h.disk == int(w.j.Slot(replication.DiskNo(d))) && h.page == page && w.vers[h.version] != nil && w.ver(h.version, d)[page] == w.ver(p, d)[page] {
 			return true
 		}
 	}
@@ -869,7 +873,7 @@ func (w *world) scrub() error {
 		}
 		for off := e.Off; off < e.End; off += block.MaxRaw {
 			part := replication.Extent{Off: off, End: min(e.End, off+block.MaxRaw)}
-			raw := w.content(p, int(l.Disk))[part.Off:part.End]
+			raw := w.contentOf(p, int(l.Disk))[part.Off:part.End]
 			b := block.Block{Disk: l.Disk, Kind: block.Data, Extents: []replication.Extent{part}, Raw: len(raw), CRC: block.Checksum(raw), Codec: block.None, Payload: raw}
 			if err := r.Append(&b, raw); err != nil {
 				return errors.Join(w.hidden(err), r.Abort())
@@ -886,7 +890,8 @@ func (w *world) scrub() error {
 	w.repaired += int(n)
 	if whole = whole && !opt.Resume; whole { // all of the point can be had again
 		for h := range w.harmed {
-			if w.vers[h.version] != nil && len(w.blinds) == 0 && w.born[h.disk] != NoPoint && w.ver(h.version, h.disk)[h.page] == w.ver(p, h.disk)[h.page] { // what a blind file may have had comes back as a later version
+			d := int(w.j.Number(replication.DiskNo(h.disk)))
+			if d < len(w.sizes) && w.vers[h.version] != nil && len(w.blinds) == 0 && w.born[d] != NoPoint && w.ver(h.version, d)[h.page] == w.ver(p, d)[h.page] { // what a blind file may have had comes back as a later version
 				delete(w.harmed, h)
 			}
 		}
@@ -1502,6 +1507,12 @@ func (w *world) step() error {
 			}
 			if w.r.IntN(3) == 0 {
 				return w.enlarge(w.r.IntN(len(w.sizes)))
+			}
+			if len(w.sizes) > 1 && len(w.away) < 4 && w.j.Unfinished() == nil && w.r.IntN(2) == 0 {
+				d := w.r.IntN(len(w.sizes))
+				if slices.ContainsFunc(less(w.born, d), func(b replication.PointID) bool { return b != NoPoint }) {
+					return w.leave(d)
+				}
 			}
 		case 12:
 			w.j.t.logBytes = 1

@@ -64,7 +64,7 @@ func (j *Journal) Move(ctx context.Context, disks []Disk, to replication.PointID
 	if err := j.checkDisks(disks); err != nil {
 		return err
 	}
-	m := &mover{j: j, disks: disks, report: progress}
+	m := &mover{j: j, disks: j.now.Load().spread(disks), report: progress}
 	if err := m.settle(ctx, to); err != nil {
 		return err
 	}
@@ -147,12 +147,13 @@ func (m *mover) turn(u *Move) error {
 }
 
 func (j *Journal) checkDisks(disks []Disk) error {
-	if len(disks) != len(j.id.Disks) {
-		return fmt.Errorf("%w: %d of %d", ErrDisks, len(disks), len(j.id.Disks))
+	st := j.now.Load()
+	if len(disks) != st.present() {
+		return fmt.Errorf("%w: %d of %d", ErrDisks, len(disks), st.present())
 	}
 	for d, x := range disks {
-		if x.Size() != j.id.Disks[d].Size {
-			return fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, d, x.Size(), j.id.Disks[d].Size)
+		if size := st.id.size(st.slot(replication.DiskNo(d))); x.Size() != size {
+			return fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, d, x.Size(), size)
 		}
 	}
 	return nil
@@ -161,7 +162,7 @@ func (j *Journal) checkDisks(disks []Disk) error {
 // mover is one call of Move.
 type mover struct {
 	j     *Journal
-	disks []Disk
+	disks []Disk // as files number them; nil: it has left
 
 	mu     sync.Mutex
 	report func(MoveProgress)
@@ -302,13 +303,16 @@ func (m *mover) finish(ctx context.Context) error {
 	return nil
 }
 
-// eachDisk calls fn for every disk, some at a time. The first error ends the context of the others.
+// eachDisk calls fn for every disk of the group, some at a time. The first error ends the context of the others.
 func (m *mover) eachDisk(ctx context.Context, fn func(context.Context, replication.DiskNo) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	errs := make([]error, len(m.disks))
 	if m.j.t.disksAtOnce == 1 {
 		for d := range m.disks {
+			if m.disks[d] == nil {
+				continue
+			}
 			if err := fn(ctx, replication.DiskNo(d)); err != nil {
 				return err
 			}
@@ -318,6 +322,9 @@ func (m *mover) eachDisk(ctx context.Context, fn func(context.Context, replicati
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, m.j.t.disksAtOnce)
 	for d := range m.disks {
+		if m.disks[d] == nil {
+			continue
+		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()

@@ -60,6 +60,7 @@ var mutations = []struct {
 	{ruleOriginalOver, "OriginalOver", 20},
 	{ruleBirth, "Birth", 200},
 	{ruleBornWhole, "BornWhole", 200},
+	{ruleLeftKept, "LeftKept", 200},
 }
 
 // scenes are the rules that keep two master targets apart, and those that hardly any world needs, each with what finds that it is missing.

@@ -95,8 +95,8 @@ func checkIdentity(id Identity) error {
 	if err := replication.ValidName(string(id.Group)); err != nil {
 		return err
 	}
-	if len(id.Disks) == 0 || len(id.Disks) > replication.MaxDisks || len(id.Targets) != len(id.Disks) {
-		return fmt.Errorf("%d disks and %d targets, want 1 to %d of each", len(id.Disks), len(id.Targets), replication.MaxDisks)
+	if len(id.Disks) == 0 || len(id.Disks) > maxNumbers || len(id.Targets) != len(id.Disks) {
+		return fmt.Errorf("%d disks and %d targets, want 1 to %d of each", len(id.Disks), len(id.Targets), maxNumbers)
 	}
 	for i, d := range id.Disks {
 		if d.No != replication.DiskNo(i) || d.Size <= 0 || d.Size > replication.MaxDiskSize {

@@ -173,8 +173,8 @@ func (s *state) ownedBy() (o Owner, known, released bool) {
 // RecordSettings notes what a master target has to know of the group. To note the same again changes nothing.
 func (j *Journal) RecordSettings(s Settings) error {
 	return j.commit(kindSettings, func(st *state) (any, error) {
-		if len(s.Targets) != len(j.id.Disks) {
-			return nil, fmt.Errorf("%w: %d targets for %d disks", ErrDisks, len(s.Targets), len(j.id.Disks))
+		if len(s.Targets) != st.present() {
+			return nil, fmt.Errorf("%w: %d targets for %d disks", ErrDisks, len(s.Targets), st.present())
 		}
 		if st.settings != nil && sameJSON(*st.settings, s) {
 			return nil, nil

@@ -27,7 +27,7 @@ type Reader struct {
 	layout atomic.Pointer[layout] // as of the catalog that was looked into last
 }
 
-// Reader opens a listed point for reading; not of a disk that joined later (ErrUnborn). target is the disk itself, of which only ReadAt and NextData are used.
+// Reader opens a listed point for reading; not of a disk that joined later (ErrUnborn) or left before (ErrLeft). Of a disk that has left since, the caller has made sure that its target is as it was left. target is the disk itself, of which only ReadAt and NextData are used.
 func (j *Journal) Reader(p replication.PointID, disk replication.DiskNo, target Disk) (*Reader, error) {
 	if err := j.usable(); err != nil {
 		return nil, err
@@ -38,14 +38,16 @@ func (j *Journal) Reader(p replication.PointID, disk replication.DiskNo, target 
 	if _, err := j.now.Load().point(p); err != nil {
 		return nil, err
 	}
+	st := j.now.Load()
+	disk = st.slot(disk)
 	size := j.id.size(disk)
 	if size >= 0 {
-		if err := j.now.Load().unborn(disk, p); err != nil {
+		if err := st.absent(disk, p); err != nil {
 			return nil, err
 		}
 	}
-	shown := j.now.Load().sizeAt(disk, p)
-	if size < 0 || target.Size() != size && target.Size() != shown && target.Size() != j.SizeBefore(disk) { // it may not have grown yet
+	shown := st.sizeAt(disk, p)
+	if size < 0 || target.Size() != size && target.Size() != shown && target.Size() != st.sizeBefore(disk) { // it may not have grown yet
 		return nil, fmt.Errorf("%w: disk %d has %d bytes, the group says %d", ErrDisks, disk, target.Size(), size)
 	}
 	return &Reader{j: j, point: p, disk: disk, target: target, size: size, shown: shown}, nil

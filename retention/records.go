@@ -36,10 +36,11 @@ const (
 	kindFileBlind      kind = 33 // blindRecord
 	kindCutover        kind = 34 // cutoverRecord
 	kindDiskGrown      kind = 35 // growRecord
-	lastKind                = kindDiskGrown
+	kindDisksLeft      kind = 36 // leaveRecord
+	lastKind                = kindDisksLeft
 )
 
-// Identity says whose journal it is: its first record, with the disks that joined since.
+// Identity says whose journal it is: its first record, with the disks that joined since; as Journal.Identity tells it, without those that left.
 type Identity struct {
 	Group   replication.GroupID `json:"group"`
 	Disks   []replication.Disk  `json:"disks"`   // by disk number

@@ -28,7 +28,8 @@ type state struct {
 	dropped      replication.PointID    // the last cycle was dropped: its number is free again, for nothing is of that version; else 0
 	points       []replication.Point    // listed, rising
 	mixed        []replication.PointID  // rising: points of which two segments have the same bytes, as a cycle was sent in several attempts or rounds: the later one counts
-	births       []replication.PointID  // by disk number, as far as any joined: its first point; 0: there from the begin, NoPoint: none yet. They rise
+	births       []replication.PointID  // by disk number, as far as any joined: its first point; 0: there from the begin, NoPoint: none yet. Those of disks that have not left rise
+	left         []departure            // disks that have left, the earliest first; the identity has them still
 	grown        []growth               // disks that have grown, the earliest first; the identity has their sizes now
 	origin       replication.PointID    // the first baseline's, which wrote to the disks what no file has an entry of; 0: none yet
 	files        []namedFile            // that the journal holds, in the order in which they were named: among equal versions the later one stands above
@@ -134,7 +135,7 @@ func (s *state) apply(r record) error {
 		return err
 	}
 	switch r.kind {
-	case kindPointListed, kindMoveStarted, kindMoveTurned, kindMoveCommitted, kindPointPinned, kindPointsDropped, kindFilesReplaced, kindQuarantined, kindFileBlind:
+	case kindPointListed, kindMoveStarted, kindMoveTurned, kindMoveCommitted, kindPointPinned, kindPointsDropped, kindFilesReplaced, kindQuarantined, kindFileBlind, kindDisksLeft:
 		s.changes++
 	}
 	switch r.kind {
@@ -151,8 +152,8 @@ func (s *state) apply(r record) error {
 		if err := decode(r, &x); err != nil {
 			return err
 		}
-		if len(x.IDs) != len(s.id.Disks) {
-			return fmt.Errorf("%d content ids for %d disks", len(x.IDs), len(s.id.Disks))
+		if len(x.IDs) != s.present() {
+			return fmt.Errorf("%d content ids for %d disks", len(x.IDs), s.present())
 		}
 		s.contentIDs = append([][]uint32{x.IDs}, s.contentIDs...)
 		s.contentIDs = s.contentIDs[:min(len(s.contentIDs), keptContentIDs)]
@@ -161,8 +162,8 @@ func (s *state) apply(r record) error {
 		if err := decode(r, &x); err != nil {
 			return err
 		}
-		if len(x.Disks) != 0 && len(x.Disks) != len(s.id.Disks) {
-			return fmt.Errorf("%d fingerprints for %d disks", len(x.Disks), len(s.id.Disks))
+		if len(x.Disks) != 0 && len(x.Disks) != s.present() {
+			return fmt.Errorf("%d fingerprints for %d disks", len(x.Disks), s.present())
 		}
 		s.fingerprints = x.Disks
 	case kindCycleOpened:
@@ -246,6 +247,12 @@ func (s *state) apply(r record) error {
 			return err
 		}
 		return s.grow(x)
+	case kindDisksLeft:
+		var x leaveRecord
+		if err := decode(r, &x); err != nil {
+			return err
+		}
+		return s.leave(x)
 	case kindCutover:
 		var x cutoverRecord
 		if err := decode(r, &x); err != nil {
@@ -315,8 +322,10 @@ func (s *state) sentTwice(x pointRecord) bool {
 // logVersion is the version of a log that says all this: what an earlier release would misunderstand has a higher one.
 func (s *state) logVersion() uint32 {
 	switch {
-	case len(s.grown) > 0:
+	case len(s.left) > 0:
 		return logVersion
+	case len(s.grown) > 0:
+		return logGrown
 	case s.cutover != nil:
 		return logCutover
 	case len(s.births) > 0:

@@ -71,13 +71,18 @@ func insert(over []span, sp span) []span {
 }
 
 // standing calls fn with what each class has of a byte, the newest class first: the span that stands highest, of which alone the class's content is. spare: the disks hold it too.
-// over is as sweep gives it.
+// over is as sweep gives it. Of a disk that left nothing is spare, and what no point that has it needs is of no class.
 func (s *state) standing(over []span, fn func(i int, class replication.PointID, spare bool)) {
 	held := s.atPoint() && s.move == nil
-	last := NoPoint
+	last, until := NoPoint, NoPoint
+	if len(over) > 0 {
+		if l := s.departed(over[0].disk); l != nil {
+			held, until = held && leftOut(ruleLeftKept), l.Last
+		}
+	}
 	for i := range over {
 		class := s.class(over[i].version)
-		if class == NoPoint || class == last {
+		if class == NoPoint || class == last || class > until {
 			continue
 		}
 		last = class

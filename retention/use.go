@@ -89,11 +89,11 @@ func (j *Journal) Use(ctx context.Context, keep []replication.PointID) (Use, err
 				sp := &over[i]
 				w, cost := files[sp.in], sp.cost(n)
 				w.needed += cost
-				if newer != NoPoint && after[class] == newer { // dropped, its class would be the next point's, which has a newer one
+				if l := c.departed(sp.disk); l != nil && after[class] > l.Last || newer != NoPoint && after[class] == newer { // dropped, its class would be the next point's, which has a newer one
 					frees[share{sp.in, class}] += cost
 				}
 				newer = class
-				if m := merged[class]; m == NoPoint || m == kept {
+				if m := merged[class]; m == NoPoint || m == kept || c.departed(sp.disk) != nil && m > c.departed(sp.disk).Last {
 					yield[sp.in] += cost
 				} else {
 					kept = m

@@ -84,8 +84,11 @@ func (sp span) resolve() span {
 }
 
 // differing calls fn with what lies between the points from and to on a disk, from start on: spans that rise and together are the bytes whose versions differ,
-// each with its version at one end, at, and the file that holds it; no file: the disk does.
+// each with its version at one end, at, and the file that holds it; no file: the disk does. Of a disk that left there are none: it does not move.
 func (c *catalog) differing(disk replication.DiskNo, from, to, at replication.PointID, start int64, fn func(span) error) error {
+	if c.departed(disk) != nil {
+		return nil
+	}
 	lo, hi := min(from, to), max(from, to)
 	w, err := layers(c.within(lo+1, hi), disk, lo+1, hi)
 	if err != nil {
