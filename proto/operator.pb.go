@@ -809,11 +809,12 @@ func (x *PlanChange) GetRefused() bool {
 	return false
 }
 
-// A disk that joined its group after a point.
+// A disk that a point does not have, or that a move to it leaves alone: it joined its group later, or has left it.
 type UnbornDisk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Disk          string                 `protobuf:"bytes,110,opt,name=disk,proto3" json:"disk,omitempty"`
-	Joined        uint64                 `protobuf:"varint,111,opt,name=joined,proto3" json:"joined,omitempty"` // its first point; 0: there is none yet
+	Joined        uint64                 `protobuf:"varint,111,opt,name=joined,proto3" json:"joined,omitempty"` // its first point; 0: there is none yet, or see left
+	Left          uint64                 `protobuf:"varint,260,opt,name=left,proto3" json:"left,omitempty"`     // it has left: points up to this one have it, from its first one on; 0: it has not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -862,6 +863,98 @@ func (x *UnbornDisk) GetJoined() uint64 {
 	return 0
 }
 
+func (x *UnbornDisk) GetLeft() uint64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+// A disk that has left its group, and that some point has still.
+type DepartedDisk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disk          string                 `protobuf:"bytes,262,opt,name=disk,proto3" json:"disk,omitempty"`
+	Joined        uint64                 `protobuf:"varint,263,opt,name=joined,proto3" json:"joined,omitempty"` // as of DiskStatus
+	Last          uint64                 `protobuf:"varint,264,opt,name=last,proto3" json:"last,omitempty"`     // points up to this one have it
+	Head          uint64                 `protobuf:"varint,265,opt,name=head,proto3" json:"head,omitempty"`     // what its target shows, as long as nobody writes to it
+	Target        string                 `protobuf:"bytes,266,opt,name=target,proto3" json:"target,omitempty"`
+	LeftUnixNanos int64                  `protobuf:"varint,267,opt,name=left_unix_nanos,json=leftUnixNanos,proto3" json:"left_unix_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DepartedDisk) Reset() {
+	*x = DepartedDisk{}
+	mi := &file_operator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DepartedDisk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DepartedDisk) ProtoMessage() {}
+
+func (x *DepartedDisk) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DepartedDisk.ProtoReflect.Descriptor instead.
+func (*DepartedDisk) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DepartedDisk) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *DepartedDisk) GetJoined() uint64 {
+	if x != nil {
+		return x.Joined
+	}
+	return 0
+}
+
+func (x *DepartedDisk) GetLast() uint64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *DepartedDisk) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *DepartedDisk) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *DepartedDisk) GetLeftUnixNanos() int64 {
+	if x != nil {
+		return x.LeftUnixNanos
+	}
+	return 0
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -871,7 +964,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +976,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[11]
+	mi := &file_operator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +989,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{11}
+	return file_operator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StatusRequest) GetGroup() string {
@@ -916,7 +1009,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1021,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[12]
+	mi := &file_operator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1034,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{12}
+	return file_operator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StatusReply) GetGroups() []*GroupStatus {
@@ -975,7 +1068,7 @@ type WorkerStatus struct {
 
 func (x *WorkerStatus) Reset() {
 	*x = WorkerStatus{}
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1080,7 @@ func (x *WorkerStatus) String() string {
 func (*WorkerStatus) ProtoMessage() {}
 
 func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[13]
+	mi := &file_operator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1093,7 @@ func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStatus.ProtoReflect.Descriptor instead.
 func (*WorkerStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{13}
+	return file_operator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WorkerStatus) GetName() string {
@@ -1083,7 +1176,7 @@ type Alert struct {
 
 func (x *Alert) Reset() {
 	*x = Alert{}
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1188,7 @@ func (x *Alert) String() string {
 func (*Alert) ProtoMessage() {}
 
 func (x *Alert) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[14]
+	mi := &file_operator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1201,7 @@ func (x *Alert) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alert.ProtoReflect.Descriptor instead.
 func (*Alert) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{14}
+	return file_operator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Alert) GetRule() string {
@@ -1179,7 +1272,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1284,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[15]
+	mi := &file_operator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1297,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{15}
+	return file_operator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EventsRequest) GetGroup() string {
@@ -1244,7 +1337,7 @@ type SupportRequest struct {
 
 func (x *SupportRequest) Reset() {
 	*x = SupportRequest{}
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1349,7 @@ func (x *SupportRequest) String() string {
 func (*SupportRequest) ProtoMessage() {}
 
 func (x *SupportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[16]
+	mi := &file_operator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1362,7 @@ func (x *SupportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SupportRequest.ProtoReflect.Descriptor instead.
 func (*SupportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{16}
+	return file_operator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SupportRequest) GetGroup() string {
@@ -1287,7 +1380,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1392,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[17]
+	mi := &file_operator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1405,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{17}
+	return file_operator_proto_rawDescGZIP(), []int{18}
 }
 
 type BackupPiece struct {
@@ -1324,7 +1417,7 @@ type BackupPiece struct {
 
 func (x *BackupPiece) Reset() {
 	*x = BackupPiece{}
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1429,7 @@ func (x *BackupPiece) String() string {
 func (*BackupPiece) ProtoMessage() {}
 
 func (x *BackupPiece) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[18]
+	mi := &file_operator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1442,7 @@ func (x *BackupPiece) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupPiece.ProtoReflect.Descriptor instead.
 func (*BackupPiece) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{18}
+	return file_operator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BackupPiece) GetContent() []byte {
@@ -1369,7 +1462,7 @@ type SupportFile struct {
 
 func (x *SupportFile) Reset() {
 	*x = SupportFile{}
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1474,7 @@ func (x *SupportFile) String() string {
 func (*SupportFile) ProtoMessage() {}
 
 func (x *SupportFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[19]
+	mi := &file_operator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1487,7 @@ func (x *SupportFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SupportFile.ProtoReflect.Descriptor instead.
 func (*SupportFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{19}
+	return file_operator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SupportFile) GetName() string {
@@ -1420,7 +1513,7 @@ type EventsReply struct {
 
 func (x *EventsReply) Reset() {
 	*x = EventsReply{}
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1525,7 @@ func (x *EventsReply) String() string {
 func (*EventsReply) ProtoMessage() {}
 
 func (x *EventsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[20]
+	mi := &file_operator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1538,7 @@ func (x *EventsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsReply.ProtoReflect.Descriptor instead.
 func (*EventsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{20}
+	return file_operator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EventsReply) GetEvent() *Event {
@@ -1474,7 +1567,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1579,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[21]
+	mi := &file_operator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1592,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{21}
+	return file_operator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Event) GetNo() uint64 {
@@ -1616,13 +1709,14 @@ type GroupStatus struct {
 	Resync               *ResyncStatus          `protobuf:"bytes,221,opt,name=resync,proto3" json:"resync,omitempty"`                                                              // absent: none is needed
 	LastApp              uint64                 `protobuf:"varint,210,opt,name=last_app,json=lastApp,proto3" json:"last_app,omitempty"`                                            // the last listed point that is application-consistent; 0: none is
 	LastAppUnixNanos     int64                  `protobuf:"varint,211,opt,name=last_app_unix_nanos,json=lastAppUnixNanos,proto3" json:"last_app_unix_nanos,omitempty"`
+	Departed             []*DepartedDisk        `protobuf:"bytes,261,rep,name=departed,proto3" json:"departed,omitempty"` // disks that have left, and that some point has still
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
 
 func (x *GroupStatus) Reset() {
 	*x = GroupStatus{}
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1728,7 @@ func (x *GroupStatus) String() string {
 func (*GroupStatus) ProtoMessage() {}
 
 func (x *GroupStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[22]
+	mi := &file_operator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1741,7 @@ func (x *GroupStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupStatus.ProtoReflect.Descriptor instead.
 func (*GroupStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{22}
+	return file_operator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GroupStatus) GetGroup() string {
@@ -1895,6 +1989,13 @@ func (x *GroupStatus) GetLastAppUnixNanos() int64 {
 	return 0
 }
 
+func (x *GroupStatus) GetDeparted() []*DepartedDisk {
+	if x != nil {
+		return x.Departed
+	}
+	return nil
+}
+
 // Why the next point has to be made by comparing whole disks.
 type ResyncStatus struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1907,7 +2008,7 @@ type ResyncStatus struct {
 
 func (x *ResyncStatus) Reset() {
 	*x = ResyncStatus{}
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2020,7 @@ func (x *ResyncStatus) String() string {
 func (*ResyncStatus) ProtoMessage() {}
 
 func (x *ResyncStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[23]
+	mi := &file_operator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2033,7 @@ func (x *ResyncStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncStatus.ProtoReflect.Descriptor instead.
 func (*ResyncStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{23}
+	return file_operator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResyncStatus) GetWhy() string {
@@ -1967,7 +2068,7 @@ type ResyncRequest struct {
 
 func (x *ResyncRequest) Reset() {
 	*x = ResyncRequest{}
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2080,7 @@ func (x *ResyncRequest) String() string {
 func (*ResyncRequest) ProtoMessage() {}
 
 func (x *ResyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[24]
+	mi := &file_operator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2093,7 @@ func (x *ResyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncRequest.ProtoReflect.Descriptor instead.
 func (*ResyncRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{24}
+	return file_operator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ResyncRequest) GetGroup() string {
@@ -2026,7 +2127,7 @@ type ResyncOverwrites struct {
 
 func (x *ResyncOverwrites) Reset() {
 	*x = ResyncOverwrites{}
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2139,7 @@ func (x *ResyncOverwrites) String() string {
 func (*ResyncOverwrites) ProtoMessage() {}
 
 func (x *ResyncOverwrites) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[25]
+	mi := &file_operator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2152,7 @@ func (x *ResyncOverwrites) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncOverwrites.ProtoReflect.Descriptor instead.
 func (*ResyncOverwrites) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{25}
+	return file_operator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ResyncOverwrites) GetSeen() string {
@@ -2070,7 +2171,7 @@ type ResyncReply struct {
 
 func (x *ResyncReply) Reset() {
 	*x = ResyncReply{}
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2183,7 @@ func (x *ResyncReply) String() string {
 func (*ResyncReply) ProtoMessage() {}
 
 func (x *ResyncReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[26]
+	mi := &file_operator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2196,7 @@ func (x *ResyncReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResyncReply.ProtoReflect.Descriptor instead.
 func (*ResyncReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{26}
+	return file_operator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ResyncReply) GetResync() *ResyncStatus {
@@ -2116,7 +2217,7 @@ type OriginalStatus struct {
 
 func (x *OriginalStatus) Reset() {
 	*x = OriginalStatus{}
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2229,7 @@ func (x *OriginalStatus) String() string {
 func (*OriginalStatus) ProtoMessage() {}
 
 func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[27]
+	mi := &file_operator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2242,7 @@ func (x *OriginalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OriginalStatus.ProtoReflect.Descriptor instead.
 func (*OriginalStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{27}
+	return file_operator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *OriginalStatus) GetSaving() bool {
@@ -2176,7 +2277,7 @@ type ScrubStatus struct {
 
 func (x *ScrubStatus) Reset() {
 	*x = ScrubStatus{}
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2289,7 @@ func (x *ScrubStatus) String() string {
 func (*ScrubStatus) ProtoMessage() {}
 
 func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[28]
+	mi := &file_operator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2302,7 @@ func (x *ScrubStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubStatus.ProtoReflect.Descriptor instead.
 func (*ScrubStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{28}
+	return file_operator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ScrubStatus) GetWholeUnixNanos() int64 {
@@ -2278,7 +2379,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2391,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[29]
+	mi := &file_operator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2404,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{29}
+	return file_operator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ScrubRequest) GetGroup() string {
@@ -2337,7 +2438,7 @@ type ScrubReply struct {
 
 func (x *ScrubReply) Reset() {
 	*x = ScrubReply{}
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2450,7 @@ func (x *ScrubReply) String() string {
 func (*ScrubReply) ProtoMessage() {}
 
 func (x *ScrubReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[30]
+	mi := &file_operator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2463,7 @@ func (x *ScrubReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubReply.ProtoReflect.Descriptor instead.
 func (*ScrubReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{30}
+	return file_operator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ScrubReply) GetScrub() *ScrubStatus {
@@ -2399,7 +2500,7 @@ type SpaceStatus struct {
 
 func (x *SpaceStatus) Reset() {
 	*x = SpaceStatus{}
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2512,7 @@ func (x *SpaceStatus) String() string {
 func (*SpaceStatus) ProtoMessage() {}
 
 func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[31]
+	mi := &file_operator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2525,7 @@ func (x *SpaceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceStatus.ProtoReflect.Descriptor instead.
 func (*SpaceStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{31}
+	return file_operator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SpaceStatus) GetUsed() int64 {
@@ -2531,7 +2632,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2644,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[32]
+	mi := &file_operator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2657,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{32}
+	return file_operator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DiskStatus) GetDisk() string {
@@ -2703,7 +2804,7 @@ type StageShare struct {
 
 func (x *StageShare) Reset() {
 	*x = StageShare{}
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2816,7 @@ func (x *StageShare) String() string {
 func (*StageShare) ProtoMessage() {}
 
 func (x *StageShare) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[33]
+	mi := &file_operator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2829,7 @@ func (x *StageShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageShare.ProtoReflect.Descriptor instead.
 func (*StageShare) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{33}
+	return file_operator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StageShare) GetStage() string {
@@ -2760,7 +2861,7 @@ type MoveStatus struct {
 
 func (x *MoveStatus) Reset() {
 	*x = MoveStatus{}
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2873,7 @@ func (x *MoveStatus) String() string {
 func (*MoveStatus) ProtoMessage() {}
 
 func (x *MoveStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[34]
+	mi := &file_operator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2886,7 @@ func (x *MoveStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveStatus.ProtoReflect.Descriptor instead.
 func (*MoveStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{34}
+	return file_operator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MoveStatus) GetFrom() uint64 {
@@ -2847,7 +2948,7 @@ type CutRequest struct {
 
 func (x *CutRequest) Reset() {
 	*x = CutRequest{}
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2859,7 +2960,7 @@ func (x *CutRequest) String() string {
 func (*CutRequest) ProtoMessage() {}
 
 func (x *CutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[35]
+	mi := &file_operator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2872,7 +2973,7 @@ func (x *CutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutRequest.ProtoReflect.Descriptor instead.
 func (*CutRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{35}
+	return file_operator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CutRequest) GetGroup() string {
@@ -2898,7 +2999,7 @@ type CutReply struct {
 
 func (x *CutReply) Reset() {
 	*x = CutReply{}
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2910,7 +3011,7 @@ func (x *CutReply) String() string {
 func (*CutReply) ProtoMessage() {}
 
 func (x *CutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[36]
+	mi := &file_operator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2923,7 +3024,7 @@ func (x *CutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutReply.ProtoReflect.Descriptor instead.
 func (*CutReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{36}
+	return file_operator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CutReply) GetPoint() uint64 {
@@ -2942,7 +3043,7 @@ type PointsRequest struct {
 
 func (x *PointsRequest) Reset() {
 	*x = PointsRequest{}
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2954,7 +3055,7 @@ func (x *PointsRequest) String() string {
 func (*PointsRequest) ProtoMessage() {}
 
 func (x *PointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[37]
+	mi := &file_operator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2967,7 +3068,7 @@ func (x *PointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsRequest.ProtoReflect.Descriptor instead.
 func (*PointsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{37}
+	return file_operator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PointsRequest) GetGroup() string {
@@ -2988,7 +3089,7 @@ type PointsReply struct {
 
 func (x *PointsReply) Reset() {
 	*x = PointsReply{}
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3000,7 +3101,7 @@ func (x *PointsReply) String() string {
 func (*PointsReply) ProtoMessage() {}
 
 func (x *PointsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[38]
+	mi := &file_operator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3013,7 +3114,7 @@ func (x *PointsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointsReply.ProtoReflect.Descriptor instead.
 func (*PointsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{38}
+	return file_operator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PointsReply) GetGroup() string {
@@ -3060,7 +3161,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3173,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[39]
+	mi := &file_operator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3186,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{39}
+	return file_operator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Point) GetPoint() uint64 {
@@ -3204,7 +3305,7 @@ type Pin struct {
 
 func (x *Pin) Reset() {
 	*x = Pin{}
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3317,7 @@ func (x *Pin) String() string {
 func (*Pin) ProtoMessage() {}
 
 func (x *Pin) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[40]
+	mi := &file_operator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3330,7 @@ func (x *Pin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pin.ProtoReflect.Descriptor instead.
 func (*Pin) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{40}
+	return file_operator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Pin) GetPoint() uint64 {
@@ -3263,7 +3364,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +3376,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[41]
+	mi := &file_operator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +3389,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{41}
+	return file_operator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PinRequest) GetGroup() string {
@@ -3315,7 +3416,7 @@ type UnpinRequest struct {
 
 func (x *UnpinRequest) Reset() {
 	*x = UnpinRequest{}
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3327,7 +3428,7 @@ func (x *UnpinRequest) String() string {
 func (*UnpinRequest) ProtoMessage() {}
 
 func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[42]
+	mi := &file_operator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3340,7 +3441,7 @@ func (x *UnpinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpinRequest.ProtoReflect.Descriptor instead.
 func (*UnpinRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{42}
+	return file_operator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UnpinRequest) GetGroup() string {
@@ -3366,7 +3467,7 @@ type PinReply struct {
 
 func (x *PinReply) Reset() {
 	*x = PinReply{}
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3479,7 @@ func (x *PinReply) String() string {
 func (*PinReply) ProtoMessage() {}
 
 func (x *PinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[43]
+	mi := &file_operator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3492,7 @@ func (x *PinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinReply.ProtoReflect.Descriptor instead.
 func (*PinReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{43}
+	return file_operator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PinReply) GetPoint() *Point {
@@ -3412,7 +3513,7 @@ type Verified struct {
 
 func (x *Verified) Reset() {
 	*x = Verified{}
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3424,7 +3525,7 @@ func (x *Verified) String() string {
 func (*Verified) ProtoMessage() {}
 
 func (x *Verified) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[44]
+	mi := &file_operator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3437,7 +3538,7 @@ func (x *Verified) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verified.ProtoReflect.Descriptor instead.
 func (*Verified) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{44}
+	return file_operator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Verified) GetUnixNanos() int64 {
@@ -3474,7 +3575,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3486,7 +3587,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[45]
+	mi := &file_operator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3499,7 +3600,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{45}
+	return file_operator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MoveRequest) GetGroup() string {
@@ -3554,14 +3655,14 @@ type MovePlan struct {
 	InUse         []uint64               `protobuf:"varint,13,rep,packed,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`         // likewise, if drills and readers ended
 	Why           string                 `protobuf:"bytes,14,opt,name=why,proto3" json:"why,omitempty"`                                  // in words
 	TakesNanos    int64                  `protobuf:"varint,15,opt,name=takes_nanos,json=takesNanos,proto3" json:"takes_nanos,omitempty"` // estimated
-	Unborn        []*UnbornDisk          `protobuf:"bytes,110,rep,name=unborn,proto3" json:"unborn,omitempty"`                           // disks that joined after the point: they are left as they were at their first one
+	Unborn        []*UnbornDisk          `protobuf:"bytes,110,rep,name=unborn,proto3" json:"unborn,omitempty"`                           // disks that joined after the point: they are left as they were at their first one; and those that the point has and that have left: their targets are left alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MovePlan) Reset() {
 	*x = MovePlan{}
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3573,7 +3674,7 @@ func (x *MovePlan) String() string {
 func (*MovePlan) ProtoMessage() {}
 
 func (x *MovePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[46]
+	mi := &file_operator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3586,7 +3687,7 @@ func (x *MovePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MovePlan.ProtoReflect.Descriptor instead.
 func (*MovePlan) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{46}
+	return file_operator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MovePlan) GetFrom() uint64 {
@@ -3711,7 +3812,7 @@ type CancelMoveRequest struct {
 
 func (x *CancelMoveRequest) Reset() {
 	*x = CancelMoveRequest{}
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3723,7 +3824,7 @@ func (x *CancelMoveRequest) String() string {
 func (*CancelMoveRequest) ProtoMessage() {}
 
 func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[47]
+	mi := &file_operator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3736,7 +3837,7 @@ func (x *CancelMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelMoveRequest.ProtoReflect.Descriptor instead.
 func (*CancelMoveRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{47}
+	return file_operator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CancelMoveRequest) GetGroup() string {
@@ -3764,7 +3865,7 @@ type MoveReply struct {
 
 func (x *MoveReply) Reset() {
 	*x = MoveReply{}
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3776,7 +3877,7 @@ func (x *MoveReply) String() string {
 func (*MoveReply) ProtoMessage() {}
 
 func (x *MoveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[48]
+	mi := &file_operator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3789,7 +3890,7 @@ func (x *MoveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveReply.ProtoReflect.Descriptor instead.
 func (*MoveReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{48}
+	return file_operator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MoveReply) GetProgress() *MoveStatus {
@@ -3827,7 +3928,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3839,7 +3940,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[49]
+	mi := &file_operator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3852,7 +3953,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{49}
+	return file_operator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CommitRequest) GetGroup() string {
@@ -3915,7 +4016,7 @@ type CutoverForecast struct {
 
 func (x *CutoverForecast) Reset() {
 	*x = CutoverForecast{}
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3927,7 +4028,7 @@ func (x *CutoverForecast) String() string {
 func (*CutoverForecast) ProtoMessage() {}
 
 func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[50]
+	mi := &file_operator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3940,7 +4041,7 @@ func (x *CutoverForecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverForecast.ProtoReflect.Descriptor instead.
 func (*CutoverForecast) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{50}
+	return file_operator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CutoverForecast) GetPoint() uint64 {
@@ -4019,7 +4120,7 @@ type ForecastPart struct {
 
 func (x *ForecastPart) Reset() {
 	*x = ForecastPart{}
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4031,7 +4132,7 @@ func (x *ForecastPart) String() string {
 func (*ForecastPart) ProtoMessage() {}
 
 func (x *ForecastPart) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[51]
+	mi := &file_operator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4044,7 +4145,7 @@ func (x *ForecastPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastPart.ProtoReflect.Descriptor instead.
 func (*ForecastPart) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{51}
+	return file_operator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ForecastPart) GetWhat() string {
@@ -4091,7 +4192,7 @@ type JobsRequest struct {
 
 func (x *JobsRequest) Reset() {
 	*x = JobsRequest{}
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4103,7 +4204,7 @@ func (x *JobsRequest) String() string {
 func (*JobsRequest) ProtoMessage() {}
 
 func (x *JobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[52]
+	mi := &file_operator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4116,7 +4217,7 @@ func (x *JobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsRequest.ProtoReflect.Descriptor instead.
 func (*JobsRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{52}
+	return file_operator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *JobsRequest) GetGroup() string {
@@ -4135,7 +4236,7 @@ type JobsReply struct {
 
 func (x *JobsReply) Reset() {
 	*x = JobsReply{}
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4147,7 +4248,7 @@ func (x *JobsReply) String() string {
 func (*JobsReply) ProtoMessage() {}
 
 func (x *JobsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[53]
+	mi := &file_operator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4160,7 +4261,7 @@ func (x *JobsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobsReply.ProtoReflect.Descriptor instead.
 func (*JobsReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{53}
+	return file_operator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *JobsReply) GetJobs() []*Job {
@@ -4179,7 +4280,7 @@ type CancelJobRequest struct {
 
 func (x *CancelJobRequest) Reset() {
 	*x = CancelJobRequest{}
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4191,7 +4292,7 @@ func (x *CancelJobRequest) String() string {
 func (*CancelJobRequest) ProtoMessage() {}
 
 func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[54]
+	mi := &file_operator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4204,7 +4305,7 @@ func (x *CancelJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobRequest.ProtoReflect.Descriptor instead.
 func (*CancelJobRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{54}
+	return file_operator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CancelJobRequest) GetId() uint64 {
@@ -4222,7 +4323,7 @@ type CancelJobReply struct {
 
 func (x *CancelJobReply) Reset() {
 	*x = CancelJobReply{}
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4234,7 +4335,7 @@ func (x *CancelJobReply) String() string {
 func (*CancelJobReply) ProtoMessage() {}
 
 func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[55]
+	mi := &file_operator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4247,7 +4348,7 @@ func (x *CancelJobReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJobReply.ProtoReflect.Descriptor instead.
 func (*CancelJobReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{55}
+	return file_operator_proto_rawDescGZIP(), []int{56}
 }
 
 type Job struct {
@@ -4273,7 +4374,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4285,7 +4386,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[56]
+	mi := &file_operator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4298,7 +4399,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{56}
+	return file_operator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Job) GetId() uint64 {
@@ -4416,7 +4517,7 @@ type UndoRequest struct {
 
 func (x *UndoRequest) Reset() {
 	*x = UndoRequest{}
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4428,7 +4529,7 @@ func (x *UndoRequest) String() string {
 func (*UndoRequest) ProtoMessage() {}
 
 func (x *UndoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[57]
+	mi := &file_operator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4441,7 +4542,7 @@ func (x *UndoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoRequest.ProtoReflect.Descriptor instead.
 func (*UndoRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{57}
+	return file_operator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *UndoRequest) GetGroup() string {
@@ -4469,7 +4570,7 @@ type CutoverReply struct {
 
 func (x *CutoverReply) Reset() {
 	*x = CutoverReply{}
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4481,7 +4582,7 @@ func (x *CutoverReply) String() string {
 func (*CutoverReply) ProtoMessage() {}
 
 func (x *CutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[58]
+	mi := &file_operator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4494,7 +4595,7 @@ func (x *CutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverReply.ProtoReflect.Descriptor instead.
 func (*CutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{58}
+	return file_operator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CutoverReply) GetProgress() *CutoverStatus {
@@ -4527,7 +4628,7 @@ type FinishCutoverRequest struct {
 
 func (x *FinishCutoverRequest) Reset() {
 	*x = FinishCutoverRequest{}
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4539,7 +4640,7 @@ func (x *FinishCutoverRequest) String() string {
 func (*FinishCutoverRequest) ProtoMessage() {}
 
 func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[59]
+	mi := &file_operator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4552,7 +4653,7 @@ func (x *FinishCutoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverRequest.ProtoReflect.Descriptor instead.
 func (*FinishCutoverRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{59}
+	return file_operator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *FinishCutoverRequest) GetGroup() string {
@@ -4572,7 +4673,7 @@ type FinishCutoverReply struct {
 
 func (x *FinishCutoverReply) Reset() {
 	*x = FinishCutoverReply{}
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4584,7 +4685,7 @@ func (x *FinishCutoverReply) String() string {
 func (*FinishCutoverReply) ProtoMessage() {}
 
 func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[60]
+	mi := &file_operator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4597,7 +4698,7 @@ func (x *FinishCutoverReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishCutoverReply.ProtoReflect.Descriptor instead.
 func (*FinishCutoverReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{60}
+	return file_operator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *FinishCutoverReply) GetHead() uint64 {
@@ -4638,7 +4739,7 @@ type CutoverStatus struct {
 
 func (x *CutoverStatus) Reset() {
 	*x = CutoverStatus{}
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4650,7 +4751,7 @@ func (x *CutoverStatus) String() string {
 func (*CutoverStatus) ProtoMessage() {}
 
 func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[61]
+	mi := &file_operator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4663,7 +4764,7 @@ func (x *CutoverStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutoverStatus.ProtoReflect.Descriptor instead.
 func (*CutoverStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{61}
+	return file_operator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CutoverStatus) GetStep() string {
@@ -4781,7 +4882,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4793,7 +4894,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[62]
+	mi := &file_operator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4806,7 +4907,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{62}
+	return file_operator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *VerifyRequest) GetGroup() string {
@@ -4836,7 +4937,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4848,7 +4949,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[63]
+	mi := &file_operator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4861,7 +4962,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{63}
+	return file_operator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *VerifyReply) GetProgress() *Progress {
@@ -4910,7 +5011,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4922,7 +5023,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[64]
+	mi := &file_operator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4935,7 +5036,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{64}
+	return file_operator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ExportRequest) GetGroup() string {
@@ -4970,7 +5071,7 @@ type ExportReply struct {
 
 func (x *ExportReply) Reset() {
 	*x = ExportReply{}
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4982,7 +5083,7 @@ func (x *ExportReply) String() string {
 func (*ExportReply) ProtoMessage() {}
 
 func (x *ExportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[65]
+	mi := &file_operator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4995,7 +5096,7 @@ func (x *ExportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportReply.ProtoReflect.Descriptor instead.
 func (*ExportReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{65}
+	return file_operator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ExportReply) GetSize() int64 {
@@ -5035,7 +5136,7 @@ type DrillRequest struct {
 
 func (x *DrillRequest) Reset() {
 	*x = DrillRequest{}
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5047,7 +5148,7 @@ func (x *DrillRequest) String() string {
 func (*DrillRequest) ProtoMessage() {}
 
 func (x *DrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[66]
+	mi := &file_operator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5060,7 +5161,7 @@ func (x *DrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillRequest.ProtoReflect.Descriptor instead.
 func (*DrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{66}
+	return file_operator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DrillRequest) GetGroup() string {
@@ -5130,7 +5231,7 @@ type DrillReply struct {
 
 func (x *DrillReply) Reset() {
 	*x = DrillReply{}
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5142,7 +5243,7 @@ func (x *DrillReply) String() string {
 func (*DrillReply) ProtoMessage() {}
 
 func (x *DrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[67]
+	mi := &file_operator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5155,7 +5256,7 @@ func (x *DrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillReply.ProtoReflect.Descriptor instead.
 func (*DrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{67}
+	return file_operator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DrillReply) GetDrill() *DrillStatus {
@@ -5192,14 +5293,14 @@ type DrillStatus struct {
 	ScratchLimit   int64                  `protobuf:"varint,9,opt,name=scratch_limit,json=scratchLimit,proto3" json:"scratch_limit,omitempty"`
 	Errors         int64                  `protobuf:"varint,10,opt,name=errors,proto3" json:"errors,omitempty"` // reads and writes that failed
 	LastError      string                 `protobuf:"bytes,11,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	Without        []*UnbornDisk          `protobuf:"bytes,110,rep,name=without,proto3" json:"without,omitempty"` // disks that joined after the point
+	Without        []*UnbornDisk          `protobuf:"bytes,110,rep,name=without,proto3" json:"without,omitempty"` // disks that joined after the point, or left before
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *DrillStatus) Reset() {
 	*x = DrillStatus{}
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5211,7 +5312,7 @@ func (x *DrillStatus) String() string {
 func (*DrillStatus) ProtoMessage() {}
 
 func (x *DrillStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[68]
+	mi := &file_operator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5224,7 +5325,7 @@ func (x *DrillStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillStatus.ProtoReflect.Descriptor instead.
 func (*DrillStatus) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{68}
+	return file_operator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DrillStatus) GetPoint() uint64 {
@@ -5322,7 +5423,7 @@ type DrillFile struct {
 
 func (x *DrillFile) Reset() {
 	*x = DrillFile{}
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5334,7 +5435,7 @@ func (x *DrillFile) String() string {
 func (*DrillFile) ProtoMessage() {}
 
 func (x *DrillFile) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[69]
+	mi := &file_operator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5347,7 +5448,7 @@ func (x *DrillFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrillFile.ProtoReflect.Descriptor instead.
 func (*DrillFile) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{69}
+	return file_operator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *DrillFile) GetDisk() string {
@@ -5381,7 +5482,7 @@ type EndDrillRequest struct {
 
 func (x *EndDrillRequest) Reset() {
 	*x = EndDrillRequest{}
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5393,7 +5494,7 @@ func (x *EndDrillRequest) String() string {
 func (*EndDrillRequest) ProtoMessage() {}
 
 func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[70]
+	mi := &file_operator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5406,7 +5507,7 @@ func (x *EndDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillRequest.ProtoReflect.Descriptor instead.
 func (*EndDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{70}
+	return file_operator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *EndDrillRequest) GetMountpoint() string {
@@ -5433,7 +5534,7 @@ type EndDrillReply struct {
 
 func (x *EndDrillReply) Reset() {
 	*x = EndDrillReply{}
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5445,7 +5546,7 @@ func (x *EndDrillReply) String() string {
 func (*EndDrillReply) ProtoMessage() {}
 
 func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[71]
+	mi := &file_operator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5458,7 +5559,7 @@ func (x *EndDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndDrillReply.ProtoReflect.Descriptor instead.
 func (*EndDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{71}
+	return file_operator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *EndDrillReply) GetGroup() string {
@@ -5486,7 +5587,7 @@ type RecordDrillRequest struct {
 
 func (x *RecordDrillRequest) Reset() {
 	*x = RecordDrillRequest{}
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5498,7 +5599,7 @@ func (x *RecordDrillRequest) String() string {
 func (*RecordDrillRequest) ProtoMessage() {}
 
 func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[72]
+	mi := &file_operator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5511,7 +5612,7 @@ func (x *RecordDrillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillRequest.ProtoReflect.Descriptor instead.
 func (*RecordDrillRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{72}
+	return file_operator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *RecordDrillRequest) GetGroup() string {
@@ -5544,7 +5645,7 @@ type RecordDrillReply struct {
 
 func (x *RecordDrillReply) Reset() {
 	*x = RecordDrillReply{}
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5556,7 +5657,7 @@ func (x *RecordDrillReply) String() string {
 func (*RecordDrillReply) ProtoMessage() {}
 
 func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[73]
+	mi := &file_operator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5569,7 +5670,7 @@ func (x *RecordDrillReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordDrillReply.ProtoReflect.Descriptor instead.
 func (*RecordDrillReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{73}
+	return file_operator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RecordDrillReply) GetDrilled() *Drilled {
@@ -5590,7 +5691,7 @@ type Drilled struct {
 
 func (x *Drilled) Reset() {
 	*x = Drilled{}
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5602,7 +5703,7 @@ func (x *Drilled) String() string {
 func (*Drilled) ProtoMessage() {}
 
 func (x *Drilled) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[74]
+	mi := &file_operator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5615,7 +5716,7 @@ func (x *Drilled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drilled.ProtoReflect.Descriptor instead.
 func (*Drilled) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{74}
+	return file_operator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Drilled) GetOutcome() string {
@@ -5650,7 +5751,7 @@ type UnprotectRequest struct {
 
 func (x *UnprotectRequest) Reset() {
 	*x = UnprotectRequest{}
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5662,7 +5763,7 @@ func (x *UnprotectRequest) String() string {
 func (*UnprotectRequest) ProtoMessage() {}
 
 func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[75]
+	mi := &file_operator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5675,7 +5776,7 @@ func (x *UnprotectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectRequest.ProtoReflect.Descriptor instead.
 func (*UnprotectRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{75}
+	return file_operator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *UnprotectRequest) GetGroup() string {
@@ -5710,7 +5811,7 @@ type UnprotectReply struct {
 
 func (x *UnprotectReply) Reset() {
 	*x = UnprotectReply{}
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5722,7 +5823,7 @@ func (x *UnprotectReply) String() string {
 func (*UnprotectReply) ProtoMessage() {}
 
 func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[76]
+	mi := &file_operator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5735,7 +5836,7 @@ func (x *UnprotectReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnprotectReply.ProtoReflect.Descriptor instead.
 func (*UnprotectReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{76}
+	return file_operator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *UnprotectReply) GetHead() uint64 {
@@ -5767,7 +5868,7 @@ type VolumesRequest struct {
 
 func (x *VolumesRequest) Reset() {
 	*x = VolumesRequest{}
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5779,7 +5880,7 @@ func (x *VolumesRequest) String() string {
 func (*VolumesRequest) ProtoMessage() {}
 
 func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[77]
+	mi := &file_operator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5792,7 +5893,7 @@ func (x *VolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesRequest.ProtoReflect.Descriptor instead.
 func (*VolumesRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{77}
+	return file_operator_proto_rawDescGZIP(), []int{78}
 }
 
 type VolumesReply struct {
@@ -5804,7 +5905,7 @@ type VolumesReply struct {
 
 func (x *VolumesReply) Reset() {
 	*x = VolumesReply{}
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5816,7 +5917,7 @@ func (x *VolumesReply) String() string {
 func (*VolumesReply) ProtoMessage() {}
 
 func (x *VolumesReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[78]
+	mi := &file_operator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5829,7 +5930,7 @@ func (x *VolumesReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumesReply.ProtoReflect.Descriptor instead.
 func (*VolumesReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{78}
+	return file_operator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *VolumesReply) GetVolumes() []*Volume {
@@ -5855,7 +5956,7 @@ type Volume struct {
 
 func (x *Volume) Reset() {
 	*x = Volume{}
-	mi := &file_operator_proto_msgTypes[79]
+	mi := &file_operator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5867,7 +5968,7 @@ func (x *Volume) String() string {
 func (*Volume) ProtoMessage() {}
 
 func (x *Volume) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[79]
+	mi := &file_operator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5880,7 +5981,7 @@ func (x *Volume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Volume.ProtoReflect.Descriptor instead.
 func (*Volume) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{79}
+	return file_operator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Volume) GetPath() string {
@@ -5950,7 +6051,7 @@ type TokenRequest struct {
 
 func (x *TokenRequest) Reset() {
 	*x = TokenRequest{}
-	mi := &file_operator_proto_msgTypes[80]
+	mi := &file_operator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5962,7 +6063,7 @@ func (x *TokenRequest) String() string {
 func (*TokenRequest) ProtoMessage() {}
 
 func (x *TokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[80]
+	mi := &file_operator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5975,7 +6076,7 @@ func (x *TokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRequest.ProtoReflect.Descriptor instead.
 func (*TokenRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{80}
+	return file_operator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *TokenRequest) GetName() string {
@@ -6009,7 +6110,7 @@ type TokenReply struct {
 
 func (x *TokenReply) Reset() {
 	*x = TokenReply{}
-	mi := &file_operator_proto_msgTypes[81]
+	mi := &file_operator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6021,7 +6122,7 @@ func (x *TokenReply) String() string {
 func (*TokenReply) ProtoMessage() {}
 
 func (x *TokenReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[81]
+	mi := &file_operator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6034,7 +6135,7 @@ func (x *TokenReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenReply.ProtoReflect.Descriptor instead.
 func (*TokenReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{81}
+	return file_operator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *TokenReply) GetToken() string {
@@ -6061,7 +6162,7 @@ type RebindRequest struct {
 
 func (x *RebindRequest) Reset() {
 	*x = RebindRequest{}
-	mi := &file_operator_proto_msgTypes[82]
+	mi := &file_operator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6073,7 +6174,7 @@ func (x *RebindRequest) String() string {
 func (*RebindRequest) ProtoMessage() {}
 
 func (x *RebindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[82]
+	mi := &file_operator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6086,7 +6187,7 @@ func (x *RebindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindRequest.ProtoReflect.Descriptor instead.
 func (*RebindRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{82}
+	return file_operator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RebindRequest) GetName() string {
@@ -6112,7 +6213,7 @@ type RebindReply struct {
 
 func (x *RebindReply) Reset() {
 	*x = RebindReply{}
-	mi := &file_operator_proto_msgTypes[83]
+	mi := &file_operator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6124,7 +6225,7 @@ func (x *RebindReply) String() string {
 func (*RebindReply) ProtoMessage() {}
 
 func (x *RebindReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[83]
+	mi := &file_operator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6137,7 +6238,7 @@ func (x *RebindReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebindReply.ProtoReflect.Descriptor instead.
 func (*RebindReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{83}
+	return file_operator_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RebindReply) GetWas() string {
@@ -6161,7 +6262,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[84]
+	mi := &file_operator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6173,7 +6274,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[84]
+	mi := &file_operator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6186,7 +6287,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{84}
+	return file_operator_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -6244,7 +6345,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[85]
+	mi := &file_operator_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6256,7 +6357,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[85]
+	mi := &file_operator_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6269,7 +6370,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{85}
+	return file_operator_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -6320,7 +6421,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[86]
+	mi := &file_operator_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6332,7 +6433,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[86]
+	mi := &file_operator_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6345,7 +6446,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{86}
+	return file_operator_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -6463,11 +6564,19 @@ const file_operator_proto_rawDesc = "" +
 	"\x03now\x18q \x01(\tR\x03now\x12\x16\n" +
 	"\x06effect\x18r \x01(\tR\x06effect\x12\x16\n" +
 	"\x06remedy\x18s \x01(\tR\x06remedy\x12\x18\n" +
-	"\arefused\x18t \x01(\bR\arefused\"8\n" +
+	"\arefused\x18t \x01(\bR\arefused\"M\n" +
 	"\n" +
 	"UnbornDisk\x12\x12\n" +
 	"\x04disk\x18n \x01(\tR\x04disk\x12\x16\n" +
-	"\x06joined\x18o \x01(\x04R\x06joined\"%\n" +
+	"\x06joined\x18o \x01(\x04R\x06joined\x12\x13\n" +
+	"\x04left\x18\x84\x02 \x01(\x04R\x04left\"\xa8\x01\n" +
+	"\fDepartedDisk\x12\x13\n" +
+	"\x04disk\x18\x86\x02 \x01(\tR\x04disk\x12\x17\n" +
+	"\x06joined\x18\x87\x02 \x01(\x04R\x06joined\x12\x13\n" +
+	"\x04last\x18\x88\x02 \x01(\x04R\x04last\x12\x13\n" +
+	"\x04head\x18\x89\x02 \x01(\x04R\x04head\x12\x17\n" +
+	"\x06target\x18\x8a\x02 \x01(\tR\x06target\x12'\n" +
+	"\x0fleft_unix_nanos\x18\x8b\x02 \x01(\x03R\rleftUnixNanos\"%\n" +
 	"\rStatusRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"t\n" +
 	"\vStatusReply\x120\n" +
@@ -6519,7 +6628,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x06remedy\x18\xa7\x01 \x01(\tR\x06remedy\x12\x13\n" +
 	"\x04code\x18\xa8\x01 \x01(\tR\x04code\x12\x13\n" +
 	"\x04rule\x18\xa9\x01 \x01(\tR\x04rule\x12\x15\n" +
-	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\x96\n" +
+	"\x05point\x18\xaa\x01 \x01(\x04R\x05point\"\xce\n" +
 	"\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
@@ -6562,7 +6671,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x17silent_since_unix_nanos\x18\xe6\x01 \x01(\x03R\x14silentSinceUnixNanos\x122\n" +
 	"\x06resync\x18\xdd\x01 \x01(\v2\x19.failback.v1.ResyncStatusR\x06resync\x12\x1a\n" +
 	"\blast_app\x18\xd2\x01 \x01(\x04R\alastApp\x12.\n" +
-	"\x13last_app_unix_nanos\x18\xd3\x01 \x01(\x03R\x10lastAppUnixNanos\"w\n" +
+	"\x13last_app_unix_nanos\x18\xd3\x01 \x01(\x03R\x10lastAppUnixNanos\x126\n" +
+	"\bdeparted\x18\x85\x02 \x03(\v2\x19.failback.v1.DepartedDiskR\bdeparted\"w\n" +
 	"\fResyncStatus\x12\x11\n" +
 	"\x03why\x18\xde\x01 \x01(\tR\x03why\x12)\n" +
 	"\x10since_unix_nanos\x18\xdf\x01 \x01(\x03R\x0esinceUnixNanos\x12)\n" +
@@ -6983,7 +7093,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -6996,213 +7106,215 @@ var file_operator_proto_goTypes = []any{
 	(*ApplyReply)(nil),           // 8: failback.v1.ApplyReply
 	(*PlanChange)(nil),           // 9: failback.v1.PlanChange
 	(*UnbornDisk)(nil),           // 10: failback.v1.UnbornDisk
-	(*StatusRequest)(nil),        // 11: failback.v1.StatusRequest
-	(*StatusReply)(nil),          // 12: failback.v1.StatusReply
-	(*WorkerStatus)(nil),         // 13: failback.v1.WorkerStatus
-	(*Alert)(nil),                // 14: failback.v1.Alert
-	(*EventsRequest)(nil),        // 15: failback.v1.EventsRequest
-	(*SupportRequest)(nil),       // 16: failback.v1.SupportRequest
-	(*BackupRequest)(nil),        // 17: failback.v1.BackupRequest
-	(*BackupPiece)(nil),          // 18: failback.v1.BackupPiece
-	(*SupportFile)(nil),          // 19: failback.v1.SupportFile
-	(*EventsReply)(nil),          // 20: failback.v1.EventsReply
-	(*Event)(nil),                // 21: failback.v1.Event
-	(*GroupStatus)(nil),          // 22: failback.v1.GroupStatus
-	(*ResyncStatus)(nil),         // 23: failback.v1.ResyncStatus
-	(*ResyncRequest)(nil),        // 24: failback.v1.ResyncRequest
-	(*ResyncOverwrites)(nil),     // 25: failback.v1.ResyncOverwrites
-	(*ResyncReply)(nil),          // 26: failback.v1.ResyncReply
-	(*OriginalStatus)(nil),       // 27: failback.v1.OriginalStatus
-	(*ScrubStatus)(nil),          // 28: failback.v1.ScrubStatus
-	(*ScrubRequest)(nil),         // 29: failback.v1.ScrubRequest
-	(*ScrubReply)(nil),           // 30: failback.v1.ScrubReply
-	(*SpaceStatus)(nil),          // 31: failback.v1.SpaceStatus
-	(*DiskStatus)(nil),           // 32: failback.v1.DiskStatus
-	(*StageShare)(nil),           // 33: failback.v1.StageShare
-	(*MoveStatus)(nil),           // 34: failback.v1.MoveStatus
-	(*CutRequest)(nil),           // 35: failback.v1.CutRequest
-	(*CutReply)(nil),             // 36: failback.v1.CutReply
-	(*PointsRequest)(nil),        // 37: failback.v1.PointsRequest
-	(*PointsReply)(nil),          // 38: failback.v1.PointsReply
-	(*Point)(nil),                // 39: failback.v1.Point
-	(*Pin)(nil),                  // 40: failback.v1.Pin
-	(*PinRequest)(nil),           // 41: failback.v1.PinRequest
-	(*UnpinRequest)(nil),         // 42: failback.v1.UnpinRequest
-	(*PinReply)(nil),             // 43: failback.v1.PinReply
-	(*Verified)(nil),             // 44: failback.v1.Verified
-	(*MoveRequest)(nil),          // 45: failback.v1.MoveRequest
-	(*MovePlan)(nil),             // 46: failback.v1.MovePlan
-	(*CancelMoveRequest)(nil),    // 47: failback.v1.CancelMoveRequest
-	(*MoveReply)(nil),            // 48: failback.v1.MoveReply
-	(*CommitRequest)(nil),        // 49: failback.v1.CommitRequest
-	(*CutoverForecast)(nil),      // 50: failback.v1.CutoverForecast
-	(*ForecastPart)(nil),         // 51: failback.v1.ForecastPart
-	(*JobsRequest)(nil),          // 52: failback.v1.JobsRequest
-	(*JobsReply)(nil),            // 53: failback.v1.JobsReply
-	(*CancelJobRequest)(nil),     // 54: failback.v1.CancelJobRequest
-	(*CancelJobReply)(nil),       // 55: failback.v1.CancelJobReply
-	(*Job)(nil),                  // 56: failback.v1.Job
-	(*UndoRequest)(nil),          // 57: failback.v1.UndoRequest
-	(*CutoverReply)(nil),         // 58: failback.v1.CutoverReply
-	(*FinishCutoverRequest)(nil), // 59: failback.v1.FinishCutoverRequest
-	(*FinishCutoverReply)(nil),   // 60: failback.v1.FinishCutoverReply
-	(*CutoverStatus)(nil),        // 61: failback.v1.CutoverStatus
-	(*VerifyRequest)(nil),        // 62: failback.v1.VerifyRequest
-	(*VerifyReply)(nil),          // 63: failback.v1.VerifyReply
-	(*ExportRequest)(nil),        // 64: failback.v1.ExportRequest
-	(*ExportReply)(nil),          // 65: failback.v1.ExportReply
-	(*DrillRequest)(nil),         // 66: failback.v1.DrillRequest
-	(*DrillReply)(nil),           // 67: failback.v1.DrillReply
-	(*DrillStatus)(nil),          // 68: failback.v1.DrillStatus
-	(*DrillFile)(nil),            // 69: failback.v1.DrillFile
-	(*EndDrillRequest)(nil),      // 70: failback.v1.EndDrillRequest
-	(*EndDrillReply)(nil),        // 71: failback.v1.EndDrillReply
-	(*RecordDrillRequest)(nil),   // 72: failback.v1.RecordDrillRequest
-	(*RecordDrillReply)(nil),     // 73: failback.v1.RecordDrillReply
-	(*Drilled)(nil),              // 74: failback.v1.Drilled
-	(*UnprotectRequest)(nil),     // 75: failback.v1.UnprotectRequest
-	(*UnprotectReply)(nil),       // 76: failback.v1.UnprotectReply
-	(*VolumesRequest)(nil),       // 77: failback.v1.VolumesRequest
-	(*VolumesReply)(nil),         // 78: failback.v1.VolumesReply
-	(*Volume)(nil),               // 79: failback.v1.Volume
-	(*TokenRequest)(nil),         // 80: failback.v1.TokenRequest
-	(*TokenReply)(nil),           // 81: failback.v1.TokenReply
-	(*RebindRequest)(nil),        // 82: failback.v1.RebindRequest
-	(*RebindReply)(nil),          // 83: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 84: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 85: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 86: failback.v1.GroupThrottle
-	nil,                          // 87: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 88: failback.v1.PathDone
-	(*Figures)(nil),              // 89: failback.v1.Figures
-	(*Problem)(nil),              // 90: failback.v1.Problem
-	(*LinkStatus)(nil),           // 91: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 92: failback.v1.DiskLedger
-	(*Progress)(nil),             // 93: failback.v1.Progress
+	(*DepartedDisk)(nil),         // 11: failback.v1.DepartedDisk
+	(*StatusRequest)(nil),        // 12: failback.v1.StatusRequest
+	(*StatusReply)(nil),          // 13: failback.v1.StatusReply
+	(*WorkerStatus)(nil),         // 14: failback.v1.WorkerStatus
+	(*Alert)(nil),                // 15: failback.v1.Alert
+	(*EventsRequest)(nil),        // 16: failback.v1.EventsRequest
+	(*SupportRequest)(nil),       // 17: failback.v1.SupportRequest
+	(*BackupRequest)(nil),        // 18: failback.v1.BackupRequest
+	(*BackupPiece)(nil),          // 19: failback.v1.BackupPiece
+	(*SupportFile)(nil),          // 20: failback.v1.SupportFile
+	(*EventsReply)(nil),          // 21: failback.v1.EventsReply
+	(*Event)(nil),                // 22: failback.v1.Event
+	(*GroupStatus)(nil),          // 23: failback.v1.GroupStatus
+	(*ResyncStatus)(nil),         // 24: failback.v1.ResyncStatus
+	(*ResyncRequest)(nil),        // 25: failback.v1.ResyncRequest
+	(*ResyncOverwrites)(nil),     // 26: failback.v1.ResyncOverwrites
+	(*ResyncReply)(nil),          // 27: failback.v1.ResyncReply
+	(*OriginalStatus)(nil),       // 28: failback.v1.OriginalStatus
+	(*ScrubStatus)(nil),          // 29: failback.v1.ScrubStatus
+	(*ScrubRequest)(nil),         // 30: failback.v1.ScrubRequest
+	(*ScrubReply)(nil),           // 31: failback.v1.ScrubReply
+	(*SpaceStatus)(nil),          // 32: failback.v1.SpaceStatus
+	(*DiskStatus)(nil),           // 33: failback.v1.DiskStatus
+	(*StageShare)(nil),           // 34: failback.v1.StageShare
+	(*MoveStatus)(nil),           // 35: failback.v1.MoveStatus
+	(*CutRequest)(nil),           // 36: failback.v1.CutRequest
+	(*CutReply)(nil),             // 37: failback.v1.CutReply
+	(*PointsRequest)(nil),        // 38: failback.v1.PointsRequest
+	(*PointsReply)(nil),          // 39: failback.v1.PointsReply
+	(*Point)(nil),                // 40: failback.v1.Point
+	(*Pin)(nil),                  // 41: failback.v1.Pin
+	(*PinRequest)(nil),           // 42: failback.v1.PinRequest
+	(*UnpinRequest)(nil),         // 43: failback.v1.UnpinRequest
+	(*PinReply)(nil),             // 44: failback.v1.PinReply
+	(*Verified)(nil),             // 45: failback.v1.Verified
+	(*MoveRequest)(nil),          // 46: failback.v1.MoveRequest
+	(*MovePlan)(nil),             // 47: failback.v1.MovePlan
+	(*CancelMoveRequest)(nil),    // 48: failback.v1.CancelMoveRequest
+	(*MoveReply)(nil),            // 49: failback.v1.MoveReply
+	(*CommitRequest)(nil),        // 50: failback.v1.CommitRequest
+	(*CutoverForecast)(nil),      // 51: failback.v1.CutoverForecast
+	(*ForecastPart)(nil),         // 52: failback.v1.ForecastPart
+	(*JobsRequest)(nil),          // 53: failback.v1.JobsRequest
+	(*JobsReply)(nil),            // 54: failback.v1.JobsReply
+	(*CancelJobRequest)(nil),     // 55: failback.v1.CancelJobRequest
+	(*CancelJobReply)(nil),       // 56: failback.v1.CancelJobReply
+	(*Job)(nil),                  // 57: failback.v1.Job
+	(*UndoRequest)(nil),          // 58: failback.v1.UndoRequest
+	(*CutoverReply)(nil),         // 59: failback.v1.CutoverReply
+	(*FinishCutoverRequest)(nil), // 60: failback.v1.FinishCutoverRequest
+	(*FinishCutoverReply)(nil),   // 61: failback.v1.FinishCutoverReply
+	(*CutoverStatus)(nil),        // 62: failback.v1.CutoverStatus
+	(*VerifyRequest)(nil),        // 63: failback.v1.VerifyRequest
+	(*VerifyReply)(nil),          // 64: failback.v1.VerifyReply
+	(*ExportRequest)(nil),        // 65: failback.v1.ExportRequest
+	(*ExportReply)(nil),          // 66: failback.v1.ExportReply
+	(*DrillRequest)(nil),         // 67: failback.v1.DrillRequest
+	(*DrillReply)(nil),           // 68: failback.v1.DrillReply
+	(*DrillStatus)(nil),          // 69: failback.v1.DrillStatus
+	(*DrillFile)(nil),            // 70: failback.v1.DrillFile
+	(*EndDrillRequest)(nil),      // 71: failback.v1.EndDrillRequest
+	(*EndDrillReply)(nil),        // 72: failback.v1.EndDrillReply
+	(*RecordDrillRequest)(nil),   // 73: failback.v1.RecordDrillRequest
+	(*RecordDrillReply)(nil),     // 74: failback.v1.RecordDrillReply
+	(*Drilled)(nil),              // 75: failback.v1.Drilled
+	(*UnprotectRequest)(nil),     // 76: failback.v1.UnprotectRequest
+	(*UnprotectReply)(nil),       // 77: failback.v1.UnprotectReply
+	(*VolumesRequest)(nil),       // 78: failback.v1.VolumesRequest
+	(*VolumesReply)(nil),         // 79: failback.v1.VolumesReply
+	(*Volume)(nil),               // 80: failback.v1.Volume
+	(*TokenRequest)(nil),         // 81: failback.v1.TokenRequest
+	(*TokenReply)(nil),           // 82: failback.v1.TokenReply
+	(*RebindRequest)(nil),        // 83: failback.v1.RebindRequest
+	(*RebindReply)(nil),          // 84: failback.v1.RebindReply
+	(*ThrottleRequest)(nil),      // 85: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 86: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 87: failback.v1.GroupThrottle
+	nil,                          // 88: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 89: failback.v1.PathDone
+	(*Figures)(nil),              // 90: failback.v1.Figures
+	(*Problem)(nil),              // 91: failback.v1.Problem
+	(*LinkStatus)(nil),           // 92: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 93: failback.v1.DiskLedger
+	(*Progress)(nil),             // 94: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	88, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	87, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
-	39, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
+	89, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	88, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	40, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
 	9,  // 6: failback.v1.ApplyReply.changes:type_name -> failback.v1.PlanChange
 	2,  // 7: failback.v1.ApplyReply.findings:type_name -> failback.v1.Finding
-	22, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
-	13, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
-	14, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
-	89, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
-	21, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
-	90, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
-	32, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
-	34, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
-	31, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
-	68, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
-	28, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
-	40, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	91, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
-	27, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
-	61, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
-	14, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
-	23, // 24: failback.v1.GroupStatus.resync:type_name -> failback.v1.ResyncStatus
-	23, // 25: failback.v1.ResyncReply.resync:type_name -> failback.v1.ResyncStatus
-	28, // 26: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	92, // 27: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
-	33, // 28: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
-	39, // 29: failback.v1.PointsReply.points:type_name -> failback.v1.Point
-	44, // 30: failback.v1.Point.verified:type_name -> failback.v1.Verified
-	74, // 31: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
-	40, // 32: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
-	39, // 33: failback.v1.PinReply.point:type_name -> failback.v1.Point
-	10, // 34: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
-	34, // 35: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
-	51, // 36: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
-	56, // 37: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
-	90, // 38: failback.v1.Job.problem:type_name -> failback.v1.Problem
-	61, // 39: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	93, // 40: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
-	44, // 41: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
-	68, // 42: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
-	69, // 43: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
-	10, // 44: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
-	68, // 45: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
-	74, // 46: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
-	74, // 47: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
-	79, // 48: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
-	2,  // 49: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	86, // 50: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
-	0,  // 51: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
-	0,  // 52: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
-	4,  // 53: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
-	7,  // 54: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
-	11, // 55: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
-	15, // 56: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
-	16, // 57: failback.v1.Operator.Support:input_type -> failback.v1.SupportRequest
-	17, // 58: failback.v1.Operator.Backup:input_type -> failback.v1.BackupRequest
-	35, // 59: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
-	37, // 60: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
-	45, // 61: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
-	45, // 62: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
-	47, // 63: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
-	62, // 64: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
-	64, // 65: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
-	66, // 66: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
-	70, // 67: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
-	72, // 68: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
-	41, // 69: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
-	42, // 70: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
-	24, // 71: failback.v1.Operator.Resync:input_type -> failback.v1.ResyncRequest
-	29, // 72: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
-	49, // 73: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
-	49, // 74: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
-	57, // 75: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
-	59, // 76: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
-	52, // 77: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
-	54, // 78: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
-	75, // 79: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
-	77, // 80: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
-	80, // 81: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	84, // 82: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
-	82, // 83: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 84: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 85: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 86: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 87: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	12, // 88: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	20, // 89: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
-	19, // 90: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
-	18, // 91: failback.v1.Operator.Backup:output_type -> failback.v1.BackupPiece
-	36, // 92: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	38, // 93: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	48, // 94: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	46, // 95: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	48, // 96: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	63, // 97: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	65, // 98: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	67, // 99: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	71, // 100: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	73, // 101: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	43, // 102: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	43, // 103: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	26, // 104: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
-	30, // 105: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	58, // 106: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	50, // 107: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
-	58, // 108: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	60, // 109: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	53, // 110: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
-	55, // 111: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
-	76, // 112: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	78, // 113: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	81, // 114: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	85, // 115: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	83, // 116: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	84, // [84:117] is the sub-list for method output_type
-	51, // [51:84] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	23, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
+	14, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
+	15, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
+	90, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	22, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
+	91, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	33, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
+	35, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
+	32, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
+	69, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
+	29, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
+	41, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
+	92, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	28, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
+	62, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
+	15, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
+	24, // 24: failback.v1.GroupStatus.resync:type_name -> failback.v1.ResyncStatus
+	11, // 25: failback.v1.GroupStatus.departed:type_name -> failback.v1.DepartedDisk
+	24, // 26: failback.v1.ResyncReply.resync:type_name -> failback.v1.ResyncStatus
+	29, // 27: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
+	93, // 28: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	34, // 29: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
+	40, // 30: failback.v1.PointsReply.points:type_name -> failback.v1.Point
+	45, // 31: failback.v1.Point.verified:type_name -> failback.v1.Verified
+	75, // 32: failback.v1.Point.drilled:type_name -> failback.v1.Drilled
+	41, // 33: failback.v1.PinRequest.pin:type_name -> failback.v1.Pin
+	40, // 34: failback.v1.PinReply.point:type_name -> failback.v1.Point
+	10, // 35: failback.v1.MovePlan.unborn:type_name -> failback.v1.UnbornDisk
+	35, // 36: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
+	52, // 37: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
+	57, // 38: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
+	91, // 39: failback.v1.Job.problem:type_name -> failback.v1.Problem
+	62, // 40: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
+	94, // 41: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	45, // 42: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
+	69, // 43: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
+	70, // 44: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
+	10, // 45: failback.v1.DrillStatus.without:type_name -> failback.v1.UnbornDisk
+	69, // 46: failback.v1.EndDrillReply.drill:type_name -> failback.v1.DrillStatus
+	75, // 47: failback.v1.RecordDrillRequest.drilled:type_name -> failback.v1.Drilled
+	75, // 48: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
+	80, // 49: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
+	2,  // 50: failback.v1.Volume.findings:type_name -> failback.v1.Finding
+	87, // 51: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	0,  // 52: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
+	0,  // 53: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
+	4,  // 54: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
+	7,  // 55: failback.v1.Operator.Apply:input_type -> failback.v1.ApplyRequest
+	12, // 56: failback.v1.Operator.Status:input_type -> failback.v1.StatusRequest
+	16, // 57: failback.v1.Operator.Events:input_type -> failback.v1.EventsRequest
+	17, // 58: failback.v1.Operator.Support:input_type -> failback.v1.SupportRequest
+	18, // 59: failback.v1.Operator.Backup:input_type -> failback.v1.BackupRequest
+	36, // 60: failback.v1.Operator.Cut:input_type -> failback.v1.CutRequest
+	38, // 61: failback.v1.Operator.Points:input_type -> failback.v1.PointsRequest
+	46, // 62: failback.v1.Operator.Move:input_type -> failback.v1.MoveRequest
+	46, // 63: failback.v1.Operator.PlanMove:input_type -> failback.v1.MoveRequest
+	48, // 64: failback.v1.Operator.CancelMove:input_type -> failback.v1.CancelMoveRequest
+	63, // 65: failback.v1.Operator.Verify:input_type -> failback.v1.VerifyRequest
+	65, // 66: failback.v1.Operator.Export:input_type -> failback.v1.ExportRequest
+	67, // 67: failback.v1.Operator.Drill:input_type -> failback.v1.DrillRequest
+	71, // 68: failback.v1.Operator.EndDrill:input_type -> failback.v1.EndDrillRequest
+	73, // 69: failback.v1.Operator.RecordDrill:input_type -> failback.v1.RecordDrillRequest
+	42, // 70: failback.v1.Operator.Pin:input_type -> failback.v1.PinRequest
+	43, // 71: failback.v1.Operator.Unpin:input_type -> failback.v1.UnpinRequest
+	25, // 72: failback.v1.Operator.Resync:input_type -> failback.v1.ResyncRequest
+	30, // 73: failback.v1.Operator.Scrub:input_type -> failback.v1.ScrubRequest
+	50, // 74: failback.v1.Operator.Commit:input_type -> failback.v1.CommitRequest
+	50, // 75: failback.v1.Operator.Forecast:input_type -> failback.v1.CommitRequest
+	58, // 76: failback.v1.Operator.Undo:input_type -> failback.v1.UndoRequest
+	60, // 77: failback.v1.Operator.FinishCutover:input_type -> failback.v1.FinishCutoverRequest
+	53, // 78: failback.v1.Operator.Jobs:input_type -> failback.v1.JobsRequest
+	55, // 79: failback.v1.Operator.CancelJob:input_type -> failback.v1.CancelJobRequest
+	76, // 80: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
+	78, // 81: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
+	81, // 82: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
+	85, // 83: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	83, // 84: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
+	1,  // 85: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 86: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 87: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 88: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	13, // 89: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	21, // 90: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
+	20, // 91: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
+	19, // 92: failback.v1.Operator.Backup:output_type -> failback.v1.BackupPiece
+	37, // 93: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	39, // 94: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	49, // 95: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	47, // 96: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	49, // 97: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	64, // 98: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	66, // 99: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	68, // 100: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	72, // 101: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	74, // 102: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	44, // 103: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	44, // 104: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	27, // 105: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
+	31, // 106: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	59, // 107: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	51, // 108: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
+	59, // 109: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	61, // 110: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	54, // 111: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
+	56, // 112: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
+	77, // 113: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	79, // 114: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	82, // 115: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	86, // 116: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	84, // 117: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	85, // [85:118] is the sub-list for method output_type
+	52, // [52:85] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_operator_proto_init() }
@@ -7217,7 +7329,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   88,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,5 +1,7 @@
 package replication
 
+import "time"
+
 // ApplyRequest asks for another plan of a group that is protected.
 type ApplyRequest struct {
 	Plan   []byte  // YAML; empty, where the group moves: the plan in force
@@ -44,8 +46,22 @@ type PlanChange struct {
 	Refused bool   `json:"refused"` // can't be changed while the group is protected
 }
 
-// UnbornDisk is a disk that joined its group after a point.
+// UnbornDisk is a disk that a point does not have, or that a move to it leaves alone: it joined its group later, or has left it.
 type UnbornDisk struct {
 	Disk   DiskID  `json:"disk"`
-	Joined PointID `json:"joined"` // its first point; 0: there is none yet
+	Joined PointID `json:"joined"`         // its first point; 0: there is none yet, or see Left
+	Left   PointID `json:"left,omitempty"` // it has left: points up to this one have it, from its first one on; 0: it has not
 }
+
+// DepartedDisk is a disk that has left its group, and that some point has still.
+type DepartedDisk struct {
+	Disk   DiskID    `json:"disk"`
+	Joined PointID   `json:"joined,omitempty"` // its first point, of a disk that joined the group later
+	Last   PointID   `json:"last"`             // points up to this one have it
+	Head   PointID   `json:"head"`             // what its target shows, as long as nobody writes to it
+	Target string    `json:"target"`
+	Left   time.Time `json:"left"`
+}
+
+// At says whether a point has the disk.
+func (d *DepartedDisk) At(p PointID) bool { return d.Joined <= p && p <= d.Last }

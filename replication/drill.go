@@ -68,7 +68,7 @@ type DrillStatus struct {
 	Scratch    DrillScratch `json:"scratch"`           // zero: not writable
 	Errors     int64        `json:"errors"`            // reads and writes that failed
 	LastError  string       `json:"last_error"`        // empty: none
-	Without    []UnbornDisk `json:"without,omitempty"` // disks that joined after the point
+	Without    []UnbornDisk `json:"without,omitempty"` // disks that joined after the point, or left before
 }
 
 // DrillFile is one disk in a drill.

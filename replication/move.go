@@ -40,7 +40,7 @@ type MovePlan struct {
 	InUse   []PointID     `json:"in_use"`           // likewise, if drills and readers ended
 	Why     string        `json:"why"`              // in words
 	Takes   time.Duration `json:"takes_nanos"`      // estimated
-	Unborn  []UnbornDisk  `json:"unborn,omitempty"` // disks that joined after To: they are left as they were at their first point
+	Unborn  []UnbornDisk  `json:"unborn,omitempty"` // disks that joined after To: they are left as they were at their first point; and those that To has and that have left
 }
 
 // MoveStatus is a move of the head that is under way.

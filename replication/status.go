@@ -43,33 +43,34 @@ type WorkerStatus struct {
 
 // GroupStatus is one group.
 type GroupStatus struct {
-	Group         GroupID       `json:"group"`
-	State         GroupState    `json:"state"`
-	Since         time.Time     `json:"since,omitzero"` // when it came into State
-	WaitsFor      string        `json:"waits_for"`      // in words; empty: nothing
-	Problem       *Problem      `json:"problem"`        // nil: none
-	Head          PointID       `json:"head"`           // what the disks show; 0, while Last is 0: they are at no point
-	Last          PointID       `json:"last"`           // the last listed point; 0: none
-	LastTime      time.Time     `json:"last_time,omitzero"`
-	LastApp       PointID       `json:"last_app"` // the last one that is application-consistent; 0: none is
-	LastAppTime   time.Time     `json:"last_app_time,omitzero"`
-	Held          bool          `json:"held"` // a rewind holds the head
-	Open          PointID       `json:"open"` // the point of the open cycle; 0: none
-	Mode          Mode          `json:"mode"` // of the open cycle
-	ProcessServer string        `json:"process_server"`
-	Disks         []DiskStatus  `json:"disks"`
-	Move          *MoveStatus   `json:"move"` // nil: none under way
-	Notices       []string      `json:"notices"`
-	LagSeconds    float64       `json:"lag_seconds"` // age of the last listed point
-	Generation    Generation    `json:"generation"`
-	NextCut       time.Time     `json:"next_cut,omitzero"` // zero: not scheduled
-	Space         *SpaceStatus  `json:"space"`             // nil: not known yet
-	Drills        []DrillStatus `json:"drills"`            // under way
-	Scrub         *ScrubStatus  `json:"scrub"`             // nil: not known yet
-	Pins          []Pin         `json:"pins"`              // points that are kept, whatever the policy says
-	Behind        int           `json:"behind"`            // listed points that the disks are behind the last one
-	CatchUp       time.Duration `json:"catch_up_nanos"`    // how long it would take to bring them there, estimated; 0: no time, or not known
-	Link          *LinkStatus   `json:"link"`              // nil: nothing is being shipped
+	Group         GroupID        `json:"group"`
+	State         GroupState     `json:"state"`
+	Since         time.Time      `json:"since,omitzero"` // when it came into State
+	WaitsFor      string         `json:"waits_for"`      // in words; empty: nothing
+	Problem       *Problem       `json:"problem"`        // nil: none
+	Head          PointID        `json:"head"`           // what the disks show; 0, while Last is 0: they are at no point
+	Last          PointID        `json:"last"`           // the last listed point; 0: none
+	LastTime      time.Time      `json:"last_time,omitzero"`
+	LastApp       PointID        `json:"last_app"` // the last one that is application-consistent; 0: none is
+	LastAppTime   time.Time      `json:"last_app_time,omitzero"`
+	Held          bool           `json:"held"` // a rewind holds the head
+	Open          PointID        `json:"open"` // the point of the open cycle; 0: none
+	Mode          Mode           `json:"mode"` // of the open cycle
+	ProcessServer string         `json:"process_server"`
+	Disks         []DiskStatus   `json:"disks"`
+	Departed      []DepartedDisk `json:"departed,omitempty"` // disks that have left, and that some point has still
+	Move          *MoveStatus    `json:"move"`               // nil: none under way
+	Notices       []string       `json:"notices"`
+	LagSeconds    float64        `json:"lag_seconds"` // age of the last listed point
+	Generation    Generation     `json:"generation"`
+	NextCut       time.Time      `json:"next_cut,omitzero"` // zero: not scheduled
+	Space         *SpaceStatus   `json:"space"`             // nil: not known yet
+	Drills        []DrillStatus  `json:"drills"`            // under way
+	Scrub         *ScrubStatus   `json:"scrub"`             // nil: not known yet
+	Pins          []Pin          `json:"pins"`              // points that are kept, whatever the policy says
+	Behind        int            `json:"behind"`            // listed points that the disks are behind the last one
+	CatchUp       time.Duration  `json:"catch_up_nanos"`    // how long it would take to bring them there, estimated; 0: no time, or not known
+	Link          *LinkStatus    `json:"link"`              // nil: nothing is being shipped
 
 	Resync   *ResyncStatus   `json:"resync"`   // nil: none is needed
 	Original *OriginalStatus `json:"original"` // point 0; nil: it is not kept

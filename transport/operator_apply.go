@@ -51,14 +51,28 @@ func appliedFromWire(r *failbackpb.ApplyReply) replication.Applied {
 
 func unbornToWire(all []replication.UnbornDisk) (out []*failbackpb.UnbornDisk) {
 	for _, u := range all {
-		out = append(out, &failbackpb.UnbornDisk{Disk: string(u.Disk), Joined: uint64(u.Joined)})
+		out = append(out, &failbackpb.UnbornDisk{Disk: string(u.Disk), Joined: uint64(u.Joined), Left: uint64(u.Left)})
 	}
 	return out
 }
 
 func unbornFromWire(all []*failbackpb.UnbornDisk) (out []replication.UnbornDisk) {
 	for _, u := range all {
-		out = append(out, replication.UnbornDisk{Disk: replication.DiskID(u.Disk), Joined: replication.PointID(u.Joined)})
+		out = append(out, replication.UnbornDisk{Disk: replication.DiskID(u.Disk), Joined: replication.PointID(u.Joined), Left: replication.PointID(u.Left)})
+	}
+	return out
+}
+
+func departedToWire(all []replication.DepartedDisk) (out []*failbackpb.DepartedDisk) {
+	for _, d := range all {
+		out = append(out, &failbackpb.DepartedDisk{Disk: string(d.Disk), Joined: uint64(d.Joined), Last: uint64(d.Last), Head: uint64(d.Head), Target: d.Target, LeftUnixNanos: nanos(d.Left)})
+	}
+	return out
+}
+
+func departedFromWire(all []*failbackpb.DepartedDisk) (out []replication.DepartedDisk) {
+	for _, d := range all {
+		out = append(out, replication.DepartedDisk{Disk: replication.DiskID(d.Disk), Joined: replication.PointID(d.Joined), Last: replication.PointID(d.Last), Head: replication.PointID(d.Head), Target: d.Target, Left: timeOf(d.LeftUnixNanos)})
 	}
 	return out
 }

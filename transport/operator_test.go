@@ -96,7 +96,8 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 				Backlog: replication.Backlog{Source: 1, ProcessServer: 2, MasterTarget: 3}, Bottleneck: "link", Because: "so", Stages: []replication.StageShare{{Stage: "link", Share: 0.5}},
 				Durable: 11, Rate: 12.5, Source: "image:/s", Target: "/t", Format: "vmfs", View: "reflink", Joined: 3, Unborn: true, Queue: 4,
 			}},
-			Move: &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2, Rate: 2.5, Left: time.Second}, Notices: []string{"one", "two"},
+			Departed: []replication.DepartedDisk{{Disk: "m/gone", Joined: 2, Last: 5, Head: 4, Target: "/t/gone", Left: noon}},
+			Move:     &replication.MoveStatus{From: 7, To: 3, Phase: "write", Done: 1, Total: 2, Rate: 2.5, Left: time.Second}, Notices: []string{"one", "two"},
 			LagSeconds: 1.5, Behind: 4, CatchUp: time.Second, Generation: 4, NextCut: noon.Add(time.Hour),
 			Space:  &replication.SpaceStatus{Used: 1, Dead: 2, Spare: 3, Limit: 4, Free: 5, Total: 6, Points: 7, Covers: time.Hour, Full: time.Unix(9, 0).UTC(), Runway: "covers 31 h", Doing: "rewriting"},
 			Scrub:  &replication.ScrubStatus{Whole: noon, Next: noon, Running: true, Done: 1, Total: 2, Parts: 3, Lost: 4, Points: []replication.PointID{5}, Found: []string{"a flip"}},
@@ -129,7 +130,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 func drilling() replication.DrillStatus {
 	return replication.DrillStatus{
 		Point: 5, Mountpoint: "/mnt", Files: []replication.DrillFile{{Disk: "m/d", Path: "/mnt/m-d.raw", Size: 4096}}, Since: noon, Until: noon.Add(time.Hour), Writable: true,
-		Scratch: replication.DrillScratch{Dir: "/s", Used: 1, Limit: 2}, Errors: 3, LastError: "e", Without: []replication.UnbornDisk{{Disk: "m/d", Joined: 4}},
+		Scratch: replication.DrillScratch{Dir: "/s", Used: 1, Limit: 2}, Errors: 3, LastError: "e", Without: []replication.UnbornDisk{{Disk: "m/d", Joined: 4, Left: 6}},
 	}
 }
 
@@ -282,7 +283,7 @@ func TestOperatorCallsArriveAsMeant(t *testing.T) {
 	everyFieldSet(t, reflect.ValueOf(*path), "path")
 	moving := replication.MoveStatus{From: 9, To: 2, Phase: "save", Done: 1, Total: 4, Rate: 2.5, Left: time.Second}
 	planned := replication.MovePlan{From: 9, To: 2, Write: 1, Save: 2, Need: 3, Free: 4, Fits: true, Compact: true, Spares: true, GiveUp: []replication.PointID{5}, Lacks: 6,
-		Pinned: []replication.PointID{7}, InUse: []replication.PointID{8}, Why: "why", Takes: time.Minute, Unborn: []replication.UnbornDisk{{Disk: "m/d", Joined: 10}}}
+		Pinned: []replication.PointID{7}, InUse: []replication.PointID{8}, Why: "why", Takes: time.Minute, Unborn: []replication.UnbornDisk{{Disk: "m/d", Joined: 10, Left: 11}}}
 	everyFieldSet(t, reflect.ValueOf(planned), "planned")
 	ledgers := []replication.Ledger{{Disk: 1, Total: 10, Done: 5}}
 	var asked []string

@@ -82,7 +82,7 @@ func groupToWire(g replication.GroupStatus) *failbackpb.GroupStatus {
 			AtSource: d.Backlog.Source, AtProcessServer: d.Backlog.ProcessServer, AtMasterTarget: d.Backlog.MasterTarget, Bottleneck: d.Bottleneck, Because: d.Because, Stages: stagesToWire(d.Stages),
 		})
 	}
-	r.Link = linkToWire(g.Link)
+	r.Link, r.Departed = linkToWire(g.Link), departedToWire(g.Departed)
 	for _, d := range g.Drills {
 		r.Drills = append(r.Drills, drillToWire(d))
 	}
@@ -134,7 +134,7 @@ func groupFromWire(r *failbackpb.GroupStatus) replication.GroupStatus {
 		c := cutoverFromWire(r.Cutover)
 		g.Cutover = &c
 	}
-	g.Link = linkFromWire(r.Link)
+	g.Link, g.Departed = linkFromWire(r.Link), departedFromWire(r.Departed)
 	g.Drills = []replication.DrillStatus{}
 	for _, d := range r.Drills {
 		g.Drills = append(g.Drills, drillFromWire(d))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,14 @@ const completeWithin = 2 * time.Second
 func (t *tool) completes(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		t.completes(sub)
+	}
+	if c.Flags().Lookup("point") != nil {
+		_ = c.RegisterFlagCompletionFunc("point", func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) { // fails only for a flag that is not there
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return t.known(c, "POINT", replication.GroupID(args[0])), cobra.ShellCompDirectiveNoFileComp
+		})
 	}
 	words := strings.Fields(c.Use)[1:]
 	if len(words) == 0 {
@@ -52,6 +61,12 @@ func (t *tool) known(c *cobra.Command, word string, group replication.GroupID) (
 	_ = t.with(func(m *transport.OperatorClient) error {
 		if word == "POINT" {
 			_, points, err := m.Points(ctx, group)
+			if len(points) > 0 {
+				found = append(found, latestPoint+"\tthe last point")
+			}
+			if slices.ContainsFunc(points, soundApp) {
+				found = append(found, latestApp+"\tthe last that is application-consistent and sound")
+			}
 			for _, p := range points {
 				found = append(found, fmt.Sprintf("%d\t%s, %s", p.ID, clock(p.Time), p.Kind))
 			}
@@ -65,6 +80,11 @@ func (t *tool) known(c *cobra.Command, word string, group replication.GroupID) (
 			}
 			for _, d := range g.Disks {
 				found = append(found, string(d.Disk))
+			}
+			for _, d := range g.Departed {
+				if !slices.Contains(found, string(d.Disk)) {
+					found = append(found, string(d.Disk))
+				}
 			}
 		}
 		return err

@@ -39,7 +39,8 @@ takes at most --scratch-size, and who writes more gets "no space left".
 
 The drill goes on until ^C (or the end of this command), until --for is over, or until failback drill --end, which works from another
 terminal, and for drills started with --detach. Who still uses the files then gets I/O errors; --end alone is refused while they
-are in use, unless --force. The point is not dropped by policy meanwhile.
+are in use, unless --force. The point is not dropped by policy meanwhile. Disks that joined after the point or left before it are not
+there, nor is one that has left since and whose target was written to: the drill says so.
 
 Afterwards, record what it came to: failback points shows it.`,
 		Example: `  failback drill erp 12 /mnt/drill --for 2h --detach
@@ -243,7 +244,9 @@ func (t *tool) recordDrill(ctx context.Context, group replication.GroupID, point
 // printWithout tells of the disks that a drill lacks.
 func printWithout(w io.Writer, d replication.DrillStatus) {
 	for _, u := range d.Without {
-		if u.Joined == 0 {
+		if u.Left > 0 {
+			fmt.Fprintf(w, "    without disk %s, which left after point %d\n", u.Disk, u.Left)
+		} else if u.Joined == 0 {
 			fmt.Fprintf(w, "    without disk %s, which no point has yet\n", u.Disk)
 		} else {
 			fmt.Fprintf(w, "    without disk %s, which joined at point %d\n", u.Disk, u.Joined)

@@ -21,7 +21,7 @@ func (t *tool) exportCommand() *cobra.Command {
 		Use:   "export GROUP POINT DISK FILE",
 		Short: "Write the content of one disk at a point to a file",
 		Long: `Writes the raw content of one disk, as it was at a point, to FILE, without moving the disks. DISK is the disk's id, or machine/id where
-the id is not the only one in the group. FILE must not exist; it is made sparse, and removed again if the export does not come to
+the id is not the only one in the group; one that has left the group, too, at a point that has it, as long as nobody has written to its target. FILE must not exist; it is made sparse, and removed again if the export does not come to
 its end. FILE may be - for standard output, zeros and all.`,
 		Example: "  failback export erp 12 erp-db/os os-at-12.raw\n  failback export erp 12 os - | sha256sum",
 		Args:    cobra.ExactArgs(4),

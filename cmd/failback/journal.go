@@ -60,6 +60,8 @@ func journalFailure(dir string, err error) error {
 		p.Code, p.Remedy = "journal-corrupt", "failback journal check lists all damage, and the points that can still be read"
 	case errors.Is(err, retention.ErrUnborn):
 		p.Code, p.Remedy = "disk-unborn", "choose a point from its first one on; failback journal list tells when each disk joined"
+	case errors.Is(err, retention.ErrLeft):
+		p.Code, p.Remedy = "disk-left", "choose a point that has it; failback journal list tells after which one each disk left"
 	case errors.Is(err, retention.ErrNoPoint):
 		p.Code, p.Remedy = "no-such-point", "failback journal list shows the points that there are"
 	case errors.Is(err, retention.ErrNotAtPoint):
@@ -89,12 +91,12 @@ type needJSON struct {
 	Spare  int64                 `json:"spare"` // of these: what the disks hold as well
 }
 
-func findingsOf(id retention.Identity, found []retention.Finding) []findingJSON {
+func findingsOf(disks []replication.Disk, found []retention.Finding) []findingJSON {
 	out := []findingJSON{}
 	for _, f := range found {
 		j := findingJSON{File: f.File, Offset: f.Off, Length: f.Len, What: strings.TrimPrefix(f.What, "bad format: "), Damage: f.Damage, Fatal: f.Fatal, Needs: []needJSON{}}
 		for _, n := range f.Needs {
-			j.Needs = append(j.Needs, needJSON{id.Disks[n.Disk].ID, n.Points, n.Bytes, n.Spare})
+			j.Needs = append(j.Needs, needJSON{disks[n.Disk].ID, n.Points, n.Bytes, n.Spare})
 		}
 		out = append(out, j)
 	}
@@ -161,11 +163,32 @@ func pointRanges(points []replication.PointID) string {
 	return "points " + strings.Join(parts, ", ")
 }
 
+// diskAt finds a disk by its name among those that a point has, disks that have left included; else among all, whose reader says why the point does not have it.
+func diskAt(i *retention.Inspection, point replication.PointID, name string) (replication.Disk, error) {
+	var there []replication.Disk
+	births := i.Births()
+	for n, d := range i.Identity().Disks {
+		if births[n] <= point {
+			there = append(there, d)
+		}
+	}
+	for _, d := range i.Departed() {
+		if d.At(point) {
+			there = append(there, d.Disk)
+		}
+	}
+	group := i.Identity().Group
+	if d, err := diskOf(group, there, name); err == nil {
+		return d, nil
+	}
+	return diskOf(group, i.AllDisks(), name)
+}
+
 // diskOf finds a disk of a group by its id, or by its name within the machine where only one has it.
-func diskOf(id retention.Identity, name string) (replication.Disk, error) {
+func diskOf(group replication.GroupID, disks []replication.Disk, name string) (replication.Disk, error) {
 	var found []replication.Disk
 	var names []string
-	for _, d := range id.Disks {
+	for _, d := range disks {
 		names = append(names, string(d.ID))
 		if string(d.ID) == name {
 			return d, nil
@@ -176,7 +199,7 @@ func diskOf(id retention.Identity, name string) (replication.Disk, error) {
 	}
 	slices.Sort(names)
 	if len(found) != 1 {
-		return replication.Disk{}, settings.Usage(fmt.Errorf("DISK: %q is not one disk of group %s, which has %s", name, id.Group, strings.Join(names, ", ")))
+		return replication.Disk{}, settings.Usage(fmt.Errorf("DISK: %q is not one disk of group %s, which has %s", name, group, strings.Join(slices.Compact(names), ", ")))
 	}
 	return found[0], nil
 }

@@ -56,7 +56,7 @@ func (t *tool) journalCheck(ctx context.Context, dir string) error {
 		Sound     bool                `json:"sound"`
 		Hurt      []pointDisksJSON    `json:"damaged_points"` // which points can't be read in full
 		Findings  []findingJSON       `json:"findings"`
-	}{dir, id.Group, i.Running(), i.Records(), read, true, damagedPoints(i, found), findingsOf(id, found)}
+	}{dir, id.Group, i.Running(), i.Records(), read, true, damagedPoints(i, found), findingsOf(i.AllDisks(), found)}
 	damages := 0
 	for _, f := range found {
 		if f.Damage {
@@ -99,7 +99,7 @@ type pointDisksJSON struct {
 
 func damagedPoints(i *retention.Inspection, found []retention.Finding) []pointDisksJSON {
 	out := []pointDisksJSON{}
-	for d, x := range i.Identity().Disks {
+	for d, x := range i.AllDisks() {
 		one := pointDisksJSON{Disk: x.ID}
 		hurt := map[replication.PointID]bool{}
 		for _, f := range found {

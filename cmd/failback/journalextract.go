@@ -42,7 +42,7 @@ func (t *tool) journalExtractCommand() *cobra.Command {
 		Long: `Writes the content of a disk at a point to FILE, from the journal in DIR and the target disk as it stands. No master target is needed, and must not have the journal open; none
 can open it until the extraction is done. Neither the journal nor the target disk is written to. This works after a move that was not finished, too.
 
-DISK is the disk's id, or its name within the machine where only one has it. The target disk is looked for where it lay, as failback journal list shows; --disk says
+DISK is the disk's id, or its name within the machine where only one has it; one that has left the group, too, at a point that has it. The target disk is looked for where it lay, as failback journal list shows; --disk says
 where it is now. It must be the very disk, not an older copy: what the journal does not hold is read from it. A disk that another has written to since is refused; where that can't be told, there is a warning.
 
 FILE is a VMDK for ESXi if its name ends in .vmdk, else raw (sparse); --format makes others, as failback disk create does. FILE must not exist. It is made within FILE` + partialSuffix + `, a directory,
@@ -80,11 +80,11 @@ func (t *tool) journalExtract(ctx context.Context, x extraction) error {
 		return journalFailure(x.dir, err)
 	}
 	defer i.Close()
-	disk, err := diskOf(i.Identity(), x.disk)
+	disk, err := diskAt(i, x.point, x.disk)
 	if err != nil {
 		return err
 	}
-	path, err := x.target(i.Identity(), disk)
+	path, err := x.target(i, disk)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (t *tool) journalExtract(ctx context.Context, x extraction) error {
 		warn = append(warn, fmt.Sprintf("accepted: %v; what the journal does not hold may be of any time", err))
 	}
 	warn = append(warn, more...)
-	given := err == nil && committed(i) // to its machine, which may start at any moment
+	given := err == nil && (committed(i) || departed(i, disk.No) != nil) // to its machine, which may start at any moment, or to whoever wants it
 	if committed(i) {
 		if unsure := more[min(len(more), len(target.Description().Notices)):]; given && len(unsure) > 0 && !x.accept {
 			return &replication.Problem{Code: replication.CodeCommitted, Message: fmt.Sprintf("the disks were given to their machine, and it can't be told whether it has written to %s: %s", path, strings.Join(unsure, "; ")),
@@ -181,14 +181,18 @@ func (x extraction) newFormat() (int, error) {
 }
 
 // target returns where a disk is now.
-func (x extraction) target(id retention.Identity, disk replication.Disk) (string, error) {
-	path := id.Targets[disk.No]
+func (x extraction) target(i *retention.Inspection, disk replication.Disk) (path string, err error) {
+	if d := departed(i, disk.No); d != nil {
+		path = d.Target
+	} else {
+		path = i.Identity().Targets[disk.No]
+	}
 	for _, s := range x.disks {
 		name, at, ok := strings.Cut(s, "=")
 		if !ok || at == "" {
 			return "", settings.Usage(fmt.Errorf("--disk %q is not ID=PATH", s))
 		}
-		d, err := diskOf(id, name)
+		d, err := diskAt(i, x.point, name)
 		if err != nil {
 			return "", err
 		}
@@ -197,6 +201,16 @@ func (x extraction) target(id retention.Identity, disk replication.Disk) (string
 		}
 	}
 	return path, nil
+}
+
+// departed returns what is known of a disk that has left; nil: it has not.
+func departed(i *retention.Inspection, disk replication.DiskNo) *retention.Departed {
+	for _, d := range i.Departed() {
+		if d.Disk.No == disk {
+			return &d
+		}
+	}
+	return nil
 }
 
 // sameDisk makes sure, as far as can be, that a disk is the one of the journal as our last session left it. It returns what can't be told.
@@ -216,17 +230,22 @@ func sameDisk(ctx context.Context, i *retention.Inspection, disk replication.Dis
 	if len(d.Parents) > 0 {
 		return warn, changed("it is a snapshot on %s, so that a machine ran on it", d.Parents[0].Path)
 	}
-	known := i.ContentIDs()[disk.No]
+	var known []uint32
+	var was blockio.Fingerprint
+	if left := departed(i, disk.No); left != nil {
+		known, was = left.ContentIDs, blockio.Fingerprint(left.Fingerprint)
+	} else {
+		known = i.ContentIDs()[disk.No]
+		if prints := i.Fingerprints(); int(disk.No) < len(prints) {
+			was = blockio.Fingerprint(prints[disk.No])
+		}
+	}
 	switch {
 	case d.ContentID == 0:
 	case len(known) == 0:
 		warn = append(warn, fmt.Sprintf("the journal knows no content id of %s: it can't be told whether another has written to it", path))
 	case !slices.Contains(known, d.ContentID):
 		return warn, changed("its content id is %08x, ours was %08x", d.ContentID, known[0])
-	}
-	var was blockio.Fingerprint
-	if prints := i.Fingerprints(); int(disk.No) < len(prints) {
-		was = blockio.Fingerprint(prints[disk.No])
 	}
 	sampled, ok := r.(interface {
 		Fingerprint(context.Context) (blockio.Fingerprint, error)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,6 +71,9 @@ type journalDiskJSON struct {
 	ContentIDs []string            `json:"content_ids"`      // that it may carry; empty: it has none
 	Joined     replication.PointID `json:"joined,omitempty"` // its first point, of a disk that joined later
 	Unborn     bool                `json:"unborn,omitempty"` // it has joined, and no point has it yet
+	Left       bool                `json:"left,omitempty"`   // it has left the group
+	Last       replication.PointID `json:"last,omitempty"`   // points up to this one have it, of a disk that has left
+	Head       replication.PointID `json:"head,omitempty"`   // what its target showed then
 }
 
 type cycleJSON struct {
@@ -118,7 +122,7 @@ func describeJournal(ctx context.Context, dir string, i *retention.Inspection) (
 	id := i.Identity()
 	j := journalJSON{
 		Directory: dir, Group: id.Group, Journal: id.UUID, Created: id.Created, Generation: i.Generation(), Records: i.Records(), Running: i.Running(), Retired: i.Retired(), Whole: i.Whole(),
-		Head: i.Head(), Disks: []journalDiskJSON{}, Points: append([]replication.Point{}, i.Points()...), Files: []journalFileJSON{}, Findings: findingsOf(id, i.Findings()),
+		Head: i.Head(), Disks: []journalDiskJSON{}, Points: append([]replication.Point{}, i.Points()...), Files: []journalFileJSON{}, Findings: findingsOf(i.AllDisks(), i.Findings()),
 	}
 	j.Cutover = i.Cutover()
 	if m := i.Unfinished(); m != nil {
@@ -130,11 +134,15 @@ func describeJournal(ctx context.Context, dir string, i *retention.Inspection) (
 		if one.Unborn = births[d] == retention.NoPoint; !one.Unborn {
 			one.Joined = births[d]
 		}
-		for _, c := range ids[d] {
-			if c != 0 {
-				one.ContentIDs = append(one.ContentIDs, fmt.Sprintf("%08x", c))
-			}
+		one.carries(ids[d])
+		j.Disks = append(j.Disks, one)
+	}
+	for _, d := range i.Departed() {
+		one := journalDiskJSON{ID: d.Disk.ID, Size: d.Disk.Size, Target: d.Target, ContentIDs: []string{}, Left: true, Last: d.Last, Head: d.Head}
+		if one.Unborn = d.Born == retention.NoPoint; !one.Unborn {
+			one.Joined = d.Born
 		}
+		one.carries(d.ContentIDs)
 		j.Disks = append(j.Disks, one)
 	}
 	if c, files := i.OpenCycle(); c != nil {
@@ -170,6 +178,14 @@ func describeJournal(ctx context.Context, dir string, i *retention.Inspection) (
 	return j, err
 }
 
+func (d *journalDiskJSON) carries(ids []uint32) {
+	for _, c := range ids {
+		if c != 0 {
+			d.ContentIDs = append(d.ContentIDs, fmt.Sprintf("%08x", c))
+		}
+	}
+}
+
 // sizeOf adds up the files below a directory. Files that go meanwhile don't count.
 func sizeOf(dir string) (n int64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
@@ -200,7 +216,7 @@ func printJournal(w io.Writer, j journalJSON) {
 		{"open cycle", openCycleOf(j.Cycle)},
 	})
 	rows := [][]string{{"DISK", "SIZE", "LAY AT", "CONTENT ID"}}
-	late := slices.ContainsFunc(j.Disks, func(d journalDiskJSON) bool { return d.Unborn || d.Joined > 0 })
+	late := slices.ContainsFunc(j.Disks, func(d journalDiskJSON) bool { return d.Unborn || d.Left || d.Joined > 0 })
 	if late {
 		rows[0] = append(rows[0], "JOINED")
 	}
@@ -215,6 +231,9 @@ func printJournal(w io.Writer, j journalJSON) {
 			joined = "no point has it yet"
 		case d.Joined > 0:
 			joined = fmt.Sprintf("at point %d", d.Joined)
+		}
+		if d.Left {
+			joined = strings.TrimPrefix(fmt.Sprintf("%s; left after point %d, at point %d", joined, d.Last, d.Head), "; ")
 		}
 		row := []string{string(d.ID), size(d.Size), d.Target, content}
 		if late {

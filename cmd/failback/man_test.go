@@ -49,7 +49,8 @@ func TestShellsComplete(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"rewind ":             "erp\tprotected\n:4\n",
-		"rewind erp ":         "1\t2026-03-01 12:00:00, crash\n2\t2026-03-01 12:01:00, app\n3\t2026-03-01 12:02:00, final\n:4\n",
+		"rewind erp ":         "latest\tthe last point\n1\t2026-03-01 12:00:00, crash\n2\t2026-03-01 12:01:00, app\n3\t2026-03-01 12:02:00, final\n:4\n",
+		"commit erp --point ": "latest\tthe last point\n1\t2026-03-01 12:00:00, crash\n2\t2026-03-01 12:01:00, app\n3\t2026-03-01 12:02:00, final\n:4\n",
 		"export erp 2 ":       "db/os\ndb/data\n:4\n",
 		"export erp 2 db/os ": ":0\n",
 		"reprotect ":          ":0\n",

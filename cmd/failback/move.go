@@ -39,7 +39,7 @@ func (t *tool) rewindCommand() *cobra.Command {
 		Use:   "rewind GROUP POINT",
 		Short: "Move the disks back to a point, and hold them there",
 		Long: `Moves all disks of the group back to a point and holds them there. Replication goes on: later points collect ahead of the disks,
-and nothing is lost; failback advance takes it back. A disk that joined the group later (failback apply) stays as it was at its first point. Point 0, where the plan keeps it, is the disks as they were before they were protected. Returns when the disks stand at the point. If this tool, the master target
+and nothing is lost; failback advance takes it back. A disk that joined the group later (failback apply) stays as it was at its first point, one that has left the group since as it was left. Point 0, where the plan keeps it, is the disks as they were before they were protected. Returns when the disks stand at the point. If this tool, the master target
 or the power goes meanwhile, the move is carried on and finished; failback move cancel takes it back.
 ` + pointHelp + `
 
@@ -157,7 +157,7 @@ anything. Returns when the disks stand at a point. A move that is done is taken 
 type movedJSON struct {
 	Group replication.GroupID `json:"group"`
 	Head  replication.PointID `json:"head"`
-	// Unborn are the disks that joined after the head: they are left as they were at their first point.
+	// Unborn are the disks that joined after the head: they are left as they were at their first point; and those that it has and that have left.
 	Unborn []replication.UnbornDisk `json:"unborn,omitempty"`
 }
 

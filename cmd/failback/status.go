@@ -232,6 +232,9 @@ func printGroup(w io.Writer, g replication.GroupStatus, now time.Time) {
 	for _, n := range g.Notices {
 		fmt.Fprintf(w, "  Note: %s\n", n)
 	}
+	for _, d := range g.Departed {
+		fmt.Fprintf(w, "  Disk %s left after point %d, %s: its target %s stays as it was at point %d; points up to %d have it as long as nobody writes to that\n", d.Disk, d.Last, clock(d.Left), d.Target, d.Head, d.Last)
+	}
 	printDisks(w, g)
 }
 

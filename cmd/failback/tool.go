@@ -249,6 +249,11 @@ const (
 
 const pointHelp = `POINT is its number, or latest, or latest-app: the newest one that is application-consistent, and neither suspect nor damaged.`
 
+// soundApp says whether latest-app may mean a point.
+func soundApp(p replication.Point) bool {
+	return p.Kind == replication.App && !p.Suspect && p.Damaged == 0
+}
+
 // point reads a point's number, of at least least, or finds the point of a name.
 func (t *tool) point(ctx context.Context, name, s string, least uint64) (found replication.PointID, err error) {
 	if s != latestPoint && s != latestApp {
@@ -264,7 +269,7 @@ func (t *tool) point(ctx context.Context, name, s string, least uint64) (found r
 			return err
 		}
 		for _, p := range slices.Backward(points) {
-			if s == latestPoint || p.Kind == replication.App && !p.Suspect && p.Damaged == 0 {
+			if s == latestPoint || soundApp(p) {
 				found = p.ID
 				return nil
 			}

@@ -699,6 +699,9 @@ func TestPointsByName(t *testing.T) {
 		return r.Point, nil
 	}
 	address := operatortest.Serve(t, f)
+	if got := failback(t.Context(), "", "__complete", "--operator", address, "rewind", "erp", "l"); !strings.HasPrefix(got.out, "latest\tthe last point\nlatest-app\tthe last that is application-consistent and sound\n1\t") {
+		t.Errorf("a shell is told %+v", got)
+	}
 	for args, want := range map[string]replication.PointID{"rewind erp latest-app": 2, "rewind erp latest": 5, "advance erp latest-app": 2, "commit erp --point latest-app": 2} {
 		moved, committed = 0, 0
 		if got := failback(t.Context(), "", append(strings.Fields(args), "--operator", address)...); got.code != 0 || max(moved, committed) != want {

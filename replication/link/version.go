@@ -13,8 +13,11 @@ import (
 // What an order asks for by a field of its own needs no new minor, where the process server may leave it: references (Shipment.Repeats), streams (Shipment.Streams). Whoever does not know of it neither asks nor sends it.
 const (
 	ProtocolMajor = 1
-	ProtocolMinor = 0
+	ProtocolMinor = 1
 )
+
+// MinorLeaving is the first minor whose process server tells the disks of what it cut before by their names: before, it takes those that were numbered anew, as others left, for others.
+const MinorLeaving = 1
 
 // CodeVersion is the code of sides that can't talk, or are in the wrong order.
 const CodeVersion = "protocol-version"

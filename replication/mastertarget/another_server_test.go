@@ -25,7 +25,7 @@ func (p *pair) second() (end func()) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	bye, err := p.master.Connected(link.Peer{Name: "ps2"}, w)
+	bye, err := p.master.Connected(link.Peer{Name: "ps2", Minor: link.ProtocolMinor}, w)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestServerThatWasLeftIsFenced(t *testing.T) {
 	join := func(name string) (forgetful, func()) {
 		f := forgetful{newPuppet(), make(chan link.Spec, 8)}
 		f.snapshot = name
-		bye, err := e.Connected(link.Peer{Name: name}, f)
+		bye, err := e.Connected(link.Peer{Name: name, Minor: link.ProtocolMinor}, f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func TestApplyKeepsWhatWasSetMeanwhile(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if _, err := e.Connected(link.Peer{Name: "ps2"}, interrupted{p, set}); err != nil {
+	if _, err := e.Connected(link.Peer{Name: "ps2", Minor: link.ProtocolMinor}, interrupted{p, set}); err != nil {
 		t.Fatal(err)
 	}
 	if done, err := e.Apply(t.Context(), replication.ApplyRequest{Group: "g", MoveTo: "ps2"}); err != nil || !done.Applied {

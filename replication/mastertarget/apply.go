@@ -17,7 +17,7 @@ import (
 // applying is a plan that takes the place of a group's, as far as that can be while it is protected.
 //
 // What changes how a group is run goes into the catalogue, and with the group's next opening into its journal. A disk that joins goes into the journal first, with the plan that has it, in one record: where the catalogue
-// does not know it yet, after a crash, the journal's plan counts (group.agrees). Either way the group is opened anew, so that nothing meets a plan that changes under it: what is under way goes on from what is durable.
+// does not know it yet, after a crash, the journal's plan counts (group.agrees). So it is with disks that leave (leave.go). Either way the group is opened anew, so that nothing meets a plan that changes under it: what is under way goes on from what is durable.
 //
 // A group that moves to another process server is in the catalogue with it, in one change with the order to the old one to forget the group. Opened anew it has another generation, so that what the old one may still send is refused (I7).
 // The new one has none of the cuts that the last point was made of: it compares (I10).
@@ -72,7 +72,15 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	if err != nil {
 		return a.report, err
 	}
-	err = a.take()
+	gone := plan.Leaving(a.was, a.plan)
+	if len(gone) > 0 {
+		g.moving.Lock() // a move that has just been stopped
+		g.moving.Unlock()
+		err = a.settle()
+	}
+	if err == nil {
+		err = a.take(gone)
+	}
 	release()
 	if err != nil {
 		return a.report, err
@@ -141,8 +149,8 @@ func (a *applying) look(ctx context.Context) error {
 		a.resized(id.Disks)
 		return a.number()
 	}
-	gone := slices.ContainsFunc(a.report.Changes, func(c replication.PlanChange) bool { return c.Key == "disk" && c.Refused })
-	if disks := a.plan.Disks(); len(disks) > len(names) && !gone {
+	a.leaves()
+	if disks := a.plan.Disks(); len(disks) > len(names) && len(plan.Leaving(was, a.plan)) == 0 {
 		a.there = len(names)
 		a.room()
 		a.joins(ctx)
@@ -214,14 +222,14 @@ func orNothing(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// take puts the plan into force, durably, and opens the group anew with it.
-func (a *applying) take() error {
+// take puts the plan into force, durably, and opens the group anew with it. gone are the disks that leave.
+func (a *applying) take(gone []plan.GroupDisk) error {
 	e, g := a.engine, a.group
 	now, err := plan.Parse(a.plan.Canonical())
 	if err != nil { // the next start could not read it either
 		return err
 	}
-	added := a.there > 0 && len(a.plan.Disks()) > a.there
+	added := a.there > 0 && len(gone) == 0 && len(a.plan.Disks()) > a.there
 	if added {
 		if err := a.createTargets(); err != nil {
 			return err
@@ -244,6 +252,8 @@ func (a *applying) take() error {
 	}
 	if added {
 		err = a.join(record.Held)
+	} else if len(gone) > 0 {
+		err = a.leave(gone)
 	}
 	switch {
 	case err != nil:
@@ -264,6 +274,9 @@ func (a *applying) take() error {
 		e.sendOff(a.bye.Worker)
 	}
 	again.start()
+	if err == nil {
+		a.departs(gone)
+	}
 	if err == nil && a.moves {
 		e.cfg.Log.Info("moved to another process server", "group", g.id, "from", a.bye.Worker, "to", now.ProcessServer)
 		g.happened(replication.EventPlan, replication.Healthy, 0, "the group moved from process server %s to %s", a.bye.Worker, now.ProcessServer)
@@ -307,7 +320,7 @@ func (a *applying) opened(ctx context.Context) error {
 	return g.isReady()
 }
 
-// agrees makes sure that the plan has the journal's disks, by number. A journal that has more was joined by them when the catalogue was not told any more: then its plan counts.
+// agrees makes sure that the plan has the journal's disks, by number. A journal that has others was joined by them, or they left it, when the catalogue was not told any more: then its plan counts.
 func (g *group) agrees(j *retention.Journal) error {
 	names := namesOf(j.Identity().Disks)
 	if slices.Equal(g.plan.Names(), names) {

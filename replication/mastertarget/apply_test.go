@@ -196,8 +196,8 @@ func TestApplyRefuses(t *testing.T) {
 		text []byte
 		want []string
 	}{
-		"a disk less":                {edit(machineB, ""), []string{"b/one", "can't leave"}},
-		"another name":               {edit("id: two", "id: three"), []string{"a/two", "can't leave"}},
+		"another name":               {edit("id: two", "id: three"), []string{"a/two", "leave", "join"}},
+		"all disks less":             {edit("name: a", "name: c", machineB, ""), []string{"all disks", "b/one", "a/two"}},
 		"another target":             {edit(p.dst(1), p.dst(1)+"x"), []string{"a/two", "target"}},
 		"another source":             {edit(p.src(0)+"'", p.src(0)+"x'"), []string{"a/one", "source"}},
 		"another format":             {edit("monolithicSparse", "monolithicFlat"), []string{"b/one", "format"}},

@@ -60,7 +60,7 @@ func (g *group) committedProblem() error {
 // awayStatus adds to the status of a committed group what its journal tells.
 func (g *group) awayStatus(s *replication.GroupStatus) {
 	j := g.journal
-	s.Head, s.Generation, s.Pins = j.Head(), j.Generation(), pinsOf(j.Points(), time.Now())
+	s.Head, s.Generation, s.Pins, s.Departed = j.Head(), j.Generation(), pinsOf(j.Points(), time.Now()), departedOf(j)
 	if last, ok := j.Last(); ok {
 		s.Last, s.LastTime, s.LagSeconds = last.ID, last.Time, time.Since(last.Time).Seconds()
 	}

@@ -85,7 +85,7 @@ func newChecking(t *testing.T) *checking {
 	if err := os.Mkdir(c.ds, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	c.connect(link.Peer{Name: "ps1", Certificates: []replication.Certificate{{Name: "ps", Until: month}, {Name: "ca", Until: month}}})
+	c.connect(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Certificates: []replication.Certificate{{Name: "ps", Until: month}, {Name: "ca", Until: month}}})
 	return c
 }
 
@@ -333,7 +333,7 @@ func TestCheckOfThePath(t *testing.T) {
 	c := newChecking(t)
 	ask := replication.PathAsk{Each: time.Second}
 	m := &metered{surveyor: c.worker, err: errors.New("others are being measured")}
-	bye, err := c.e.Connected(link.Peer{Name: "ps1", Skew: time.Hour}, m)
+	bye, err := c.e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Skew: time.Hour}, m)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,7 +101,7 @@ func (g *group) whole(p replication.PointID, disk replication.DiskNo) (link.Cont
 	return c, nil
 }
 
-// content opens a disk at a point.
+// content opens a disk of the group at a point.
 func (g *group) content(p replication.PointID, disk replication.DiskNo) (link.Content, error) {
 	if int(disk) >= len(g.targets) {
 		return nil, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("group %s has no disk %d", g.id, disk)}

@@ -153,7 +153,7 @@ func (g *group) lookAtDamage() error {
 		}
 		g.wake() // to repair
 	}
-	g.notice("damage", damageNotice(d, g.journal.Identity().Disks))
+	g.notice("damage", damageNotice(d, g.journal.AllDisks()))
 	g.engine.changed()
 	return merr
 }

@@ -62,7 +62,7 @@
 //
 // A plan that changes (apply.go) is compared with the one in force, by package plan; what can be changed is, and the group is opened anew with it. Disks that join are in the journal first, with the plan: after a crash that counts. Their
 // numbers are the next ones, wherever they stand in the plan. The next cycle brings them in: the process server compares them whole, with the targets as they stand, and ships the others' changes; a lane's blocks go through
-// to the disks that join, and into the journal for the others.
+// to the disks that join, and into the journal for the others. A disk that leaves (leave.go) is out with one record of the journal; its target stays as it is, and is read for the points that have it as long as nobody writes to it.
 //
 // A group moves to another process server by a plan that names it (apply.go): it is in the catalogue in one change with the order to the old one to forget the group, which is given when that one is there.
 //

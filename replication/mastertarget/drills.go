@@ -307,11 +307,12 @@ func (e *Engine) register(d *running) (replication.Point, error) {
 	}
 	if err == nil {
 		err = g.view(e.drills.ctx, func(j toldByJournal) error {
-			disks, points = j.Identity().Disks, j.Points()
-			d.without = unborn(j, d.request.Point)
-			disks = slices.Clone(disks[:len(disks)-len(d.without)]) // those that joined later have the last numbers
+			disks, points = disksAt(j, d.request.Point), j.Points()
+			d.without = lacking(j, d.request.Point)
+			disks = slices.DeleteFunc(disks, func(disk replication.Disk) bool { return e.misses(d, j, disk) })
 			for i := range disks {
 				disks[i].Size = j.SizeAt(disks[i].No, d.request.Point)
+				disks[i].No = j.Slot(disks[i].No)
 			}
 			return nil
 		})

@@ -356,3 +356,40 @@ func TestDrillMeetsDamage(t *testing.T) {
 		t.Errorf("what is not damaged: %v", err)
 	}
 }
+
+// TestDrillWhileADiskLeaves: the others are numbered anew, and each file goes on to show its disk, that of the one that left too; what is drilled later says what it lacks.
+func TestDrillWhileADiskLeaves(t *testing.T) {
+	t.Parallel()
+	needsDrills(t)
+	p := drilledPair(t, 7, 2)
+	defer p.close()
+	all := slices.Clone(p.kept[2])
+	mnt := t.TempDir()
+	d := p.drill(replication.DrillRequest{Point: 2, Mountpoint: filepath.Join(mnt, "before")})
+	if _, err := p.master.Apply(t.Context(), replication.ApplyRequest{Plan: p.withoutDisk(0)}); err != nil {
+		t.Fatal(err)
+	}
+	gone := p.leaves(0)
+	p.shows(d, all, "left")
+	p.point()
+	p.move()
+	p.shows(d, all, "moved")
+	late := p.drill(replication.DrillRequest{Point: 2, Mountpoint: filepath.Join(mnt, "late")})
+	if len(late.Files) != 3 || late.Without != nil || late.Files[2].Disk != "a/one" {
+		t.Errorf("a point that has the disk: %+v", late)
+	}
+	p.shows(late, append(slices.Clone(p.kept[2]), gone.kept[2]), "drilled late")
+	after := p.drill(replication.DrillRequest{Point: 3, Mountpoint: filepath.Join(mnt, "after")})
+	if len(after.Files) != 2 || !slices.Equal(after.Without, []replication.UnbornDisk{{Disk: "a/one", Left: 2}}) {
+		t.Errorf("a point after: %+v", after)
+	}
+	p.shows(after, p.kept[3], "after")
+	if err := os.Remove(gone.target); err != nil {
+		t.Fatal(err)
+	}
+	poorer := p.drill(replication.DrillRequest{Point: 2, Mountpoint: filepath.Join(mnt, "poorer")})
+	if len(poorer.Files) != 2 || !slices.Equal(poorer.Without, []replication.UnbornDisk{{Disk: "a/one", Left: 2}}) {
+		t.Errorf("a point that has the disk, whose target is gone: %+v", poorer)
+	}
+	p.shows(poorer, p.kept[2], "without the target")
+}

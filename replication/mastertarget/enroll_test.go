@@ -62,13 +62,13 @@ func TestNamesAreBoundToKeys(t *testing.T) {
 	dir := t.TempDir()
 	e := gate(t, dir, &bytes.Buffer{})
 	first := leaver{left: make(chan error, 1)}
-	bye, err := e.Connected(link.Peer{Name: "ps1", Home: "h", Key: key(1)}, first)
+	bye, err := e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Home: "h", Key: key(1)}, first)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = e.Connected(link.Peer{Name: "ps1", Home: "h", Key: key(2)}, leaver{})
+	_, err = e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Home: "h", Key: key(2)}, leaver{})
 	wantCode(t, "another key", err, CodeNameBound, key(1), key(2), "failback rebind ps1 "+key(2))
-	other, err := e.Connected(link.Peer{Name: "ps2", Home: "h2", Key: key(1)}, leaver{}) // one key, two names
+	other, err := e.Connected(link.Peer{Name: "ps2", Minor: link.ProtocolMinor, Home: "h2", Key: key(1)}, leaver{}) // one key, two names
 	if err != nil {
 		t.Error(err)
 	}
@@ -79,9 +79,9 @@ func TestNamesAreBoundToKeys(t *testing.T) {
 	}
 
 	e = gate(t, dir, &bytes.Buffer{}) // another master target's life: the names stay
-	_, err = e.Connected(link.Peer{Name: "ps1", Key: key(2)}, leaver{})
+	_, err = e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Key: key(2)}, leaver{})
 	wantCode(t, "after a restart", err, CodeNameBound)
-	bye, err = e.Connected(link.Peer{Name: "ps1", Key: key(1)}, first)
+	bye, err = e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Key: key(1)}, first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,14 +97,14 @@ func TestNamesAreBoundToKeys(t *testing.T) {
 		t.Error("the one who lost the name is still given orders")
 	}
 	bye()
-	_, err = e.Connected(link.Peer{Name: "ps1", Key: key(1)}, leaver{})
+	_, err = e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Key: key(1)}, leaver{})
 	wantCode(t, "the old key", err, CodeNameBound)
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 	e = gate(t, dir, &bytes.Buffer{})
 	defer e.Close()
-	if bye, err = e.Connected(link.Peer{Name: "ps1", Key: key(2)}, leaver{}); err != nil {
+	if bye, err = e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Key: key(2)}, leaver{}); err != nil {
 		t.Error(err)
 	} else {
 		bye()
@@ -114,7 +114,7 @@ func TestNamesAreBoundToKeys(t *testing.T) {
 // TestCallsOfAnotherProcessServerAreRefused makes each call about a group with the right session, and the key of another process server.
 func TestCallsOfAnotherProcessServerAreRefused(t *testing.T) {
 	e, p := stage(t)
-	if err := e.bind(link.Peer{Name: "ps", Key: key(1)}); err != nil {
+	if err := e.bind(link.Peer{Name: "ps", Minor: link.ProtocolMinor, Key: key(1)}); err != nil {
 		t.Fatal(err)
 	}
 	s := <-p.ships
@@ -182,7 +182,7 @@ func TestTokens(t *testing.T) {
 	if name, err := e.Redeem(token, key(1)); err != nil || name != "ps1" {
 		t.Errorf("the answer was lost, and asked for again: got %q, %v", name, err)
 	}
-	_, err = e.Connected(link.Peer{Name: "ps1", Key: key(2)}, leaver{})
+	_, err = e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Key: key(2)}, leaver{})
 	wantCode(t, "the name of one that enrolled", err, CodeNameBound)
 	_, _, err = e.Token(context.Background(), "ps1", 0, false)
 	wantCode(t, "a token for a bound name", err, CodeNameBound, "--replace")
@@ -192,7 +192,7 @@ func TestTokens(t *testing.T) {
 
 	// The name came to another between making and using the token.
 	token = mint("ps2", false)
-	if err := e.bind(link.Peer{Name: "ps2", Key: key(5)}); err != nil {
+	if err := e.bind(link.Peer{Name: "ps2", Minor: link.ProtocolMinor, Key: key(5)}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = e.Redeem(token, key(6))
@@ -280,7 +280,7 @@ func TestCheckFindsAMasterTargetThatIsNewer(t *testing.T) {
 	e.cfg.Version = "v9.5.0"
 	plan := fmt.Sprintf("group: %%s\nos: linux\nprocess_server: %%s\nmachines: [{name: m, disks: [{id: a, source: 'image:/a', target: %s/x.raw}]}]\n", filepath.Join(e.cfg.Retention, "..", "ds"))
 	for version, want := range map[string]bool{"v9.4.2": true, "v9.5.1": false, "v9.6.0": false} {
-		bye, err := e.Connected(link.Peer{Name: "ps" + version, Version: version}, p)
+		bye, err := e.Connected(link.Peer{Name: "ps" + version, Minor: link.ProtocolMinor, Version: version}, p)
 		if err != nil {
 			t.Fatal(err)
 		}

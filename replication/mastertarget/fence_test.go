@@ -81,7 +81,7 @@ func stage(t *testing.T) (*Engine, *puppet) {
 		t.Fatal(err)
 	}
 	p := newPuppet()
-	bye, err := e.Connected(link.Peer{Name: "ps"}, p)
+	bye, err := e.Connected(link.Peer{Name: "ps", Minor: link.ProtocolMinor}, p)
 	if err != nil {
 		t.Fatal(err)
 	}

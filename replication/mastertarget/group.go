@@ -629,7 +629,7 @@ func (g *group) waitReady(ctx context.Context) error {
 	if g.engine.wait(ctx, func() bool {
 		err = g.isReady()
 		var p *replication.Problem
-		return err == nil || !errors.As(err, &p) || p.Code != codeStarting
+		return err == nil || !errors.As(err, &p) || p.Code != codeStarting || g.ctx.Err() != nil // another one has taken its place
 	}) != nil {
 		return g.isReady()
 	}
@@ -657,6 +657,8 @@ func journalProblem(id replication.GroupID, err error) error {
 		p.Remedy = "run the release that wrote it, or a newer one"
 	case errors.Is(err, retention.ErrUnborn):
 		p.Code, p.Message, p.Remedy = "disk-unborn", fmt.Sprintf("group %s", id), "choose a point from its first one on; failback status tells when each disk joined"
+	case errors.Is(err, retention.ErrLeft):
+		p.Code, p.Message, p.Remedy = codeLeft, fmt.Sprintf("group %s", id), "choose a point that has it; failback status tells which disks left after which point"
 	case errors.Is(err, retention.ErrNoSpace):
 		p.Code, p.Remedy = "retention-full", "give the retention volume more space; nothing listed is lost, and work goes on by itself"
 	case errors.Is(err, retention.ErrCorrupt):

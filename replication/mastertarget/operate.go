@@ -106,26 +106,25 @@ func (e *Engine) Export(ctx context.Context, id replication.GroupID, point repli
 	if err != nil {
 		return nil, err
 	}
-	var no replication.DiskNo
+	var no, slot replication.DiskNo
 	var size int64
 	err = g.view(ctx, func(j toldByJournal) (err error) {
 		if !slices.ContainsFunc(j.Points(), func(p replication.Point) bool { return p.ID == point }) {
 			return noSuchPoint(id, point)
 		}
-		disks := j.Identity().Disks
-		if no, err = findDisk(disks, disk); err != nil {
+		if no, err = diskAt(j, point, disk); err != nil {
 			return fmt.Errorf("group %s: %w", id, err)
 		}
-		size = j.SizeAt(no, point)
+		size, slot = j.SizeAt(no, point), j.Slot(no)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	if g.isReady() != nil {
-		return g.exported(ctx, point, no, size)
+		return g.exported(ctx, point, slot, size)
 	}
-	return g.content(point, no)
+	return g.showsDisk(point, g.journal.Number(slot))
 }
 
 // findDisk finds a disk by its id, or by machine/id.

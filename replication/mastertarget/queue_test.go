@@ -206,7 +206,7 @@ func TestCommitDoesNotWaitBehindTheQueue(t *testing.T) {
 	e, p := stage(t)
 	baseline(t, e, p)
 	b := behind{p, make(chan struct{}, 8)}
-	if _, err := e.Connected(link.Peer{Name: "ps"}, b); err != nil {
+	if _, err := e.Connected(link.Peer{Name: "ps", Minor: link.ProtocolMinor}, b); err != nil {
 		t.Fatal(err)
 	}
 	g, err := e.group("g")

@@ -79,7 +79,7 @@ func (g *group) reckon(ctx context.Context, to replication.PointID, beyond int64
 	}
 	r.plan = replication.MovePlan{
 		From: e.From, To: to, Write: e.Write, Save: e.Save, Need: v.Need, Free: max(free, 0), Fits: v.Fits, Compact: v.Compact, Spares: v.Spares, GiveUp: append([]replication.PointID{}, v.Points...),
-		Lacks: v.Lacks, Pinned: append([]replication.PointID{}, v.Forbids...), InUse: append([]replication.PointID{}, v.InUse...), Why: v.Why, Takes: g.pace.moves.takes(e.Write), Unborn: unborn(g.journal, to),
+		Lacks: v.Lacks, Pinned: append([]replication.PointID{}, v.Forbids...), InUse: append([]replication.PointID{}, v.InUse...), Why: v.Why, Takes: g.pace.moves.takes(e.Write), Unborn: leftAlone(g.journal, to),
 	}
 	return r, nil
 }

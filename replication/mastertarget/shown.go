@@ -15,7 +15,7 @@ type shown struct {
 	ctx    context.Context // ends when nobody looks any more
 	group  replication.GroupID
 	point  replication.PointID
-	disk   replication.DiskNo
+	disk   replication.DiskNo // as the journal's files number it: that stays, whatever disks join or leave
 	size   int64
 
 	mu      sync.RWMutex // held for reading while the content is in use
@@ -47,9 +47,9 @@ func (g *group) lend(s *shown) (link.Content, error) {
 	err := g.isReady()
 	switch b := g.lent.standby; {
 	case err == nil:
-		c, err = g.content(s.point, s.disk)
+		c, err = g.showsDisk(s.point, g.journal.Number(s.disk))
 	case b != nil:
-		c, err = b.reader(g.id, s.point, s.disk)
+		c, err = b.reader(g.engine, g.id, s.point, b.journal.Number(s.disk))
 	case g.lent.told != nil:
 		err = errBeingTried
 	}

@@ -28,6 +28,9 @@ type toldByJournal interface {
 	Head() replication.PointID
 	Identity() retention.Identity
 	Births() []replication.PointID
+	Departed() []retention.Departed
+	AllDisks() []replication.Disk
+	Slot(replication.DiskNo) replication.DiskNo
 	SizeAt(replication.DiskNo, replication.PointID) int64
 }
 
@@ -144,9 +147,9 @@ func (s *standby) close() {
 }
 
 // reader opens a disk at a point.
-func (s *standby) reader(id replication.GroupID, p replication.PointID, disk replication.DiskNo) (link.Content, error) {
+func (s *standby) reader(e *Engine, id replication.GroupID, p replication.PointID, disk replication.DiskNo) (link.Content, error) {
 	if int(disk) >= len(s.disks) {
-		return nil, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("group %s has no disk %d", id, disk)}
+		return e.departed(context.Background(), id, s.journal, p, disk)
 	}
 	r, err := s.journal.Reader(p, disk, s.disks[disk])
 	if errors.Is(err, retention.ErrNoPoint) {
@@ -223,13 +226,14 @@ type standbyFacts struct {
 	generation replication.Generation
 	move       *retention.Move
 	births     []replication.PointID
+	departed   []replication.DepartedDisk
 	sizes      []int64
 	formats    []string
 }
 
 func (s *standby) tells() *standbyFacts {
 	i := s.journal
-	f := &standbyFacts{points: i.Points(), head: i.Head(), generation: i.Generation(), move: i.Unfinished(), births: i.Births()}
+	f := &standbyFacts{points: i.Points(), head: i.Head(), generation: i.Generation(), move: i.Unfinished(), births: i.Births(), departed: departedOf(i)}
 	for no, d := range i.Identity().Disks {
 		f.sizes = append(f.sizes, d.Size)
 		if no < len(s.disks) {
@@ -247,7 +251,7 @@ func (g *group) standbyStatus(s *replication.GroupStatus) {
 	if f == nil {
 		return
 	}
-	s.Head, s.Generation = f.head, f.generation
+	s.Head, s.Generation, s.Departed = f.head, f.generation, f.departed
 	s.Pins = pinsOf(f.points, time.Now())
 	if m := f.move; m != nil {
 		s.Move = &replication.MoveStatus{From: m.From, To: m.To, Phase: "waiting"}
@@ -274,7 +278,7 @@ func (l lasting) Close() error {
 	return nil
 }
 
-// exported opens a disk at a point of a group that can't be opened.
+// exported opens a disk, as the journal's files number it, at a point of a group that can't be opened.
 func (g *group) exported(ctx context.Context, p replication.PointID, no replication.DiskNo, size int64) (link.Content, error) {
 	s := &shown{engine: g.engine, ctx: ctx, group: g.id, point: p, disk: no, size: size}
 	if err := s.open(); err != nil {

@@ -108,6 +108,7 @@ func (g *group) status() replication.GroupStatus {
 		}
 	}
 	births := g.journal.Births()
+	s.Departed = departedOf(g.journal)
 	queued, going := false, false
 	working := g.engine.worker(g.plan.ProcessServer) != nil && s.Problem == nil
 	for i, d := range g.journal.Identity().Disks {

@@ -55,7 +55,7 @@ func TestThrottleIsHandedOutAndKept(t *testing.T) {
 	}
 	p.bye() // another program in its place, that tells what it is told
 	w := &toldLimits{Worker: p.worker, limits: make(chan throttle.Limits, 100)}
-	bye, err := p.master.Connected(link.Peer{Name: "ps"}, w)
+	bye, err := p.master.Connected(link.Peer{Name: "ps", Minor: link.ProtocolMinor}, w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestThrottleIsHandedOutAndKept(t *testing.T) {
 	change(replication.ThrottleChange{Group: "g", Priority: 30, Let: true, Pass: time.Hour})
 	w.next(t, "priority and pass", func(l throttle.Limits) bool { return l.Groups["g"] == throttle.Share{Weight: 30, Pass: true} })
 	other := &toldLimits{limits: make(chan throttle.Limits, 100)}
-	leave, err := p.master.Connected(link.Peer{Name: "ps2"}, other)
+	leave, err := p.master.Connected(link.Peer{Name: "ps2", Minor: link.ProtocolMinor}, other)
 	if err != nil {
 		t.Fatal(err)
 	}

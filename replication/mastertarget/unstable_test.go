@@ -167,7 +167,7 @@ func (d *device) connect() {
 	if d.worker, err = processserver.New(processserver.Config{Dir: filepath.Join(d.dir, "ps"), Lanes: 1, Workers: 1}, d.link); err != nil {
 		d.t.Fatal(err)
 	}
-	if d.bye, err = d.master.Connected(link.Peer{Name: "ps"}, d.worker); err != nil {
+	if d.bye, err = d.master.Connected(link.Peer{Name: "ps", Minor: link.ProtocolMinor}, d.worker); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -541,7 +541,7 @@ func TestOperatorWhoDoesNotReadHoldsNoProcessServerUp(t *testing.T) {
 	d := newDevice(t)
 	d.bye()
 	w := &talker{d.worker, make(chan struct{})}
-	bye, err := d.master.Connected(link.Peer{Name: "ps"}, w)
+	bye, err := d.master.Connected(link.Peer{Name: "ps", Minor: link.ProtocolMinor}, w)
 	if err != nil {
 		t.Fatal(err)
 	}

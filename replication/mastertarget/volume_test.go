@@ -39,7 +39,7 @@ func TestSharedVolumeIsRefused(t *testing.T) {
 		if e, err = Open(Config{State: filepath.Join(dir, "mt"), Retention: filepath.Join(dir, "ret"), AllowSharedVolume: allow}); err != nil {
 			t.Fatal(err)
 		}
-		bye, err := e.Connected(link.Peer{Name: "ps"}, newPuppet())
+		bye, err := e.Connected(link.Peer{Name: "ps", Minor: link.ProtocolMinor}, newPuppet())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestVolumeMountedLater(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bye, err := e.Connected(link.Peer{Name: "ps"}, newPuppet())
+	bye, err := e.Connected(link.Peer{Name: "ps", Minor: link.ProtocolMinor}, newPuppet())
 	if err != nil {
 		t.Fatal(err)
 	}

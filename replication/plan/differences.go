@@ -58,13 +58,39 @@ func Differences(was, now *Plan, moves bool) []replication.PlanChange {
 			}
 		}
 	}
+	for _, m := range was.Machines {
+		if !slices.ContainsFunc(now.Machines, func(o Machine) bool { return o.Name == m.Name }) {
+			d.done(m.Name, "machine", fmt.Sprintf("%d disks", len(m.Disks)), "", "leaves with all its disks; its commands to freeze and thaw it are not run any more")
+		}
+	}
 	for _, x := range was.Disks() {
 		if _, gone := before[x.Name]; gone {
-			d.refused(string(x.Name), "disk", fmt.Sprintf("%s to %s", x.Source, x.Target), "", "a disk can't leave a group that is protected: its points have it",
-				fmt.Sprintf("put it back into the plan. To go on without it, make a new group of the others: failback unprotect %s, then failback reprotect", d.group))
+			d.leaves(x, len(before) == len(was.Disks()))
 		}
 	}
 	return d.all
+}
+
+// Leaving returns the disks of the plan in force that another plan has no more, by their names.
+func Leaving(was, now *Plan) (gone []GroupDisk) {
+	names := now.Names()
+	for _, x := range was.Disks() {
+		if !slices.Contains(names, x.Name) {
+			gone = append(gone, x)
+		}
+	}
+	return gone
+}
+
+// leaves tells of a disk that is in the plan no more; all: no other stays.
+func (d *differences) leaves(x GroupDisk, all bool) {
+	c := replication.PlanChange{Subject: string(x.Name), Key: "disk", Was: fmt.Sprintf("%s to %s", x.Source, x.Target),
+		Effect: "leaves: its replication ends. Its target stays as it is, and is free to be used or deleted; it is not moved any more, not by a rewind either. Points up to the last one keep it, as long as nobody writes to its target, and until they are dropped; later points don't have it"}
+	if all {
+		c.Refused, c.Effect = true, "all disks of the group in force would leave"
+		c.Remedy = fmt.Sprintf("failback unprotect %s ends its protection; then failback reprotect with this plan", d.group)
+	}
+	d.all = append(d.all, c)
 }
 
 type differences struct {
