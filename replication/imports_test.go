@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"replication/backup":        {"replication"},
 	"replication/block":         {"replication"},
 	"replication/forecast":      {"replication"},
-	"replication/jobs":          {"replication"},
+	"replication/jobs":          {"replication", "replication/backup"},
 	"replication/link":          {"replication", "replication/block", "replication/throttle"},
 	"replication/throttle":      {},
 	"replication/health":        {"replication"},

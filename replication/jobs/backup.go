@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"failback/replication"
+	"failback/replication/backup"
 )
 
 // Read returns the jobs that are in the directory of a keeper that does not run: none, where there is none.
@@ -35,7 +36,10 @@ func Restore(dir string, all []replication.Job) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(dir, storeName+".restored-*") // not the store until it is whole
+	if err := backup.RemoveLeft(dir, storeName); err != nil {
+		return err
+	}
+	temp, err := backup.CreateTemp(dir, storeName) // not the store until it is whole
 	if err != nil {
 		return err
 	}
@@ -51,9 +55,10 @@ func Restore(dir string, all []replication.Job) error {
 	if err := errors.Join(s.fill(all), s.close()); err != nil {
 		return err
 	}
-	if err := os.Link(made, filepath.Join(dir, storeName)); errors.Is(err, os.ErrExist) { // made meanwhile
-		return nil
-	} else if err != nil {
+	if err := os.Link(made, filepath.Join(dir, storeName)); err != nil {
+		if _, lerr := os.Lstat(filepath.Join(dir, storeName)); lerr == nil { // made meanwhile, by one that may have removed ours
+			return nil
+		}
 		return err
 	}
 	d, err := os.Open(dir)

@@ -8,7 +8,7 @@ import (
 	"failback/replication"
 )
 
-// TestRestoreThatWasCutOffIsDoneAgain: what it left is in nobody's way; jobs that are there stay as they are.
+// TestRestoreThatWasCutOffIsDoneAgain: what it left goes; jobs that are there stay as they are.
 func TestRestoreThatWasCutOffIsDoneAgain(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, storeName+".restored-1"), nil, 0o600); err != nil {
@@ -22,7 +22,7 @@ func TestRestoreThatWasCutOffIsDoneAgain(t *testing.T) {
 			t.Errorf("got %+v, %v; want jobs 3 and 7", got, err)
 		}
 	}
-	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 2 {
+	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 1 {
 		t.Errorf("left are %v, %v", left, err)
 	}
 }

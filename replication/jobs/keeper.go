@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"failback/replication"
+	"failback/replication/backup"
 )
 
 // Engine is what does the jobs, see transport.Operations.
@@ -65,6 +66,9 @@ func open(dir string, engine Engine, log *slog.Logger, poll time.Duration) (*Kee
 	s, err := openStore(filepath.Join(dir, storeName))
 	if err != nil {
 		return nil, err
+	}
+	if err := backup.RemoveLeft(dir, storeName); err != nil {
+		log.Warn("what a restore has left can't be removed", "err", err)
 	}
 	b := &Keeper{engine: engine, store: s, log: log, poll: poll, running: map[uint64]*job{}}
 	b.ctx, b.end = context.WithCancel(context.Background())

@@ -102,7 +102,10 @@ func Restore(state string, f backup.File, oldHostIsOff bool, rest func() error) 
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		return inUse
 	}
-	temp, err := os.CreateTemp(state, catalogueName+".restored-*") // not the catalogue until it is whole
+	if err := backup.RemoveLeft(state, catalogueName); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	temp, err := backup.CreateTemp(state, catalogueName) // not the catalogue until it is whole
 	if err != nil {
 		return err
 	}
@@ -132,10 +135,10 @@ func Restore(state string, f backup.File, oldHostIsOff bool, rest func() error) 
 	if err == nil {
 		err = os.Link(made, path) // not over one that a master target, or another restore, has made meanwhile
 	}
-	if errors.Is(err, os.ErrExist) {
-		return inUse
-	}
 	if err != nil {
+		if _, lerr := os.Lstat(path); lerr == nil { // made meanwhile, by one that may have removed ours
+			return inUse
+		}
 		return fmt.Errorf("restore the catalogue: %w", err)
 	}
 	d, err := os.Open(state)

@@ -259,3 +259,42 @@ func TestRestoreBesideAStart(t *testing.T) {
 		t.Errorf("left are %v, %v", left, err)
 	}
 }
+
+// TestLeftOfARestoreThatWasKilled: it goes at the next restore, and at the next start.
+func TestLeftOfARestoreThatWasKilled(t *testing.T) {
+	dir, ret := t.TempDir(), t.TempDir()
+	left := filepath.Join(dir, catalogueName+".restored-123")
+	leave := func() {
+		if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := func(when string) {
+		if _, err := os.Lstat(left); !os.IsNotExist(err) {
+			t.Errorf("%s: it is still there: %v", when, err)
+		}
+	}
+	leave()
+	if err := Restore(dir, backup.File{}, true, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	gone("another restore")
+	leave()
+	e, err := Open(Config{State: dir, Retention: ret, AllowSharedVolume: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone("a start")
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	fresh := t.TempDir()
+	err = Restore(fresh, backup.File{}, true, func() error {
+		e, err := Open(Config{State: fresh, Retention: ret, AllowSharedVolume: true}) // whose start removes what is being restored
+		if err != nil {
+			return err
+		}
+		return e.Close()
+	})
+	isProblem(t, "a start in the middle", err, "state-in-use")
+}

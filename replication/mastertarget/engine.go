@@ -14,6 +14,7 @@ import (
 
 	"failback/blockio"
 	"failback/replication"
+	"failback/replication/backup"
 	"failback/replication/health"
 	"failback/replication/link"
 	"failback/replication/mastertarget/events"
@@ -115,6 +116,9 @@ func Open(cfg Config) (_ *Engine, err error) {
 		return nil, err
 	}
 	cat.begins = cfg.changing
+	if err := backup.RemoveLeft(cfg.State, catalogueName); err != nil {
+		cfg.Log.Warn("what a restore has left can't be removed", "err", err)
+	}
 	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, paces: map[replication.GroupID]*pace{}, names: map[string]binding{}, news: make(chan struct{}), began: time.Now()}
 	if e.self, err = cat.self(); err == nil {
 		err = e.lockVolume()

@@ -1,0 +1,27 @@
+package backup
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// restored is what the name of a file that is being restored goes on with, before a part that is made up.
+const restored = ".restored-"
+
+// CreateTemp makes, in a state directory, the file that is to be name once it is whole.
+func CreateTemp(dir, name string) (*os.File, error) { return os.CreateTemp(dir, name+restored+"*") }
+
+// RemoveLeft removes what restores of name that were killed have left. A restore that is under way fails by that, and has changed nothing: call it where name is there already, or where another restore begins.
+func RemoveLeft(dir, name string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), name+restored) && e.Type().IsRegular() {
+			if rerr := os.Remove(filepath.Join(dir, e.Name())); !errors.Is(rerr, os.ErrNotExist) {
+				err = errors.Join(err, rerr)
+			}
+		}
+	}
+	return err
+}
