@@ -247,6 +247,26 @@ func TestTheOperatorsWordIsAboutWhatHeWasShown(t *testing.T) {
 	work = later(12288)
 	p.open()
 	holds(work, 0, "after the journal's end")
+
+	dir := filepath.Join(p.dir, "ret", "g")
+	was, _, generation := p.journal()
+	note()
+	if err := retention.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	j, err := retention.Create(dir, retention.Identity{Group: "g", Created: time.Now().UTC(), Disks: was.Disks, Targets: was.Targets})
+	if err == nil {
+		err = j.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	work = later(16384)
+	p.open()
+	holds(work, 0, "after the new journal was made, and before it was noted there what its disks have to be")
+	if _, _, now := p.journal(); now <= generation {
+		t.Errorf("the new journal has generation %d, the one before had %d", now, generation)
+	}
 }
 
 // TestNothingIsGivenUpBeforeAResyncCanBegin: not while a disk is in use, nor while files that are not the journal's would keep its directory.
