@@ -197,7 +197,7 @@ type flip struct {
 func TestDamageIsNamed(t *testing.T) {
 	sum, parts := 0, 0
 	for seed := range uint64(fewer(12)) {
-		w := lived(t, 500+seed)
+		w := lived(t, 700+seed)
 		if w == nil {
 			continue
 		}
