@@ -2000,8 +2000,9 @@ func (x *GroupStatus) GetDeparted() []*DepartedDisk {
 type ResyncStatus struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Why            string                 `protobuf:"bytes,222,opt,name=why,proto3" json:"why,omitempty"`
-	SinceUnixNanos int64                  `protobuf:"varint,223,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"`
+	SinceUnixNanos int64                  `protobuf:"varint,223,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"` // 0: none is needed, but for an operator's word
 	OpensUnixNanos int64                  `protobuf:"varint,224,opt,name=opens_unix_nanos,json=opensUnixNanos,proto3" json:"opens_unix_nanos,omitempty"` // when it begins by itself; 0: at once, or it is under way
+	Asked          bool                   `protobuf:"varint,290,opt,name=asked,proto3" json:"asked,omitempty"`                                           // an operator asked for it
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2055,6 +2056,13 @@ func (x *ResyncStatus) GetOpensUnixNanos() int64 {
 		return x.OpensUnixNanos
 	}
 	return 0
+}
+
+func (x *ResyncStatus) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
 }
 
 type ResyncRequest struct {
@@ -6672,11 +6680,12 @@ const file_operator_proto_rawDesc = "" +
 	"\x06resync\x18\xdd\x01 \x01(\v2\x19.failback.v1.ResyncStatusR\x06resync\x12\x1a\n" +
 	"\blast_app\x18\xd2\x01 \x01(\x04R\alastApp\x12.\n" +
 	"\x13last_app_unix_nanos\x18\xd3\x01 \x01(\x03R\x10lastAppUnixNanos\x126\n" +
-	"\bdeparted\x18\x85\x02 \x03(\v2\x19.failback.v1.DepartedDiskR\bdeparted\"w\n" +
+	"\bdeparted\x18\x85\x02 \x03(\v2\x19.failback.v1.DepartedDiskR\bdeparted\"\x8e\x01\n" +
 	"\fResyncStatus\x12\x11\n" +
 	"\x03why\x18\xde\x01 \x01(\tR\x03why\x12)\n" +
 	"\x10since_unix_nanos\x18\xdf\x01 \x01(\x03R\x0esinceUnixNanos\x12)\n" +
-	"\x10opens_unix_nanos\x18\xe0\x01 \x01(\x03R\x0eopensUnixNanos\"Z\n" +
+	"\x10opens_unix_nanos\x18\xe0\x01 \x01(\x03R\x0eopensUnixNanos\x12\x15\n" +
+	"\x05asked\x18\xa2\x02 \x01(\bR\x05asked\"Z\n" +
 	"\rResyncRequest\x12\x15\n" +
 	"\x05group\x18\xe1\x01 \x01(\tR\x05group\x12\x1d\n" +
 	"\toverwrite\x18\xe2\x01 \x01(\bR\toverwrite\x12\x13\n" +

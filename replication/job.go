@@ -10,6 +10,7 @@ const (
 	JobReprotect JobKind = "reprotect"
 	JobRewind    JobKind = "rewind"
 	JobAdvance   JobKind = "advance"
+	JobResync    JobKind = "resync"
 	JobVerify    JobKind = "verify"
 	JobCommit    JobKind = "commit"
 	JobUndo      JobKind = "undo"

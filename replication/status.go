@@ -94,8 +94,9 @@ type OriginalStatus struct {
 // ResyncStatus tells why a group's next point has to be made by comparing whole disks.
 type ResyncStatus struct {
 	Why   string    `json:"why"`
-	Since time.Time `json:"since"`
+	Since time.Time `json:"since,omitzero"` // zero: none is needed, but for an operator's word
 	Opens time.Time `json:"opens,omitzero"` // when it begins by itself, as the plan's resync_window says; zero: at once, or it is under way
+	Asked bool      `json:"asked"`          // an operator asked for it
 }
 
 // ScrubStatus tells how whole a group's journal is. Amounts of the pass are bytes of files.

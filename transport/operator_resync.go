@@ -58,12 +58,12 @@ func resyncToWire(s *replication.ResyncStatus) *failbackpb.ResyncStatus {
 	if s == nil {
 		return nil
 	}
-	return &failbackpb.ResyncStatus{Why: s.Why, SinceUnixNanos: nanos(s.Since), OpensUnixNanos: nanos(s.Opens)}
+	return &failbackpb.ResyncStatus{Why: s.Why, SinceUnixNanos: nanos(s.Since), OpensUnixNanos: nanos(s.Opens), Asked: s.Asked}
 }
 
 func resyncFromWire(s *failbackpb.ResyncStatus) *replication.ResyncStatus {
 	if s == nil {
 		return nil
 	}
-	return &replication.ResyncStatus{Why: s.Why, Since: timeOf(s.SinceUnixNanos), Opens: timeOf(s.OpensUnixNanos)}
+	return &replication.ResyncStatus{Why: s.Why, Since: timeOf(s.SinceUnixNanos), Opens: timeOf(s.OpensUnixNanos), Asked: s.Asked}
 }

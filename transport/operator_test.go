@@ -106,7 +106,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Link:   &replication.LinkStatus{Lanes: 4, Most: 8, Mix: []replication.LevelShare{{Level: "s2", Share: .25}}, Rate: 1e6, Takes: 2e6, Binds: "link", Limit: 3e6},
 
 			Original: &replication.OriginalStatus{Saving: true, Stored: 10},
-			Resync:   &replication.ResyncStatus{Why: "why", Since: time.Unix(11, 0).UTC(), Opens: time.Unix(12, 0).UTC()},
+			Resync:   &replication.ResyncStatus{Asked: true, Why: "why", Since: time.Unix(11, 0).UTC(), Opens: time.Unix(12, 0).UTC()},
 			Cutover:  &cuttingOver,
 			Health:   replication.Critical, Alerts: []replication.Alert{alert}, Bottleneck: "hash", Because: "it is", SilentSince: noon,
 		}},

@@ -68,7 +68,7 @@ func (t *tool) resync(ctx context.Context, name string, yes bool) error {
 			Resync replication.ResyncStatus `json:"resync"`
 		}{group, s}
 		return t.print(result, func(w io.Writer) {
-			fmt.Fprintf(w, "group %s: its disks are compared with their sources now: %s\nfailback status %s shows how far it is\n", group, s.Why, group)
+			fmt.Fprintf(w, "group %s: its disks are compared with their sources now: %s\nfailback status %s and failback jobs show how far it is\n", group, s.Why, group)
 		})
 	})
 }
@@ -76,6 +76,10 @@ func (t *tool) resync(ctx context.Context, name string, yes bool) error {
 // printResync tells why whole disks will be compared.
 func printResync(w io.Writer, s *replication.ResyncStatus, now time.Time) {
 	if s == nil {
+		return
+	}
+	if s.Since.IsZero() {
+		fmt.Fprintf(w, "  Resync: %s\n", s.Why)
 		return
 	}
 	fmt.Fprintf(w, "  Resync, needed for %s: %s", age(max(0, now.Sub(s.Since))), s.Why)

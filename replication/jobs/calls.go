@@ -158,6 +158,21 @@ func (b *Keeper) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	return id, carriedOn, nil
 }
 
+// Resync implements transport.Operations. The job goes on until a point is listed that was made so.
+func (b *Keeper) Resync(ctx context.Context, r replication.ResyncRequest) (replication.ResyncStatus, error) {
+	s, err := b.engine.Resync(ctx, r)
+	if err != nil {
+		return s, err
+	}
+	detail := "whole disks are compared with their sources"
+	if r.Overwrite {
+		detail += ", and what others wrote is overwritten"
+	}
+	j, life := b.begin(replication.JobResync, r.Group, 0, detail)
+	b.wg.Go(func() { j.ended(b.follow(life, j)) })
+	return s, nil
+}
+
 // FinishCutover implements transport.Operations.
 func (b *Keeper) FinishCutover(ctx context.Context, id replication.GroupID) (replication.PointID, error) {
 	j, _ := b.begin(replication.JobFinish, id, 0, "the points go, the disks stay")

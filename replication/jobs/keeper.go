@@ -20,6 +20,7 @@ type Engine interface {
 	Reprotect(ctx context.Context, planYAML []byte) (replication.GroupID, bool, error)
 	Move(ctx context.Context, id replication.GroupID, r replication.MoveRequest, progress func(replication.MoveStatus)) (replication.PointID, error)
 	CancelMove(ctx context.Context, id replication.GroupID, finish bool, progress func(replication.MoveStatus)) (replication.PointID, error)
+	Resync(ctx context.Context, r replication.ResyncRequest) (replication.ResyncStatus, error)
 	Verify(ctx context.Context, id replication.GroupID, point replication.PointID, progress func([]replication.Ledger)) (replication.PointID, replication.Verify, []replication.DiskID, error)
 	Commit(ctx context.Context, id replication.GroupID, r replication.CommitRequest, progress func(replication.CutoverStatus)) (replication.PointID, error)
 	Undo(ctx context.Context, id replication.GroupID, toOriginal bool, progress func(replication.CutoverStatus)) (replication.PointID, error)
@@ -207,6 +208,8 @@ func (b *Keeper) CancelJob(ctx context.Context, id uint64) error {
 			_, err := b.engine.Undo(ctx, now.Group, false, func(replication.CutoverStatus) {})
 			return err
 		})
+	case replication.JobResync:
+		err = &replication.Problem{Code: replication.CodeNoJob, Message: fmt.Sprintf("job %d can't be cancelled: a point is being made of it", id), Remedy: "none needed: it sends what differs, and gives up no point"}
 	case replication.JobReprotect:
 		err = &replication.Problem{Code: replication.CodeNoJob, Message: fmt.Sprintf("job %d makes the first point of group %s", id, now.Group), Remedy: fmt.Sprintf("`failback unprotect %s` ends the group", now.Group)}
 	default:

@@ -83,6 +83,10 @@ func (s *staged) Unprotect(context.Context, replication.GroupID, bool, bool) (re
 	return 0, "", &replication.Problem{Code: "busy", Message: "not now"}
 }
 
+func (s *staged) Resync(context.Context, replication.ResyncRequest) (replication.ResyncStatus, error) {
+	return replication.ResyncStatus{Asked: true}, nil
+}
+
 // world is a keeper that can be started anew.
 type world struct {
 	*testing.T
@@ -294,6 +298,14 @@ func TestJobsGoOnAfterRestart(t *testing.T) {
 		{"a first point", func(w *world) { w.keeper.Reprotect(w.Context(), nil) },
 			func(g *replication.GroupStatus) { g.Last, g.State = 0, replication.StateBaseline },
 			func(w *world) { w.engine.is(func(g *replication.GroupStatus) { g.Last = 1 }) }, replication.JobDone},
+		{"a resync", resyncs,
+			func(g *replication.GroupStatus) {
+				g.State, g.Resync = replication.StateResyncing, &replication.ResyncStatus{Asked: true}
+			},
+			func(w *world) { w.engine.is(func(g *replication.GroupStatus) { g.Last, g.Resync = 4, nil }) }, replication.JobDone},
+		{"a resync that gave the points up", resyncs,
+			func(g *replication.GroupStatus) { g.Last, g.State = 0, replication.StateBaseline },
+			func(w *world) { w.engine.is(func(g *replication.GroupStatus) { g.Last = 1 }) }, replication.JobDone},
 		{"a first point of a group that ended", func(w *world) { w.keeper.Reprotect(w.Context(), nil) },
 			func(g *replication.GroupStatus) { g.Last, g.State = 0, replication.StateBaseline },
 			func(w *world) { w.engine.mu.Lock(); w.engine.gone = true; w.engine.mu.Unlock() }, replication.JobLost},
@@ -322,6 +334,8 @@ func TestJobsGoOnAfterRestart(t *testing.T) {
 		w.last(replication.JobLost)
 	})
 }
+
+func resyncs(w *world) { w.keeper.Resync(w.Context(), replication.ResyncRequest{Group: "g"}) }
 
 func commits(w *world) {
 	keeper := w.keeper

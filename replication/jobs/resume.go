@@ -15,7 +15,7 @@ var errLost = errors.New("the master target was started anew meanwhile")
 // resume follows a job that the process before this one began.
 func (b *Keeper) resume(ctx context.Context, j *job) (string, error) {
 	switch now := j.read(); now.Kind {
-	case replication.JobReprotect, replication.JobRewind, replication.JobAdvance, replication.JobCommit, replication.JobUndo, replication.JobFinish, replication.JobUnprotect:
+	case replication.JobReprotect, replication.JobResync, replication.JobRewind, replication.JobAdvance, replication.JobCommit, replication.JobUndo, replication.JobFinish, replication.JobUnprotect:
 		return b.follow(ctx, j)
 	default:
 		return "the master target was started anew in the middle of it: ask again", errLost
@@ -71,6 +71,11 @@ func judge(j replication.Job, g replication.GroupStatus) (over bool, result stri
 			return true, "the first point is listed", nil
 		}
 		return false, "", nil
+	case replication.JobResync:
+		if g.Last != 0 && (g.Resync == nil || !g.Resync.Asked) {
+			return true, fmt.Sprintf("the disks were compared: point %d is listed", g.Last), nil
+		}
+		return false, "", nil
 	case replication.JobRewind, replication.JobAdvance:
 		to := j.Point
 		if j.Kind == replication.JobAdvance && to == 0 {
@@ -120,7 +125,7 @@ func progressOf(kind replication.JobKind, g replication.GroupStatus) (doing stri
 		if m := g.Move; m != nil {
 			return m.Phase, m.Done, m.Total, m.Left
 		}
-	case replication.JobReprotect:
+	case replication.JobReprotect, replication.JobResync:
 		rate := 0.0
 		for _, d := range g.Disks {
 			done, total, rate = done+d.Ledger.Done, total+d.Ledger.Total, rate+d.Rate

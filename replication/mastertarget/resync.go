@@ -151,10 +151,13 @@ func (g *group) resyncStatus() *replication.ResyncStatus {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.need == nil {
+	s := &replication.ResyncStatus{Why: askedFor, Asked: g.record.Resync}
+	switch {
+	case g.need != nil:
+		s.Why, s.Since = g.need.why, g.need.since
+	case !s.Asked:
 		return nil
 	}
-	s := &replication.ResyncStatus{Why: g.need.why, Since: g.need.since}
 	if c := g.journal.OpenCycle(); c == nil && !g.mayResyncLocked(now) {
 		s.Opens = g.plan.Policy.ResyncWindow.Opens(now)
 	}
@@ -189,7 +192,7 @@ func (e *Engine) Resync(ctx context.Context, r replication.ResyncRequest) (repli
 	if s := g.resyncStatus(); s != nil {
 		return *s, nil
 	}
-	return replication.ResyncStatus{Why: askedFor, Since: time.Now()}, nil
+	return replication.ResyncStatus{Why: askedFor, Asked: true}, nil // it is done already
 }
 
 // lastPoint returns the last point of a group that is open.

@@ -86,7 +86,7 @@ func TestResyncWaitsForItsWindowAndBeginsAtTheOperatorsWord(t *testing.T) {
 	p.connect()
 	p.keep(2)
 	gate.next(t)
-	if s := p.becomes(replication.StateResyncing); s.Resync == nil || !s.Resync.Opens.IsZero() || s.Mode != replication.Compare {
+	if s := p.becomes(replication.StateResyncing); s.Resync == nil || !s.Resync.Asked || !s.Resync.Opens.IsZero() || s.Mode != replication.Compare {
 		t.Errorf("a resync under way tells %+v, mode %s", s.Resync, s.Mode)
 	}
 
@@ -96,15 +96,16 @@ func TestResyncWaitsForItsWindowAndBeginsAtTheOperatorsWord(t *testing.T) {
 	p.close()
 	p.open()
 	p.listed(2)
-	if s := p.becomes(replication.StateProtected); s.Resync != nil {
-		t.Errorf("after the resync another one is needed: %+v", s.Resync)
-	}
+	p.becomes(replication.StateProtected)
 	p.contents("after the resync")
 	g, _ := p.master.group("g")
 	for end := time.Now().Add(time.Minute); g.resyncAsked(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("what the operator asked for is asked for still")
 		}
+	}
+	if s := p.state(); s.Resync != nil {
+		t.Errorf("after the resync another one is needed: %+v", s.Resync)
 	}
 	p.change()
 	id, err := p.master.Cut(ctx, "g", false)
