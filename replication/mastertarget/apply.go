@@ -74,8 +74,7 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	}
 	gone := plan.Leaving(a.was, a.plan)
 	if len(gone) > 0 {
-		g.moving.Lock() // a move that has just been stopped
-		g.moving.Unlock()
+		g.awaitMove()
 		err = a.settle()
 	}
 	if err == nil {
@@ -87,6 +86,12 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	}
 	a.report.Applied = true
 	return a.report, a.opened(ctx)
+}
+
+// awaitMove returns when a move that has just been stopped has let go of the disks.
+func (g *group) awaitMove() {
+	g.moving.Lock()
+	defer g.moving.Unlock()
 }
 
 // wanted is the plan that a request asks for.
