@@ -121,7 +121,7 @@ func (x *examination) index(s *sealed, bad map[int64]bool) error {
 		f := damage(s.name, at, s.foot.chunks*fenceSize, err)
 		f.Needs = x.c.mayNeed(s, s.foot.first, s.foot.last)
 		x.find(f)
-		return nil
+		fences = nil // what chunks say of themselves is told nevertheless
 	}
 	var es []entry
 	var last entry
@@ -132,18 +132,21 @@ func (x *examination) index(s *sealed, bad map[int64]bool) error {
 		}
 		at := s.foot.index + i*chunkSize
 		es, err = s.written(es[:0], i, buf)
-		if err == nil {
+		if err == nil && fences != nil {
 			err = s.chunkFits(&x.c.id, fences[i], i, es, last, count > 0)
 		}
 		x.advance(chunkSize)
 		if err != nil {
 			bad[i] = true
-			end := s.foot.last
-			if i+1 < s.foot.chunks {
+			from, end := s.foot.first, s.foot.last
+			if fences != nil {
+				from = fences[i]
+			}
+			if fences != nil && i+1 < s.foot.chunks {
 				end = fences[i+1]
 			}
 			f := damage(s.name, at, chunkSize, err)
-			f.Needs = x.c.mayNeed(s, fences[i], end)
+			f.Needs = x.c.mayNeed(s, from, end)
 			x.find(f)
 			continue
 		}
