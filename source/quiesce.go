@@ -37,7 +37,8 @@ type frozen struct {
 	Machines []replication.Quiesce `json:"machines"`
 	Until    time.Time             `json:"until,omitzero"` // a freeze command was killed here, and what it began elsewhere may come to its end: all are thawed again until then
 
-	held bool // all machines are believed to have been still while all disks were cut
+	held  bool // all machines are believed to have been still while all disks were cut
+	alone bool // no other group freezes or thaws its machines, see alone
 }
 
 // errRests: all machines were thawed, and will be again.
@@ -64,20 +65,32 @@ func (s *Images) freeze(ctx context.Context, c *cut, hooks []replication.Quiesce
 	if err := s.mayFreeze(c, hooks); err != nil {
 		return refuse(err)
 	}
+	limit := hooks[0].Timeout
+	for _, h := range hooks {
+		limit = min(limit, h.Timeout)
+	}
+	patience, enough := context.WithTimeout(ctx, limit)
+	give, err := takeAlone(patience, s.dir, hooks)
+	enough()
+	if err != nil {
+		return refuse(err)
+	}
+	thawing := false // by another goroutine, which gives the machines back
+	defer func() {
+		if !thawing {
+			give()
+		}
+	}()
 	before, err := loadFrozen(s.dir)
 	if err != nil {
 		return refuse(err)
 	}
-	note := frozen{Format: frozenFormat, Version: 1, Group: s.group, Point: c.Point, Machines: hooks, Until: before.Until}
+	note := frozen{Format: frozenFormat, Version: 1, Group: s.group, Point: c.Point, Machines: hooks, Until: before.Until, alone: true}
 	if err := note.save(s.dir); err != nil {
 		return refuse(err)
 	}
 	s.step("frozen noted")
 	began := time.Now()
-	limit := hooks[0].Timeout
-	for _, h := range hooks {
-		limit = min(limit, h.Timeout)
-	}
 	deadline, cancel := context.WithTimeout(ctx, limit)
 	var killed atomic.Bool
 	err = note.each(func(h replication.Quiesce) error {
@@ -110,8 +123,10 @@ func (s *Images) freeze(ctx context.Context, c *cut, hooks []replication.Quiesce
 		c.FrozenNs = int64(time.Since(began))
 		return refuse(err)
 	}
+	thawing = true
 	go func() {
 		defer close(f.over)
+		defer give()
 		defer cancel()
 		select {
 		case <-f.cut:
@@ -225,6 +240,13 @@ func loadFrozen(dir string) (n frozen, err error) {
 // thaw runs the thaw command of every machine, to its end, whatever else ends, and removes the note when all have succeeded.
 func (n *frozen) thaw(dir string, log *slog.Logger) error {
 	err := n.each(func(h replication.Quiesce) error {
+		if !n.alone {
+			patience, enough := context.WithTimeout(context.Background(), 2*h.Timeout+aloneWait)
+			defer enough()
+			if give, err := takeAlone(patience, dir, []replication.Quiesce{h}); err == nil { // else it is thawed nevertheless
+				defer give()
+			}
+		}
 		run := func(lock string, wait time.Duration) error {
 			ctx, cancel := context.WithTimeout(context.Background(), h.Timeout)
 			defer cancel()

@@ -310,6 +310,93 @@ func TestThawIsToldWhatHeld(t *testing.T) {
 }
 
 // TestOrderThatEndsThaws: the connection is lost, or the process server is ended, while machines are frozen.
+// TestMachineOfTwoGroupsIsFrozenForOneAtATime: neither freezes nor thaws it while the other keeps it still.
+func TestMachineOfTwoGroupsIsFrozenForOneAtATime(t *testing.T) {
+	dir := t.TempDir()
+	groups := make([]*Images, 2)
+	logs := filepath.Join(dir, "logs")
+	if err := os.Mkdir(logs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range groups {
+		own := filepath.Join(dir, fmt.Sprint(i))
+		path := filepath.Join(own, "disk")
+		if err := os.Mkdir(own, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, path, pattern(uint64(i), 1<<20))
+		groups[i] = mustOpen(t, filepath.Join(dir, "state", fmt.Sprint("g", i)), copying(0, path, own))
+	}
+	hooks := func(i int, freeze string) []replication.Quiesce {
+		return []replication.Quiesce{noting(logs, "web", freeze, ""), noting(logs, "db", "", "")}[:2-i]
+	}
+	errs := make(chan error)
+	for i, s := range groups {
+		go func() {
+			for point := range replication.PointID(5) {
+				c, err := s.Cut(context.Background(), point+1, 0, hooks(i, "sleep 0.01")...)
+				if err == nil && !c.App {
+					err = errors.New(c.NotApp)
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range groups {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	verb := "thaw"
+	for _, line := range strings.Split(strings.TrimSpace(readLog(t, logs)), "\n") {
+		if !strings.Contains(line, " web") {
+			continue
+		}
+		was := verb
+		if verb, _, _ = strings.Cut(line, " "); verb == was {
+			t.Fatalf("web: %s after %s", verb, was)
+		}
+	}
+
+	// A group that can't have it in time has a point that says so.
+	give, err := takeAlone(t.Context(), groups[0].dir, hooks(0, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := hooks(1, "")
+	short[0].Timeout = 50 * time.Millisecond
+	if c := mustCutStill(t, groups[1], 9, short...); c.App || !strings.Contains(c.NotApp, "another group keeps it still") {
+		t.Errorf("cut %+v", c)
+	}
+	if m := Frozen(groups[1].dir); len(m) != 0 {
+		t.Errorf("machines %v are noted as frozen", m)
+	}
+
+	// What an earlier process left frozen is not thawed in the middle of another group's cut.
+	left := frozen{Format: frozenFormat, Version: 1, Group: "g1", Point: 9, Machines: hooks(1, "")}
+	if err := left.save(groups[1].dir); err != nil {
+		t.Fatal(err)
+	}
+	readLog(t, logs)
+	thawed := make(chan error)
+	go func() { thawed <- Thaw(groups[1].dir, quiet()) }()
+	select {
+	case err := <-thawed:
+		t.Errorf("it was thawed meanwhile: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	wantLog(t, logs, "")
+	give()
+	if err := <-thawed; err != nil {
+		t.Fatal(err)
+	}
+	wantLog(t, logs, "thaw web web")
+}
+
 func TestOrderThatEndsThaws(t *testing.T) {
 	dir := t.TempDir()
 	s := twoCopied(t, dir, "echo begun >>$(dirname $FAILBACK_SOURCE)/begun; exec sleep 1000; ")
