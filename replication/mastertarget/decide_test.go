@@ -130,18 +130,21 @@ func TestMissedApp(t *testing.T) {
 
 func TestWhyNotApp(t *testing.T) {
 	for _, c := range []struct {
-		cut     replication.Cut
-		ordered bool
-		want    string
+		cut             replication.Cut
+		ordered, before bool
+		want            string
 	}{
-		{replication.Cut{App: true}, true, ""},
-		{replication.Cut{NotApp: "late"}, true, "late"},
-		{replication.Cut{}, true, "the process server is of an earlier release, which freezes nothing"},
-		{replication.Cut{Held: true}, true, ""}, // cut before it was asked for
-		{replication.Cut{}, false, ""},
-		{replication.Cut{NotApp: strings.Repeat("x", 5000)}, true, strings.Repeat("x", maxNotApp)},
+		{replication.Cut{App: true}, true, false, ""},
+		{replication.Cut{App: true}, true, true, ""},
+		{replication.Cut{NotApp: "late"}, true, true, "late"},
+		{replication.Cut{}, true, false, "the process server is of an earlier release, which freezes nothing"},
+		{replication.Cut{Held: true}, true, false, ""}, // cut before it was asked for
+		{replication.Cut{}, false, false, ""},
+		{replication.Cut{}, false, true, cutAnew},
+		{replication.Cut{Held: true}, true, true, cutAnew},
+		{replication.Cut{NotApp: strings.Repeat("x", 5000)}, true, false, strings.Repeat("x", maxNotApp)},
 	} {
-		if got := whyNotApp(c.cut, c.ordered); got != c.want {
+		if got := whyNotApp(c.cut, c.ordered, c.before); got != c.want {
 			t.Errorf("%+v, ordered %v: %q, want %q", c.cut, c.ordered, got, c.want)
 		}
 	}

@@ -278,7 +278,7 @@ func (g *group) begin(ctx context.Context, w *worker, app bool) (c replication.C
 		return c, false, err
 	}
 	g.seen = sight{}
-	cut.NotApp = whyNotApp(cut.Cut, len(spec.Quiesce) > 0)
+	cut.NotApp = whyNotApp(cut.Cut, len(spec.Quiesce) > 0, open != nil && open.Cut.Attempted() && open.Cut.Snapshot != cut.Snapshot)
 	if err := g.checkSizes(cut.Sizes, disks); err != nil {
 		return c, false, err
 	}
@@ -338,16 +338,21 @@ func (g *group) begin(ctx context.Context, w *worker, app bool) (c replication.C
 	return c, !again && !c.Cut.Held, nil
 }
 
-// whyNotApp says why a cut is not application-consistent, where it was to be; empty: it is, or was not to be.
-func whyNotApp(c replication.Cut, ordered bool) string {
+// whyNotApp says why a cut is not application-consistent, where it was to be; empty: it is, or was not to be. ordered: with this order; before: with that of an earlier cut of the same point, which is gone.
+func whyNotApp(c replication.Cut, ordered, before bool) string {
 	switch {
 	case c.App:
 		return ""
 	case c.NotApp == "" && ordered && !c.Held:
 		return "the process server is of an earlier release, which freezes nothing"
+	case c.NotApp == "" && before:
+		return cutAnew
 	}
 	return strings.ToValidUTF8(c.NotApp[:min(len(c.NotApp), maxNotApp)], "")
 }
+
+// cutAnew is why a point is not application-consistent of which an earlier cut was, or was to be.
+const cutAnew = "its snapshots were gone, and it was cut anew without freezing: the machines had been frozen for it shortly before"
 
 // maxNotApp bounds what is kept with a point of what a process server says of a failed freeze.
 const maxNotApp = 1000
