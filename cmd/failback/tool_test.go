@@ -299,7 +299,7 @@ func TestJSON(t *testing.T) {
 		{"drill --end /busy --force", 0, `{"group":"erp","point":2,"mountpoint":"/mnt/d","files":[{"disk":"db/os","path":"/mnt/d/db-os.raw","size":1073741824}],` +
 			`"since":"2026-03-01T12:00:00Z","writable":false,"scratch":{"dir":"","used":0,"limit":0},"errors":0,"last_error":""}`},
 		{"drill --record failed erp 2 --note boots-not", 0, `{"group":"erp","point":2,"outcome":"failed","time":"2026-03-01T12:00:00Z","note":"boots-not"}`},
-		{"resync erp", 0, `{"group":"erp","resync":{"why":"its state was lost","since":"2026-03-01T12:00:00Z"}}`},
+		{"resync erp", 0, `{"group":"erp","resync":{"why":"its state was lost","since":"2026-03-01T12:00:00Z","asked":false}}`},
 		{"pin erp 2", 0, `{"group":"erp","point":2,"pinned":true,"pin_note":""}`},
 		{"pin erp 2 --until 2199-12-24T18:00:00Z --note why", 0, `{"group":"erp","point":2,"pinned":true,"pinned_until":"2199-12-24T18:00:00Z","pin_note":"why"}`},
 		{"unpin erp 2", 0, `{"group":"erp","point":2,"pinned":false,"pin_note":""}`},
