@@ -17,7 +17,8 @@ func CreateTemp(dir, name string) (*os.File, error) { return os.CreateTemp(dir, 
 func RemoveLeft(dir, name string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), name+restored) && e.Type().IsRegular() {
+		number, ours := strings.CutPrefix(e.Name(), name+restored)
+		if ours && number != "" && strings.Trim(number, "0123456789") == "" && e.Type().IsRegular() { // as CreateTemp names them: somebody else's copy stays
 			if rerr := os.Remove(filepath.Join(dir, e.Name())); !errors.Is(rerr, os.ErrNotExist) {
 				err = errors.Join(err, rerr)
 			}
