@@ -71,11 +71,15 @@ func (c *cutting) committed(ctx context.Context, progress func(replication.Cutov
 	return head, nil
 }
 
-// hasAllDisks refuses a point that a disk joined after: its machine would get a disk of another time.
+// hasAllDisks refuses a point that a disk joined after, or left after: its machine would get a disk of another time.
 func (g *group) hasAllDisks(p replication.PointID) error {
-	none := unborn(g.journal, p)
+	none := leftAlone(g.journal, p)
 	if len(none) == 0 {
 		return nil
+	}
+	if d := none[0]; d.Left != 0 {
+		return &replication.Problem{Code: codeLeft, Message: fmt.Sprintf("point %d of group %s has disk %s, which left after point %d: its target is not brought to another point any more", p, g.id, d.Disk, d.Left),
+			Remedy: fmt.Sprintf("choose a later point: `failback points %s`; or bring the other disks there without a cutover: `failback rewind %s %d`", g.id, g.id, p)}
 	}
 	return &replication.Problem{Code: "disk-unborn", Message: fmt.Sprintf("point %d of group %s does not have disk %s, which joined later", p, g.id, none[0].Disk), Remedy: fmt.Sprintf("choose a later point: `failback points %s`", g.id)}
 }

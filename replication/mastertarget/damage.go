@@ -224,6 +224,8 @@ func (g *group) repair(w *worker, last replication.Point) error {
 	}
 	order := link.Repair{Point: last.ID, Snapshot: last.Snapshot, Extents: map[replication.DiskNo][]replication.Extent{}}
 	bytes := int64(0)
+	disks := g.journal.DisksAt(last.ID)
+	lost = slices.DeleteFunc(lost, func(l retention.Lost) bool { return int(l.Disk) >= disks }) // of disks that have left, the source has nothing for us
 	for _, l := range lost[:min(len(lost), link.MaxRepair)] {
 		order.Extents[l.Disk] = append(order.Extents[l.Disk], l.Extent)
 		bytes += l.Extent.Len()
@@ -243,7 +245,7 @@ func (g *group) repair(w *worker, last replication.Point) error {
 	session := g.session
 	g.active, g.reading, g.through, g.repairing = true, 0, nil, &repairing{r: r}
 	g.gate.Unlock()
-	err = w.Repair(ctx, g.spec(session, g.journal.DisksAt(last.ID)), order)
+	err = w.Repair(ctx, g.spec(session, disks), order)
 	g.gate.Lock()
 	done := g.repairing.bytes
 	g.repairing = nil
@@ -253,20 +255,23 @@ func (g *group) repair(w *worker, last replication.Point) error {
 		g.log.Warn("give up a repair", "err", aerr)
 	}
 	var p *replication.Problem
+	refused := ""
 	switch {
 	case err == nil && done > 0:
 		g.log.Info("damage repaired from the source", "point", last.ID, "bytes", done)
 		g.happened(replication.EventDamage, replication.Healthy, last.ID, "damage was repaired from the source: %d bytes", done)
 		return g.damageChanged()
 	case err == nil:
-		err = fmt.Errorf("the source sent nothing of the %d bytes that were asked for", bytes)
+		refused = fmt.Sprintf("the source sent nothing of the %d bytes that were asked for", bytes)
 	case gone(w, err) || g.ctx.Err() != nil:
 		return err
+	case errors.As(err, &p) && (p.Code == link.CodeSnapshotGone || p.Code == codeNotSupported):
+		refused = p.Message
 	}
-	if errors.As(err, &p) && (p.Code == link.CodeSnapshotGone || p.Code == codeNotSupported) || done == 0 && err == nil {
-		g.log.Warn("the source can't repair the last point: the next one is made by comparing", "point", last.ID, "err", err)
+	if refused != "" {
+		g.log.Warn("the source can't repair the last point: the next one is made by comparing", "point", last.ID, "why", refused)
 		g.care.mu.Lock()
-		g.care.unable, g.care.refused = last.ID, p.Message
+		g.care.unable, g.care.refused = last.ID, refused
 		g.care.mu.Unlock()
 		return nil
 	}

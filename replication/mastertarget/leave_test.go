@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"failback/replication"
+	"failback/replication/link"
 	"failback/replication/plan"
 	"failback/retention"
 )
@@ -149,9 +150,31 @@ func TestDiskLeaves(t *testing.T) {
 			if _, v, differing, err := p.master.Verify(ctx, "g", 0, func([]replication.Ledger) {}); err != nil || !v.Equal {
 				t.Errorf("verify: %+v %v %v", v, differing, err)
 			}
+			if i == 0 {
+				p.notWithout()
+			}
 			p.close()
 		})
 	}
+}
+
+// notWithout asks for what a group that a disk has left does not do: to give a machine disks of two times, and to have a process server of an earlier release read what it cut.
+func (p *pair) notWithout() {
+	p.t.Helper()
+	ctx := context.Background()
+	_, err := p.master.Commit(ctx, "g", replication.CommitRequest{Point: 1}, silent)
+	isProblem(p.t, "a commit at a point with a disk that left", err, codeLeft)
+	p.bye()
+	if p.bye, err = p.master.Connected(link.Peer{Name: "ps", Minor: link.MinorLeaving - 1}, p.worker); err != nil {
+		p.t.Fatal(err)
+	}
+	_, err = p.master.Cut(ctx, "g", false)
+	isProblem(p.t, "a cut by a process server of an earlier release", err, link.CodeVersion)
+	_, _, _, err = p.master.Verify(ctx, "g", 0, func([]replication.Ledger) {})
+	isProblem(p.t, "a verification by it", err, link.CodeVersion)
+	p.connect()
+	p.another()
+	p.contents("read by a process server of this release")
 }
 
 // TestDiskLeavesAndJoinsAgain: it is another one then, whose first point is a later one; what needs the target as it was left can't be had from then on.

@@ -35,6 +35,14 @@ func (g *group) loop() {
 				return
 			}
 		}
+		if p := g.tooOld(w); p != nil {
+			g.become(g.settled(), p, "process server "+w.Name+" to be upgraded")
+			g.stuck(p)
+			asked, _ := g.cutsAsked()
+			g.answerCuts(asked, replication.Cycle{}, p)
+			g.sleep(w, time.Now().Add(retryMax))
+			continue
+		}
 		if w != on { // it may have lost its state while it was away: release again, and look at its sources
 			on, released = w, 0
 			g.probe(w)

@@ -47,6 +47,11 @@ func (e *Engine) Verify(ctx context.Context, id replication.GroupID, point repli
 	if err := g.waitConnected(ctx); err != nil {
 		return fail(err)
 	}
+	if w := g.engine.worker(g.plan.ProcessServer); w != nil {
+		if p := g.tooOld(w); p != nil {
+			return fail(p)
+		}
+	}
 	req := &verifyRequest{ctx: ctx, point: point, news: make(chan []replication.Ledger, 1), done: make(chan error, 1)}
 	g.mu.Lock()
 	g.requests.verify = append(g.requests.verify, req)
