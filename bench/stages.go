@@ -68,6 +68,21 @@ func reading(by []string, all ...extents) part {
 	}}
 }
 
+// readingStored reads what is on storage only. As in writing, the first of two times is not measured.
+func readingStored(by []string, x extents) part {
+	return part{"read the target, from storage", bytesOf([]extents{x}), by, func(ctx context.Context) (wall, cpu float64, err error) {
+		for range 2 {
+			if err = workload.Forget(x.path); err != nil {
+				return 0, 0, err
+			}
+			if wall, cpu, err = clocked(func() error { return each(ctx, []extents{x}, func() func([]byte) { return func([]byte) {} }) }); err != nil {
+				return 0, 0, err
+			}
+		}
+		return wall, cpu, nil
+	}}
+}
+
 func hashing(by []string, all ...extents) part {
 	return part{"hash pages, sha256", bytesOf(all), by, func(ctx context.Context) (float64, float64, error) { return busy(ctx, all, hashPages) }}
 }

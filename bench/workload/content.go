@@ -100,6 +100,16 @@ func Warm(path string) error {
 	return err
 }
 
+// Forget has the kernel forget what it knows of a file and need not write; where a file system is in memory, nothing.
+func Forget(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+}
+
 // Compare returns an error that names the first difference of two files found, or nil where they hold the same bytes.
 func Compare(a, b string) error {
 	fa, err := os.Open(a)

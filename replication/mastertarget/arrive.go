@@ -37,6 +37,7 @@ func (g *group) revoke() {
 	g.gate.Lock()
 	defer g.gate.Unlock()
 	g.active, g.mending = false, false
+	g.engine.told.forget(g.id)
 	g.mu.Lock()
 	lanes := g.lanes
 	g.lanes = nil

@@ -37,8 +37,9 @@ func (e *Engine) Compare(ctx context.Context, f link.Fence, disk replication.Dis
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	c := &comparison{cancel: cancel, sides: make(chan (<-chan told), compareAhead)}
+	keep := e.told.begin(comparedDisk{g.id, disk}, f.Session)
 	mending := g.mending
-	go c.run(ctx, content, extents, mending, func() error { return g.still(f) })
+	go c.run(ctx, content, extents, mending, keep, func() error { return g.still(f) })
 	return c, nil
 }
 
@@ -56,6 +57,9 @@ func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskN
 		return nil, err
 	}
 	defer g.gate.RUnlock()
+	if pages := e.told.take(comparedDisk{g.id, disk}, f.Session, off); pages != nil {
+		return pages, nil
+	}
 	content, err := g.base(g.readingOf(disk), disk)
 	if err != nil {
 		return nil, err
@@ -169,8 +173,8 @@ func (c *comparison) Next() (link.Side, error) {
 	return t.Side, t.err
 }
 
-// run makes the sides, rising, until ctx ends. It closes the content when nothing reads it any more.
-func (c *comparison) run(ctx context.Context, content link.Content, extents []replication.Extent, mending bool, still func() error) {
+// run makes the sides, rising, until ctx ends, and keeps what they were made of. It closes the content when nothing reads it any more.
+func (c *comparison) run(ctx context.Context, content link.Content, extents []replication.Extent, mending bool, keep func(off int64, pages []replication.Hash), still func() error) {
 	places := make(chan struct{}, compareWorkers)
 	defer content.Close()
 	defer func() { // wait for all hashing to end
@@ -233,6 +237,7 @@ func (c *comparison) run(ctx context.Context, content link.Content, extents []re
 					ch <- told{err: err}
 					return
 				}
+				keep(region.Off, pages)
 				ch <- told{Side: link.Side{Extent: region, Hash: replication.HashRegion(pages)}}
 			}()
 			if !give(ch) {

@@ -73,6 +73,7 @@ type Engine struct {
 	drills    drills
 	events    *events.Log
 	observing observing
+	told      toldPages
 
 	mu       sync.Mutex
 	schedule throttle.Schedule
