@@ -3,6 +3,7 @@ package replication
 import (
 	"bytes"
 	"crypto/sha256"
+	"slices"
 
 	"failback/replication/pagehash"
 )
@@ -30,24 +31,24 @@ func HashPage(b []byte) Hash {
 
 // HashPages appends to dst the hashes of the pages of b; the last one may be short.
 func HashPages(dst []Hash, b []byte) []Hash {
-	var first *[Page]byte // of two that are not zero, whose hash goes to at
-	at := 0
-	for len(b) >= Page {
+	n := len(dst)
+	dst = slices.Grow(dst, (len(b)+Page-1)/Page)[:n+len(b)/Page]
+	var sums [pagehash.Most]*pagehash.Sum // of pages that are not zero
+	var pages [pagehash.Most]*[Page]byte
+	gathered := 0
+	for ; len(b) >= Page; n, b = n+1, b[Page:] {
 		page := (*[Page]byte)(b)
-		b = b[Page:]
-		dst = append(dst, Hash{})
-		switch {
-		case *page == zeroPage:
-		case first == nil:
-			first, at = page, len(dst)-1
-		default:
-			dst[at], dst[len(dst)-1] = pagehash.Two(first, page)
-			first = nil
+		if *page == zeroPage {
+			dst[n] = Hash{}
+			continue
+		}
+		sums[gathered], pages[gathered] = (*pagehash.Sum)(&dst[n]), page
+		if gathered++; gathered == len(pages) {
+			pagehash.All(sums[:], pages[:])
+			gathered = 0
 		}
 	}
-	if first != nil {
-		dst[at] = pagehash.One(first[:])
-	}
+	pagehash.All(sums[:gathered], pages[:gathered])
 	if len(b) > 0 {
 		dst = append(dst, HashPage(b))
 	}

@@ -1,13 +1,17 @@
-// Package pagehash computes SHA-256 of two pages at a time.
+// Package pagehash computes SHA-256 of several pages at a time.
 //
-// The processor's instructions for SHA-256 each wait for the one before: a single message leaves half of the unit idle. Two messages, whose rounds take turns, take little longer than one. Sums are
-// SHA-256 as FIPS 180-4 has it, cut to 16 bytes, so that nothing depends on which way they were made; Two is held against crypto/sha256 by tests, and once at start.
+// The processor's instructions for SHA-256 each wait for the one before: a single message leaves half of the unit idle. Two messages, whose rounds take turns, take little longer than one. Where registers have
+// 512 bits, sixteen messages are hashed without these instructions, one in each lane of 32: quicker still, and several times as quick on processors that lack them. Sums are SHA-256 as FIPS 180-4 has it, cut to
+// 16 bytes, so that nothing depends on which way they were made; each way is held against crypto/sha256 by tests, and once at start.
 package pagehash
 
 import "crypto/sha256"
 
 // Page is the length of a page in bytes.
 const Page = 4096
+
+// Most is how many pages are worth giving at a time.
+const Most = 16
 
 // Sum is the first 16 bytes of a page's SHA-256.
 type Sum = [16]byte
@@ -18,10 +22,17 @@ func One(b []byte) Sum {
 	return Sum(sum[:16])
 }
 
-// Two returns the sums of two pages.
-func Two(a, b *[Page]byte) (Sum, Sum) {
-	if !pairs {
-		return One(a[:]), One(b[:])
+// All puts the sums of up to Most pages where dst says.
+func All(dst []*Sum, pages []*[Page]byte) {
+	dst = dst[:len(pages)]
+	if len(pages) >= sixteenLeast {
+		sixteen(dst, pages)
+		return
 	}
-	return two(a, b)
+	for ; pairs && len(pages) > 1; dst, pages = dst[2:], pages[2:] {
+		*dst[0], *dst[1] = two(pages[0], pages[1])
+	}
+	for i := range pages {
+		*dst[i] = One(pages[i][:])
+	}
 }

@@ -5,42 +5,68 @@ import (
 	"testing"
 )
 
-// TestTwoIsSHA256 holds pairs of pages against crypto/sha256, at every alignment.
-func TestTwoIsSHA256(t *testing.T) {
+// TestAllIsSHA256 holds every way to hash any number of pages against crypto/sha256, at every alignment.
+func TestAllIsSHA256(t *testing.T) {
+	ways := map[string]func([]*Sum, []*[Page]byte){"all": All}
+	if pairs {
+		ways["two"] = func(dst []*Sum, pages []*[Page]byte) {
+			for i := range pages {
+				*dst[i], _ = two(pages[i], pages[(i+1)%len(pages)])
+			}
+		}
+	}
+	if sixteenLeast <= Most {
+		ways["sixteen"] = sixteen
+	}
 	fill := rand.NewChaCha8([32]byte{1})
-	buf := make([]byte, 2*(Page+64))
-	for i := range 3000 {
+	buf := make([]byte, Most*(Page+64))
+	for i := range 320 {
 		fill.Read(buf)
 		if i%5 == 0 {
 			clear(buf[:Page/2])
 		}
-		a, b := (*[Page]byte)(buf[i%64:]), (*[Page]byte)(buf[Page+64+i/64%64:])
-		x, y := Two(a, b)
-		if x != One(a[:]) || y != One(b[:]) {
-			t.Fatalf("pair %d differs from crypto/sha256", i)
+		var pages []*[Page]byte
+		for n := range 1 + i%Most {
+			pages = append(pages, (*[Page]byte)(buf[n*(Page+64)+(i+7*n)%64:]))
+		}
+		for name, way := range ways {
+			sums, dst := make([]Sum, len(pages)), []*Sum(nil)
+			for n := range sums {
+				dst = append(dst, &sums[n])
+			}
+			way(dst, pages)
+			for n := range sums {
+				if sums[n] != One(pages[n][:]) {
+					t.Fatalf("%s: page %d of %d differs from crypto/sha256", name, n, len(pages))
+				}
+			}
 		}
 	}
 }
 
-func BenchmarkTwo(b *testing.B) {
-	buf := make([]byte, 64<<10)
+// BenchmarkAll hashes so many pages at a time, in every way there is.
+func BenchmarkAll(b *testing.B) {
+	buf := make([]byte, Most*Page)
 	rand.NewChaCha8([32]byte{1}).Read(buf)
-	b.SetBytes(int64(len(buf)))
-	for b.Loop() {
-		for off := 0; off < len(buf); off += 2 * Page {
-			Two((*[Page]byte)(buf[off:]), (*[Page]byte)(buf[off+Page:]))
-		}
+	var pages []*[Page]byte
+	var dst []*Sum
+	for off := 0; off < len(buf); off += Page {
+		pages, dst = append(pages, (*[Page]byte)(buf[off:])), append(dst, new(Sum))
 	}
-}
-
-// BenchmarkOne is what Two is held against: the same pages, one after the other.
-func BenchmarkOne(b *testing.B) {
-	buf := make([]byte, 64<<10)
-	rand.NewChaCha8([32]byte{1}).Read(buf)
-	b.SetBytes(int64(len(buf)))
-	for b.Loop() {
-		for off := 0; off < len(buf); off += Page {
-			One(buf[off : off+Page])
-		}
+	run := func(name string, n int, way func([]*Sum, []*[Page]byte)) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(n * Page))
+			for b.Loop() {
+				way(dst[:n], pages[:n])
+			}
+		})
+	}
+	run("one", 1, func(dst []*Sum, pages []*[Page]byte) { *dst[0] = One(pages[0][:]) })
+	if pairs {
+		run("two", 2, func(dst []*Sum, pages []*[Page]byte) { *dst[0], *dst[1] = two(pages[0], pages[1]) })
+	}
+	if sixteenLeast <= Most {
+		run("sixteen", Most, sixteen)
+		run("eleven", 11, sixteen)
 	}
 }
