@@ -82,7 +82,7 @@ func (c *ReplicationClient) Lane(ctx context.Context, l replication.Lane) (link.
 	return &lane{stream: stream, cancel: cancel, client: c, conn: conn, begin: begin}, nil
 }
 
-// lane implements link.Lane, link.Metered, link.Strained, link.Paced and link.Buffered.
+// lane implements link.Lane, link.Metered, link.Strained, link.Distant, link.Paced and link.Buffered.
 type lane struct {
 	stream grpc.ClientStreamingClient[failbackpb.Frame, failbackpb.LaneAck]
 	cancel context.CancelFunc
@@ -160,6 +160,16 @@ func (l *lane) Strain() (s link.Strain, ok bool) {
 		return s, false
 	}
 	return l.conn.strain()
+}
+
+// Trip implements link.Distant.
+func (l *lane) Trip() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn == nil {
+		return 0
+	}
+	return l.conn.trip()
 }
 
 // Pace implements link.Paced.

@@ -35,6 +35,14 @@ func (m *meter) strain() (s link.Strain, ok bool) {
 	return s, ok
 }
 
+// trip is the shortest round trip of the newest socket; see link.Distant.
+func (m *meter) trip() time.Duration {
+	if c := m.socket.Load(); c != nil {
+		return tripOf(c)
+	}
+	return 0
+}
+
 // hold sets what the socket takes that is not on the wire yet; 0: the usual. One that won't have it does with what it has.
 func (m *meter) hold(bytes int) {
 	m.unsent.Store(int64(bytes))

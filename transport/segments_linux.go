@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"math"
 	"net"
 	"syscall"
 	"time"
@@ -51,6 +52,14 @@ func strained(c net.Conn) (s link.Strain, ok bool) {
 		Held: time.Duration(info.Busy_time-min(info.Busy_time, info.Rwnd_limited)) * time.Microsecond,
 		Sent: int64(info.Bytes_sent), Again: int64(info.Bytes_retrans),
 	}, true
+}
+
+// tripOf returns the shortest round trip that a connection saw; 0: the kernel does not tell, as before 4.9.
+func tripOf(c net.Conn) time.Duration {
+	if info := tcpInfo(c); info != nil && info.Min_rtt != math.MaxUint32 {
+		return time.Duration(info.Min_rtt) * time.Microsecond
+	}
+	return 0
 }
 
 // segmentOf returns how many bytes the connection sends in one packet; 0: not known.

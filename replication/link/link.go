@@ -210,6 +210,12 @@ type Strain struct {
 	Again int64         // bytes that were sent again
 }
 
+// Distant is a lane that knows how far the other end is.
+type Distant interface {
+	// Trip returns the shortest round trip that its connection saw; 0: not known.
+	Trip() time.Duration
+}
+
 // Paced is a lane that can be slowed down.
 type Paced interface {
 	// Pace has the lane ask before it puts n bytes on the wire, how many of them may go now: 1 to n. The answer may take its time.

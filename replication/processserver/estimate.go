@@ -24,8 +24,10 @@ type estimate struct {
 	grew    int     // windows in a row that the link did not bind in
 	drops   int     // windows in a row that the link seems to have taken far less in, and
 	dropped float64 // the most that it took in one of them
+	near    bool    // both ends are in one room
 	now     mix     // chosen last, and
 	same    int     // for how many windows it has been so
+	since   float64 // raw bytes that have passed in these
 	tried   [alone]trial
 	better  int // windows in a row in which another mix seemed better than a stream
 	binds   string
@@ -139,6 +141,9 @@ func (e *estimate) think() {
 
 // first is the level of all as long as little is known.
 func (e *estimate) first() block.Level {
+	if e.near {
+		return block.Raw
+	}
 	if e.streams > 0 && (e.samples == 0 || e.costs[block.LevelStream].ratio < streamWorth*e.costs[firstLevel].ratio) {
 		return block.LevelStream
 	}
@@ -208,6 +213,7 @@ func (e *estimate) take(w window) (mix, bool) {
 	e.other(w)
 	e.windows++
 	e.left += w.payload
+	e.since += w.raw
 	full, empty := w.fills(), 2*w.empty > w.frames
 	sent := w.payload / w.seconds
 	switch {
@@ -231,7 +237,7 @@ func (e *estimate) take(w window) (mix, bool) {
 	if empty && w.spare() { // nothing of ours binds: the source can't be read faster
 		e.source = sourceGrowth * w.raw / w.seconds
 	}
-	if e.begins() && !(w.idles() && w.carries() >= w.raw/w.seconds) { // else all could go as it is
+	if e.begins() && !e.near && !(w.idles() && w.carries() >= w.raw/w.seconds) { // else all could go as it is
 		return e.choose(only(e.begin())), true
 	}
 	e.left = max(e.left, buffered)
@@ -251,7 +257,7 @@ func (e *estimate) take(w window) (mix, bool) {
 // choose has a mix from now on.
 func (e *estimate) choose(m mix) mix {
 	if e.same++; m != e.now {
-		e.now, e.same = m, 0
+		e.now, e.same, e.since = m, 0, 0
 	}
 	return m
 }
@@ -262,17 +268,22 @@ type trial struct {
 	window int     // as windows counts; 0: never
 }
 
-// tryFor is for how many windows a level is tried before it is judged: at first, queues hold what was encoded before. tryAgain is after how many it is tried again.
+// tryFor is for how many windows a level is tried before it is judged, and tryAfter how many raw bytes must have passed before the last of them: at first, queues hold what was encoded before. tryAgain is after how many
+// windows it is tried again.
 const (
 	tryFor    = 2
+	tryAfter  = 2 * framesAhead * block.FrameRaw
 	tryAgain  = 128
 	sendShare = 0.6
 )
 
+// shows says whether a window tells of what was chosen last.
+func (e *estimate) shows(w window) bool { return e.same+1 >= tryFor && e.since-w.raw >= tryAfter }
+
 // judge takes a window in which a level alone was used.
 func (e *estimate) judge(w window) {
 	now, alone := e.now.level()
-	if binds := w.binds(); !alone || binds == bindsSource || binds == bindsCores && e.same+1 < tryFor {
+	if binds := w.binds(); !alone || binds == bindsSource || binds == bindsCores && !e.shows(w) {
 		return
 	}
 	t, rate := &e.tried[now], w.raw/w.seconds
@@ -285,7 +296,7 @@ func (e *estimate) judge(w window) {
 // try says which level alone is the fastest where the cores bind and the link does not, by trying: what each byte costs the other end, or a tunnel, on the same cores, is not known as well as that. Next is what is
 // done where the link would bind.
 func (e *estimate) try(w window, next mix) mix {
-	if _, alone := e.now.level(); alone && e.same+1 < tryFor && w.binds() == bindsCores {
+	if _, alone := e.now.level(); alone && !e.shows(w) && w.binds() == bindsCores {
 		return e.now
 	}
 	best, rate, link := trial{}, w.raw/w.seconds, min(e.link, w.carries())

@@ -280,6 +280,9 @@ func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
 	}
 	o := &openLane{Lane: l, s: s, ctx: ctx, no: no, pick: pick{ladder: s.level}, share: wireShare{disks: s.disks}}
 	s.used.opens(o)
+	if d, ok := l.(link.Distant); ok && s.limit() == 0 {
+		s.level.reaches(d.Trip())
+	}
 	if p, ok := l.(link.Paced); ok {
 		o.paced = true
 		p.Pace(func(n int) int { return s.engine.valve.Allow(ctx, string(s.fence.Group), n) })
