@@ -104,9 +104,9 @@ func (f *Frame) Stream(s *StreamEncoder) (raw int) {
 	return f.encodeStreamed(func(dst, raw []byte) ([]byte, Codec) { return s.Encode(dst, raw), Stream })
 }
 
-// Alone encodes them at LevelZstd2, each on its own: for a lane that has no stream.
-func (f *Frame) Alone(e *Encoder) (raw int) {
-	return f.encodeStreamed(func(dst, raw []byte) ([]byte, Codec) { return e.Encode(dst, raw, LevelZstd2) })
+// Alone encodes them each on its own, at the level that is given for its content, which is not LevelStream: for a lane that has no stream.
+func (f *Frame) Alone(e *Encoder, level func(raw []byte) Level) (raw int) {
+	return f.encodeStreamed(func(dst, raw []byte) ([]byte, Codec) { return e.compress(dst, raw, level(raw)) })
 }
 
 func (f *Frame) encodeStreamed(encode func(dst, raw []byte) ([]byte, Codec)) (raw int) {
@@ -125,9 +125,13 @@ func (f *Frame) encodeStreamed(encode func(dst, raw []byte) ([]byte, Codec)) (ra
 			continue
 		}
 		start := len(f.buf)
-		f.buf, b.Codec = encode(f.buf, b.Payload)
-		b.Payload = f.buf[start:len(f.buf):len(f.buf)]
 		raw += b.Raw
+		f.buf, b.Codec = encode(f.buf, b.Payload)
+		if b.Codec == None { // it stays where it is
+			f.parts, tail, others = append(f.parts, b.Payload), nil, true
+			continue
+		}
+		b.Payload = f.buf[start:len(f.buf):len(f.buf)]
 		if n := len(f.parts); tail == &f.buf[0] {
 			f.parts[n-1] = f.parts[n-1][:len(f.parts[n-1])+len(b.Payload)]
 		} else {

@@ -99,7 +99,10 @@ func TestFrameOfAStream(t *testing.T) {
 	owner := NewBuffer()
 	copy(owner.Bytes, text(3*MaxRaw))
 	x := []replication.Extent{{Off: 0, End: MaxRaw}}
-	for name, alone := range map[string]bool{"Streamed": false, "Alone": true} {
+	pick := func(levels ...Level) func([]byte) Level { // one after the other
+		return func([]byte) Level { now := levels[0]; levels = append(levels[1:], now); return now }
+	}
+	for name, alone := range map[string]func([]byte) Level{"Streamed": nil, "Alone": pick(LevelZstd2), "AloneAsTheyAre": pick(Raw), "AloneMixed": pick(LevelS2, Raw), "AloneMixedToo": pick(Raw, LevelZstd1)} {
 		f := NewFrame()
 		var e Encoder
 		want := [][]byte{owner.Bytes[:MaxRaw], noise(5000), text(777), owner.Bytes[MaxRaw : 2*MaxRaw], noise(MaxRaw)}
@@ -112,8 +115,8 @@ func TestFrameOfAStream(t *testing.T) {
 		if !f.Streams() {
 			t.Fatalf("%s: nothing streams", name)
 		}
-		if alone {
-			f.Alone(&e)
+		if alone != nil {
+			f.Alone(&e, alone)
 		} else {
 			f.Stream(NewStreamEncoder())
 		}
@@ -132,7 +135,7 @@ func TestFrameOfAStream(t *testing.T) {
 			} else {
 				got, err = b.Decode(make([]byte, MaxRaw))
 			}
-			if err != nil || !bytes.Equal(got, want[n]) || alone && b.Codec == Stream {
+			if err != nil || !bytes.Equal(got, want[n]) || alone != nil && b.Codec == Stream {
 				t.Errorf("%s: block %d (%v): wrong content, error %v", name, i, b.Codec, err)
 			}
 			n++

@@ -247,6 +247,9 @@ func (l *ladder) linkBinds() bool {
 	return !math.IsInf(l.est.link, 1)
 }
 
+// streams says whether blocks that may go in streams do.
+func (l *ladder) streams() bool { return l.now.Load()[block.LevelStream] > 0 }
+
 // due says whether a block of so many bytes should be compressed at all levels.
 func (l *ladder) due(raw int) bool {
 	if l.pinned || raw < sampleLeast {
@@ -300,6 +303,14 @@ func (p *pick) level(raw []byte) block.Level {
 	}
 	p.due[best]--
 	return block.Level(best)
+}
+
+// alone returns the level for a block that is not part of a stream.
+func (p *pick) alone(raw []byte) block.Level {
+	if level := p.level(raw); level != block.LevelStream {
+		return level
+	}
+	return block.LevelZstd2
 }
 
 // measure compresses a block at all levels but LevelStream, to see, and tells what it came to at LevelZstd2.

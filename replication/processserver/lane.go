@@ -352,7 +352,8 @@ func (l *openLane) encode(f *block.Frame) time.Duration {
 	if !f.Streams() {
 		return 0
 	}
-	if l.stream == nil {
+	streams := l.s.level.streams()
+	if streams && l.stream == nil {
 		select {
 		case l.s.engine.streams <- struct{}{}:
 			l.stream = block.NewStreamEncoder()
@@ -361,6 +362,11 @@ func (l *openLane) encode(f *block.Frame) time.Duration {
 			}
 		default:
 		}
+	}
+	if !streams || l.stream == nil { // what chose them has chosen anew, or there are enough of them
+		begin := time.Now()
+		f.Alone(&l.pick.enc, l.pick.alone)
+		return l.spent(f, begin)
 	}
 	var sampled *block.Block
 	var alone cost
@@ -373,18 +379,19 @@ func (l *openLane) encode(f *block.Frame) time.Duration {
 	runtime.LockOSThread() // whose CPU time is taken
 	defer runtime.UnlockOSThread()
 	begin, cpu := time.Now(), threadCPU()
-	var raw int
-	if l.stream != nil {
-		raw = f.Stream(l.stream)
-	} else {
-		raw = f.Alone(&l.pick.enc)
-	}
-	since(&l.s.disks[f.Blocks[0].Disk].ledger.spent.compress, begin)
+	raw := f.Stream(l.stream)
 	l.streamed += int64(raw)
 	if sampled != nil && l.streamed > block.StreamWindow { // before, there is little to stand on
 		l.s.level.streamed(sampled.Raw, cost{(threadCPU() - cpu).Seconds() / float64(raw), float64(len(sampled.Payload)) / float64(sampled.Raw)}, alone)
 	}
-	return time.Since(begin)
+	return l.spent(f, begin)
+}
+
+// spent notes that a frame was compressed since begin.
+func (l *openLane) spent(f *block.Frame, begin time.Time) time.Duration {
+	took := time.Since(begin)
+	l.s.disks[f.Blocks[0].Disk].ledger.spent.compress.Add(int64(took))
+	return took
 }
 
 // divide puts what the socket took into the disks' ledgers.
