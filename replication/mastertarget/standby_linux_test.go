@@ -35,10 +35,16 @@ func (p *pair) smallVolumes(kind string) {
 			p.t.Skipf("mount: %v: %s", err, out)
 		}
 		p.t.Cleanup(func() {
-			if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-				p.t.Errorf("umount %s: %s", dir, out)
-				_ = syscall.Unmount(dir, syscall.MNT_DETACH)
+			var out []byte
+			var err error
+			for range 150 { // what a drill, or a program that was just begun, has open goes with it
+				if out, err = exec.Command("umount", dir).CombinedOutput(); err == nil {
+					return
+				}
+				time.Sleep(200 * time.Millisecond)
 			}
+			p.t.Errorf("umount %s: %s", dir, out)
+			_ = syscall.Unmount(dir, syscall.MNT_DETACH)
 		})
 	}
 }
