@@ -35,6 +35,7 @@ func Suite() harness.Suite {
 		{"rewind", "back over 24 points, beside back over one", (*lab).rewind},
 		{"thinning", "of 24 points one in 12 is kept, and files that are half dead are rewritten, beside dd", (*lab).thinning},
 		{"proof", "what a move looks at before it is recorded, beside dd", (*lab).proof},
+		{"points", "24 points are kept, read, thinned and gone back to, beside btrfs snapshots and qcow2 overlays; as root", (*lab).points},
 		{"read", "4 KiB at random at an old point, beside the disk", (*lab).read},
 	} {
 		s.Scenarios = append(s.Scenarios, harness.Scenario{Name: one.name, About: one.about, Run: func(ctx context.Context, h *harness.Lab, tell func(*report.Scenario)) error {

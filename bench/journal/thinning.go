@@ -82,18 +82,9 @@ const dayPoints, keptOf = 24, 12
 
 // day makes so many points, of which each changed so many bytes, eight parts of ten within a fifth of the disk, and follows them. It returns all that they changed, and the last one.
 func (s *stand) day(cycles int, bytes int64) (all replication.Set, last replication.PointID, err error) {
-	const unit = 16 << 10
 	r := rand.New(rand.NewPCG(1, 2))
-	units := s.disk.Size() / unit
 	for range cycles {
-		var set replication.Set
-		for k := int64(0); k < bytes/unit; k++ {
-			u := units/5 + r.Int64N(units-units/5)
-			if k%10 < 8 {
-				u = r.Int64N(units / 5)
-			}
-			set.Add(replication.Extent{Off: u * unit, End: (u + 1) * unit})
-		}
+		set := scattered(r, s.disk.Size(), bytes)
 		for _, e := range set.Extents() {
 			all.Add(e)
 		}
@@ -105,6 +96,20 @@ func (s *stand) day(cycles int, bytes int64) (all replication.Set, last replicat
 		}
 	}
 	return all, last, nil
+}
+
+// scattered returns so many bytes of a disk, in pieces of 16 KiB: eight of ten within a fifth of it.
+func scattered(r *rand.Rand, size, bytes int64) *replication.Set {
+	const unit = 16 << 10
+	set, units := &replication.Set{}, size/unit
+	for k := int64(0); k < bytes/unit; k++ {
+		u := units/5 + r.Int64N(units-units/5)
+		if k%10 < 8 {
+			u = r.Int64N(units / 5)
+		}
+		set.Add(replication.Extent{Off: u * unit, End: (u + 1) * unit})
+	}
+	return set
 }
 
 // thin drops all points up to the last but one of so many, and rewrites the files that are half dead then. It returns how many bytes these had.

@@ -8,7 +8,7 @@ import (
 	"net"
 )
 
-// nbdDisk writes to an export of an NBD server on a unix socket, one request at a time: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md.
+// nbdDisk reads and writes an export of an NBD server on a unix socket, one request at a time: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md.
 type nbdDisk struct {
 	conn   net.Conn
 	cookie uint64
@@ -21,6 +21,7 @@ const (
 	nbdExportName    = 1
 	nbdRequest       = 0x25609513
 	nbdReply         = 0x67446698
+	nbdRead          = 0
 	nbdWrite         = 1
 	nbdFlush         = 3
 )
@@ -62,6 +63,14 @@ func (d *nbdDisk) negotiate(export string) error {
 func (d *nbdDisk) write(p []byte, off int64) error { return d.do(nbdWrite, p, off) }
 func (d *nbdDisk) flush() error                    { return d.do(nbdFlush, nil, 0) }
 
+// ReadAt implements io.ReaderAt, but for one reader at a time.
+func (d *nbdDisk) ReadAt(p []byte, off int64) (int, error) {
+	if err := d.do(nbdRead, p, off); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
 func (d *nbdDisk) do(what uint16, p []byte, off int64) error {
 	d.cookie++
 	b := binary.BigEndian.AppendUint32(nil, nbdRequest)
@@ -70,7 +79,10 @@ func (d *nbdDisk) do(what uint16, p []byte, off int64) error {
 	b = binary.BigEndian.AppendUint64(b, d.cookie)
 	b = binary.BigEndian.AppendUint64(b, uint64(off))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
-	if _, err := d.conn.Write(append(b, p...)); err != nil {
+	if what != nbdRead {
+		b = append(b, p...)
+	}
+	if _, err := d.conn.Write(b); err != nil {
 		return err
 	}
 	var said struct {
@@ -82,6 +94,10 @@ func (d *nbdDisk) do(what uint16, p []byte, off int64) error {
 	}
 	if said.Magic != nbdReply || said.Error != 0 || said.Cookie != d.cookie {
 		return fmt.Errorf("nbd: request %d at %d was answered by %+v", what, off, said)
+	}
+	if what == nbdRead {
+		_, err := io.ReadFull(d.conn, p)
+		return err
 	}
 	return nil
 }

@@ -35,11 +35,14 @@ var (
 	FIO       = Program{"fio", "fio", "--version"}
 
 	QEMUDaemon = Program{"qemu-storage-daemon", "qemu-system-common", "--version"}
+
+	Btrfs     = Program{"btrfs", "btrfs-progs", "--version"}
+	MkfsBtrfs = Program{"mkfs.btrfs", "btrfs-progs", "--version"}
 )
 
 // Programs returns all of them.
 func Programs() []Program {
-	return []Program{NBDCopy, NBDKit, QEMUImg, QEMUDaemon, Rsync, Socat, Zstd, FIO, Mkfs, Cat, SHA256Sum}
+	return []Program{NBDCopy, NBDKit, QEMUImg, QEMUDaemon, Rsync, Socat, Zstd, FIO, Mkfs, Btrfs, Cat, SHA256Sum}
 }
 
 // Found says whether the program is installed.
