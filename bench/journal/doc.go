@@ -1,6 +1,6 @@
 // Package journal measures package retention beside dd, fio and the disk itself, each pair in turn, in one run.
 //
-//	go run ./bench [--quick] [--dir DIR] [--repeats N] [--json FILE] [--profile DIR] journal|journal/arrival|journal/advance|journal/rewind|journal/thinning|journal/proof|journal/read
+//	go run ./bench [--quick] [--dir DIR] [--repeats N] [--json FILE] [--profile DIR] journal|journal/arrival|journal/advance|journal/rewind|journal/thinning|journal/proof|journal/points|journal/read
 //
 // arrival: a cycle in four lanes, from the first byte until its point is listed, beside dd conv=fsync of as many bytes, from memory both, to the same volume. What arrives does not compress.
 //
@@ -14,6 +14,9 @@
 //
 // proof: what a move looks at before it is recorded, all that it writes and what the disks hold and the journal too, where the journal was just opened and nothing of it is taken for good; beside dd reading the
 // same files. Nothing of it is in the page cache before.
+//
+// points: the life of a disk: as many points as in thinning are kept, the oldest and the disk itself are read, the points are thinned, and the disk goes back to the first; beside btrfs, which has a snapshot for each point, of
+// changes that are known and of those that rsync --inplace finds, and beside QEMU, which has a qcow2 overlay for each. All have a file system of their own on a loop device, which takes root.
 //
 // read: 4 KiB at random at an old point, of whose disk a quarter lies scattered in 288 segments, beside the same reads of the disk itself: from storage (the disk is read directly, the journal is not in
 // the page cache at the start), and from the page cache; one reader, and four at a time. The rate and the 99th percentile are of whole reads; what the heap takes more than before is told.
