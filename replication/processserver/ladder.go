@@ -58,7 +58,7 @@ const (
 
 // Samples take at most sampleShare of the cores' time while something is shipped, after the first few, and are of blocks of at least sampleLeast.
 const (
-	sampleShare = 0.02
+	sampleShare = 0.01
 	sampleFirst = 15 * time.Millisecond
 	sampleLeast = 4 << 10
 )

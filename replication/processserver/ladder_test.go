@@ -25,6 +25,7 @@ type world struct {
 	noise     float64 // of what is measured, as a share
 	hiccups   float64 // share of the windows in which the link stands still for some of the time
 	feels     bool    // it is known how long the network holds lanes
+	near      bool    // it is in the same room
 	far       cost    // CPU seconds a raw byte, and a payload byte, that others spend on this machine: the other end, or a tunnel
 }
 
@@ -66,7 +67,9 @@ func (w world) most() float64 {
 // run lets a ladder work for so many windows and returns the mean rate of those after the first ten, and the mix at the end.
 func (w world) run(windows int) (mean float64, last mix) {
 	r := rand.New(rand.NewPCG(1, 2))
-	e, m := newEstimate(), only(firstLevel)
+	e := newEstimate()
+	e.near = w.near
+	m := only(e.first())
 	for i := range windows {
 		for range 8 {
 			var took [levels]time.Duration
@@ -126,6 +129,25 @@ func TestLadderIsAsFastAsTheBestLevel(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestLadderInOneRoom begins uncompressed, and compresses where the network turns out to be slow nevertheless.
+func TestLadderInOneRoom(t *testing.T) {
+	for name, costs := range map[string][levels]cost{"programs": programs, "texts": texts, "packed": packed} {
+		for _, mbits := range []float64{10, 100, 1000, 10000, 100000} {
+			for _, cores := range []float64{2, 8} {
+				w := world{plant: plant{costs, cores, 2e-9, mbits * 1e6 / 8, math.Inf(1), wireCost, 0}, noise: .03, near: true, feels: true}
+				got, m := w.run(40)
+				if level, best := w.bestFixed(); got < .9*best {
+					t.Errorf("%s at %.0f Mbit/s, %.0f cores: %.1f MB/s by %.2f, level %d alone has %.1f", name, mbits, cores, got/1e6, m, level, best/1e6)
+				}
+			}
+		}
+	}
+	e := newEstimate()
+	if e.near, e.streams = true, 1; e.first() != block.Raw {
+		t.Errorf("it begins with level %v", e.first())
 	}
 }
 
