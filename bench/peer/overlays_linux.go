@@ -174,15 +174,13 @@ func (o *Overlays) Back(ctx context.Context) error {
 	if err := errors.Join(o.disk.conn.Close(), o.unexport("disk")); err != nil {
 		return err
 	}
-	for n := o.top; n > 0; n-- {
-		if _, err := os.Stat(o.file(n)); err != nil {
-			continue
-		}
-		if err := o.monitor.do("blockdev-del", qmp{"node-name": layer(n)}); err != nil {
-			return err
-		}
-		os.Remove(o.file(n))
+	if err := o.monitor.do("blockdev-del", qmp{"node-name": layer(1)}); err != nil { // those on top of it went with the export
+		return err
 	}
+	for n := range o.top {
+		os.Remove(o.file(n + 1))
+	}
+	clear(o.base)
 	return o.begin(ctx, 0)
 }
 
