@@ -73,7 +73,7 @@ func (s *Snapshots) Change(at []replication.Extent, content func(replication.Ext
 // Keep makes a point of what was written, durably.
 func (s *Snapshots) Keep() error {
 	if s.rsync != "" {
-		if err := run(s.ctx, "rsync", "--inplace", "--no-whole-file", s.rsync, s.path()); err != nil {
+		if err := run(s.ctx, "rsync", "--ignore-times", "--inplace", "--no-whole-file", s.rsync, s.path()); err != nil {
 			return err
 		}
 	}
