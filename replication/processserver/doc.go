@@ -15,7 +15,8 @@
 //
 // Compression follows what is scarce (ladder, estimate, mix). Samples of the very data say what each level costs and gives; how idle the machine is, what all else costs, here and for what others on the machine do with each byte that is sent (others); what
 // leaves while frames wait, what the link takes. The mix of levels follows that has the highest rate; where several have, the one that sends least. Where the kernel tells that the network
-// often has nothing of ours to carry (link.Strained), it is the cores that bind, and levels are tried: none, and those that might pay (estimate.try). One ladder serves all shipments of a process. The encoders themselves give up early on what
+// often has nothing of ours to carry (link.Strained), it is the cores that bind, and levels are tried: none, and those that might pay (estimate.try). All begins in streams, or compressed well, as a slow link would have to carry
+// for long what was sent with less care; but uncompressed where the round trip is that of one room (ladder.reaches). One ladder serves all shipments of a process. The encoders themselves give up early on what
 // does not compress.
 //
 // What is written through to the disks rests nowhere as it came, and may go in streams (block.Stream; link.Shipment.Streams): blocks then wait uncompressed for a lane, which makes them the next parts of its own stream. What
