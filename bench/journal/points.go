@@ -88,7 +88,7 @@ func (l *lab) points() error {
 
 // life takes a disk from its first point to the last and back.
 func (l *lab) life(ctx context.Context, base string, size, changed int64, fs string, open func(context.Context, *peer.Volume) (keeper, error)) (one report.Sample, err error) {
-	v, err := peer.NewVolume(ctx, l.Dir, fs, 3*size+512<<20)
+	v, err := peer.NewVolume(ctx, l.Dir, fs, 6*size+512<<20) // clusters of qcow2 have 64 KiB
 	if err != nil {
 		return one, err
 	}
