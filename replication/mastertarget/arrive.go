@@ -558,13 +558,28 @@ func (t *throughCycle) make(written map[replication.DiskNo]*replication.Pages) e
 	if err := errors.Join(errs...); err != nil { // the disk is poisoned: nothing more will be noted for it
 		return targetProblem("sync", err)
 	}
-	for disk, set := range written {
-		err := eachPart(set, notedAtOnce, func(x []replication.Extent) error {
-			return t.journal.RecordCoverage(map[replication.DiskNo][]replication.Extent{disk: x})
-		})
-		if err != nil {
+	part, n := map[replication.DiskNo][]replication.Extent{}, 0 // of several disks, as each time is a sync
+	note := func() error {
+		if err := t.journal.RecordCoverage(part); err != nil {
 			return journalProblem(t.journal.Identity().Group, err)
 		}
+		clear(part)
+		n = 0
+		return nil
+	}
+	for disk, set := range written {
+		for e := range set.All() {
+			part[disk] = append(part[disk], e)
+			if n++; n < notedAtOnce {
+				continue
+			}
+			if err := note(); err != nil {
+				return err
+			}
+		}
+	}
+	if n > 0 {
+		return note()
 	}
 	return nil
 }
