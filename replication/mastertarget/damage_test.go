@@ -8,9 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"failback/replication"
+	"failback/replication/link"
+	"failback/replication/processserver"
 	"failback/retention"
 )
 
@@ -241,4 +244,51 @@ func snapshotPlan(p *pair) []byte {
 		fmt.Fprintf(&y, "      - {id: %s, source: 'image:%s', target: %s, snapshot: 'cp $FAILBACK_SOURCE %s/views/$1.%d && echo %s/views/$1.%d', release: 'rm -f $2'}\n", id, p.src(i), p.dst(i), p.dir, i, p.dir, i)
 	}
 	return []byte(y.String())
+}
+
+// mute is a process server that is asked to send damaged parts again, says that it did, and sends nothing.
+type mute struct {
+	*processserver.Engine
+	asked atomic.Int32
+}
+
+func (m *mute) Repair(context.Context, link.Spec, link.Repair) error {
+	m.asked.Add(1)
+	return nil
+}
+
+// TestASourceThatSendsNothingIsNotAskedAgain: it is taken for one that can't repair the point. The next point is made by comparing, and is whole.
+func TestASourceThatSendsNothingIsNotAskedAgain(t *testing.T) {
+	p := newDamagedDevice(t)
+	p.bye()
+	m := &mute{Engine: p.worker}
+	var err error
+	if p.bye, err = p.master.Connected(link.Peer{Name: "ps", Minor: link.ProtocolMinor}, m); err != nil {
+		t.Fatal(err)
+	}
+	st, err := p.master.Scrub(t.Context(), "g", 0, true, func(replication.ScrubStatus) {})
+	if err != nil || len(st.Found) == 0 || st.Lost == 0 {
+		t.Fatalf("scrub: %+v, %v; want something found, and lost", st, err)
+	}
+	g, err := p.master.group("g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.master.wait(t.Context(), func() bool { return g.unrepairable(2) != "" }); err != nil || !strings.Contains(g.unrepairable(2), "sent nothing") {
+		t.Fatalf("it is told as %q, %v", g.unrepairable(2), err)
+	}
+	if g.repairDue(2) {
+		t.Error("it is to be asked again")
+	}
+	damaged := p.kept[2]
+	delete(p.kept, 2)
+	p.cut()
+	p.contents("made by comparing")
+	p.deniedOrRight(2, damaged)
+	if n := m.asked.Load(); n != 1 {
+		t.Errorf("it was asked %d times, want once", n)
+	}
+	if s := p.state(); s.Problem != nil || s.Resync != nil {
+		t.Errorf("afterwards: problem %+v, resync %+v", s.Problem, s.Resync)
+	}
 }
