@@ -47,7 +47,8 @@ func (t *tool) restoreCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "restore FILE --state DIR",
 		Short: "Make a master target's state directory of a backup",
-		Long: `Makes the state directory DIR, which must have no catalogue yet, of a backup, on the machine where the master target is to run. No master target runs with it meanwhile.
+		Long: `Makes the state directory DIR, which must have no catalogue yet, of a backup, on the machine where the master target is to run. No master target runs with it meanwhile, and no other restore: both are
+refused.
 
 What the backup says of a group is believed only as far as the group's journal does not know better. When the master target is started with DIR and the retention volume, it takes each group
 over from its journal, as failback adopt does: with the plan and the points that the journal has, under a generation above any that was used. So what was done after the backup was made is not

@@ -304,6 +304,7 @@ func (t *tool) unprotectCommand() *cobra.Command {
 		Short: "Stop replication; the disks stay as they are",
 		Long: `Stops replication of the group. Its disks stay at the head's point, complete and consistent; failback points shows which that is.
 The journal goes, and with it every other point, unless --keep-journal is given: you are asked on a terminal; elsewhere it takes --yes.
+A move that was cut off is finished first. Where it can't be, as its points are damaged, the journal has to be kept: the disks stay between points.
 
 Before the first point is listed, the disks hold neither what they were nor what the source is. Where the plan keeps the original
 (keep_original), what was written over is in the journal, and would be lost with it: you are asked on a terminal; elsewhere the command

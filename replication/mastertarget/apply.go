@@ -45,8 +45,7 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	if err != nil {
 		return replication.Applied{}, err
 	}
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(p.Group)()
 	if g, err = e.group(p.Group); err == nil { // it may have been opened anew meanwhile
 		err = g.isReady()
 	}
@@ -74,8 +73,10 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	}
 	gone := plan.Leaving(a.was, a.plan)
 	if len(gone) > 0 {
-		g.awaitMove()
-		err = a.settle()
+		e.apart(func() {
+			g.awaitMove()
+			err = a.settle()
+		})
 	}
 	if err == nil {
 		err = a.take(gone)
@@ -245,8 +246,7 @@ func (a *applying) take(gone []plan.GroupDisk) error {
 			return journalProblem(g.id, err)
 		}
 	}
-	g.end()
-	g.wg.Wait()
+	e.closed(g)
 	g.mu.Lock()
 	before := g.record // as it is now: operators' commands may have changed it while the differences were looked at
 	g.mu.Unlock()
@@ -256,7 +256,9 @@ func (a *applying) take(gone []plan.GroupDisk) error {
 		record.Priority = 0
 	}
 	if added {
-		err = a.join(record.Held)
+		if err = a.stillFree(); err == nil {
+			err = a.join(record.Held)
+		}
 	} else if len(gone) > 0 {
 		err = a.leave(gone)
 	}
@@ -295,6 +297,16 @@ func (a *applying) take(gone []plan.GroupDisk) error {
 // changes says whether the plans differ there.
 func (a *applying) changes(key string) bool {
 	return slices.ContainsFunc(a.report.Changes, func(c replication.PlanChange) bool { return c.Key == key })
+}
+
+// stillFree says whether another group has come to use the target of a disk that joins, while this one was being closed.
+func (a *applying) stillFree() error {
+	for _, d := range a.plan.Disks()[a.there:] {
+		if by := a.engine.holder(d.Target); by != "" {
+			return &replication.Problem{Code: preflight.CodeApply, Message: fmt.Sprintf("disk %s: group %s uses its target %s by now", d.Name, by, d.Target), Remedy: "give the disk another target, and apply the plan again"}
+		}
+	}
+	return nil
 }
 
 // join has the new disks join the journal.

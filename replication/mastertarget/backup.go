@@ -22,6 +22,7 @@ import (
 type restoredFrom struct {
 	Owner      string                 `json:"owner"`                // the master target that was backed up, as journals name it
 	Generation replication.Generation `json:"generation,omitempty"` // the group's then; 0: not known
+	Renew      *renewal               `json:"renew,omitempty"`      // an operator had given the journal up; nil: he had not
 }
 
 // backedUp are the buckets that a backup has. Drills and tokens are of the process that made them.
@@ -82,7 +83,7 @@ func (c *catalogue) backup() (backup.File, error) {
 }
 
 // Restore makes a catalogue of a backup, in a state directory that has none. The master target that is started with it is another one to journals: it takes each group over from its journal, as by adopt, if that is still the one's that was
-// backed up. oldHostIsOff is the operator's word that this one does not run any more, where it was on another machine; rest makes what else belongs into the directory, before the catalogue is there.
+// backed up. oldHostIsOff is the operator's word that this one does not run any more, where it was on another machine; rest makes what else belongs into the directory, before the catalogue is there. Where a master target runs with the directory, or another restore is under way there, nothing is changed (state-in-use).
 func Restore(state string, f backup.File, oldHostIsOff bool, rest func() error) (err error) {
 	host, _ := os.Hostname()
 	if here := machineID(host); !oldHostIsOff && (f.Machine == "" || f.Machine != here) {
@@ -96,6 +97,11 @@ func Restore(state string, f backup.File, oldHostIsOff bool, rest func() error) 
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
+	lock, err := backup.Lock(state, 0) // of two restores, one begins: catalogue and jobs are of one backup
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	path := filepath.Join(state, catalogueName)
 	inUse := &replication.Problem{Code: "state-in-use", Message: fmt.Sprintf("state directory %s has a catalogue already", state),
 		Remedy: "name an empty directory, which is to be made where there is none; one whose catalogue is damaged is one when catalogue.db is moved away"}
@@ -133,10 +139,10 @@ func Restore(state string, f backup.File, oldHostIsOff bool, rest func() error) 
 		err = rest()
 	}
 	if err == nil {
-		err = os.Link(made, path) // not over one that a master target, or another restore, has made meanwhile
+		err = os.Link(made, path) // not over one that an earlier release, which does not know the lock, has made meanwhile
 	}
 	if err != nil {
-		if _, lerr := os.Lstat(path); lerr == nil { // made meanwhile, by one that may have removed ours
+		if _, lerr := os.Lstat(path); lerr == nil { // it may have removed ours
 			return inUse
 		}
 		return fmt.Errorf("restore the catalogue: %w", err)
@@ -166,7 +172,7 @@ func restoredRecords(f backup.File) (all []change, err error) {
 				if p, err := plan.Parse(r.Plan); err != nil || string(p.Group) != key {
 					return nil, refuse(err, "plan of group %s", key)
 				}
-				r.Restored, r.Move, r.Finishing, r.Renew, r.Resync = &restoredFrom{f.Owner, f.Generations[replication.GroupID(key)]}, nil, false, nil, false
+				r.Restored, r.Move, r.Finishing, r.Renew, r.Resync = &restoredFrom{f.Owner, f.Generations[replication.GroupID(key)], r.Renew}, nil, false, nil, false
 				if v, err = json.Marshal(r); err != nil {
 					return nil, err
 				}
@@ -206,7 +212,14 @@ func (g *group) takeRestored(from restoredFrom) (err error) {
 	if s, known := j.Settings(); known {
 		held = s.Held
 	}
-	generation, err := j.TakeOver(e.self, from.Generation)
+	atLeast := from.Generation
+	if r := from.Renew; r.begun(j) { // else the word is void: the group goes on with the journal that it was to give up, and asks anew, or the new one has all of it
+		if err := r.hold(j); err != nil {
+			return journalProblem(g.id, err)
+		}
+		atLeast = max(atLeast, r.Generation)
+	}
+	generation, err := j.TakeOver(e.self, atLeast)
 	if err == nil {
 		err = j.RecordSettings(settingsOf(p, held))
 	}

@@ -298,3 +298,41 @@ func TestLeftOfARestoreThatWasKilled(t *testing.T) {
 	})
 	isProblem(t, "a start in the middle", err, "state-in-use")
 }
+
+// TestOneRestoreAtATime: while one is under way no other begins, and no master target starts; beside a master target that runs none begins, even where its catalogue was moved away. Neither changes anything.
+func TestOneRestoreAtATime(t *testing.T) {
+	dir, ret := t.TempDir(), t.TempDir()
+	never := func() error {
+		t.Error("it goes on to the jobs")
+		return nil
+	}
+	err := Restore(dir, backup.File{Throttle: "first"}, true, func() error {
+		isProblem(t, "another restore", Restore(dir, backup.File{Throttle: "second"}, true, never), "state-in-use")
+		_, err := Open(Config{State: dir, Retention: ret, AllowSharedVolume: true})
+		isProblem(t, "a start", err, "state-in-use")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := ReadBackup(dir); err != nil || f.Throttle != "first" {
+		t.Errorf("restored is %q, %v; want the first", f.Throttle, err)
+	}
+
+	running := t.TempDir()
+	e, err := Open(Config{State: running, Retention: ret, AllowSharedVolume: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(running, catalogueName)
+	if err := os.Rename(path, path+".damaged"); err != nil {
+		t.Fatal(err)
+	}
+	isProblem(t, "beside one that runs", Restore(running, backup.File{}, true, never), "state-in-use")
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Restore(running, backup.File{}, true, func() error { return nil }); err != nil {
+		t.Errorf("when it has ended: %v", err)
+	}
+}

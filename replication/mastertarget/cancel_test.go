@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -299,4 +302,75 @@ func problemCode(err error) string {
 		return p.Code
 	}
 	return fmt.Sprint(err)
+}
+
+// TestUnprotectInTheMiddleOfADamagedMove: the files of both ends of a move that was cut off are gone. It is refused, and says the way out: with the journal kept. The journal has the points and the move still, and the same plan takes it up again.
+func TestUnprotectInTheMiddleOfADamagedMove(t *testing.T) {
+	t.Parallel()
+	x := &moveGate{inside: make(chan struct{}, 1)}
+	defer x.open()
+	p := newPairWith(t, 96, Config{wrap: func(_ string, t blockio.Target) blockio.Target { return gatedTarget{t, x} }})
+	ctx := context.Background()
+	for i, live := range p.live { // no zeros: those a damaged file tells nevertheless
+		for k := range live {
+			live[k] = byte(p.r.Uint32())
+		}
+		p.write(i)
+	}
+	if _, _, err := p.master.Reprotect(ctx, p.plan); err != nil {
+		t.Fatal(err)
+	}
+	p.listed(1)
+	if _, err := p.master.Move(ctx, "g", replication.MoveRequest{To: 1}, func(replication.MoveStatus) {}); err != nil {
+		t.Fatal(err)
+	}
+	p.cut()
+	x.shut(&x.writes)
+	m := called(func() (replication.PointID, error) {
+		return p.master.Move(ctx, "g", replication.MoveRequest{To: 2, Advance: true}, func(replication.MoveStatus) {})
+	})
+	<-x.inside
+	ending := p.master.ctx.Done()
+	go func() {
+		<-ending
+		x.open()
+	}()
+	p.close()
+	<-m
+	for _, pattern := range []string{"seg/2-*.seg", "save/*.sav"} {
+		names, err := filepath.Glob(filepath.Join(p.dir, "ret", "g", pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, names, err)
+		}
+		for _, n := range names {
+			if err := os.Remove(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p.open()
+	g, err := p.master.group("g")
+	if err == nil {
+		err = g.waitReady(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = p.master.Unprotect(ctx, "g", false, false)
+	if said := replication.AsProblem(err); err == nil || !strings.Contains(said.Message, "finish the move to point 2") || !strings.Contains(said.Remedy, "failback unprotect g --keep-journal") {
+		t.Errorf("without the journal: %+v", said)
+	}
+	head, dir, err := p.master.Unprotect(ctx, "g", true, false)
+	if err != nil || head != replication.NoPoint || dir != filepath.Join(p.dir, "ret", "g") {
+		t.Fatalf("with the journal kept: head %d, %q, %v", head, dir, err)
+	}
+	kept, err := unfinished(dir)
+	if err != nil || kept == nil || kept.To != 2 {
+		t.Errorf("the journal has the move %+v, %v", kept, err)
+	}
+	if _, _, err := p.master.Reprotect(ctx, p.plan); err != nil {
+		t.Fatal(err)
+	}
+	p.listed(2)
+	p.close()
 }

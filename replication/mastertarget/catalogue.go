@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"failback/replication"
+	"failback/replication/backup"
 	"failback/replication/link"
 )
 
@@ -20,7 +22,8 @@ const catalogueVersion = "1"
 
 // catalogue remembers the groups across restarts. Every change is durable when its method returns.
 type catalogue struct {
-	db *bbolt.DB
+	db   *bbolt.DB
+	lock io.Closer // of the state directory; nil: it is not a running master target's
 
 	// For tests: called as a change begins, and no other one is under way; nil: there is none.
 	begins func()
@@ -71,9 +74,18 @@ var (
 // catalogueName is the catalogue's file in a state directory.
 const catalogueName = "catalogue.db"
 
-// openCatalogue opens the catalogue in dir, and makes it where there is none.
+// openCatalogue opens the catalogue in dir, and makes it where there is none. Until it is closed nobody else has the directory: no restore either, which would put jobs beside it that are not of it.
 func openCatalogue(dir string) (*catalogue, error) {
-	return openCatalogueFile(filepath.Join(dir, catalogueName), false)
+	lock, err := backup.Lock(dir, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	c, err := openCatalogueFile(filepath.Join(dir, catalogueName), false)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	c.lock = lock
+	return c, nil
 }
 
 // openCatalogueFile opens a catalogue by its path. One of a newer release is refused, and stays as it is. readOnly: it has to be there, and is not changed.
@@ -117,7 +129,13 @@ func openCatalogueFile(path string, readOnly bool) (*catalogue, error) {
 	return &catalogue{db: db}, nil
 }
 
-func (c *catalogue) close() error { return c.db.Close() }
+func (c *catalogue) close() error {
+	err := c.db.Close()
+	if c.lock != nil {
+		err = errors.Join(err, c.lock.Close())
+	}
+	return err
+}
 
 // update changes the catalogue, durably: as f does, or, where that fails or the power does, not at all.
 func (c *catalogue) update(f func(*bbolt.Tx) error) error {

@@ -106,8 +106,7 @@ func (e *Engine) beginCommit(ctx context.Context, id replication.GroupID, r repl
 
 // tryCommit is beginCommit; it returns the cutting before, where that has yet to end.
 func (e *Engine) tryCommit(id replication.GroupID, r replication.CommitRequest) (c, was *cutting, err error) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(id)()
 	g, err := e.group(id) // it may have been opened anew meanwhile
 	if err == nil {
 		err = g.isReady()
@@ -168,8 +167,7 @@ func (e *Engine) runAfter(ctx context.Context, id replication.GroupID, r replica
 }
 
 func (e *Engine) tryAfter(id replication.GroupID, r replication.CommitRequest) (c, was *cutting, err error) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(id)()
 	g, err := e.group(id)
 	if err != nil {
 		return nil, nil, err
@@ -252,8 +250,7 @@ func noOriginalNow(id replication.GroupID, at *retention.Cutover) error {
 
 // FinishCutover implements transport.Operations. That it was begun is in the catalogue first: what a crash leaves is finished at the next start.
 func (e *Engine) FinishCutover(_ context.Context, id replication.GroupID) (replication.PointID, error) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(id)()
 	g, err := e.group(id)
 	if err != nil {
 		return 0, err
@@ -289,8 +286,7 @@ func (e *Engine) FinishCutover(_ context.Context, id replication.GroupID) (repli
 	if at != nil {
 		head = at.Point
 	}
-	g.end()
-	g.wg.Wait()
+	e.closed(g)
 	return head, e.finishRest(g)
 }
 

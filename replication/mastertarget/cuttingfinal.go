@@ -84,8 +84,7 @@ func (c *cutting) final(ctx context.Context, g *group, at *retention.Cutover) (o
 // allows says what would have the commit given up in the end, before anything is done for it: from here on no drill begins.
 func (c *cutting) allows(g *group, at *retention.Cutover) error {
 	e := c.engine
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(g.id)()
 	g.mu.Lock()
 	g.final = true // no cycle begins by itself, and no limit of the link counts
 	g.mu.Unlock()
@@ -144,8 +143,7 @@ func unlessEnded(ctx context.Context, err error) error {
 // chosen notes which point it is to be: from here on no cycle is taken.
 func (c *cutting) chosen(g *group, at *retention.Cutover, p replication.PointID) (over bool, err error) {
 	e := c.engine
-	e.admin.Lock() // no drill begins meanwhile
-	defer e.admin.Unlock()
+	defer e.administer(g.id)() // no drill begins meanwhile
 	if err := cmp.Or(e.drillsRunning(g.id), g.shows(p)); err != nil {
 		return c.giveUp(g, err)
 	}
@@ -226,8 +224,7 @@ func (g *group) stopCycles() {
 
 // seal closes the group's targets, notes that they are the machine's, and opens the group without them.
 func (e *Engine) seal(g *group) error {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(g.id)()
 	g.mu.Lock()
 	g.sealing = true
 	g.mu.Unlock()

@@ -291,8 +291,7 @@ func realPath(path string) (string, error) {
 
 // register notes a drill, in the catalogue too, before anything is mounted: from here on its point is not dropped, and its group does not go.
 func (e *Engine) register(d *running) (replication.Point, error) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(d.group)()
 	g, err := e.group(d.group)
 	var disks []replication.Disk
 	var points []replication.Point

@@ -68,7 +68,8 @@ type Engine struct {
 	end     context.CancelFunc
 	wg      sync.WaitGroup
 
-	admin     sync.Mutex // held while a group comes or goes
+	turns     groupTurns // of groups that come, go or change; before admin
+	admin     sync.Mutex // held while a group comes or goes, but not while its storage is waited for
 	accessing sync.Mutex // held while names and tokens change
 	drills    drills
 	events    *events.Log
@@ -176,8 +177,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 	for _, g := range e.groups {
 		if g.record.Finishing {
 			e.wg.Go(func() {
-				e.admin.Lock()
-				defer e.admin.Unlock()
+				defer e.administer(g.id)()
 				if err := e.finishRest(g); err != nil {
 					e.cfg.Log.Error("finish", "group", g.id, "err", err)
 				}
@@ -255,12 +255,11 @@ var errClosing = &replication.Problem{Code: "closing", Message: "the master targ
 
 // reopen puts a new group in the place of one whose handles are broken.
 func (e *Engine) reopen(g *group) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(g.id)()
 	e.reopenLocked(g)
 }
 
-// reopenLocked is reopen. e.admin is held.
+// reopenLocked is reopen. e.administer is held.
 func (e *Engine) reopenLocked(g *group) {
 	e.mu.Lock()
 	there := e.groups[g.id] == g
@@ -268,8 +267,7 @@ func (e *Engine) reopenLocked(g *group) {
 	if !there || e.ctx.Err() != nil {
 		return
 	}
-	g.end()
-	g.wg.Wait()
+	e.closed(g)
 	g.mu.Lock()
 	r := g.record
 	g.mu.Unlock()

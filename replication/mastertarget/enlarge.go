@@ -114,16 +114,14 @@ func canHold(dir string, size int64) error {
 
 // enlarge notes that disks grow, and opens the group anew.
 func (e *Engine) enlarge(g *group, all []larger) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(g.id)()
 	e.mu.Lock()
 	there := e.groups[g.id] == g
 	e.mu.Unlock()
 	if !there || e.ctx.Err() != nil || g.disksTaken() != nil { // a commit or an undo has them since: it is tried again with the next cut
 		return
 	}
-	g.end()
-	g.wg.Wait()
+	e.closed(g)
 	for _, d := range all {
 		if err := retention.Grow(e.journalDir(g.id), g.id, e.self.ID, d.No, d.size); err != nil { // it is tried again with the next cut
 			g.log.Error("note that a disk grows", "disk", d.ID, "err", err)

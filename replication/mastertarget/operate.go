@@ -148,10 +148,9 @@ func findDisk(disks []replication.Disk, name string) (replication.DiskNo, error)
 	return 0, &replication.Problem{Code: "no-such-disk", Message: fmt.Sprintf("%q is the id of %d disks", name, len(found)), Remedy: fmt.Sprintf("say which, as in %q", found[0].ID)}
 }
 
-// Unprotect implements transport.Operations. A move under way is finished first, so that the disks stand at a point.
+// Unprotect implements transport.Operations. A move under way is finished first, so that the disks stand at a point; where it can't be, only with the journal kept, which has the move and both ends of it as far as they can be had.
 func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJournal, giveUpOriginal bool) (replication.PointID, string, error) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(id)()
 	g, err := e.group(id)
 	if err != nil {
 		return 0, "", err
@@ -177,23 +176,12 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 			return 0, "", err
 		}
 		defer release()
-		if m := g.journal.Unfinished(); m != nil {
-			if err := g.moveTo(g.ctx, m.To); err != nil {
-				return 0, "", fmt.Errorf("finish the move to point %d: %w", m.To, err)
-			}
-		}
-		if err := g.catchUp(); err != nil {
+		if e.apart(func() { head, err = g.atRest(keepJournal) }); err != nil {
 			return 0, "", err
 		}
-		g.moving.Lock() // a move that has just been stopped
 		disks = g.journal.Identity().Disks
-		if g.journal.AtPoint() {
-			head = g.journal.Head()
-		}
-		g.moving.Unlock()
 	}
-	g.end()
-	g.wg.Wait()
+	e.closed(g)
 	bye := farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, disks, replication.Session{Group: id})}
 	if err := e.cat.change(change{bucketFarewells, farewellKey(id, bye.Worker), bye}, change{bucketGroups, id, nil}); err != nil {
 		return 0, "", err
@@ -227,6 +215,36 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 		return head, dir, &replication.Problem{Code: "journal", Message: fmt.Sprintf("group %s is unprotected, but its journal is still at %s", id, dir), Err: err, Remedy: "remove the directory"}
 	}
 	return head, "", nil
+}
+
+// atRest brings the disks, which are claimed, to where they are to stay, and returns the point; NoPoint: they are at none. Where the journal is kept, they may stay in the middle of a move that can't be finished.
+func (g *group) atRest(keepJournal bool) (replication.PointID, error) {
+	between := false
+	if m := g.journal.Unfinished(); m != nil {
+		err := g.moveTo(g.ctx, m.To)
+		between = err != nil && keepJournal && g.ctx.Err() == nil && g.journal.Unfinished() != nil
+		switch {
+		case between:
+			g.log.Warn("ends in the middle of a move, with the journal kept", "from", m.From, "to", m.To, "err", err)
+		case err != nil:
+			p := *replication.AsProblem(err)
+			p.Message = fmt.Sprintf("finish the move to point %d: %s", m.To, p.Message)
+			p.Remedy = strings.TrimPrefix(fmt.Sprintf("%s; or end it with the disks where they are, between points, and the journal kept, which alone may bring them to one: `failback unprotect %s --keep-journal`", p.Remedy, g.id), "; ")
+			return 0, &p
+		}
+	}
+	if between {
+		return replication.NoPoint, nil
+	}
+	if err := g.catchUp(); err != nil {
+		return 0, err
+	}
+	g.moving.Lock() // a move that has just been stopped
+	defer g.moving.Unlock()
+	if g.journal.AtPoint() {
+		return g.journal.Head(), nil
+	}
+	return replication.NoPoint, nil
 }
 
 // originalLost says what is lost without the journal of a group that keeps point 0, and has not listed a point: what was written over, which its disks do not hold any more. nil: nothing is.
@@ -285,8 +303,7 @@ func (e *Engine) takenFromUs(g *group) bool {
 
 // forgetTaken forgets a group that is another master target's. Its journal, its disks and its process server are that one's.
 func (e *Engine) forgetTaken(g *group) (replication.PointID, string, error) {
-	g.end()
-	g.wg.Wait()
+	e.closed(g)
 	if err := e.cat.remove(bucketGroups, g.id); err != nil {
 		return 0, "", err
 	}

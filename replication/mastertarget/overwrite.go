@@ -42,8 +42,7 @@ type renewal struct {
 
 // overwrite has a group begin anew whose disks others have written to, where the operator was told what that means.
 func (e *Engine) overwrite(ctx context.Context, r replication.ResyncRequest) (s replication.ResyncStatus, err error) {
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(r.Group)()
 	g, err := e.group(r.Group)
 	if err != nil {
 		return s, err
@@ -57,13 +56,13 @@ func (e *Engine) overwrite(ctx context.Context, r replication.ResyncRequest) (s 
 	if err := g.silentTargets(); err != nil {
 		return s, err
 	}
-	g.end() // it would have the targets open, again and again
-	g.wg.Wait()
+	e.closed(g) // it would have the targets open, again and again
 	defer e.reopenLocked(g)
 	if g.journal != nil {
 		return s, goesOn(g.id)
 	}
-	asked, err := g.wouldOverwrite(ctx)
+	var asked *overwriting
+	e.apart(func() { asked, err = g.wouldOverwrite(ctx) })
 	if err != nil {
 		return s, err
 	}
@@ -183,6 +182,23 @@ func (o *overwriting) question(again bool) error {
 	return &replication.ResyncOverwrites{Seen: o.token, Problem: &replication.Problem{Code: replication.CodeResyncOverwrites,
 		Message: fmt.Sprintf("%s%s. What was written there is newer than all that group %s knows. A resync overwrites it with what the source has now, and %s are given up, as part of their content was on those disks", since, strings.Join(o.changed, "; "), o.group, lost),
 		Remedy:  fmt.Sprintf("copy the targets first if what is on them may be needed, and leave the machine off; `failback resync %s --yes` does it, as long as nothing else is written to them. With keep_original in the plan, what is overwritten is kept, as point 0 of the points to come", o.group)}}
+}
+
+// hold notes in a new journal what its disks have to be.
+func (r *renewal) hold(j *retention.Journal) error {
+	ids, prints := make([]uint32, len(r.Seen)), make([]string, len(r.Seen))
+	for i, s := range r.Seen {
+		ids[i], prints[i] = s.ContentID, s.Fingerprint
+	}
+	if err := j.RecordContentIDs(ids); err != nil {
+		return err
+	}
+	return j.RecordFingerprints(prints)
+}
+
+// begun says whether a journal is the new one, which may not know yet what its disks have to be: nothing was opened with it, which would have raised its generation further.
+func (r *renewal) begun(j *retention.Journal) bool {
+	return r != nil && j.Identity().UUID != r.Journal && j.Generation() <= r.Generation+1 && len(j.Points()) == 0 && j.OpenCycle() == nil && len(r.Seen) > 0
 }
 
 // looks is what targets look like; they are open, and nothing was written to them.
@@ -339,13 +355,7 @@ func (g *group) renewed(j *retention.Journal, r *renewal) (err error) {
 		_, err = j.TakeOver(g.engine.self, r.Generation)
 	}
 	if err == nil && len(r.Seen) > 0 {
-		ids, prints := make([]uint32, len(r.Seen)), make([]string, len(r.Seen))
-		for i, s := range r.Seen {
-			ids[i], prints[i] = s.ContentID, s.Fingerprint
-		}
-		if err = j.RecordContentIDs(ids); err == nil {
-			err = j.RecordFingerprints(prints)
-		}
+		err = r.hold(j)
 	}
 	if err = errors.Join(err, j.Close()); err != nil {
 		return journalProblem(g.id, err)

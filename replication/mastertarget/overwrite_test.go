@@ -358,3 +358,87 @@ func TestResyncKeepsTheOnlyCopyOfTheOriginal(t *testing.T) {
 	}
 	p.close()
 }
+
+// TestTheWordStandsInABackup that was made when it was given: the new journal has just been made, and does not know yet what its disks have to be, when the master target is lost and another one is made of the backup. It overwrites what
+// the operator was told of, and nothing that was written later. Where the journal is the one still that was to be given up, the word is void.
+func TestTheWordStandsInABackup(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 15)
+	p.protectedOnce()
+	dir := filepath.Join(p.dir, "ret", "g")
+	was, _, generation := p.journal()
+	restored := func(aside string) {
+		t.Helper()
+		was, _, generation = p.journal()
+		p.record(func(r *groupRecord) {
+			r.Renew = &renewal{Journal: was.UUID, Disks: was.Disks, Generation: generation, Seen: p.looks()}
+		})
+		f, err := ReadBackup(filepath.Join(p.dir, "mt"))
+		if err == nil {
+			err = os.Rename(filepath.Join(p.dir, "mt"), filepath.Join(p.dir, aside))
+		}
+		if err == nil {
+			err = Restore(filepath.Join(p.dir, "mt"), f, true, func() error { return nil })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	anew := func() {
+		t.Helper()
+		if err := retention.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		j, err := retention.Create(dir, retention.Identity{Group: "g", Created: time.Now().UTC(), Disks: was.Disks, Targets: was.Targets})
+		if err == nil {
+			err = j.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := p.foreign(p.dst(1))[0]
+	holds := func(want []byte, points int, when string) {
+		t.Helper()
+		p.open()
+		p.settled(codeTargetChanged)
+		p.asked()
+		p.close()
+		if now, err := os.ReadFile(p.dst(1)); err != nil || differs(now, want) >= 0 {
+			t.Errorf("%s: it was overwritten: at %d, error %v", when, differs(now, want), err)
+		}
+		if _, n, now := p.journal(); n != points || now <= generation {
+			t.Errorf("%s: the journal has %d points and generation %d, want %d points, above generation %d", when, n, now, points, generation)
+		}
+	}
+	restored("first")
+	holds(told, 1, "with the journal that was to be given up")
+
+	restored("second")
+	anew()
+	f, err := os.OpenFile(p.dst(1), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte("two days of work"), 4096)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	later, err := os.ReadFile(p.dst(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(later, 0, "written to after the word")
+
+	restored("third")
+	anew()
+	p.open()
+	p.listed(1)
+	p.kept = map[replication.PointID][][]byte{}
+	p.keep(1)
+	p.contents("what the operator was told of")
+	p.close()
+	if _, _, now := p.journal(); now <= generation {
+		t.Errorf("the new journal has generation %d, the one before had %d", now, generation)
+	}
+}

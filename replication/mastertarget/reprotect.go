@@ -21,8 +21,7 @@ func (e *Engine) Reprotect(ctx context.Context, planYAML []byte) (replication.Gr
 	if err != nil {
 		return "", false, err
 	}
-	e.admin.Lock()
-	defer e.admin.Unlock()
+	defer e.administer(p.Group)()
 	f := e.preflight(ctx, p, 0)
 	if f.known != nil && f.onlyAbsent() {
 		f.known.wake()
