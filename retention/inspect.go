@@ -39,7 +39,7 @@ type Finding struct {
 	Needs  []Need // what listed points need of a damaged part; empty: nothing
 }
 
-// Need tells which points need a damaged part of a file for one disk.
+// Need tells which points need a damaged part of a file for one disk. Of a disk that has grown since a point, what lies behind what the point shows counts too: a move to the point needs it. Such a point may read whole.
 type Need struct {
 	Disk   replication.DiskNo
 	Points []replication.PointID // rising
