@@ -15,7 +15,7 @@ import (
 	"failback/transport"
 )
 
-// patience is how long a scenario waits for a point.
+// patience is how long a scenario waits for a point, besides what the link takes for it.
 const patience = 3 * time.Minute
 
 // group is the name of the group, its machine and its disk.
@@ -71,7 +71,11 @@ func (p *pair) plan(source, changes string, views bool) (string, error) {
 
 // listed waits until a point is listed. A group that stops is an error.
 func (p *pair) listed(ctx context.Context, point replication.PointID) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	return p.listedWithin(ctx, point, patience)
+}
+
+func (p *pair) listedWithin(ctx context.Context, point replication.PointID, while time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, while)
 	defer cancel()
 	g, err := p.Wait(ctx, group, fmt.Sprintf("point %d is listed", point), func(g replication.GroupStatus) bool {
 		return g.Last >= point || g.State == replication.StateError || g.Problem != nil && g.Problem.Code != transport.CodeUnreachable
@@ -111,7 +115,11 @@ func (l *lab) ours(ctx context.Context, j job) (s sample, err error) {
 		}
 		failed <- j.during(beside, p.link, p)
 	}()
-	err = p.listed(ctx, 1)
+	within := patience
+	if j.line.Rate > 0 {
+		within += 4 * time.Duration(float64(j.bytes)/float64(j.line.Rate)*float64(time.Second))
+	}
+	err = p.listedWithin(ctx, 1, within)
 	took := time.Since(begin)
 	cancel()
 	if err := errors.Join(err, <-failed); err != nil {
