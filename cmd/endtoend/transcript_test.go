@@ -67,9 +67,18 @@ func (s *story) typesFor(keep func(line string) bool, args ...string) {
 		last = line
 	}
 	if code != 0 {
-		text += string(said) + fmt.Sprintf("(exit code %d)\n", code)
+		text += why(said) + fmt.Sprintf("(exit code %d)\n", code)
 	}
 	s.answers(typed, text)
+}
+
+// why is what a command said of why it failed: what it told of its progress before depends on how long that took.
+func why(said []byte) string {
+	all := "\n" + string(said)
+	if at := strings.LastIndex(all, "\nfailback: "); at >= 0 {
+		return all[at+1:]
+	}
+	return string(said)
 }
 
 // runsQuietly runs a failback command that must succeed, and returns its result.
