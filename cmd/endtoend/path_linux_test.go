@@ -67,6 +67,12 @@ func TestPathIsChecked(t *testing.T) {
 	}
 
 	d := check("--path-time", "1s", "--churn", "900MB/s")
+	for range 5 { // a machine that is busy with something else for a second measures that
+		if p := d.Path; p != nil && p.Up.Rate >= 1e6 && p.Down.Rate >= 1e6 {
+			break
+		}
+		d = check("--path-time", "1s", "--churn", "900MB/s")
+	}
 	if d.OK || d.Path == nil || severity(d, "churn-exceeds-link") != replication.Error || severity(d, "baseline-time") != replication.Info {
 		t.Errorf("got %+v", d)
 	} else if p := d.Path; p.RTT < line.RTT || p.Connect < line.RTT || p.Up.Rate < 1e6 || p.Up.Rate > 8e6 || p.Down.Rate < 1e6 || p.Down.Rate > 8e6 || p.Segment < 1000 || p.Segment > 1400 {
