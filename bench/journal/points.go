@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"failback/bench/harness"
+	"failback/bench/loop"
 	"failback/bench/peer"
 	"failback/bench/report"
 	"failback/blockio"
@@ -19,17 +20,6 @@ import (
 	"failback/replication/block"
 	"failback/retention"
 )
-
-// keeper keeps points of one disk, the first of them the disk as it was made.
-type keeper interface {
-	point(at []replication.Extent, content func(replication.Extent) []byte) (took time.Duration, err error) // changes the disk, and makes a durable point of that
-	old() (peer.ReaderAtCloser, error)                                                                      // the disk at the first point
-	disk() io.ReaderAt                                                                                      // as it stands
-	thin() error                                                                                            // to the first point and one in keptOf, until the space of the others is free
-	back() error                                                                                            // has the disk stand at the first point again, durably
-	taken() (int64, error)                                                                                  // bytes on storage, the disk's included
-	close() error
-}
 
 const lifeReads = 4000 // of 4 KiB
 
@@ -54,24 +44,24 @@ func (l *lab) points() error {
 	source := filepath.Join(l.Dir, "source.raw")
 	defer os.Remove(source)
 	btrfs := []peer.Program{peer.Btrfs, peer.MkfsBtrfs}
-	life := func(fs string, open func(context.Context, *peer.Volume) (keeper, error)) func(context.Context, int) (report.Sample, error) {
+	life := func(fs string, open func(context.Context, *loop.Volume) (peer.Points, error)) func(context.Context, int) (report.Sample, error) {
 		return func(ctx context.Context, _ int) (report.Sample, error) {
 			return l.life(ctx, base, size, changed, fs, open)
 		}
 	}
 	err = l.Alternate(l, s, []harness.Way{
-		{Name: "failback", Lacks: lacks, Run: life("ext4", func(_ context.Context, v *peer.Volume) (keeper, error) { return l.keepOurs(v, size) })},
-		{Name: "btrfs snapshots", Peer: true, Needs: btrfs, Lacks: lacks, Run: life("btrfs", func(ctx context.Context, v *peer.Volume) (keeper, error) {
+		{Name: "failback", Lacks: lacks, Run: life("ext4", func(_ context.Context, v *loop.Volume) (peer.Points, error) { return l.keepOurs(v, size) })},
+		{Name: "btrfs snapshots", Peer: true, Needs: btrfs, Lacks: lacks, Run: life("btrfs", func(ctx context.Context, v *loop.Volume) (peer.Points, error) {
 			k, err := peer.NewSnapshots(ctx, v, base, "")
-			return snapshots{k, v}, err
+			return k, err
 		})},
-		{Name: "btrfs snapshots, changes found by rsync --inplace", Peer: true, Needs: append(btrfs, peer.Rsync), Lacks: lacks, Run: life("btrfs", func(ctx context.Context, v *peer.Volume) (keeper, error) {
+		{Name: "btrfs snapshots, changes found by rsync --inplace", Peer: true, Needs: append(btrfs, peer.Rsync), Lacks: lacks, Run: life("btrfs", func(ctx context.Context, v *loop.Volume) (peer.Points, error) {
 			k, err := peer.NewSnapshots(ctx, v, base, source)
-			return snapshots{k, v}, err
+			return k, err
 		})},
-		{Name: "qcow2 overlays", Peer: true, Needs: []peer.Program{peer.QEMUDaemon, peer.QEMUImg}, Lacks: lacks, Run: life("ext4", func(ctx context.Context, v *peer.Volume) (keeper, error) {
+		{Name: "qcow2 overlays", Peer: true, Needs: []peer.Program{peer.QEMUDaemon, peer.QEMUImg}, Lacks: lacks, Run: life("ext4", func(ctx context.Context, v *loop.Volume) (peer.Points, error) {
 			k, err := peer.NewOverlays(ctx, v, base)
-			return overlays{k, v, ctx}, err
+			return k, err
 		})},
 	}, nil)
 	if err != nil {
@@ -87,8 +77,8 @@ func (l *lab) points() error {
 }
 
 // life takes a disk from its first point to the last and back.
-func (l *lab) life(ctx context.Context, base string, size, changed int64, fs string, open func(context.Context, *peer.Volume) (keeper, error)) (one report.Sample, err error) {
-	v, err := peer.NewVolume(ctx, l.Dir, fs, 6*size+512<<20) // clusters of qcow2 have 64 KiB
+func (l *lab) life(ctx context.Context, base string, size, changed int64, fs string, open func(context.Context, *loop.Volume) (peer.Points, error)) (one report.Sample, err error) {
+	v, err := loop.New(l.Dir, fs, fs, 6*size+512<<20) // clusters of qcow2 have 64 KiB
 	if err != nil {
 		return one, err
 	}
@@ -97,11 +87,8 @@ func (l *lab) life(ctx context.Context, base string, size, changed int64, fs str
 	if err != nil {
 		return one, err
 	}
-	defer func() { err = errors.Join(err, k.close()) }()
-	if err := v.Sync(); err != nil {
-		return one, err
-	}
-	before, err := k.taken()
+	defer func() { err = errors.Join(err, k.Close()) }()
+	before, err := v.Used()
 	if err != nil {
 		return one, err
 	}
@@ -115,47 +102,54 @@ func (l *lab) life(ctx context.Context, base string, size, changed int64, fs str
 				}
 				return l.noise[at : at+int(x.Len())]
 			}
-			took, err := k.point(split(scattered(r, size, changed).Extents()), content)
+			extents, begin := split(scattered(r, size, changed).Extents()), time.Now()
+			err := k.Change(extents, content)
+			if k.Finds() { // what changes at the source is no part of it
+				begin = time.Now()
+			}
+			if err == nil {
+				err = k.Keep()
+			}
 			if err != nil {
 				return s, fmt.Errorf("point %d: %w", n+1, err)
 			}
-			s.Seconds += took.Seconds()
+			s.Seconds += time.Since(begin).Seconds()
 		}
 		return s, nil
 	})
 	if err != nil {
 		return one, err
 	}
-	after, err := k.taken()
+	after, err := v.Used()
 	if err != nil {
 		return one, err
 	}
 	one.Figures = map[string]float64{"MiB taken": float64(after-before) / (1 << 20)}
-	old, err := k.old()
+	old, err := k.Old(0)
 	if err != nil {
 		return one, err
 	}
 	if one.Figures["reads/s, oldest"], err = reads(old, size, base); err == nil {
-		one.Figures["reads/s, disk"], err = reads(k.disk(), size, "")
+		one.Figures["reads/s, disk"], err = reads(k.Disk(), size, "")
 	}
 	if err = errors.Join(err, old.Close()); err != nil {
 		return one, err
 	}
 	begin := time.Now()
-	if err := k.thin(); err != nil {
+	if err := k.Thin(kept); err != nil {
 		return one, fmt.Errorf("thin: %w", err)
 	}
 	one.Figures["thin s"] = time.Since(begin).Seconds()
-	if after, err = k.taken(); err != nil {
+	if after, err = v.Used(); err != nil {
 		return one, err
 	}
 	one.Figures["MiB then"] = float64(after-before) / (1 << 20)
 	begin = time.Now()
-	if err := k.back(); err != nil {
+	if err := k.Back(); err != nil {
 		return one, fmt.Errorf("go back: %w", err)
 	}
 	one.Figures["back s"] = time.Since(begin).Seconds()
-	return one, same(k.disk(), base, size)
+	return one, same(k.Disk(), base, size)
 }
 
 // reads returns how many reads of a disk there are in a second, with nothing of it in the page cache at the start. What is read is held against base, if one is named.
@@ -217,96 +211,61 @@ func same(disk io.ReaderAt, path string, size int64) error {
 	return nil
 }
 
-// ours is a journal as keeper.
+// ours is a journal as peer.Points.
 type ours struct {
 	*stand
-	volume *peer.Volume
-	last   replication.PointID
+	last    replication.PointID
+	changed []replication.Extent // what the next point has
 }
 
 // keepOurs makes a journal, and its disk, on a volume.
-func (l *lab) keepOurs(v *peer.Volume, size int64) (keeper, error) {
+func (l *lab) keepOurs(v *loop.Volume, size int64) (peer.Points, error) {
 	there, inner := *l, *l.Lab
 	inner.Dir, there.Lab = v.Dir, &inner
 	s, err := there.stand("journal", size, blockio.CachingBuffered)
-	return &ours{s, v, 1}, err
+	return &ours{stand: s, last: 1}, err
 }
 
-func (o *ours) point(at []replication.Extent, content func(replication.Extent) []byte) (time.Duration, error) {
-	begin, err := time.Now(), error(nil)
-	if o.last, err = o.cycle(at, 1, block.Raw); err != nil {
-		return 0, err
+// Change implements peer.Points: the content is the stand's own.
+func (o *ours) Change(at []replication.Extent, _ func(replication.Extent) []byte) error {
+	o.changed = at
+	return nil
+}
+
+// Keep implements peer.Points.
+func (o *ours) Keep() (err error) {
+	if o.last, err = o.cycle(o.changed, 1, block.Raw); err != nil {
+		return err
 	}
-	err = o.j.Move(o.l, []retention.Disk{o.stand.disk}, o.last, nil)
-	return time.Since(begin), err
+	return o.move(o.last)
 }
 
-func (o *ours) old() (peer.ReaderAtCloser, error) { return o.j.Reader(1, 0, o.stand.disk) }
-func (o *ours) disk() io.ReaderAt                 { return o.stand.disk }
-func (o *ours) taken() (int64, error)             { return used(o.volume) }
-func (o *ours) back() error                       { return o.j.Move(o.l, []retention.Disk{o.stand.disk}, 1, nil) }
-func (o *ours) close() error                      { return o.stand.close() }
+func (o *ours) move(to replication.PointID) error {
+	return o.j.Move(o.l, []retention.Disk{o.disk}, to, nil)
+}
 
-func (o *ours) thin() error {
-	_, err := o.stand.thin(o.last)
+// Finds implements peer.Points.
+func (o *ours) Finds() bool { return false }
+
+// Old implements peer.Points.
+func (o *ours) Old(n int) (peer.ReaderAtCloser, error) {
+	return o.j.Reader(replication.PointID(n+1), 0, o.disk)
+}
+
+// Disk implements peer.Points.
+func (o *ours) Disk() io.ReaderAt { return o.disk }
+
+// Thin implements peer.Points: the points that kept leaves, until the files are rewritten that are half dead.
+func (o *ours) Thin(func(int) bool) error {
+	_, err := o.thin(o.last)
 	return err
 }
 
-// snapshots are btrfs's as keeper.
-type snapshots struct {
-	*peer.Snapshots
-	volume *peer.Volume
-}
+// Back implements peer.Points.
+func (o *ours) Back() error { return o.move(1) }
 
-func (s snapshots) point(at []replication.Extent, content func(replication.Extent) []byte) (time.Duration, error) {
-	begin := time.Now()
-	if err := s.Change(at, content); err != nil {
-		return 0, err
-	}
-	if s.Finds() { // what changes at the source is no part of it
-		begin = time.Now()
-	}
-	err := s.Keep()
-	return time.Since(begin), err
-}
-
-func (s snapshots) old() (peer.ReaderAtCloser, error) { return s.Old(0) }
-func (s snapshots) disk() io.ReaderAt                 { return s.Disk() }
-func (s snapshots) taken() (int64, error)             { return used(s.volume) }
-func (s snapshots) thin() error                       { return s.Thin(kept) }
-func (s snapshots) back() error                       { return s.Back(0) }
-func (s snapshots) close() error                      { return s.Close() }
-
-// overlays are QEMU's as keeper.
-type overlays struct {
-	*peer.Overlays
-	volume *peer.Volume
-	ctx    context.Context
-}
-
-func (o overlays) point(at []replication.Extent, content func(replication.Extent) []byte) (time.Duration, error) {
-	begin := time.Now()
-	if err := o.Change(at, content); err != nil {
-		return 0, err
-	}
-	err := o.Keep()
-	return time.Since(begin), err
-}
-
-func (o overlays) old() (peer.ReaderAtCloser, error) { return o.Old(0) }
-func (o overlays) disk() io.ReaderAt                 { return o.Disk() }
-func (o overlays) taken() (int64, error)             { return used(o.volume) }
-func (o overlays) thin() error                       { return o.Thin(o.ctx, kept) }
-func (o overlays) back() error                       { return o.Back(o.ctx) }
-func (o overlays) close() error                      { return o.Close() }
+// Close implements peer.Points.
+func (o *ours) Close() error { return o.close() }
 
 // kept says which points thinning leaves, of points that are numbered from 0.
 func kept(n int) bool { return n%keptOf == 0 }
-
-// used is what a volume's files take, once all is written.
-func used(v *peer.Volume) (int64, error) {
-	if err := v.Sync(); err != nil {
-		return 0, err
-	}
-	return v.Used()
-}

@@ -9,13 +9,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"failback/bench/loop"
 	"failback/replication"
 )
 
 // Overlays keeps points of a disk as QEMU does: each is a qcow2 file of what has changed since the one before, the first a raw file. A storage daemon has the chain, and gives the disk over NBD on a unix socket.
 type Overlays struct {
-	dir     string
-	volume  *Volume
+	ctx     context.Context
+	volume  *loop.Volume
 	daemon  *process
 	monitor *monitor
 	disk    *nbdDisk
@@ -27,8 +28,8 @@ type Overlays struct {
 type qmp = map[string]any
 
 // NewOverlays makes a disk of the content of base, and point 0 of it.
-func NewOverlays(ctx context.Context, v *Volume, base string) (o *Overlays, err error) {
-	o = &Overlays{dir: v.Dir, volume: v, base: map[int]int{}}
+func NewOverlays(ctx context.Context, v *loop.Volume, base string) (o *Overlays, err error) {
+	o = &Overlays{ctx: ctx, volume: v, base: map[int]int{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.Close())
@@ -37,7 +38,7 @@ func NewOverlays(ctx context.Context, v *Volume, base string) (o *Overlays, err 
 	if err := run(ctx, "cp", "--sparse=never", base, o.file(0)); err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(o.dir, "qmp")
+	socket := filepath.Join(o.volume.Dir, "qmp")
 	if o.daemon, err = start(ctx, QEMUDaemon, "--chardev", "socket,id=qmp,server=on,wait=off,path="+socket, "--monitor", "chardev=qmp", "--nbd-server", "addr.type=unix,addr.path="+o.nbd(),
 		"--blockdev", "driver=raw,node-name=layer0,file.driver=file,file.filename="+o.file(0)); err != nil {
 		return nil, err
@@ -45,27 +46,22 @@ func NewOverlays(ctx context.Context, v *Volume, base string) (o *Overlays, err 
 	if o.monitor, err = dialMonitor(socket, o.daemon); err != nil {
 		return nil, err
 	}
-	return o, o.begin(ctx, 0)
+	return o, o.begin()
 }
 
-func (o *Overlays) nbd() string       { return filepath.Join(o.dir, "nbd") }
-func (o *Overlays) file(n int) string { return filepath.Join(o.dir, fmt.Sprintf("layer%d", n)) }
+func (o *Overlays) nbd() string       { return filepath.Join(o.volume.Dir, "nbd") }
+func (o *Overlays) file(n int) string { return filepath.Join(o.volume.Dir, fmt.Sprintf("layer%d", n)) }
 func layer(n int) string              { return fmt.Sprintf("layer%d", n) }
 
-// begin has a new layer on top of layer n written to.
-func (o *Overlays) begin(ctx context.Context, n int) error {
-	format := "qcow2"
-	if n == 0 {
-		format = "raw"
-	}
-	o.top = n + 1
-	os.Remove(o.file(o.top))
-	err := run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-b", o.file(n), "-F", format, o.file(o.top))
+// begin has a new layer on top of point 0 written to.
+func (o *Overlays) begin() error {
+	o.top = 1
+	err := run(o.ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-b", o.file(0), "-F", "raw", o.file(1))
 	if err == nil {
-		err = o.monitor.do("blockdev-add", qmp{"driver": "qcow2", "node-name": layer(o.top), "backing": layer(n), "file": qmp{"driver": "file", "filename": o.file(o.top)}})
+		err = o.monitor.do("blockdev-add", qmp{"driver": "qcow2", "node-name": layer(1), "backing": layer(0), "file": qmp{"driver": "file", "filename": o.file(1)}})
 	}
 	if err == nil {
-		err = o.monitor.do("block-export-add", qmp{"type": "nbd", "id": "disk", "node-name": layer(o.top), "name": "disk", "writable": true})
+		err = o.monitor.do("block-export-add", qmp{"type": "nbd", "id": "disk", "node-name": layer(1), "name": "disk", "writable": true})
 	}
 	if err == nil {
 		o.disk, err = dialNBD(o.nbd(), "disk")
@@ -73,7 +69,10 @@ func (o *Overlays) begin(ctx context.Context, n int) error {
 	return errors.Join(err, o.volume.Sync())
 }
 
-// Change writes what is not a point yet.
+// Finds implements Points.
+func (o *Overlays) Finds() bool { return false }
+
+// Change implements Points.
 func (o *Overlays) Change(at []replication.Extent, content func(replication.Extent) []byte) error {
 	for _, x := range at {
 		if err := o.disk.write(content(x), x.Off); err != nil {
@@ -83,7 +82,7 @@ func (o *Overlays) Change(at []replication.Extent, content func(replication.Exte
 	return nil
 }
 
-// Keep makes a point of what was written, durably.
+// Keep implements Points.
 func (o *Overlays) Keep() error {
 	if err := o.disk.flush(); err != nil {
 		return err
@@ -96,7 +95,7 @@ func (o *Overlays) Keep() error {
 	return o.volume.Sync()
 }
 
-// Old opens the disk at a point.
+// Old implements Points.
 func (o *Overlays) Old(n int) (ReaderAtCloser, error) {
 	err := o.monitor.do("block-export-add", qmp{"type": "nbd", "id": "old", "node-name": layer(o.of(n)), "name": "old"})
 	if err != nil {
@@ -139,11 +138,11 @@ func (o *Overlays) unexport(id string) error {
 	return nil
 }
 
-// Disk is the disk as it stands.
+// Disk implements Points.
 func (o *Overlays) Disk() io.ReaderAt { return o.disk }
 
-// Thin merges the layers of points that are not kept into those of the next ones that are. Point 0 has to be.
-func (o *Overlays) Thin(ctx context.Context, kept func(n int) bool) error {
+// Thin implements Points: the layers of points that are not kept are merged into those of the next ones that are.
+func (o *Overlays) Thin(kept func(n int) bool) error {
 	first := 1 // of those that are merged
 	for n := 1; n < o.top; n++ {
 		if !kept(n) {
@@ -154,7 +153,7 @@ func (o *Overlays) Thin(ctx context.Context, kept func(n int) bool) error {
 			job := fmt.Sprintf("commit-%d", o.jobs)
 			err := o.monitor.do("block-commit", qmp{"job-id": job, "device": layer(o.top), "top-node": layer(n), "base-node": layer(first), "auto-dismiss": false})
 			if err == nil {
-				err = o.monitor.await(ctx, job)
+				err = o.monitor.await(o.ctx, job)
 			}
 			if err != nil {
 				return fmt.Errorf("merge layers %d to %d: %w", first, n, err)
@@ -169,8 +168,8 @@ func (o *Overlays) Thin(ctx context.Context, kept func(n int) bool) error {
 	return o.volume.Sync()
 }
 
-// Back has the disk stand at point 0 again, durably: what is newer goes.
-func (o *Overlays) Back(ctx context.Context) error {
+// Back implements Points: what is newer goes.
+func (o *Overlays) Back() error {
 	if err := errors.Join(o.disk.conn.Close(), o.unexport("disk")); err != nil {
 		return err
 	}
@@ -181,10 +180,10 @@ func (o *Overlays) Back(ctx context.Context) error {
 		os.Remove(o.file(n + 1))
 	}
 	clear(o.base)
-	return o.begin(ctx, 0)
+	return o.begin()
 }
 
-// Close ends the daemon.
+// Close implements Points: it ends the daemon.
 func (o *Overlays) Close() error {
 	if o.disk != nil {
 		o.disk.conn.Close()

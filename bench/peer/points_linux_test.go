@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"failback/bench/loop"
 	"failback/replication"
 )
 
@@ -27,13 +28,6 @@ func TestPointsOfPeers(t *testing.T) {
 		return []replication.Extent{{Off: int64(n) << 16, End: int64(n)<<16 + 8192}, {Off: 900 << 10, End: 904 << 10}}
 	}
 	kept := func(n int) bool { return n%points == 0 }
-	type disk interface {
-		Change([]replication.Extent, func(replication.Extent) []byte) error
-		Keep() error
-		Old(n int) (ReaderAtCloser, error)
-		Disk() io.ReaderAt
-		Close() error
-	}
 	shows := func(what string, from io.ReaderAt, want []byte) {
 		t.Helper()
 		got := make([]byte, size)
@@ -41,12 +35,12 @@ func TestPointsOfPeers(t *testing.T) {
 			t.Errorf("%s: other content (%v)", what, err)
 		}
 	}
-	life := func(name string, needs []Program, fs string, open func(*Volume) (disk, error), thin, back func(disk) error) {
+	life := func(name string, needs []Program, fs string, open func(*loop.Volume) (Points, error)) {
 		if m := Missing(needs...); m != "" {
 			t.Log(name, "is not tried:", m)
 			return
 		}
-		v, err := NewVolume(t.Context(), t.TempDir(), fs, 256<<20)
+		v, err := loop.New(t.TempDir(), fs, fs, 256<<20)
 		if err != nil {
 			t.Log(name, "is not tried:", err)
 			return
@@ -91,23 +85,21 @@ func TestPointsOfPeers(t *testing.T) {
 		for n := range was {
 			old(n)
 		}
-		if err := thin(d); err != nil {
+		if err := d.Thin(kept); err != nil {
 			t.Errorf("%s: thin: %v", name, err)
 			return
 		}
 		for n := 0; n <= 2*points; n += points {
 			old(n)
 		}
-		if err := back(d); err != nil {
+		if err := d.Back(); err != nil {
 			t.Errorf("%s: back: %v", name, err)
 			return
 		}
 		shows(name+", gone back", d.Disk(), was[0])
 	}
 	for name, rsync := range map[string]string{"btrfs": "", "btrfs by rsync": filepath.Join(t.TempDir(), "source")} {
-		life(name, []Program{Btrfs, MkfsBtrfs, Rsync}, "btrfs", func(v *Volume) (disk, error) { return NewSnapshots(t.Context(), v, base, rsync) },
-			func(d disk) error { return d.(*Snapshots).Thin(kept) }, func(d disk) error { return d.(*Snapshots).Back(0) })
+		life(name, []Program{Btrfs, MkfsBtrfs, Rsync}, "btrfs", func(v *loop.Volume) (Points, error) { return NewSnapshots(t.Context(), v, base, rsync) })
 	}
-	life("qcow2", []Program{QEMUDaemon, QEMUImg}, "ext4", func(v *Volume) (disk, error) { return NewOverlays(t.Context(), v, base) },
-		func(d disk) error { return d.(*Overlays).Thin(t.Context(), kept) }, func(d disk) error { return d.(*Overlays).Back(t.Context()) })
+	life("qcow2", []Program{QEMUDaemon, QEMUImg}, "ext4", func(v *loop.Volume) (Points, error) { return NewOverlays(t.Context(), v, base) })
 }

@@ -152,3 +152,11 @@ type invocation struct {
 	args    []string
 	env     []string // more of the environment
 }
+
+// run runs a short command.
+func run(ctx context.Context, args ...string) error {
+	if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w: %s", args, err, out)
+	}
+	return nil
+}

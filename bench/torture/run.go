@@ -87,13 +87,13 @@ func run(ctx context.Context, c config) (_ *tally, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, ret.close()) }()
+	defer func() { err = errors.Join(err, ret.Close()) }()
 	store, err := makeVolume(c.dir, "datastore", c.fs, volumeSize)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, store.close()) }()
-	s, err := stand.New(filepath.Join(c.dir, "s"), stand.Options{Binaries: bin, Retention: ret.dir, Targets: store.dir, StartWithin: time.Minute})
+	defer func() { err = errors.Join(err, store.Close()) }()
+	s, err := stand.New(filepath.Join(c.dir, "s"), stand.Options{Binaries: bin, Retention: ret.Dir, Targets: store.Dir, StartWithin: time.Minute})
 	if err != nil {
 		return nil, err
 	}

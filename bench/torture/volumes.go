@@ -12,37 +12,27 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"failback/bench/loop"
 )
 
-// volume is a file system on a loop device.
+// volume is a file system of its own that can be taken away.
 type volume struct {
-	image, dir string
-	size       int64
+	*loop.Volume
+	size int64
 
 	there sync.RWMutex // held for writing while it is not mounted: what lies below its mount point is another file system
 }
 
 func makeVolume(dir, name, fs string, size int64) (*volume, error) {
-	v := &volume{image: filepath.Join(dir, name+".img"), dir: filepath.Join(dir, name), size: size}
-	f, err := os.Create(v.image)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(f.Truncate(size), f.Close(), os.MkdirAll(v.dir, 0o700)); err != nil {
-		return nil, err
-	}
-	for _, args := range [][]string{{"mkfs." + fs, "-q", v.image}, {"mount", "-o", "loop", v.image, v.dir}} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("%v: %w: %s", args, err, out)
-		}
-	}
-	return v, nil
+	v, err := loop.New(dir, name, fs, size)
+	return &volume{Volume: v, size: size}, err
 }
 
 // powerFails has the file system forget what it has not written: its journal is not flushed, nothing that is dirty in memory reaches the device any more, and every call fails from then on. What a device does with its own
 // cache is not in it: what was given to it stays.
 func (v *volume) powerFails() error {
-	d, err := os.Open(v.dir)
+	d, err := os.Open(v.Dir)
 	if err != nil {
 		return err
 	}
@@ -52,7 +42,7 @@ func (v *volume) powerFails() error {
 		noLogFlush = 2
 	)
 	if err := unix.IoctlSetPointerInt(int(d.Fd()), goingDown, noLogFlush); err != nil {
-		return fmt.Errorf("shut %s down: %w", v.dir, err)
+		return fmt.Errorf("shut %s down: %w", v.Dir, err)
 	}
 	return nil
 }
@@ -61,39 +51,24 @@ func (v *volume) powerFails() error {
 func (v *volume) again() error {
 	v.there.Lock()
 	defer v.there.Unlock()
-	var out []byte
-	var err error
-	for range 100 { // somebody may be about to close a file
-		if out, err = exec.Command("umount", v.dir).CombinedOutput(); err == nil {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	err := v.Unmount()
 	for tries := 0; err == nil; tries++ { // it lives on where a mount namespace that was copied from ours has it still, and would be mounted again as it is
 		var loop []byte
-		if loop, err = exec.Command("losetup", "-j", v.image).Output(); err == nil && len(loop) == 0 {
+		if loop, err = exec.Command("losetup", "-j", v.Image).Output(); err == nil && len(loop) == 0 {
 			break
 		}
 		if tries == 100 {
-			return fmt.Errorf("%s is unmounted here, and still in use in another mount namespace", v.image)
+			return fmt.Errorf("%s is unmounted here, and still in use in another mount namespace", v.Image)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	if err == nil {
-		out, err = exec.Command("mount", "-o", "loop", v.image, v.dir).CombinedOutput()
+		err = v.Mount()
 	}
 	if err != nil {
-		return fmt.Errorf("mount %s again: %w: %s", v.dir, err, out)
+		return fmt.Errorf("mount %s again: %w", v.Dir, err)
 	}
 	return nil
-}
-
-func (v *volume) close() error {
-	out, err := exec.Command("umount", v.dir).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("umount %s: %w: %s", v.dir, err, out)
-	}
-	return os.Remove(v.image)
 }
 
 // filler takes the free space of a volume away, for a moment, and gives it back.
@@ -102,18 +77,18 @@ type filler struct {
 	r *rand.Rand
 }
 
-func (f *filler) path() string { return filepath.Join(f.v.dir, "filler") }
+func (f *filler) path() string { return filepath.Join(f.v.Dir, "filler") }
 
 // fill leaves between nothing and 4 MiB free, and returns what it took.
 func (f *filler) fill() (int64, error) {
 	f.v.there.RLock()
 	defer f.v.there.RUnlock()
 	var st syscall.Statfs_t
-	if err := syscall.Statfs(f.v.dir, &st); err != nil {
+	if err := syscall.Statfs(f.v.Dir, &st); err != nil {
 		return 0, err
 	}
 	if int64(st.Blocks)*st.Bsize > f.v.size { // never that of the machine
-		return 0, fmt.Errorf("%s is not the volume that was mounted there", f.v.dir)
+		return 0, fmt.Errorf("%s is not the volume that was mounted there", f.v.Dir)
 	}
 	file, err := os.OpenFile(f.path(), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

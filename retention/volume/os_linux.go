@@ -98,8 +98,14 @@ func syncDir(dir string) error {
 
 func renameOpen(from, to string, _, _ *os.File) error { return os.Rename(from, to) }
 
-// lockProbe locks a probe's file for as long as it is open; an error where another has locked it.
-func lockProbe(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+// LockFile locks an open file until it is closed, also by a process that was just being forked and has inherited it; ErrLocked when another has locked it. On systems that master targets do not run on, it does nothing.
+func LockFile(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = ErrLocked
+	}
+	return err
+}
 
 // dirLock is the lock of a directory.
 type dirLock struct{ *os.File }

@@ -93,7 +93,7 @@ func writeProbe(name string, content []byte) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = lockProbe(f); err == nil {
+	if err = LockFile(f); err == nil {
 		_, err = f.Write(content)
 	}
 	if err == nil {
@@ -120,7 +120,7 @@ func sweep(dir string) error {
 		if err != nil {
 			continue // gone meanwhile, or not ours
 		}
-		if st, err := f.Stat(); err == nil && st.Size() <= probeSize && lockProbe(f) == nil {
+		if st, err := f.Stat(); err == nil && st.Size() <= probeSize && LockFile(f) == nil {
 			_ = os.Remove(name) // what stays is tried again
 		}
 		f.Close()
