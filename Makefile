@@ -6,7 +6,7 @@ TOOLS       := $(CURDIR)/build/tools
 
 # COMMAND-or-FILE=DEBIAN-PACKAGE
 NEED_DEMO := qemu-img=qemu-utils mkfs.ext4=e2fsprogs debugfs=e2fsprogs e2fsck=e2fsprogs
-NEED_TEST := $(NEED_DEMO) mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools nbdkit=nbdkit nbdcopy=libnbd-bin gcc=gcc /usr/include/stdlib.h=libc6-dev
+NEED_TEST := $(NEED_DEMO) mkfs.xfs=xfsprogs mkfs.btrfs=btrfs-progs mkfs.vfat=dosfstools nbdkit=nbdkit nbdcopy=libnbd-bin qemu-storage-daemon=qemu-system-common rsync=rsync socat=socat zstd=zstd gcc=gcc /usr/include/stdlib.h=libc6-dev
 NEED_BENCH := mkfs.ext4=e2fsprogs nbdkit=nbdkit nbdcopy=libnbd-bin qemu-img=qemu-utils qemu-storage-daemon=qemu-system-common rsync=rsync socat=socat zstd=zstd fio=fio mkfs.btrfs=btrfs-progs
 
 # Disk tools are not in the path of every user, and a checkout of another user's is a checkout too.

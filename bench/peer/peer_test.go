@@ -45,21 +45,21 @@ func TestCopiesOverTLSAreCopies(t *testing.T) {
 		"rsync":    {[]Program{Rsync, Socat}, RsyncNew},
 		"zstd":     {[]Program{Zstd, Socat}, ZstdNew},
 	} {
-		if m := Missing(way.needs...); m != "" {
-			t.Log(name, "is not tried:", m)
-			continue
-		}
-		c, err := way.run(t.Context(), certs, source, filepath.Join(dir, name+".vmdk"))
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if got, err := os.ReadFile(c.Flat); err != nil || !bytes.Equal(got, content) {
-			t.Errorf("%s: its copy differs (%v)", name, err)
-		}
-		if c.Seconds <= 0 || c.CPU <= 0 {
-			t.Errorf("%s took %v s and %v s of CPU", name, c.Seconds, c.CPU)
-		}
+		t.Run(name, func(t *testing.T) {
+			if m := Missing(way.needs...); m != "" {
+				t.Skip(m)
+			}
+			c, err := way.run(t.Context(), certs, source, filepath.Join(dir, name+".vmdk"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(c.Flat); err != nil || !bytes.Equal(got, content) {
+				t.Errorf("%s: its copy differs (%v)", name, err)
+			}
+			if c.Seconds <= 0 || c.CPU <= 0 {
+				t.Errorf("%s took %v s and %v s of CPU", name, c.Seconds, c.CPU)
+			}
+		})
 	}
 }
 

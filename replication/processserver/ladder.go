@@ -114,7 +114,8 @@ func (l *ladder) stream() {
 	l.choose(*l.now.Load())
 }
 
-// nearTrip is the longest round trip between two machines of one room: what connects them is no slow link, or fills what buffers it has at once.
+// nearTrip is the longest round trip between two machines of one room: what connects them is no slow link, or fills what buffers it has at once. (A proxy or tunnel of this machine looks so too: what it buffers goes
+// uncompressed then.)
 const nearTrip = 500 * time.Microsecond
 
 // reaches notes how long the way to the master target and back takes; 0: not known.
@@ -247,8 +248,8 @@ func (l *ladder) linkBinds() bool {
 	return !math.IsInf(l.est.link, 1)
 }
 
-// streams says whether blocks that may go in streams do.
-func (l *ladder) streams() bool { return l.now.Load()[block.LevelStream] > 0 }
+// streaming says whether blocks that may go in streams do.
+func (l *ladder) streaming() bool { return l.now.Load()[block.LevelStream] > 0 }
 
 // due says whether a block of so many bytes should be compressed at all levels.
 func (l *ladder) due(raw int) bool {

@@ -352,8 +352,8 @@ func (l *openLane) encode(f *block.Frame) time.Duration {
 	if !f.Streams() {
 		return 0
 	}
-	streams := l.s.level.streams()
-	if streams && l.stream == nil {
+	streaming := l.s.level.streaming()
+	if streaming && l.stream == nil {
 		select {
 		case l.s.engine.streams <- struct{}{}:
 			l.stream = block.NewStreamEncoder()
@@ -363,7 +363,7 @@ func (l *openLane) encode(f *block.Frame) time.Duration {
 		default:
 		}
 	}
-	if !streams || l.stream == nil { // what chose them has chosen anew, or there are enough of them
+	if !streaming || l.stream == nil { // what chose them has chosen anew, or there are enough of them
 		begin := time.Now()
 		f.Alone(&l.pick.enc, l.pick.alone)
 		return l.spent(f, begin)
