@@ -13,7 +13,7 @@ const restored = ".restored-"
 // CreateTemp makes, in a state directory, the file that is to be name once it is whole.
 func CreateTemp(dir, name string) (*os.File, error) { return os.CreateTemp(dir, name+restored+"*") }
 
-// RemoveLeft removes what restores of name that were killed have left. It is called with the directory locked (Lock): no restore is under way.
+// RemoveLeft removes what restores of name that were killed have left. It is called with the directory locked: no restore is under way.
 func RemoveLeft(dir, name string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {

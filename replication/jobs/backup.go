@@ -28,7 +28,7 @@ func Read(dir string) (all []replication.Job, err error) {
 	return s.all()
 }
 
-// Restore puts jobs into a state directory, which is locked (backup.Lock), unless there are jobs already: those are newer than any backup's. The next one has a number above all of them.
+// Restore puts jobs into a state directory, which the caller has locked, unless there are jobs already: those are newer than any backup's. The next one has a number above all of them.
 func Restore(dir string, all []replication.Job) error {
 	if _, err := os.Lstat(filepath.Join(dir, storeName)); !errors.Is(err, os.ErrNotExist) {
 		return err

@@ -97,7 +97,7 @@ func Restore(state string, f backup.File, oldHostIsOff bool, rest func() error) 
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	lock, err := backup.Lock(state, time.Second) // of two restores, one begins: catalogue and jobs are of one backup
+	lock, err := lockState(state, time.Second) // of two restores, one begins: catalogue and jobs are of one backup
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"failback/replication"
-	"failback/replication/backup"
 	"failback/replication/link"
 )
 
@@ -76,7 +75,7 @@ const catalogueName = "catalogue.db"
 
 // openCatalogue opens the catalogue in dir, and makes it where there is none. Until it is closed nobody else has the directory: no restore either, which would put jobs beside it that are not of it.
 func openCatalogue(dir string) (*catalogue, error) {
-	lock, err := backup.Lock(dir, time.Second)
+	lock, err := lockState(dir, time.Second)
 	if err != nil {
 		return nil, err
 	}

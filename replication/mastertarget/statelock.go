@@ -1,4 +1,4 @@
-package backup
+package mastertarget
 
 import (
 	"errors"
@@ -15,9 +15,9 @@ import (
 // lockName is the file in a state directory that is locked by the one that uses it; it stays there, and its content means nothing.
 const lockName = "state.lock"
 
-// Lock keeps others out of a state directory, which exists: a master target holds it as long as it runs, a restore until catalogue and jobs are there. It waits up to patience for one that is about to end, or was, while a process was being forked. The kernel gives the lock
+// lockState keeps others out of a state directory, which exists: a master target holds it as long as it runs, a restore until catalogue and jobs are there. It waits up to patience for one that is about to end, or was, while a process was being forked. The kernel gives the lock
 // back when the process dies. The error is a Problem (state-in-use) when another one has it.
-func Lock(dir string, patience time.Duration) (io.Closer, error) {
+func lockState(dir string, patience time.Duration) (io.Closer, error) {
 	const pause = 20 * time.Millisecond
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
