@@ -20,7 +20,9 @@
 // answer), a frame that is not as Frame and BlockHeader say, a newer attempt of the lane, the end of the session. Coverage and Compare, their end, or the caller's. Path, see there. Work, Ship
 // and Path also end when no first message comes within 10 s.
 //
-// Bounds: a message 1.3 MiB; 128 calls at a time on a connection; 512 connections, 256 of one address; 64 lanes of a session; compression of gRPC's own is refused.
+// Bounds: a message 1.3 MiB; 128 calls at a time on a connection; a call's headers 8 KiB; 512 connections, 256 of one address, and of one key; of those whose handshake is not done, 256 and 64; 64 lanes of a
+// session, each on a connection of its own; compression of gRPC's own, and frames with padding, are refused. A connection is ended that holds more than 64 MiB which nobody has taken, or that brings many frames which
+// carry nothing; of those without a lane, the one that holds most, where all hold more than 512 MiB.
 //
 // Fences: every call carries group, generation and session. A generation below the highest seen, or a session that is not the group's newest, is
 // refused with FAILED_PRECONDITION, for ever.

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"encoding/binary"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +18,6 @@ const backlogWait = 5 * time.Millisecond
 
 // backlog is what a connection's lane has received and not taken yet. Reading waits a moment where it is more than it has to be.
 type backlog struct {
-	frames h2Frames
-
 	lane  atomic.Bool // a lane is open: it says what it takes
 	bytes atomic.Int64
 	free  atomic.Bool // nothing was taken for long: reading does not wait until something is
@@ -43,9 +40,8 @@ func (b *backlog) end() {
 	b.wake()
 }
 
-// read takes note of bytes that were read, and returns when more should be.
-func (b *backlog) read(p []byte) {
-	n := b.frames.content(p)
+// read takes note that n bytes of content were read, and returns when more should be.
+func (b *backlog) read(n int) {
 	if !b.lane.Load() || b.bytes.Add(int64(n)) <= backlogMost || b.free.Load() {
 		return
 	}
@@ -84,40 +80,6 @@ func (b *backlog) wake() {
 	case b.room <- struct{}{}:
 	default:
 	}
-}
-
-// h2Frames finds what of an HTTP/2 connection is content: the payload of DATA frames. The connection is one's that a client has begun.
-type h2Frames struct {
-	preface int // bytes of it that have come
-	head    [9]byte
-	have    int // bytes of head
-	left    int // bytes of the frame's payload that are still to come
-}
-
-// h2Preface is the length of what a client says first: "PRI * HTTP/2.0" and what follows.
-const h2Preface = 24
-
-// content returns how many of the connection's next bytes are content.
-func (f *h2Frames) content(b []byte) (n int) {
-	if f.preface < h2Preface {
-		m := min(h2Preface-f.preface, len(b))
-		f.preface, b = f.preface+m, b[m:]
-	}
-	for len(b) > 0 {
-		if f.left == 0 {
-			m := copy(f.head[f.have:], b)
-			if f.have, b = f.have+m, b[m:]; f.have < len(f.head) {
-				return n
-			}
-			f.have, f.left = 0, int(binary.BigEndian.Uint32(f.head[:])>>8)
-			continue
-		}
-		m := min(f.left, len(b))
-		if f.left, b = f.left-m, b[m:]; f.head[3] == 0 { // DATA
-			n += m
-		}
-	}
-	return n
 }
 
 // backlogInfo is what the TLS of a connection says, and its backlog.

@@ -38,7 +38,7 @@ func ServerCredentials(id *pki.Identity, log *slog.Logger) []grpc.ServerOption {
 }
 
 func serverOptions(c serverCredentials) []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.Creds(gatherCredentials{c}), grpc.ConnectionTimeout(shakeWithin)}
+	return []grpc.ServerOption{grpc.Creds(gatherCredentials{c, newUnreads(c.log.log)}), grpc.ConnectionTimeout(shakeWithin), grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeaders)}
 }
 
 type serverCredentials struct {

@@ -37,6 +37,7 @@ type enrollment struct {
 	id     *pki.Identity
 	redeem func(t link.Token, key string) (name string, err error)
 	log    *slog.Logger
+	busy   *quiet // tells of those that are not even looked at
 
 	mu       sync.Mutex
 	under    int       // way
@@ -85,12 +86,15 @@ func (e *enrollment) serve(conn net.Conn) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(enrollWithin))
 	reply := &failbackpb.EnrollReply{}
-	err := error(&replication.Problem{Code: codeEnrolBusy, Message: "too many try to enrol at this master target just now", Remedy: "try again in some seconds"})
-	if e.begin(time.Now()) {
-		defer e.end()
-		reply.Certificate, err = e.answer(conn)
+	if !e.begin(time.Now()) {
+		p := &replication.Problem{Code: codeEnrolBusy, Message: "too many try to enrol at this master target just now", Remedy: "try again in some seconds"}
+		e.busy.refused(conn.RemoteAddr(), p)
+		_ = writeMessage(conn, &failbackpb.EnrollReply{Problem: problemToWire(p)})
+		return
 	}
-	if err != nil {
+	defer e.end()
+	var err error
+	if reply.Certificate, err = e.answer(conn); err != nil {
 		p := replication.AsProblem(err)
 		e.log.Warn("refused to enrol", "peer", conn.RemoteAddr().String(), "code", p.Code, "err", p.Error(), "remedy", p.Remedy)
 		reply = &failbackpb.EnrollReply{Problem: problemToWire(p)}

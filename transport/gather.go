@@ -3,15 +3,20 @@ package transport
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 
 	"google.golang.org/grpc/credentials"
+
+	"failback/replication"
+	"failback/transport/pki"
 )
 
 // gatherCredentials put buffers between TLS and the socket. TLS reads and writes one record of 16 KiB at a time, each with system calls of its own; with
 // these, one call moves socketBuffer bytes. Measured on a full copy over loopback: see the commit.
 type gatherCredentials struct {
 	credentials.TransportCredentials
+	unreads *unreads // of a server
 }
 
 func (c gatherCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -29,15 +34,25 @@ func (c gatherCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 	if err != nil {
 		return nil, nil, err
 	}
-	behind := newBacklog()
+	behind, who := newBacklog(), ""
 	if i, ok := info.(credentials.TLSInfo); ok {
+		p, err := pki.PeerOf(i.State)
+		if b, bounded := raw.(*boundedConn); bounded && err == nil {
+			err = b.shaken(p.Key)
+		}
+		if err != nil {
+			c.unreads.log.refused(raw.RemoteAddr(), replication.AsProblem(err))
+			conn.Close()
+			return nil, nil, err
+		}
+		who = fmt.Sprintf("the %s with the key %s", p.Role, p.Key)
 		info = backlogInfo{i, behind}
 	}
-	return &gatherTLS{Conn: conn, under: under, behind: behind}, info, nil
+	return &gatherTLS{Conn: conn, under: under, behind: behind, unread: c.unreads.add(raw, who, behind)}, info, nil
 }
 
 func (c gatherCredentials) Clone() credentials.TransportCredentials {
-	return gatherCredentials{c.TransportCredentials.Clone()}
+	return gatherCredentials{c.TransportCredentials.Clone(), c.unreads}
 }
 
 // gatherBuffer is what socketBuffer bytes are at most as records: 16 KiB and 22 bytes each, the first ones of a connection far shorter. Where it were less, each write would leave a short rest, and that
@@ -48,18 +63,37 @@ const gatherBuffer = socketBuffer + socketBuffer/16
 type gatherTLS struct {
 	net.Conn // TLS
 	under    *gatherConn
-	behind   *backlog // of a server; nil: of a client
+	behind   *backlog // of a server; nil: of a client, as is
+	unread   *unread
 }
 
 func (c *gatherTLS) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.behind != nil && n > 0 {
-		c.behind.read(b[:n])
+	if c.unread == nil {
+		return n, err
+	}
+	content, refused := c.unread.received(b[:n])
+	if refused != nil {
+		return 0, refused
+	}
+	if n > 0 {
+		c.behind.read(content)
 	}
 	return n, err
 }
 
+// Close implements net.Conn.
+func (c *gatherTLS) Close() error {
+	if c.unread != nil {
+		c.unread.close()
+	}
+	return c.Conn.Close()
+}
+
 func (c *gatherTLS) Write(b []byte) (int, error) {
+	if c.unread != nil {
+		c.unread.leaves(b)
+	}
 	c.under.gather(true)
 	n, err := c.Conn.Write(b)
 	if flushed := c.under.gather(false); err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -301,7 +302,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 			in <- fromHost{host: host, closed: &closed}
 		}
 	}
-	var open []net.Conn
+	var open []*boundedConn
+	shaken := 0
 	accept := func(n int) {
 		t.Helper()
 		for range n {
@@ -309,19 +311,25 @@ func TestConnectionsAreBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			open = append(open, c)
+			b := c.(*boundedConn)
+			open = append(open, b)
+			if err := b.shaken(fmt.Sprint("key", shaken/100)); err != nil {
+				t.Fatal(err)
+			}
+			shaken++
 		}
 	}
 	give(1, MaxConnectionsHost+1000)
 	give(2, 1) // another is not harmed
 	accept(MaxConnectionsHost + 1)
-	if closed != 1000 || hostOf(open[len(open)-1].RemoteAddr()) != "10.0.0.2" {
-		t.Fatalf("%d closed, the last from %s", closed, open[len(open)-1].RemoteAddr())
+	if closed != 1000 || open[len(open)-1].host != "10.0.0.2" {
+		t.Fatalf("%d closed, the last from %s", closed, open[len(open)-1].host)
 	}
 	open[0].Close()
 	open[0].Close() // counts once
 	give(1, 2)
 	give(3, MaxConnections)
+	shaken--
 	accept(1 + MaxConnections - MaxConnectionsHost - 1)
 	if closed != 1000+2+1 { // the two are the test's own
 		t.Errorf("%d closed, want %d", closed, 1003)
@@ -329,6 +337,68 @@ func TestConnectionsAreBounded(t *testing.T) {
 	close(in)
 	if _, err := l.Accept(); err != net.ErrClosed {
 		t.Errorf("got %v want the listener's end: all else was to be refused", err)
+	}
+}
+
+// TestConnectionsOfNobodyKeepNobodyOut has hosts open connections without end that come to no handshake; those of others come to theirs, and stay.
+func TestConnectionsOfNobodyKeepNobodyOut(t *testing.T) {
+	in := make(listenerOf, 10*MaxConnections)
+	l := BoundedListener(in, slog.New(slog.DiscardHandler))
+	closed := 0
+	accept := func(host byte) *boundedConn {
+		t.Helper()
+		in <- fromHost{host: host, closed: &closed}
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.(*boundedConn)
+	}
+	var good []*boundedConn
+	for i := range 2 * MaxConnections {
+		accept(byte(10 + i%40))
+		if i%20 == 0 {
+			c := accept(1)
+			if err := c.shaken("good"); err != nil {
+				t.Fatalf("after %d: %v", i, err)
+			}
+			good = append(good, c)
+		}
+	}
+	if open := 2*MaxConnections + len(good) - closed; open > maxShaking+len(good) {
+		t.Errorf("%d are open", open)
+	}
+	for _, c := range good {
+		if !c.counted {
+			t.Error("one that was known is gone")
+		}
+	}
+	for range MaxConnectionsKey - len(good) {
+		if err := accept(3).shaken("good"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := accept(4).shaken("good"); replication.AsProblem(err).Code != CodeConnections {
+		t.Errorf("one key had one more: %v", err)
+	}
+	l = BoundedListener(in, slog.New(slog.DiscardHandler))
+	for range maxShakingHost + 5 {
+		accept(2)
+	}
+	if n := l.(*boundedListener).open["10.0.0.2"]; n != maxShakingHost {
+		t.Errorf("one host has %d, want %d", n, maxShakingHost)
+	}
+	unix := BoundedListener(listenerOf(in), slog.New(slog.DiscardHandler))
+	for range MaxConnectionsHost {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		in <- ours
+		if _, err := unix.Accept(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := unix.(*boundedListener).all; n != MaxConnectionsHost {
+		t.Errorf("%d connections of this machine are open, want %d", n, MaxConnectionsHost)
 	}
 }
 

@@ -64,7 +64,7 @@ func (c *ReplicationClient) dial(m *meter, more ...grpc.DialOption) (*grpc.Clien
 
 func (c *ReplicationClient) dialBy(dialer func(context.Context, string) (net.Conn, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	conn, err := grpc.NewClient("passthrough:///"+c.address, append(more,
-		grpc.WithTransportCredentials(gatherCredentials{listeningCredentials{newClientCredentials(c.id), c}}),
+		grpc.WithTransportCredentials(gatherCredentials{TransportCredentials: listeningCredentials{newClientCredentials(c.id), c}}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithContextDialer(dialer), grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveWait, PermitWithoutStream: true}),

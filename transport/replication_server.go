@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
 
 	failbackpb "failback/proto"
 	"failback/replication"
@@ -34,7 +36,7 @@ type MasterTarget interface {
 
 // NewReplicationServer returns a server of the replication service alone: mutual TLS 1.3, process servers only. On the same port those may enrol that have no certificate yet.
 func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log *slog.Logger) *grpc.Server {
-	enroll := &enrollment{id: id, redeem: m.Redeem, log: log}
+	enroll := &enrollment{id: id, redeem: m.Redeem, log: log, busy: &quiet{log: log}}
 	creds := serverCredentials{TransportCredentials: credentials.NewTLS(enroll.config()), id: id, log: &quiet{log: log}, enroll: enroll}
 	options := append(append(RequireRoles(pki.ProcessServer), serverOptions(creds)...),
 		grpc.ForceServerCodecV2(newCodec()),
@@ -43,7 +45,6 @@ func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log 
 		grpc.ReadBufferSize(0), grpc.WriteBufferSize(socketBuffer), experimental.BufferPool(received), // gatherCredentials buffer what is read
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveWait}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveEvery / 2, PermitWithoutStream: true}),
-		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.WaitForHandlers(true), // Stop returns when no call touches m any more: it may be closed then
 	)
 	s := grpc.NewServer(options...)
@@ -57,14 +58,14 @@ const maxStreams = 128
 
 // RegisterReplication puts the replication service before m.
 func RegisterReplication(s grpc.ServiceRegistrar, m MasterTarget, version string, log *slog.Logger) {
-	failbackpb.RegisterReplicationServer(s, &replicationServer{master: m, version: version, log: log})
+	failbackpb.RegisterReplicationServer(s, &replicationServer{master: m, version: version, refused: &quiet{log: log}})
 }
 
 type replicationServer struct {
 	failbackpb.UnimplementedReplicationServer
 	master  MasterTarget
 	version string
-	log     *slog.Logger
+	refused *quiet // process servers
 	paths   paths
 }
 
@@ -80,19 +81,19 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return StatusOf(err)
 	}
 	if err := checkHello(hello, who.Name, s.version); err != nil {
-		s.log.Warn("process server refused", "name", hello.GetName(), "code", replication.AsProblem(err).Code, "err", err)
+		s.refuse(stream.Context(), hello.GetName(), err)
 		return StatusOf(err)
 	}
 	w := &remoteWorker{stream: stream, key: who.Key, paths: &s.paths, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
-	peer := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: hello.Version, Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano()), Certificates: who.Certificates}
+	come := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: hello.Version, Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano()), Certificates: who.Certificates}
 	if err := stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
 		Major: ProtocolMajor, Minor: ProtocolMinor, Version: s.version, UnixNanos: time.Now().UnixNano(),
 	}}}); err != nil {
 		return err
 	}
-	done, err := s.master.Connected(peer, w)
+	done, err := s.master.Connected(come, w)
 	if err != nil {
-		s.log.Warn("process server refused", "name", peer.Name, "code", replication.AsProblem(err).Code, "err", err)
+		s.refuse(stream.Context(), come.Name, err)
 		return StatusOf(err)
 	}
 	defer done()
@@ -109,6 +110,17 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return nil
 	}
 	return err
+}
+
+// refuse tells that a process server was turned away.
+func (s *replicationServer) refuse(ctx context.Context, name string, err error) {
+	p := *replication.AsProblem(err)
+	p.Message = fmt.Sprintf("process server refused: %.64q: %s", name, p.Message)
+	from := net.Addr(&net.UnixAddr{})
+	if who, ok := peer.FromContext(ctx); ok {
+		from = who.Addr
+	}
+	s.refused.refused(from, &p)
 }
 
 // firstWithin is how long a stream may be open without its first message: who opens streams and says nothing does not keep them.
