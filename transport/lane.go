@@ -84,10 +84,11 @@ func (c *ReplicationClient) Lane(ctx context.Context, l replication.Lane) (link.
 
 // lane implements link.Lane, link.Metered, link.Strained, link.Distant, link.Paced and link.Buffered.
 type lane struct {
-	stream grpc.ClientStreamingClient[failbackpb.Frame, failbackpb.LaneAck]
-	cancel context.CancelFunc
-	client *ReplicationClient
-	frames uint64
+	stream   grpc.ClientStreamingClient[failbackpb.Frame, failbackpb.LaneAck]
+	cancel   context.CancelFunc
+	client   *ReplicationClient
+	frames   uint64
+	referred int64 // bytes that were sent by reference
 
 	mu    sync.Mutex
 	conn  *laneConn // nil: given back
@@ -97,6 +98,12 @@ type lane struct {
 
 // Send implements link.Lane. It blocks while the lane's window is full: that is the flow control, to the end.
 func (l *lane) Send(f *block.Frame) error {
+	referred := int64(0)
+	for i := range f.Blocks {
+		if f.Blocks[i].Kind == block.Repeat {
+			referred += int64(f.Blocks[i].Raw)
+		}
+	}
 	err := l.stream.SendMsg(&wireFrame{frame: f})
 	if err == io.EOF { // the other side ended the lane: its reason comes with the answer
 		_, err = l.stream.CloseAndRecv()
@@ -108,6 +115,7 @@ func (l *lane) Send(f *block.Frame) error {
 		return ProblemOf(err)
 	}
 	l.frames++
+	l.referred += referred
 	return nil
 }
 
@@ -119,6 +127,9 @@ func (l *lane) Flush() (byValue int64, err error) {
 	}
 	if ack.Frames != l.frames {
 		return 0, fmt.Errorf("the master target has %d frames of a lane, %d were sent", ack.Frames, l.frames)
+	}
+	if ack.ByValue < 0 || ack.ByValue > l.referred {
+		return 0, fmt.Errorf("the master target needs %d bytes of a lane by value, of which %d were sent by reference", ack.ByValue, l.referred)
 	}
 	l.leave(true)
 	return ack.ByValue, nil

@@ -5,6 +5,9 @@ import (
 	"failback/replication"
 )
 
+// maxLevels bounds the levels of compression that a process server may tell of.
+const maxLevels = 32
+
 func linkToWire(l *replication.LinkStatus) *failbackpb.LinkStatus {
 	if l == nil {
 		return nil
@@ -20,9 +23,9 @@ func linkFromWire(r *failbackpb.LinkStatus) *replication.LinkStatus {
 	if r == nil {
 		return nil
 	}
-	l := &replication.LinkStatus{Lanes: int(r.Lanes), Most: int(r.Most), Mix: []replication.LevelShare{}, Rate: r.Rate, Takes: r.Takes, Binds: r.Binds, Limit: r.Limit}
-	for _, m := range r.Mix {
-		l.Mix = append(l.Mix, replication.LevelShare{Level: m.Level, Share: m.Share})
+	l := &replication.LinkStatus{Lanes: int(r.Lanes), Most: int(r.Most), Mix: []replication.LevelShare{}, Rate: measured(r.Rate), Takes: measured(r.Takes), Binds: told(r.Binds, maxWord), Limit: r.Limit}
+	for _, m := range atMost(maxLevels, r.Mix) {
+		l.Mix = append(l.Mix, replication.LevelShare{Level: told(m.Level, maxWord), Share: min(measured(m.Share), 1)})
 	}
 	return l
 }
@@ -34,7 +37,7 @@ func codecsToWire(c replication.Codecs) *failbackpb.Codecs {
 
 func codecsFromWire(r *failbackpb.Codecs) replication.Codecs {
 	sent := func(s *failbackpb.Sent) replication.Sent {
-		return replication.Sent{Raw: s.GetRaw(), Payload: s.GetPayload()}
+		return replication.Sent{Raw: counted(s.GetRaw()), Payload: counted(s.GetPayload())}
 	}
 	return replication.Codecs{None: sent(r.GetNone()), LZ4: sent(r.GetLz4()), S2: sent(r.GetS2()), Zstd: sent(r.GetZstd())}
 }

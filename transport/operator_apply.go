@@ -85,7 +85,7 @@ func disksToWire(disks []replication.DiskNo) (out []uint32) {
 }
 
 func disksFromWire(disks []uint32) (out []replication.DiskNo) {
-	for _, d := range disks {
+	for _, d := range atMost(replication.MaxDisks, disks) {
 		out = append(out, replication.DiskNo(d))
 	}
 	return out

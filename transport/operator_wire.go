@@ -193,10 +193,10 @@ func ledgerToWire(l replication.Ledger) *failbackpb.DiskLedger {
 
 func ledgerFromWire(l *failbackpb.DiskLedger) replication.Ledger {
 	return replication.Ledger{
-		Repeated: l.GetRepeated(),
-		Disk:     replication.DiskNo(l.GetNo()), Total: l.GetTotal(), Done: l.GetDone(), Read: l.GetRead(), Zero: l.GetZero(), Equal: l.GetEqual(),
-		Raw: l.GetRaw(), Payload: l.GetPayload(),
-		Kept: l.GetKept(), Again: l.GetAgain(), Wire: l.GetWire(), Codecs: codecsFromWire(l.GetCodecs()), Spent: spentFromWire(l.GetSpent()),
+		Repeated: counted(l.GetRepeated()),
+		Disk:     replication.DiskNo(l.GetNo()), Total: counted(l.GetTotal()), Done: counted(l.GetDone()), Read: counted(l.GetRead()), Zero: counted(l.GetZero()), Equal: counted(l.GetEqual()),
+		Raw: counted(l.GetRaw()), Payload: counted(l.GetPayload()),
+		Kept: counted(l.GetKept()), Again: counted(l.GetAgain()), Wire: counted(l.GetWire()), Codecs: codecsFromWire(l.GetCodecs()), Spent: spentFromWire(l.GetSpent()),
 	}
 }
 

@@ -115,5 +115,5 @@ func problemFromWire(p *failbackpb.Problem) *replication.Problem {
 	if p == nil {
 		return nil
 	}
-	return &replication.Problem{Code: p.Code, Message: p.Message, Remedy: p.Remedy}
+	return &replication.Problem{Code: told(p.Code, maxWord), Message: told(p.Message, maxTold), Remedy: told(p.Remedy, maxTold)}
 }

@@ -52,12 +52,12 @@ func (a *authority) Coverage(_ context.Context, _ link.Fence, tell func(replicat
 }
 
 func (a *authority) Compare(context.Context, link.Fence, replication.DiskNo, []replication.Extent) (link.Comparison, error) {
-	return &told{a.sides}, nil
+	return &toldSides{a.sides}, nil
 }
 
-type told struct{ sides []link.Side }
+type toldSides struct{ sides []link.Side }
 
-func (t *told) Next() (link.Side, error) {
+func (t *toldSides) Next() (link.Side, error) {
 	if len(t.sides) == 0 {
 		return link.Side{}, io.EOF
 	}
@@ -65,7 +65,7 @@ func (t *told) Next() (link.Side, error) {
 	t.sides = t.sides[1:]
 	return s, nil
 }
-func (t *told) Close() {}
+func (*toldSides) Close() {}
 
 func (a *authority) Pages(_ context.Context, f link.Fence, d replication.DiskNo, off int64) ([]replication.Hash, error) {
 	return []replication.Hash{{byte(d)}, {byte(off >> 20)}, {byte(f.Point)}}, nil

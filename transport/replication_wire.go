@@ -102,6 +102,9 @@ func specFromWire(g *failbackpb.GroupSpec) (link.Spec, error) {
 		if int(d.No) != i {
 			return s, fmt.Errorf("group %s: disk %d in place %d", g.Group, d.No, i)
 		}
+		if d.Size < 0 || d.Size > replication.MaxDiskSize {
+			return s, fmt.Errorf("group %s: disk %d has %d bytes", g.Group, d.No, d.Size)
+		}
 		s.Disks = append(s.Disks, link.Source{
 			Disk: replication.Disk{No: replication.DiskNo(d.No), ID: replication.DiskID(d.Id), Size: d.Size},
 			Path: d.Path, Snapshot: d.Snapshot, Release: d.Release, Changes: d.Changes,
@@ -174,10 +177,10 @@ func progressToWire(l replication.Progress) *failbackpb.Progress {
 }
 
 func progressFromWire(p *failbackpb.Progress) (l replication.Progress) {
-	for _, d := range p.GetDisks() {
+	for _, d := range atMost(replication.MaxDisks, p.GetDisks()) {
 		l.Disks = append(l.Disks, ledgerFromWire(d))
 	}
-	for _, n := range p.GetQueue() {
+	for _, n := range atMost(replication.MaxDisks, p.GetQueue()) {
 		l.Queue = append(l.Queue, int(n))
 	}
 	if x := linkFromWire(p.GetLink()); x != nil {
@@ -190,6 +193,9 @@ func figuresToWire(f replication.Figures) *failbackpb.Figures {
 	return &failbackpb.Figures{Cpu: f.CPU, Memory: f.Memory, StateFree: f.StateFree, StateTotal: f.StateTotal, Shipping: int64(f.Shipping), UnixNanos: nanos(f.Clock), Frozen: f.Frozen}
 }
 
+// maxFrozen bounds the machines that a process server may tell of.
+const maxFrozen = 1000
+
 // figuresFromWire takes them as of now. What is no share is not known.
 func figuresFromWire(f *failbackpb.Figures) *replication.Figures {
 	share := func(v float64) float64 {
@@ -200,7 +206,9 @@ func figuresFromWire(f *failbackpb.Figures) *replication.Figures {
 	}
 	n := &replication.Figures{Time: time.Now().UTC(), CPU: share(f.GetCpu()), Memory: share(f.GetMemory()), Shipping: int(f.GetShipping())}
 	n.Clock = timeOf(f.GetUnixNanos())
-	n.Frozen = f.GetFrozen()
+	for _, m := range atMost(maxFrozen, f.GetFrozen()) {
+		n.Frozen = append(n.Frozen, told(m, 4*maxWord))
+	}
 	if f.GetStateFree() >= 0 && f.GetStateFree() <= f.GetStateTotal() {
 		n.StateFree, n.StateTotal = f.GetStateFree(), f.GetStateTotal()
 	}
@@ -213,6 +221,6 @@ func spentToWire(s replication.Spent) *failbackpb.Spent {
 
 func spentFromWire(s *failbackpb.Spent) replication.Spent {
 	return replication.Spent{
-		Read: time.Duration(s.GetRead()), Hash: time.Duration(s.GetHash()), Compress: time.Duration(s.GetCompress()), Send: time.Duration(s.GetSend()), Target: time.Duration(s.GetTarget()),
+		Read: time.Duration(counted(s.GetRead())), Hash: time.Duration(counted(s.GetHash())), Compress: time.Duration(counted(s.GetCompress())), Send: time.Duration(counted(s.GetSend())), Target: time.Duration(counted(s.GetTarget())),
 	}
 }
