@@ -93,7 +93,7 @@ func newOffice(t *testing.T) *office {
 
 // enrol runs the whole of a process server's side in dir.
 func (o *office) enrol(dir string, token link.Token) error {
-	e, err := pki.NewEnrolment(dir)
+	e, err := pki.NewEnrolment(dir, token.Pin)
 	if err != nil {
 		return err
 	}
@@ -141,11 +141,11 @@ func TestEnrolledProcessServerWorks(t *testing.T) {
 // TestEnrollingTwiceUsesOneKey breaks the connection when the certificate is on its way: the same directory tries again with the same key.
 func TestEnrollingTwiceUsesOneKey(t *testing.T) {
 	dir := t.TempDir()
-	first, err := pki.NewEnrolment(dir)
+	first, err := pki.NewEnrolment(dir, [32]byte{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := pki.NewEnrolment(dir)
+	second, err := pki.NewEnrolment(dir, [32]byte{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,8 +157,36 @@ func TestEnrollingTwiceUsesOneKey(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "process-server.key"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pki.NewEnrolment(dir); err == nil || !strings.Contains(replication.AsProblem(err).Remedy, "chmod 600") {
+	if _, err := pki.NewEnrolment(dir, [32]byte{}); err == nil || !strings.Contains(replication.AsProblem(err).Remedy, "chmod 600") {
 		t.Errorf("a key that others may read: %v", err)
+	}
+}
+
+// TestEnrolmentCutOffGoesOn takes away what is written last: the same directory and token do again, and not beside the certificate of another authority.
+func TestEnrolmentCutOffGoesOn(t *testing.T) {
+	o, dir := newOffice(t), t.TempDir()
+	if err := o.enrol(dir, o.token); err != nil {
+		t.Fatal(err)
+	}
+	cert := filepath.Join(dir, "process-server.crt")
+	if err := os.Remove(cert); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.enrol(dir, o.token); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := pki.Open(dir, pki.ProcessServer, slog.New(slog.DiscardHandler)); err != nil {
+		t.Error(err)
+	}
+	others, err := os.ReadFile(filepath.Join(newOffice(t).certs, "ca.crt"))
+	if err == nil {
+		err = errors.Join(os.Remove(cert), os.WriteFile(filepath.Join(dir, "ca.crt"), others, 0o644))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.enrol(dir, o.token); err == nil || !strings.Contains(err.Error(), "ca.crt is there already") {
+		t.Errorf("beside another authority's certificate: %v", err)
 	}
 }
 

@@ -110,7 +110,7 @@ func (t *tool) enroll(ctx context.Context, address, out, file string, allowPubli
 	if err != nil {
 		return err
 	}
-	e, err := pki.NewEnrolment(out)
+	e, err := pki.NewEnrolment(out, token.Pin)
 	if err != nil {
 		return err
 	}

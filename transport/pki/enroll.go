@@ -153,17 +153,19 @@ type Enrolment struct {
 	CSR []byte // DER
 }
 
-// NewEnrolment makes a process server's key in dir, or takes the one that an enrolment which did not come to its end has left.
-func NewEnrolment(dir string) (*Enrolment, error) {
+// NewEnrolment makes a process server's key in dir, or takes the one that an enrolment with the CA of that hash has left, which did not come to its end.
+func NewEnrolment(dir string, pin [32]byte) (*Enrolment, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory for certificates: %w", err)
 	}
-	for _, name := range []string{certFile(ProcessServer), caCert} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			return nil, &replication.Problem{Code: "pki-exists", Message: filepath.Join(dir, name) + " is there already; nothing was made", Err: err, Remedy: "name an empty directory by --out"}
-		}
-	}
 	path := filepath.Join(dir, keyFile(ProcessServer))
+	for _, name := range []string{certFile(ProcessServer), caCert} {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) || name == caCert && err == nil && leftHere(dir, pin) {
+			continue
+		}
+		return nil, &replication.Problem{Code: "pki-exists", Message: filepath.Join(dir, name) + " is there already; nothing was made", Err: err, Remedy: "name an empty directory by --out"}
+	}
 	text, err := readPrivate(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		key, err := newKey()
@@ -188,6 +190,15 @@ func NewEnrolment(dir string) (*Enrolment, error) {
 		return nil, fmt.Errorf("make the request for a certificate: %w", err)
 	}
 	return &Enrolment{dir, text, csr}, nil
+}
+
+// leftHere says whether dir holds a key, and as ca.crt just the CA of that hash: what an enrolment leaves that was cut off before it wrote the certificate.
+func leftHere(dir string, pin [32]byte) bool {
+	if _, err := os.Lstat(filepath.Join(dir, keyFile(ProcessServer))); err != nil {
+		return false
+	}
+	cas, err := loadCerts(filepath.Join(dir, caCert))
+	return err == nil && len(cas) == 1 && sha256.Sum256(cas[0].Raw) == pin
 }
 
 // Finish writes what the master target sent, once it is known to be what was asked for. CA is the certificate that the pin is of.
