@@ -2,6 +2,7 @@ package block
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"math/rand/v2"
 	"testing"
@@ -50,6 +51,16 @@ func TestIncompressibleStaysRaw(t *testing.T) {
 	for l := LevelLZ4; l <= LevelZstd2; l++ {
 		if b := encode(text(MaxRaw), l); b.Codec == None {
 			t.Errorf("level %d: text was not compressed", l)
+		}
+	}
+}
+
+// TestSkewedBytesAreCompressed has content in which nothing repeats, but which needs fewer bits than it has: base64.
+func TestSkewedBytesAreCompressed(t *testing.T) {
+	raw := []byte(base64.StdEncoding.EncodeToString(noise(MaxRaw)))[:MaxRaw]
+	for l := LevelZstd1; l <= LevelZstd2; l++ {
+		if b := encode(raw, l); b.Codec != Zstd || len(b.Payload) > MaxRaw*4/5 {
+			t.Errorf("level %v: got %d bytes of %d, codec %v", l, len(b.Payload), MaxRaw, b.Codec)
 		}
 	}
 }
