@@ -42,7 +42,8 @@ which a read does not return for 5 minutes gives its turn to the next, and goes 
 
 While something is shipped, a line tells of the link: bytes a second on the wire, how many lanes (connections) are used, how content is compressed and
 why: what the rate is bound by. With --ledger, each disk's bytes of the open or last cycle: to look at; read; zero; equal on both sides; kept, as they were durable
-already; sent, and how much of it again after a lane was lost; of these by codec; as payload after compression; on the wire, TLS included.`,
+already; repeated, as the master target holds them elsewhere; sent, and how much of it again after a lane was lost; of these by codec; as payload after compression;
+on the wire, TLS included. In the end what was to look at is zero, equal, kept, repeated, or sent once; on the way, payload that waits for the wire is counted already.`,
 		Example: "  failback status\n  failback status erp --ledger\n  failback status erp --watch",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
@@ -272,11 +273,11 @@ func printLink(w io.Writer, g replication.GroupStatus) {
 // printLedgers tells where the bytes of the open or last cycle went.
 func printLedgers(w io.Writer, g replication.GroupStatus) {
 	fmt.Fprintf(w, "%s: bytes of the open or last cycle\n", g.Group)
-	rows := [][]string{{"DISK", "TO DO", "READ", "ZERO", "EQUAL", "KEPT", "SENT", "AGAIN", "NONE", "LZ4", "S2", "ZSTD", "PAYLOAD", "WIRE"}}
+	rows := [][]string{{"DISK", "TO DO", "READ", "ZERO", "EQUAL", "KEPT", "REPEATED", "SENT", "AGAIN", "NONE", "LZ4", "S2", "ZSTD", "PAYLOAD", "WIRE"}}
 	for _, d := range g.Disks {
 		l, c := d.Ledger, d.Ledger.Codecs
 		row := []string{string(d.Disk)}
-		for _, n := range []int64{l.Total, l.Read, l.Zero, l.Equal, l.Kept, l.Raw, l.Again, c.None.Raw, c.LZ4.Raw, c.S2.Raw, c.Zstd.Raw, l.Payload, l.Wire} {
+		for _, n := range []int64{l.Total, l.Read, l.Zero, l.Equal, l.Kept, l.Repeated, l.Raw, l.Again, c.None.Raw, c.LZ4.Raw, c.S2.Raw, c.Zstd.Raw, l.Payload, l.Wire} {
 			row = append(row, size(n))
 		}
 		rows = append(rows, row)
