@@ -81,19 +81,18 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		s.refuse(stream.Context(), hello.GetName(), err)
 		return StatusOf(err)
 	}
-	w := &remoteWorker{stream: stream, key: who.Key, paths: &s.paths, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
+	w := &remoteWorker{stream: stream, version: s.version, key: who.Key, paths: &s.paths, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
 	come := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: told(hello.Version, maxWord), Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano()), Certificates: who.Certificates}
-	if err := stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
-		Major: ProtocolMajor, Minor: ProtocolMinor, Version: s.version, UnixNanos: time.Now().UnixNano(),
-	}}}); err != nil {
-		return err
-	}
 	done, err := s.master.Connected(come, w)
 	if err != nil {
 		s.refuse(stream.Context(), come.Name, err)
 		return StatusOf(err)
 	}
 	defer done()
+	if err := w.send(nil); err != nil {
+		w.end(err)
+		return err
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- w.receive() }() // ends with the stream
 	select {

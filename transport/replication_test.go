@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"failback/replication"
 	"failback/replication/block"
 	"failback/replication/link"
+	"failback/replication/throttle"
 	"failback/transport/pki"
 )
 
@@ -338,6 +340,57 @@ func TestAnotherMajorVersionIsRefused(t *testing.T) {
 	if p := ProblemOf(err); p == nil || p.Code != "protocol-version" || !strings.Contains(p.Message, "9.9") || p.Remedy == "" {
 		t.Errorf("got %v want protocol-version", err)
 	}
+}
+
+// doorman refuses process servers of one name, and gives the others an order before it says that they are taken in.
+type doorman struct {
+	*authority
+	not string
+}
+
+func (d doorman) Connected(p link.Peer, w link.Worker) (func(), error) {
+	if p.Name == d.not {
+		return nil, &replication.Problem{Code: "name-bound", Message: "taken", Remedy: "another"}
+	}
+	w.(link.Limited).Limit(throttle.Limits{Rate: 7})
+	return d.authority.Connected(p, w)
+}
+
+// limitedHand notes the limit that it is told.
+type limitedHand struct {
+	hand
+	told chan throttle.Rate
+}
+
+func (h limitedHand) Limit(l throttle.Limits) { h.told <- l.Rate }
+
+// TestRefusedIsNotWelcomed connects a process server that is refused: it is told so at once, so that it waits longer each time. One that is taken in is welcomed before its first order.
+func TestRefusedIsNotWelcomed(t *testing.T) {
+	a := &authority{}
+	address, certs := serveAs(t, a, doorman{a, "ps2"})
+	c := dial(t, address, certs, pki.ProcessServer)
+	err := c.Work(context.Background(), "ps2", "", "test", hand{}, func(string, time.Duration) { t.Error("welcomed, and refused") })
+	if p := replication.AsProblem(err); p.Code != "name-bound" {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var welcomed atomic.Bool
+	h := limitedHand{told: make(chan throttle.Rate, 1)}
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Work(ctx, "ps1", "", "test", h, func(string, time.Duration) { welcomed.Store(true) })
+	}()
+	select {
+	case rate := <-h.told:
+		if rate != 7 || !welcomed.Load() {
+			t.Errorf("the first order has the rate %d, welcomed before: %v", rate, welcomed.Load())
+		}
+	case err := <-done:
+		t.Fatal(err)
+	}
+	cancel()
+	<-done
 }
 
 func TestAnotherRoleIsRefused(t *testing.T) {

@@ -15,10 +15,13 @@ import (
 
 // remoteWorker is a process server at the other end of a work stream.
 type remoteWorker struct {
-	stream failbackpb.Replication_WorkServer
-	key    string // of its certificate
-	paths  *paths
-	sendMu sync.Mutex
+	stream  failbackpb.Replication_WorkServer
+	version string // of our program
+	key     string // of its certificate
+	paths   *paths
+
+	sendMu   sync.Mutex
+	welcomed bool
 
 	mu    sync.Mutex
 	last  uint64
@@ -125,9 +128,21 @@ func answered(ok bool, err error) error {
 	return err
 }
 
+// send sends an order, nil for none, after the welcome: a process server that is refused is not welcomed before, and one that is taken in may be given orders at once.
 func (w *remoteWorker) send(o *failbackpb.Order) error {
 	w.sendMu.Lock()
 	defer w.sendMu.Unlock()
+	if !w.welcomed {
+		w.welcomed = true
+		if err := w.stream.Send(&failbackpb.Order{What: &failbackpb.Order_Welcome{Welcome: &failbackpb.Welcome{
+			Major: ProtocolMajor, Minor: ProtocolMinor, Version: w.version, UnixNanos: time.Now().UnixNano(),
+		}}}); err != nil {
+			return err
+		}
+	}
+	if o == nil {
+		return nil
+	}
 	return w.stream.Send(o)
 }
 
