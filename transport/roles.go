@@ -78,8 +78,8 @@ func RequireRoles(here pki.Role) []grpc.ServerOption {
 			method, _ := grpc.Method(s.Context())
 			return StatusOf(&replication.Problem{
 				Code:    CodeWrongRole,
-				Message: fmt.Sprintf("%s is a call of the role %s, and only a %s may call here", method, callers[method], here),
-				Remedy:  fmt.Sprintf("dial the listener that is meant for a %s", callers[method]),
+				Message: fmt.Sprintf("%s is a call of the role %s, and only the role %s may call here", method, callers[method], here),
+				Remedy:  fmt.Sprintf("dial the listener of the role %s", callers[method]),
 			})
 		}),
 	}
@@ -96,7 +96,7 @@ func checkRole(ctx context.Context, method string, here pki.Role) error {
 	p, err := pki.Caller(ctx)
 	if err != nil {
 		return StatusOf(&replication.Problem{
-			Code: CodeWrongRole, Message: fmt.Sprintf("only a %s may call %s: %v", want, method, err), Remedy: fmt.Sprintf("use the certificate of the role %s", want),
+			Code: CodeWrongRole, Message: fmt.Sprintf("only the role %s may call %s: %v", want, method, err), Remedy: fmt.Sprintf("use the certificate of the role %s", want),
 		})
 	}
 	if general[method] && mayAskGeneral(p.Role, here) {
@@ -105,8 +105,8 @@ func checkRole(ctx context.Context, method string, here pki.Role) error {
 	if p.Role != want {
 		return StatusOf(&replication.Problem{
 			Code:    CodeWrongRole,
-			Message: fmt.Sprintf("your certificate is for the role %s, and only a %s may call %s", p.Role, want, method),
-			Remedy:  fmt.Sprintf("use the certificate of the role %s, or dial the listener that is meant for a %s", want, p.Role),
+			Message: fmt.Sprintf("your certificate is for the role %s, and only the role %s may call %s", p.Role, want, method),
+			Remedy:  fmt.Sprintf("use the certificate of the role %s, or dial the listener of the role %s", want, p.Role),
 		})
 	}
 	return nil

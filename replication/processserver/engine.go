@@ -192,7 +192,7 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 		g.mu.Unlock()
 		return nil, err
 	}
-	images, err := source.Open(e.dir(s.Session.Group), s.Session.Group, specs, e.cfg.Log.With("group", s.Session.Group))
+	images, err := source.Open(e.dir(s.Session.Group), s.Session.Group, specs, e.cfg.Log)
 	if err != nil {
 		g.mu.Unlock()
 		return nil, fmt.Errorf("open sources of group %s: %w", s.Session.Group, err)

@@ -66,7 +66,7 @@ func (e *Engine) renew(s link.Spec, specs []source.Spec) error {
 	dir := e.dir(id)
 	if _, err := os.Stat(dir); err == nil {
 		e.cfg.Log.Warn("state of an earlier protection is let go of", "group", id)
-		old, err := source.Open(dir, id, specs, e.cfg.Log.With("group", id))
+		old, err := source.Open(dir, id, specs, e.cfg.Log)
 		if err != nil {
 			return fmt.Errorf("open the state of an earlier protection of group %s: %w", id, err)
 		}

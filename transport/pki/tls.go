@@ -56,7 +56,7 @@ func (id *Identity) Client(peer Role) *tls.Config {
 func WrongRole(got, want Role) *replication.Problem {
 	return &replication.Problem{
 		Code:    CodeOtherRole,
-		Message: fmt.Sprintf("the other side's certificate is for the role %s, but only a %s may be here", got, want),
+		Message: fmt.Sprintf("the other side's certificate is for the role %s, but only the role %s may be here", got, want),
 		Remedy:  fmt.Sprintf("see that the address is the one that is meant, and that each side uses its own certificate (%s.crt, %s.key)", want, want),
 	}
 }
