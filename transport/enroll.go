@@ -160,6 +160,9 @@ func readMessage(r io.Reader, m proto.Message) error {
 
 // Enroll asks the master target at HOST:PORT for the certificate of a request, by a token. It returns the certificate, PEM, and the CA's, which is the one that the token names.
 func Enroll(ctx context.Context, address string, t link.Token, csr []byte, allowPublic bool) (cert []byte, ca *x509.Certificate, err error) {
+	if err := checkAddress(address); err != nil {
+		return nil, nil, err
+	}
 	raw, err := dialerOf(allowPublic, func(error) {}, nil)(ctx, address)
 	if err != nil {
 		var p *replication.Problem

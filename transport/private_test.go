@@ -134,6 +134,39 @@ func TestDialPrivateOnly(t *testing.T) {
 	}
 }
 
+// TestDialWhatWasGiven has addresses that are none refused before anything is dialled, and the others dialled as they are: with a link-local address' zone.
+func TestDialWhatWasGiven(t *testing.T) {
+	certs := t.TempDir() + "/pki"
+	if _, err := pki.Init(certs); err != nil {
+		t.Fatal(err)
+	}
+	id, err := pki.Open(certs, pki.ProcessServer, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{"", "10.1.0.4", "10.1.0.4:", "10.1.0.4:0", "10.1.0.4:99999", ":9443", "fd12::4:9443"} {
+		_, err := DialReplication(address, id, false)
+		if p := replication.AsProblem(err); err == nil || p.Code != "bad-address" || p.Remedy == "" {
+			t.Errorf("%q: got %v", address, err)
+		}
+	}
+	for _, address := range []string{"10.1.0.4:9443", "mt.example.com:9443", "[fe80::1%acc1]:9443", "[fe80::1%eth0]:9443"} {
+		got := ""
+		c, err := newReplicationClient(address, id, false, func(_ context.Context, a string) (net.Conn, error) {
+			got = a
+			return nil, errors.New("not today")
+		})
+		if err != nil {
+			t.Fatalf("%q: %v", address, err)
+		}
+		_ = c.Work(context.Background(), "ps1", "", "test", nil, nil)
+		c.Close()
+		if got != address {
+			t.Errorf("%q: dialled %q", address, got)
+		}
+	}
+}
+
 // TestRefusalsAreLoggedAsWhatTheyAre lets handshakes fail in every way.
 func TestRefusalsAreLoggedAsWhatTheyAre(t *testing.T) {
 	ours, theirs := t.TempDir()+"/a", t.TempDir()+"/b"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -44,7 +45,29 @@ func DialReplication(address string, id *pki.Identity, allowPublic bool) (*Repli
 	return newReplicationClient(address, id, allowPublic, nil)
 }
 
+// checkAddress refuses what is no HOST:PORT to dial: it would not become one by trying again.
+func checkAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil && host == "" {
+		err = errors.New("it names no host")
+	}
+	if err == nil {
+		var n int
+		if n, err = net.LookupPort("tcp", port); err == nil && n == 0 {
+			err = errors.New("there is no port 0 to dial")
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return &replication.Problem{Code: "bad-address", Message: fmt.Sprintf("%q is not the address of a master target", address), Err: err,
+		Remedy: "give by --master-target the HOST:PORT that master-target was given by --listen, such as 10.1.0.4:9443 or [fd12::4]:9443"}
+}
+
 func newReplicationClient(address string, id *pki.Identity, allowPublic bool, through func(context.Context, string) (net.Conn, error)) (*ReplicationClient, error) {
+	if err := checkAddress(address); err != nil {
+		return nil, err
+	}
 	c := &ReplicationClient{address: address, id: id, allowPublic: allowPublic, through: through, lanes: map[*laneConn]bool{}}
 	conn, err := c.dial(&c.orders)
 	if err != nil {
@@ -63,10 +86,12 @@ func (c *ReplicationClient) dial(m *meter, more ...grpc.DialOption) (*grpc.Clien
 }
 
 func (c *ReplicationClient) dialBy(dialer func(context.Context, string) (net.Conn, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient("passthrough:///"+c.address, append(more,
+	// What gRPC gives the dialer is the target as it parses it: a URL, in which % and a zone after it mean something else.
+	dialHere := func(ctx context.Context, _ string) (net.Conn, error) { return dialer(ctx, c.address) }
+	conn, err := grpc.NewClient("passthrough:///"+url.PathEscape(c.address), append(more,
 		grpc.WithTransportCredentials(gatherCredentials{TransportCredentials: listeningCredentials{newClientCredentials(c.id), c}}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithContextDialer(dialer), grpc.WithNoProxy(),
+		grpc.WithContextDialer(dialHere), grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveWait, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: dialTimeout + shakeWithin}),
 		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(0), experimental.WithBufferPool(received), // gatherCredentials buffer what is read

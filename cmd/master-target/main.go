@@ -170,12 +170,13 @@ func rateOf(s string) (int64, error) {
 	return l.Of(0), nil
 }
 
-func serve(ctx context.Context, c config, engine *mastertarget.Engine, hook *webhook, replication, operator *grpc.Server, log *slog.Logger) error {
+func serve(ctx context.Context, c config, engine *mastertarget.Engine, hook *webhook, workers, operator *grpc.Server, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	inbound, err := net.Listen("tcp", c.listen)
 	if err != nil {
-		return fmt.Errorf("listen for process servers: %w", err)
+		return &replication.Problem{Code: "bad-address", Message: "can't listen for process servers at " + c.listen, Err: err,
+			Remedy: "name by --listen HOST:PORT with an address of this machine, of which no other program has the port; :PORT for all its addresses"}
 	}
 	defer inbound.Close()
 	operators, err := transport.ListenOperator(c.operator)
@@ -192,7 +193,7 @@ func serve(ctx context.Context, c config, engine *mastertarget.Engine, hook *web
 	inbound, operators = transport.BoundedListener(inbound, log), transport.BoundedListener(operators, log)
 	log.Info("listening", "process_servers", inbound.Addr(), "operators", c.operator)
 	ended := make(chan error, 2)
-	go func() { ended <- replication.Serve(inbound) }()
+	go func() { ended <- workers.Serve(inbound) }()
 	go func() { ended <- operator.Serve(operators) }()
 	select {
 	case <-ctx.Done():
@@ -200,6 +201,6 @@ func serve(ctx context.Context, c config, engine *mastertarget.Engine, hook *web
 	case err = <-ended:
 	}
 	operator.Stop()
-	replication.Stop()
+	workers.Stop()
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -103,6 +104,9 @@ func run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	if c.repeatsMemory < 1 || c.repeatsMemory > 1<<20 {
 		return settings.Usage(fmt.Errorf("--repeats-memory %d is not 1 to %d MiB; --repeats=false sends nothing by reference", c.repeatsMemory, 1<<20))
+	}
+	if c.lanes == 0 {
+		return settings.Usage(errors.New("--lanes 0: write how many connections at most"))
 	}
 	switch {
 	case c.disks < 0:
