@@ -102,7 +102,7 @@ func (t *tool) pkiRevokeCommand() *cobra.Command {
 		Use:   "revoke CA-DIR CERTIFICATE...",
 		Short: "Revoke certificates",
 		Long: `Adds certificates to the list of revoked ones, ca.crl in CA-DIR, which must hold ca.crt and ca.key. Each is given as its .crt file, or by its serial number, which the
-master target's log tells.
+master target's log tells. By its file, it goes with all other certificates of its key, such as those from before a renewal; by its number, it goes alone.
 
 Copy ca.crl beside ca.crt to the master target and the process servers: within seconds, and without a restart, revoked peers are refused, and the connections that they
 have end. Revoking enroller.crt revokes all that were enrolled by it. A list stays in force: an older one, or none, is not taken in its place.`,

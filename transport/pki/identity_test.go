@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -275,6 +276,45 @@ func TestRevoked(t *testing.T) {
 	// What is revoked does not start.
 	_, err = Open(ca, ProcessServer, slog.New(slog.DiscardHandler))
 	wantProblem(t, err, CodeRevoked, "our own certificate")
+}
+
+// TestRevokedWithItsKey revokes a certificate that was renewed for the same key: the one from before is as good to whoever has the key, and goes with it. One that is revoked by its number goes alone.
+func TestRevokedWithItsKey(t *testing.T) {
+	ca := newPKI(t, 0)
+	a := mustAuthority(t, ca)
+	dir, before := only(t, ca, ProcessServer), only(t, ca, ProcessServer)
+	if _, err := a.Issue(dir, ProcessServer, "", true); err != nil {
+		t.Fatal(err)
+	}
+	server, old := mustOpen(t, only(t, ca, MasterTarget), MasterTarget), mustOpen(t, before, ProcessServer)
+	oldSide, oldClient := live(t, server, old)
+	renewed := mustOpen(t, dir, ProcessServer)
+	if _, err := a.Revoke(server.dir, fmt.Sprintf("%x", renewed.now.Load().own.SerialNumber)); err != nil {
+		t.Fatal(err)
+	}
+	server.Look()
+	_, err, _ := connect(t, server.Server(), renewed.Client(MasterTarget))
+	wantProblem(t, err, CodeRevoked, "serial number")
+	if !speaks(oldSide, oldClient) {
+		t.Error("a certificate was revoked by its number, and another went too")
+	}
+	for range 2 { // again, on what the list had
+		if _, err := a.Revoke(server.dir, filepath.Join(dir, certFile(ProcessServer))); err != nil {
+			t.Fatal(err)
+		}
+		server.Look()
+	}
+	_ = oldClient.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := oldClient.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection by the certificate from before goes on: %v", err)
+	}
+	_, err, _ = connect(t, server.Server(), old.Client(MasterTarget))
+	wantProblem(t, err, CodeRevoked, "serial number")
+	if _, err := a.Issue(dir, ProcessServer, "", true); err != nil {
+		t.Fatal(err)
+	}
+	_, err, _ = connect(t, server.Server(), mustOpen(t, dir, ProcessServer).Client(MasterTarget))
+	wantProblem(t, err, CodeRevoked, "serial number")
 }
 
 // TestRevokedServer finds that a client leaves a server whose certificate is revoked.

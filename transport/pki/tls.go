@@ -125,8 +125,8 @@ func (id *material) revokedIn(chain []*x509.Certificate) error {
 		if id.revoked.has(c) {
 			return &replication.Problem{
 				Code:    CodeRevoked,
-				Message: fmt.Sprintf("the certificate %q, serial number %s, is revoked", c.Subject.CommonName, c.SerialNumber.Text(16)),
-				Remedy:  "give its holder a new one, by failback pki issue or failback pki enroll, if it is still to be trusted",
+				Message: fmt.Sprintf("the certificate %q, serial number %s, key %s, is revoked", c.Subject.CommonName, c.SerialNumber.Text(16), KeyID(c)),
+				Remedy:  "give its holder a new one with a new key, by failback pki issue or failback pki enroll, if it is still to be trusted",
 			}
 		}
 	}
