@@ -85,10 +85,11 @@ func giveFrames(client *transport.ReplicationClient, no uint32, f io.ReaderAt, p
 	for off, n := piece(); n > 0; off, n = piece() {
 		buf := block.NewBuffer()
 		b := buf.Bytes[:n]
-		if _, err := f.ReadAt(b, off); err != nil {
-			return err
-		}
 		for len(b) > 0 {
+			m := min(len(b), block.FrameRaw)
+			if _, err := f.ReadAt(b[:m], off); err != nil {
+				return err
+			}
 			frame := block.NewFrame()
 			for frame.Raw() < block.FrameRaw && len(b) > 0 {
 				raw := b[:min(len(b), block.MaxRaw)]

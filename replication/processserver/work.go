@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"time"
 
@@ -120,33 +121,51 @@ func (w *worker) do(ctx context.Context, j job) error {
 func (w *worker) sendKnown(j job) error {
 	w.fresh()
 	buf := w.buf
-	for _, e := range j.extents {
-		b := buf[:e.Len()]
-		buf = buf[e.Len():]
-		if err := w.read(j.disk, b, e.Off); err != nil {
-			return err
-		}
-		if j.again {
-			if err := w.asHashed(j.disk, e, b); err != nil {
+	for _, all := range j.extents {
+		for e := range pieces(all) {
+			b := buf[:e.Len()]
+			buf = buf[e.Len():]
+			if err := w.sendRead(j, e, b); err != nil {
 				return err
 			}
-			if err := w.pack.pages(j.disk, e, b); err != nil {
-				return err
-			}
-			continue
 		}
-		var pages []replication.Hash
-		if w.repeats != nil {
-			begin := time.Now()
-			pages = replication.HashPages(w.pages[:0], b)
-			since(&j.disk.ledger.spent.hash, begin)
-		}
-		if err := w.send(j.disk, e, b, pages); err != nil {
-			return err
-		}
-		j.disk.ledger.look(&j.disk.ledger.done, e.Len())
 	}
 	return nil
+}
+
+// sendRead reads e into b, and sends it.
+func (w *worker) sendRead(j job, e replication.Extent, b []byte) error {
+	if err := w.read(j.disk, b, e.Off); err != nil {
+		return err
+	}
+	if j.again {
+		if err := w.asHashed(j.disk, e, b); err != nil {
+			return err
+		}
+		return w.pack.pages(j.disk, e, b)
+	}
+	var pages []replication.Hash
+	if w.repeats != nil {
+		begin := time.Now()
+		pages = replication.HashPages(w.pages[:0], b)
+		since(&j.disk.ledger.spent.hash, begin)
+	}
+	if err := w.send(j.disk, e, b, pages); err != nil {
+		return err
+	}
+	j.disk.ledger.look(&j.disk.ledger.done, e.Len())
+	return nil
+}
+
+// pieces yields e in the pieces that are read at a time: each is still in the core's cache when it is hashed, summed and copied. What storage has of the next, it reads ahead.
+func pieces(e replication.Extent) iter.Seq[replication.Extent] {
+	return func(yield func(replication.Extent) bool) {
+		for off := e.Off; off < e.End; off += block.FrameRaw {
+			if !yield(replication.Extent{Off: off, End: min(off+block.FrameRaw, e.End)}) {
+				return
+			}
+		}
+	}
 }
 
 // diffBase sends the pages of a region that differ from the base's table.
@@ -200,17 +219,31 @@ func (w *worker) diffZero(j job) error {
 	}
 	w.pages = w.pages[:0]
 	if d.table == nil && (w.repeats == nil || !w.level.linkBinds()) { // nobody wants the hashes, or they cost more than the link
-		if err := w.fill(j); err != nil {
-			return err
+		w.fresh()
+		for e := range pieces(j.region) {
+			if err := w.read(d, w.buf[e.Off-j.region.Off:e.End-j.region.Off], e.Off); err != nil {
+				return err
+			}
+			if err := w.sendNotZero(j, e); err != nil {
+				return err
+			}
 		}
-	} else if _, err := w.hash(j, true); err != nil {
+		return nil
+	}
+	if _, err := w.hash(j, true); err != nil {
 		return err
 	}
-	for off := j.region.Off; off < j.region.End; {
+	return w.sendNotZero(j, j.region)
+}
+
+// sendNotZero sends what of a part of the region in buf is not zero, and says what is.
+func (w *worker) sendNotZero(j job, part replication.Extent) error {
+	d := j.disk
+	for off := part.Off; off < part.End; {
 		zero := w.isZero(j.region, off)
 		e := replication.Extent{Off: off, End: off}
-		for e.End < j.region.End && w.isZero(j.region, e.End) == zero {
-			e.End = min(e.End+replication.Page, j.region.End)
+		for e.End < part.End && w.isZero(j.region, e.End) == zero {
+			e.End = min(e.End+replication.Page, part.End)
 		}
 		off = e.End
 		if zero {
@@ -321,29 +354,29 @@ func (w *worker) hash(j job, mustRead bool) (read bool, err error) {
 		clear(w.buf)
 		return true, nil
 	}
-	if mustRead {
-		if err := w.fill(j); err != nil {
-			return false, err
-		}
-	}
 	if d.table != nil && w.stable {
 		pages, ok, err := d.table.Get(j.region.Off/replication.Region, w.pages[:0])
 		if err != nil {
 			return false, fmt.Errorf("read table: %w", err)
 		}
 		if ok {
-			w.pages = pages
-			return mustRead, nil
+			if w.pages = pages; mustRead {
+				err = w.fill(j)
+			}
+			return mustRead, err
 		}
 	}
-	if !mustRead {
-		if err := w.fill(j); err != nil {
+	w.fresh()
+	w.pages = w.pages[:0]
+	for e := range pieces(j.region) {
+		b := w.buf[e.Off-j.region.Off : e.End-j.region.Off]
+		if err := w.read(d, b, e.Off); err != nil {
 			return false, err
 		}
+		begin := time.Now()
+		w.pages = replication.HashPages(w.pages, b)
+		since(&d.ledger.spent.hash, begin)
 	}
-	begin := time.Now()
-	w.pages = replication.HashPages(w.pages[:0], w.buf[:j.region.Len()])
-	since(&d.ledger.spent.hash, begin)
 	return true, w.put(d, j.region.Off)
 }
 
