@@ -18,7 +18,8 @@ var mayImport = map[string][]string{
 	"proto":                     {},
 	"replication":               {"replication/pagehash"},
 	"replication/backup":        {"replication"},
-	"replication/block":         {"replication"},
+	"replication/block":         {"replication", "replication/crc32c"},
+	"replication/crc32c":        {},
 	"replication/forecast":      {"replication"},
 	"replication/jobs":          {"replication", "replication/backup"},
 	"replication/link":          {"replication", "replication/block", "replication/throttle"},
@@ -29,9 +30,9 @@ var mayImport = map[string][]string{
 	"replication/preflight":     {"replication", "replication/health", "replication/link", "replication/plan", "retention/policy", "retention/volume", "blockio"},
 	"replication/mastertarget":  {"replication", "replication/backup", "replication/block", "replication/forecast", "replication/health", "replication/link", "replication/plan", "replication/preflight", "replication/preflight/machine", "replication/throttle", "retention", "retention/policy", "retention/volume", "blockio"},
 	"replication/processserver": {"replication", "replication/block", "replication/link", "replication/throttle", "source"},
-	"retention":                 {"replication", "replication/block"},
+	"retention":                 {"replication", "replication/block", "replication/crc32c"},
 	"retention/policy":          {"replication"},
-	"source":                    {"replication", "blockio"},
+	"source":                    {"replication", "replication/crc32c", "blockio"},
 	"transport":                 {"proto", "replication", "replication/backup", "replication/block", "replication/link", "replication/throttle"},
 }
 

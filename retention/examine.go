@@ -7,11 +7,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 
 	"failback/replication"
 	"failback/replication/block"
+	"failback/replication/crc32c"
 )
 
 // maxFindings bounds how many findings are kept (I12); the last one says that there are more.
@@ -150,7 +150,7 @@ func (x *examination) index(s *sealed, bad map[int64]bool) error {
 			x.find(f)
 			continue
 		}
-		sum = crc32.Update(sum, castagnoli, buf)
+		sum = crc32c.Update(sum, buf)
 		count += uint64(len(es))
 		for _, e := range es {
 			bytes += e.ext.Len()

@@ -3,10 +3,10 @@ package retention
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 
 	"failback/replication"
+	"failback/replication/crc32c"
 )
 
 // A save of point 0 that grows can't be judged by itself: a bad block in it may be one that a crash tore, which nobody relied on, or damage of one that was acknowledged, after which the disks were written
@@ -33,13 +33,13 @@ func (m originalEnd) encode(u uuid) []byte {
 	le.PutUint64(b[16:], m.turn)
 	copy(b[24:40], u[:])
 	le.PutUint32(b[40:], uint32(m.sealed))
-	le.PutUint32(b, crc32.Checksum(b[4:originalEndBytes], castagnoli))
+	le.PutUint32(b, crc32c.Checksum(b[4:originalEndBytes]))
 	return b
 }
 
 // parseOriginalEnd reads one place; false where nothing valid is.
 func parseOriginalEnd(b []byte, u uuid) (m originalEnd, ok bool) {
-	if le.Uint32(b) != crc32.Checksum(b[4:originalEndBytes], castagnoli) || uuid(b[24:40]) != u {
+	if le.Uint32(b) != crc32c.Checksum(b[4:originalEndBytes]) || uuid(b[24:40]) != u {
 		return m, false
 	}
 	m = originalEnd{number: int(le.Uint32(b[4:])), end: int64(le.Uint64(b[8:])), turn: le.Uint64(b[16:]), sealed: int(le.Uint32(b[40:]))}

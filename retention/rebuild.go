@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"strings"
 
 	"failback/replication"
 	"failback/replication/block"
+	"failback/replication/crc32c"
 )
 
 // errNotTold: what is left of a file does not tell what it was.
@@ -201,7 +201,7 @@ func (w *writer) copyIndex(ctx context.Context, from file, chunks int64, want ui
 		if _, err := w.f.WriteAt(buf, at); err != nil {
 			return foot, false, w.fail(err)
 		}
-		foot.indexCRC = crc32.Update(foot.indexCRC, castagnoli, buf)
+		foot.indexCRC = crc32c.Update(foot.indexCRC, buf)
 		if i == 0 {
 			foot.first = fence{es[0].disk, es[0].ext.Off}
 		}

@@ -3,7 +3,6 @@ package retention
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"slices"
 	"sort"
@@ -13,6 +12,7 @@ import (
 
 	"failback/replication"
 	"failback/replication/block"
+	"failback/replication/crc32c"
 )
 
 // sealed is a sealed segment or save file. It never changes. Safe for concurrent use.
@@ -478,7 +478,7 @@ func (s *sealed) verifyIndex(id *Identity) error {
 			return err
 		}
 		at := s.foot.index + i*chunkSize
-		sum = crc32.Update(sum, castagnoli, buf)
+		sum = crc32c.Update(sum, buf)
 		if fences[i] != (fence{es[0].disk, es[0].ext.Off}) || i == 0 && fences[0] != s.foot.first {
 			return corruptf(s.name, at, "fence is not the first key of its chunk")
 		}

@@ -3,12 +3,12 @@ package retention
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"path/filepath"
 	"slices"
 
 	"failback/replication"
 	"failback/replication/block"
+	"failback/replication/crc32c"
 )
 
 // writer writes a segment or save file: entries as they come, and at the end their index. It keeps a bounded number of index entries in memory; the rest it
@@ -361,7 +361,7 @@ func (x *indexWriter) chunk() {
 	n := len(x.buf)
 	x.buf = append(x.buf, make([]byte, chunkSize)...)
 	putChunk(x.buf[n:], x.es)
-	x.crc = crc32.Update(x.crc, castagnoli, x.buf[n:])
+	x.crc = crc32c.Update(x.crc, x.buf[n:])
 	x.fences = append(x.fences, fence{x.es[0].disk, x.es[0].ext.Off})
 	x.count += uint64(len(x.es))
 	for _, e := range x.es {
@@ -371,8 +371,6 @@ func (x *indexWriter) chunk() {
 	x.last = fence{e.disk, e.ext.End}
 	x.es = x.es[:0]
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // scan reads the entries of an unsealed file, or of one whose seal did not become durable, up to a torn one at a sector's begin: that one, and what follows,
 // was never acknowledged. Every payload is decoded. Each good block goes to found.

@@ -5,9 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"failback/replication"
+	"failback/replication/crc32c"
 )
 
 const (
@@ -42,8 +42,7 @@ const (
 )
 
 var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	le         = binary.LittleEndian
+	le = binary.LittleEndian
 
 	errFormat = errors.New("not what was written") // corruption of a table or changes file
 )
@@ -76,14 +75,14 @@ func appendTableHeader(b []byte, h tableHeader) []byte {
 	b = le.AppendUint64(b, uint64(h.point))
 	b = append(b, h.snapshot[:]...)
 	b = append(b, h.nonce[:]...)
-	return le.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	return le.AppendUint32(b, crc32c.Checksum(b[start:]))
 }
 
 func parseTableHeader(b []byte) (h tableHeader, err error) {
 	switch {
 	case len(b) < tableHeaderSize || string(b[:8]) != tableMagic:
 		return h, fmt.Errorf("table header: %w", errFormat)
-	case crc32.Checksum(b[:tableHeaderSize-4], castagnoli) != le.Uint32(b[tableHeaderSize-4:]):
+	case crc32c.Checksum(b[:tableHeaderSize-4]) != le.Uint32(b[tableHeaderSize-4:]):
 		return h, fmt.Errorf("table header's checksum: %w", errFormat)
 	case le.Uint32(b[8:]) != tableVersion:
 		return h, fmt.Errorf("table version %d, want %d: %w", le.Uint32(b[8:]), tableVersion, errFormat)
@@ -105,7 +104,7 @@ func appendSeal(b []byte, h tableHeader) []byte {
 	b = append(b, sealMagic...)
 	b = append(b, h.nonce[:]...)
 	b = le.AppendUint64(b, uint64(regions(h.size)))
-	return le.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	return le.AppendUint32(b, crc32c.Checksum(b[start:]))
 }
 
 // regions returns the number of regions of a disk.
@@ -132,7 +131,7 @@ func tableFileSize(size int64) int64 { return recordOffset(size, regions(size)) 
 func regionSum(nonceSum uint32, region int64, kind uint32, record, scratch []byte) uint32 {
 	le.PutUint64(scratch, uint64(region))
 	le.PutUint32(scratch[8:], kind)
-	return crc32.Update(crc32.Update(nonceSum, castagnoli, scratch[:12]), castagnoli, record)
+	return crc32c.Update(crc32c.Update(nonceSum, scratch[:12]), record)
 }
 
 // changesHeader says whose changes a file holds.
@@ -155,7 +154,7 @@ func appendChanges(b []byte, h changesHeader, x []replication.Extent) []byte {
 		b = le.AppendUint64(b, uint64(e.Off))
 		b = le.AppendUint64(b, uint64(e.End))
 	}
-	return le.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	return le.AppendUint32(b, crc32c.Checksum(b[start:]))
 }
 
 // changesFileSize bounds a changes file.
@@ -168,7 +167,7 @@ func parseChanges(b []byte) (h changesHeader, set *replication.Set, err error) {
 	body, tail := b[:len(b)-changesTailSize], b[len(b)-changesTailSize:]
 	count := le.Uint64(b[56:])
 	switch {
-	case crc32.Checksum(body, castagnoli) != le.Uint32(tail):
+	case crc32c.Checksum(body) != le.Uint32(tail):
 		return h, nil, fmt.Errorf("changes' checksum: %w", errFormat)
 	case le.Uint32(b[8:]) != changesVersion:
 		return h, nil, fmt.Errorf("changes version %d, want %d: %w", le.Uint32(b[8:]), changesVersion, errFormat)

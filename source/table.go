@@ -5,13 +5,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"failback/replication"
+	"failback/replication/crc32c"
 )
 
 // Table holds the hashes of one disk's pages at one point, in a file. It is safe for concurrent use; two Puts of the same region must
@@ -95,7 +95,7 @@ func openTable(path string, id cutID) (_ *Table, err error) {
 }
 
 func newTable(path string, f *os.File, h tableHeader, sealed bool) *Table {
-	return &Table{path: path, file: f, header: h, nonceSum: crc32.Checksum(h.nonce[:], castagnoli), sealed: sealed}
+	return &Table{path: path, file: f, header: h, nonceSum: crc32c.Checksum(h.nonce[:]), sealed: sealed}
 }
 
 // Regions returns the number of regions of the disk.

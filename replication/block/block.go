@@ -3,9 +3,9 @@ package block
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"failback/replication"
+	"failback/replication/crc32c"
 )
 
 // Limits of a block, checked by Check on both ends.
@@ -90,10 +90,8 @@ type Origin struct {
 	Hash replication.Hash   // HashRegion of the pages
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // Checksum returns CRC-32C of b.
-func Checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+func Checksum(b []byte) uint32 { return crc32c.Checksum(b) }
 
 // Bytes returns how many bytes of the disk the block's extents cover.
 func (b *Block) Bytes() (n int64) {
