@@ -2,6 +2,7 @@ package transport
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc/encoding"
@@ -98,6 +99,9 @@ func (receivePool) Put(b *[]byte) {
 
 func (f *wireFrame) marshal() (mem.BufferSlice, error) {
 	var head []byte
+	if f.frame != nil {
+		head = make([]byte, 0, 16+usualHeader*len(f.frame.Blocks))
+	}
 	if f.open != nil {
 		b, err := proto.Marshal(f.open)
 		if err != nil {
@@ -109,11 +113,9 @@ func (f *wireFrame) marshal() (mem.BufferSlice, error) {
 	if f.frame == nil {
 		return mem.BufferSlice{mem.SliceBuffer(head)}, nil
 	}
-	var h []byte
 	for i := range f.frame.Blocks {
-		h = appendBlock(h[:0], &f.frame.Blocks[i])
 		head = protowire.AppendTag(head, fieldFrameBlocks, protowire.BytesType)
-		head = protowire.AppendBytes(head, h)
+		head = appendBlock(head, &f.frame.Blocks[i])
 	}
 	parts, size := f.frame.Parts(), 0
 	for _, p := range parts {
@@ -125,7 +127,7 @@ func (f *wireFrame) marshal() (mem.BufferSlice, error) {
 	}
 	head = protowire.AppendTag(head, fieldFramePayload, protowire.BytesType)
 	head = protowire.AppendVarint(head, uint64(size))
-	wire := mem.BufferSlice{mem.SliceBuffer(head)}
+	wire := append(make(mem.BufferSlice, 0, 1+len(parts)), mem.SliceBuffer(head))
 	for _, p := range parts[:len(parts)-1] {
 		wire = append(wire, mem.SliceBuffer(p))
 	}
@@ -133,15 +135,14 @@ func (f *wireFrame) marshal() (mem.BufferSlice, error) {
 	return append(wire, mem.NewBuffer(&last, framePool{f.frame})), nil // written last: with it, all is
 }
 
+// usualHeader is what the header of a block with one extent takes at most: larger ones grow.
+const usualHeader = 64
+
+// appendBlock appends message BlockHeader after its length.
 func appendBlock(h []byte, b *block.Block) []byte {
-	varint := func(field protowire.Number, v uint64) {
-		if v != 0 {
-			h = protowire.AppendTag(h, field, protowire.VarintType)
-			h = protowire.AppendVarint(h, v)
-		}
-	}
-	varint(fieldBlockDisk, uint64(b.Disk))
-	varint(fieldBlockKind, uint64(b.Kind))
+	start := len(h)
+	h = appendVarint(h, fieldBlockDisk, uint64(b.Disk))
+	h = appendVarint(h, fieldBlockKind, uint64(b.Kind))
 	n, last := 0, int64(0)
 	for _, e := range b.Extents {
 		n += protowire.SizeVarint(uint64(e.Off-last)) + protowire.SizeVarint(uint64(e.Len()))
@@ -157,19 +158,34 @@ func appendBlock(h []byte, b *block.Block) []byte {
 	}
 	switch b.Kind {
 	case block.Repeat:
-		varint(fieldBlockRaw, uint64(b.Raw))
-		varint(fieldBlockOriginDisk, uint64(b.Origin.Disk))
-		varint(fieldBlockOrigin, uint64(b.Origin.Off))
+		h = appendVarint(h, fieldBlockRaw, uint64(b.Raw))
+		h = appendVarint(h, fieldBlockOriginDisk, uint64(b.Origin.Disk))
+		h = appendVarint(h, fieldBlockOrigin, uint64(b.Origin.Off))
 		h = protowire.AppendTag(h, fieldBlockHash, protowire.BytesType)
 		h = protowire.AppendBytes(h, b.Origin.Hash[:])
 	case block.Data:
-		varint(fieldBlockCodec, uint64(b.Codec))
-		varint(fieldBlockRaw, uint64(b.Raw))
+		h = appendVarint(h, fieldBlockCodec, uint64(b.Codec))
+		h = appendVarint(h, fieldBlockRaw, uint64(b.Raw))
 		h = protowire.AppendTag(h, fieldBlockCRC, protowire.Fixed32Type)
 		h = protowire.AppendFixed32(h, b.CRC)
-		varint(fieldBlockSize, uint64(len(b.Payload)))
+		h = appendVarint(h, fieldBlockSize, uint64(len(b.Payload)))
 	}
-	return h
+	return insertLength(h, start)
+}
+
+// appendVarint appends a field that is not 0.
+func appendVarint(h []byte, field protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return h
+	}
+	return protowire.AppendVarint(protowire.AppendTag(h, field, protowire.VarintType), v)
+}
+
+// insertLength puts the length of what begins at start before it.
+func insertLength(h []byte, start int) []byte {
+	var length [10]byte
+	n := protowire.AppendVarint(length[:0], uint64(len(h)-start))
+	return slices.Insert(h, start, n...)
 }
 
 // unmarshal parses a frame from the peer: nothing in it is believed. The blocks are checked for form (block.Check does the rest, by disk size).
@@ -179,7 +195,8 @@ func (f *wireFrame) unmarshal(data mem.BufferSlice) error {
 	f.size = len(b)
 	var payload []byte
 	f.open = nil
-	f.frame = &block.Frame{Done: buf.Free}
+	f.frame = block.NewFrame()
+	f.frame.Done = buf.Free
 	ok := false
 	defer func() {
 		if !ok {

@@ -83,24 +83,22 @@ func giveFrames(client *transport.ReplicationClient, no uint32, f io.ReaderAt, p
 	defer lane.Close()
 	var enc block.Encoder
 	for off, n := piece(); n > 0; off, n = piece() {
-		buf := block.NewBuffer()
-		b := buf.Bytes[:n]
-		for len(b) > 0 {
-			m := min(len(b), block.FrameRaw)
-			if _, err := f.ReadAt(b[:m], off); err != nil {
+		for end := off + n; off < end; {
+			buf, frame := block.NewBuffer(), block.NewFrame()
+			b := buf.Bytes[:min(block.FrameRaw, end-off)]
+			if _, err := f.ReadAt(b, off); err != nil {
 				return err
 			}
-			frame := block.NewFrame()
-			for frame.Raw() < block.FrameRaw && len(b) > 0 {
+			for len(b) > 0 {
 				raw := b[:min(len(b), block.MaxRaw)]
 				frame.Add(&enc, block.Block{Extents: []replication.Extent{{Off: off, End: off + int64(len(raw))}}}, raw, block.Raw, buf)
 				off, b = off+int64(len(raw)), b[len(raw):]
 			}
+			buf.Release()
 			if err := lane.Send(frame); err != nil {
 				return err
 			}
 		}
-		buf.Release()
 	}
 	_, err = lane.Flush()
 	return err

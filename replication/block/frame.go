@@ -25,10 +25,11 @@ type Frame struct {
 	Blocks []Block
 	Done   func() // called once by Free; nil: nothing to give back
 
-	buf   []byte    // encoded payloads
-	parts [][]byte  // all payloads, in order, neighbours in memory as one
-	tail  *byte     // begin of the memory of buf, if the last part ends where buf does
-	held  []*Buffer // where payloads lie that were not encoded
+	buf    []byte    // encoded payloads
+	pooled *[]byte   // what buf's memory goes back to the pool as; nil: nothing was encoded
+	parts  [][]byte  // all payloads, in order, neighbours in memory as one
+	tail   *byte     // begin of the memory of buf, if the last part ends where buf does
+	held   []*Buffer // where payloads lie that were not encoded
 
 	streams bool // has blocks of codec Stream whose payload is still their raw content
 }
@@ -36,6 +37,10 @@ type Frame struct {
 // Free gives the frame's memory back. The blocks' payloads must not be used afterwards.
 func (f *Frame) Free() {
 	f.release()
+	if f.pooled != nil {
+		frameBuffers.Put(f.pooled)
+		f.pooled, f.buf = nil, nil
+	}
 	if done := f.Done; done != nil {
 		f.Done = nil
 		done()
@@ -55,18 +60,38 @@ func (f *Frame) Parts() [][]byte { return f.parts }
 
 var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, MaxFramePayload); return &b }}
 
-// NewFrame returns an empty frame with a pooled buffer of capacity MaxFramePayload.
+// usual is a frame with room for what most have: the blocks of FrameRaw.
+type usual struct {
+	Frame
+	blocks [FrameRaw / MaxRaw]Block
+	parts  [2][]byte
+	held   [2]*Buffer
+}
+
+// NewFrame returns an empty frame.
 func NewFrame() *Frame {
-	p := frameBuffers.Get().(*[]byte)
-	return &Frame{buf: (*p)[:0], Done: func() { frameBuffers.Put(p) }}
+	u := &usual{}
+	u.Blocks, u.Frame.parts, u.Frame.held = u.blocks[:0], u.parts[:0], u.held[:0]
+	return &u.Frame
+}
+
+// room makes buf a pooled buffer of capacity MaxFramePayload, if it is none yet.
+func (f *Frame) room() {
+	if f.pooled == nil {
+		f.pooled = frameBuffers.Get().(*[]byte)
+		f.buf = (*f.pooled)[:0]
+	}
 }
 
 // Add encodes raw and appends it as a data block; it takes over b's Disk and Extents and fills in the rest. Where raw lies in owner (which may be nil) and does
 // not compress, it is not copied: the frame points at it, and holds owner. At LevelStream nothing is encoded yet: Stream has to be called.
 func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level, owner *Buffer) {
 	b.Kind, b.Raw, b.CRC = Data, len(raw), Checksum(raw)
-	start := len(f.buf)
 	codec := None
+	if level != Raw && level != LevelStream || owner == nil {
+		f.room()
+	}
+	start := len(f.buf)
 	if level != LevelStream {
 		f.buf, codec = e.compress(f.buf, raw, level)
 	}
@@ -75,7 +100,7 @@ func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level, owner *Buffer)
 	}
 	if codec == None && owner != nil {
 		b.Payload = raw
-		f.parts, f.tail = append(f.parts, raw), nil
+		f.addPart(raw)
 		if n := len(f.held); n == 0 || f.held[n-1] != owner {
 			owner.retain()
 			f.held = append(f.held, owner)
@@ -86,14 +111,31 @@ func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level, owner *Buffer)
 	if codec == None {
 		f.buf = append(f.buf, raw...)
 	}
-	b.Payload = f.buf[start:len(f.buf):len(f.buf)]
+	b.Payload = f.addEncoded(start)
+	f.Blocks = append(f.Blocks, b)
+}
+
+// addEncoded appends what of buf begins at start as a part, or to the last one where that ends there.
+func (f *Frame) addEncoded(start int) []byte {
 	if n := len(f.parts); f.tail == &f.buf[0] { // not moved by growing
-		f.parts[n-1] = f.parts[n-1][:len(f.parts[n-1])+len(b.Payload)]
+		f.parts[n-1] = f.parts[n-1][:len(f.parts[n-1])+len(f.buf)-start]
 	} else {
 		f.parts = append(f.parts, f.buf[start:])
 	}
 	f.tail = &f.buf[0]
-	f.Blocks = append(f.Blocks, b)
+	return f.buf[start:len(f.buf):len(f.buf)]
+}
+
+// addPart appends a part that lies elsewhere than in buf. What lies behind the last part in memory is one part with it: fewer are fewer for all who handle them.
+func (f *Frame) addPart(p []byte) {
+	f.tail = nil
+	if n := len(f.parts); n > 0 {
+		if last := f.parts[n-1]; cap(last) > len(last) && &last[:len(last)+1][len(last)] == &p[0] && cap(last)-len(last) >= len(p) {
+			f.parts[n-1] = last[:len(last)+len(p)]
+			return
+		}
+	}
+	f.parts = append(f.parts, p)
 }
 
 // Streams says whether blocks were added at LevelStream, which Stream or Alone has to encode before the frame is sent.
@@ -113,33 +155,25 @@ func (f *Frame) encodeStreamed(encode func(dst, raw []byte) ([]byte, Codec)) (ra
 	if !f.streams {
 		return 0
 	}
-	f.streams, f.parts = false, f.parts[:0]
-	var tail *byte // begin of the memory of buf, if the last part ends where buf does
+	f.room()
+	f.streams, f.parts, f.tail = false, f.parts[:0], nil
 	others := false
 	for i := range f.Blocks {
 		b := &f.Blocks[i]
-		if b.Codec != Stream {
-			if len(b.Payload) > 0 {
-				f.parts, tail, others = append(f.parts, b.Payload), nil, true
-			}
-			continue
-		}
 		start := len(f.buf)
-		raw += b.Raw
-		f.buf, b.Codec = encode(f.buf, b.Payload)
-		if b.Codec == None { // it stays where it is
-			f.parts, tail, others = append(f.parts, b.Payload), nil, true
-			continue
+		if b.Codec == Stream {
+			raw += b.Raw
+			f.buf, b.Codec = encode(f.buf, b.Payload)
+			if b.Codec != None {
+				b.Payload = f.addEncoded(start)
+				continue
+			}
 		}
-		b.Payload = f.buf[start:len(f.buf):len(f.buf)]
-		if n := len(f.parts); tail == &f.buf[0] {
-			f.parts[n-1] = f.parts[n-1][:len(f.parts[n-1])+len(b.Payload)]
-		} else {
-			f.parts = append(f.parts, f.buf[start:])
+		if len(b.Payload) > 0 { // it stays where it is
+			f.addPart(b.Payload)
+			others = true
 		}
-		tail = &f.buf[0]
 	}
-	f.tail = tail
 	if !others { // nothing lies in them any more
 		f.release()
 	}

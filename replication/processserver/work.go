@@ -119,13 +119,9 @@ func (w *worker) do(ctx context.Context, j job) error {
 
 // sendKnown sends extents that the source says have changed.
 func (w *worker) sendKnown(j job) error {
-	w.fresh()
-	buf := w.buf
 	for _, all := range j.extents {
 		for e := range pieces(all) {
-			b := buf[:e.Len()]
-			buf = buf[e.Len():]
-			if err := w.sendRead(j, e, b); err != nil {
+			if err := w.sendOne(j, e); err != nil {
 				return err
 			}
 		}
@@ -133,8 +129,10 @@ func (w *worker) sendKnown(j job) error {
 	return nil
 }
 
-// sendRead reads e into b, and sends it.
-func (w *worker) sendRead(j job, e replication.Extent, b []byte) error {
+// sendOne sends one of the pieces of a job's extents.
+func (w *worker) sendOne(j job, e replication.Extent) error {
+	w.fresh()
+	b := w.buf[:e.Len()]
 	if err := w.read(j.disk, b, e.Off); err != nil {
 		return err
 	}
@@ -219,12 +217,11 @@ func (w *worker) diffZero(j job) error {
 	}
 	w.pages = w.pages[:0]
 	if d.table == nil && (w.repeats == nil || !w.level.linkBinds()) { // nobody wants the hashes, or they cost more than the link
-		w.fresh()
 		for e := range pieces(j.region) {
-			if err := w.read(d, w.buf[e.Off-j.region.Off:e.End-j.region.Off], e.Off); err != nil {
+			if err := w.fill(job{disk: d, region: e}); err != nil {
 				return err
 			}
-			if err := w.sendNotZero(j, e); err != nil {
+			if err := w.sendNotZero(d, e); err != nil {
 				return err
 			}
 		}
@@ -233,17 +230,16 @@ func (w *worker) diffZero(j job) error {
 	if _, err := w.hash(j, true); err != nil {
 		return err
 	}
-	return w.sendNotZero(j, j.region)
+	return w.sendNotZero(d, j.region)
 }
 
-// sendNotZero sends what of a part of the region in buf is not zero, and says what is.
-func (w *worker) sendNotZero(j job, part replication.Extent) error {
-	d := j.disk
-	for off := part.Off; off < part.End; {
-		zero := w.isZero(j.region, off)
+// sendNotZero sends what is not zero of the region, or piece of one, in buf, and says what is.
+func (w *worker) sendNotZero(d *diskShip, region replication.Extent) error {
+	for off := region.Off; off < region.End; {
+		zero := w.isZero(region, off)
 		e := replication.Extent{Off: off, End: off}
-		for e.End < part.End && w.isZero(j.region, e.End) == zero {
-			e.End = min(e.End+replication.Page, part.End)
+		for e.End < region.End && w.isZero(region, e.End) == zero {
+			e.End = min(e.End+replication.Page, region.End)
 		}
 		off = e.End
 		if zero {
@@ -255,9 +251,9 @@ func (w *worker) sendNotZero(j job, part replication.Extent) error {
 		}
 		var pages []replication.Hash
 		if len(w.pages) > 0 {
-			pages = w.pages[(e.Off-j.region.Off)/replication.Page:]
+			pages = w.pages[(e.Off-region.Off)/replication.Page:]
 		}
-		if err := w.send(d, e, w.buf[e.Off-j.region.Off:e.End-j.region.Off], pages); err != nil {
+		if err := w.send(d, e, w.buf[e.Off-region.Off:e.End-region.Off], pages); err != nil {
 			return err
 		}
 	}
