@@ -23,6 +23,8 @@ type backlog struct {
 	free  atomic.Bool // nothing was taken for long: reading does not wait until something is
 	waits atomic.Bool
 	room  chan struct{} // holds one: a frame was taken, and there is room
+
+	late *time.Timer // read's, between its calls: it is stopped
 }
 
 func newBacklog() *backlog { return &backlog{room: make(chan struct{}, 1)} }
@@ -47,12 +49,16 @@ func (b *backlog) read(n int) {
 	}
 	b.waits.Store(true)
 	defer b.waits.Store(false)
-	t := time.NewTimer(backlogWait)
-	defer t.Stop()
+	if b.late == nil {
+		b.late = time.NewTimer(backlogWait)
+	} else {
+		b.late.Reset(backlogWait)
+	}
+	defer b.late.Stop()
 	for b.lane.Load() && b.bytes.Load() > backlogMost {
 		select {
 		case <-b.room:
-		case <-t.C:
+		case <-b.late.C:
 			b.free.Store(true)
 			return
 		}

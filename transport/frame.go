@@ -73,27 +73,41 @@ type framePool struct{ frame *block.Frame }
 func (p framePool) Get(int) *[]byte { panic("transport: a frame's pool only takes back") }
 func (p framePool) Put(*[]byte)     { p.frame.Free() }
 
-// receivePool lends the buffers that frames are received into: large ones are kept, all of one size, so that none is made, or cleared, for each frame.
+// receivePool lends the buffers that frames are received into: large ones are kept, all of one of two lengths, so that none is made, or cleared, for each frame.
 type receivePool struct{}
 
-var receiveBuffers = sync.Pool{New: func() any { b := make([]byte, maxMessage); return &b }}
+// The lengths of buffers: a frame's up to the first is not worth keeping, most are up to the second.
+const (
+	smallFrame = 64 << 10
+	usualFrame = block.FrameRaw + 64<<10
+)
 
-// smallFrame is the length up to which a frame's buffer is not worth keeping.
-const smallFrame = 64 << 10
+var (
+	usualBuffers = sync.Pool{New: func() any { b := make([]byte, usualFrame); return &b }}
+	largeBuffers = sync.Pool{New: func() any { b := make([]byte, maxMessage); return &b }}
+)
 
 func (receivePool) Get(n int) *[]byte {
-	if n <= smallFrame || n > maxMessage {
+	var b *[]byte
+	switch {
+	case n <= smallFrame || n > maxMessage:
 		b := make([]byte, n)
 		return &b
+	case n <= usualFrame:
+		b = usualBuffers.Get().(*[]byte)
+	default:
+		b = largeBuffers.Get().(*[]byte)
 	}
-	b := receiveBuffers.Get().(*[]byte)
 	*b = (*b)[:n]
 	return b
 }
 
 func (receivePool) Put(b *[]byte) {
-	if cap(*b) == maxMessage {
-		receiveBuffers.Put(b)
+	switch cap(*b) {
+	case usualFrame:
+		usualBuffers.Put(b)
+	case maxMessage:
+		largeBuffers.Put(b)
 	}
 }
 
