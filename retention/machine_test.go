@@ -208,8 +208,15 @@ func (m *machine) kill() {
 	m.settle()
 }
 
-// forgetCached is what the kernel does when it is asked to keep nothing in memory that need not be written: what a failed sync has lost shows.
+// forgetCached is what the kernel does when it is asked to keep nothing in memory that need not be written: what a failed sync has lost shows, names too. (File systems that still showed a name after they failed to write it let
+// nothing be written any more, as far as we know: ext4 and xfs stop.)
 func (m *machine) forgetCached() {
+	m.names = maps.Clone(m.safe)
+	for _, dir := range slices.Sorted(maps.Keys(m.todo)) {
+		for _, f := range m.todo[dir] {
+			f(m.names)
+		}
+	}
 	for _, i := range m.names {
 		if i == nil {
 			continue
