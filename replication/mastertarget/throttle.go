@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -166,6 +168,9 @@ const restShare = 50
 func (e *Engine) Throttle(_ context.Context, c replication.ThrottleChange) (replication.ThrottleStatus, error) {
 	if c.Schedule != nil {
 		s, err := throttle.Parse(*c.Schedule)
+		if err == nil && len(s.Rules) == 0 && !strings.Contains(strings.ToLower(*c.Schedule), "none") {
+			err = errors.New("the schedule has no rule: none is no limit") // as a script with an empty variable has it
+		}
 		if err != nil {
 			return replication.ThrottleStatus{}, &replication.Problem{Code: CodeThrottle, Message: err.Error(), Remedy: "write such as: 20Mbps mon-fri 08:00-18:00; 200Mbps; in Europe/Berlin"}
 		}

@@ -81,6 +81,11 @@ func TestThrottleIsHandedOutAndKept(t *testing.T) {
 	if _, err := p.master.Throttle(ctx, replication.ThrottleChange{Schedule: &wrong}); replication.AsProblem(err).Code != CodeThrottle {
 		t.Errorf("%q: got %v", wrong, err)
 	}
+	for _, none := range []string{"", " ; ", "in Europe/Berlin"} {
+		if s, err := p.master.Throttle(ctx, replication.ThrottleChange{Schedule: &none}); replication.AsProblem(err).Code != CodeThrottle {
+			t.Errorf("%q: got %+v, %v", none, s, err)
+		}
+	}
 	bye()
 	p.close()
 	p.open()

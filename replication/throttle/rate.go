@@ -3,6 +3,8 @@ package throttle
 import (
 	"fmt"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,17 +19,30 @@ const (
 )
 
 // units are what a rate may be written in, in bytes a second; longer names first.
-var units = []struct {
-	name  string
-	bytes float64
-}{
+var units = []unit{
 	{"kib/s", 1 << 10}, {"mib/s", 1 << 20}, {"gib/s", 1 << 30}, {"kb/s", 1e3}, {"mb/s", 1e6}, {"gb/s", 1e9},
 	{"kbit/s", 1e3 / 8}, {"mbit/s", 1e6 / 8}, {"gbit/s", 1e9 / 8}, {"kbps", 1e3 / 8}, {"mbps", 1e6 / 8}, {"gbps", 1e9 / 8}, {"bps", 1. / 8}, {"b/s", 1},
 }
 
+type unit struct {
+	name  string
+	bytes float64
+}
+
+// thousands is a number with commas before each three digits, and nowhere else: 1,5 is not fifteen.
+var thousands = regexp.MustCompile(`^\d{1,3}(,\d{3})+([^,\d]|$)`)
+
+// isUnit says whether a word is the unit of the number before it.
+func isUnit(word string) bool {
+	return slices.ContainsFunc(units, func(u unit) bool { return u.name == strings.ToLower(word) })
+}
+
 // ParseRate reads a rate: 20Mbps, 1,023 Mbps, 2.5MB/s, 524288 (bits), or none.
 func ParseRate(s string) (Rate, error) {
-	text := strings.ToLower(strings.NewReplacer(" ", "", ",", "").Replace(s))
+	text := strings.ToLower(strings.ReplaceAll(s, " ", ""))
+	if thousands.MatchString(text) {
+		text = strings.ReplaceAll(text, ",", "")
+	}
 	if text == "none" {
 		return 0, nil
 	}

@@ -64,7 +64,7 @@ func Parse(text string) (Schedule, error) {
 func endsRule(r rune) bool { return r == ';' || r == '\n' }
 
 func parseRule(words []string) (r Rule, err error) {
-	if len(words) > 1 && strings.HasSuffix(strings.ToLower(words[1]), "bps") { // 1,023 Mbps
+	if len(words) > 1 && isUnit(words[1]) { // 1,023 Mbps
 		words = append([]string{words[0] + words[1]}, words[2:]...)
 	}
 	if r.Rate, err = ParseRate(words[0]); err != nil {

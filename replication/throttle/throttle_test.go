@@ -22,7 +22,7 @@ func TestRates(t *testing.T) {
 			t.Errorf("%q is written as %s and read as %d, %v", text, got, again, err)
 		}
 	}
-	for _, text := range []string{"", "fast", "-1Mbps", "1bps", "NaN", "1e99Mbps", "20 M"} {
+	for _, text := range []string{"", "fast", "-1Mbps", "1bps", "NaN", "1e99Mbps", "20 M", "1,5Mbps", "1,0235Mbps", ",5Mbps", "1,023,5Mbps"} {
 		if r, err := ParseRate(text); err == nil {
 			t.Errorf("%q: got %d", text, r)
 		}
@@ -55,7 +55,7 @@ func TestSchedule(t *testing.T) {
 	if got, want := s.Next(monday), time.Date(2026, 3, 2, 8, 0, 0, 0, berlin); !got.Equal(want) {
 		t.Errorf("next: got %v want %v", got, want)
 	}
-	for _, text := range []string{"", "none", "1Mbps", "1Mbps mo,tu,we 9:00:00-18:00:00", "none sat; 1Gbps sun-tue", "1,023 Mbps mon"} {
+	for _, text := range []string{"", "none", "1Mbps", "1Mbps mo,tu,we 9:00:00-18:00:00", "none sat; 1Gbps sun-tue", "1,023 Mbps mon", "2.5 MB/s mon"} {
 		s, err := Parse(text)
 		if err != nil {
 			t.Errorf("%q: %v", text, err)
@@ -71,6 +71,41 @@ func TestSchedule(t *testing.T) {
 	for _, text := range []string{"mon 1Mbps", "1Mbps 08:00", "1Mbps 8-18", "1Mbps 25:00-26:00", "1Mbps mon tue", "1Mbps; in Nowhere/Land", "in", "1Mbps 08:00-08:00", "1Mbps 24:00-08:00"} {
 		if s, err := Parse(text); err == nil {
 			t.Errorf("%q: got %s", text, s)
+		}
+	}
+}
+
+// TestNextIsWhenItChanges follows schedules minute by minute through the nights in which clocks are changed, by an hour and by half of one, and at midnight.
+func TestNextIsWhenItChanges(t *testing.T) {
+	for text, nights := range map[string][2]string{
+		"20Mbps sun 02:30-03:30; 5Mbps sat 22:00-02:30; in Europe/Berlin":    {"2026-03-28", "2026-10-24"},
+		"20Mbps sat,sun 23:30-01:30; 5Mbps 01:15-01:45; in America/New_York": {"2026-03-07", "2026-10-31"},
+		"1Mbps 01:45-02:15; 2Mbps mon-fri; in Australia/Lord_Howe":           {"2026-04-04", "2026-10-03"},
+		"1Mbps 23:00-00:30; 2Mbps sun; in Asia/Beirut":                       {"2026-03-28", "2026-10-24"},
+	} {
+		s, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, night := range nights {
+			at, err := time.Parse(time.DateOnly, night)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rate, next, changes := s.At(at), s.Next(at), 0
+			for end := at.Add(72 * time.Hour); at.Before(end); at = at.Add(time.Minute) {
+				if now := s.At(at); now != rate {
+					if rate, changes = now, changes+1; !next.Equal(at) {
+						t.Errorf("%s: changes at %v, and Next said %v", text, at, next)
+					}
+				}
+				if !at.Before(next) {
+					next = s.Next(at)
+				}
+			}
+			if changes < 3 {
+				t.Errorf("%s from %s on: changes %d times", text, night, changes)
+			}
 		}
 	}
 }
