@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 
 	failbackpb "failback/proto"
 	"failback/replication"
@@ -34,9 +35,9 @@ func (c *ReplicationClient) takeLane() (*laneConn, error) {
 		c.free = c.free[:n-1]
 		return l, nil
 	}
-	l := &laneConn{}
+	l := &laneConn{meter: meter{watched: true}}
 	var err error
-	if l.conn, err = c.dial(&l.meter, grpc.WithIdleTimeout(laneIdle)); err != nil {
+	if l.conn, err = c.dial(&l.meter, grpc.WithIdleTimeout(laneIdle), grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: vigilWait, PermitWithoutStream: true})); err != nil {
 		return nil, err
 	}
 	c.lanes[l] = true

@@ -21,6 +21,8 @@ type meter struct {
 
 	paced atomic.Int64 // nanoseconds that pace took
 
+	watched bool // its connections are given up as vigil says, not as gRPC does
+
 	socket atomic.Pointer[net.TCPConn] // the newest
 }
 
@@ -72,19 +74,29 @@ func (m *meter) dialer(dial func(context.Context, string) (net.Conn, error)) fun
 				return nil, err
 			}
 		}
-		return &meteredConn{conn, m}, nil
+		c := &meteredConn{Conn: conn, m: m}
+		if m.watched {
+			c.vigil = keepVigil(conn)
+		}
+		return c, nil
 	}
 }
 
 type meteredConn struct {
 	net.Conn
-	m *meter
+	m     *meter
+	vigil *vigil // nil: none
 }
 
 func (c *meteredConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.m.received.Add(int64(n))
-	return n, err
+	return n, c.vigil.came(n, err)
+}
+
+func (c *meteredConn) Close() error {
+	c.vigil.end()
+	return c.Conn.Close()
 }
 
 func (c *meteredConn) Write(b []byte) (done int, err error) {
@@ -92,8 +104,11 @@ func (c *meteredConn) Write(b []byte) (done int, err error) {
 		n := len(b) - done
 		if allow := c.m.pace.Load(); allow != nil && n > 0 {
 			begin := time.Now()
+			c.vigil.holds()
 			n = min(n, max(1, (*allow)(n)))
-			c.m.paced.Add(int64(time.Since(begin)))
+			held := time.Since(begin)
+			c.vigil.released(held)
+			c.m.paced.Add(int64(held))
 		}
 		n, err = c.Conn.Write(b[done : done+n])
 		c.m.sent.Add(int64(n))

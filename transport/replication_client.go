@@ -88,14 +88,14 @@ func (c *ReplicationClient) dial(m *meter, more ...grpc.DialOption) (*grpc.Clien
 func (c *ReplicationClient) dialBy(dialer func(context.Context, string) (net.Conn, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	// What gRPC gives the dialer is the target as it parses it: a URL, in which % and a zone after it mean something else.
 	dialHere := func(ctx context.Context, _ string) (net.Conn, error) { return dialer(ctx, c.address) }
-	conn, err := grpc.NewClient("passthrough:///"+url.PathEscape(c.address), append(more,
+	conn, err := grpc.NewClient("passthrough:///"+url.PathEscape(c.address), append([]grpc.DialOption{
 		grpc.WithTransportCredentials(gatherCredentials{TransportCredentials: listeningCredentials{newClientCredentials(c.id), c}}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithContextDialer(dialHere), grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveEvery, Timeout: keepaliveWait, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: dialTimeout + shakeWithin}),
 		grpc.WithWriteBufferSize(socketBuffer), grpc.WithReadBufferSize(0), experimental.WithBufferPool(received), // gatherCredentials buffer what is read
-	)...)
+	}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", c.address, err)
 	}
