@@ -104,10 +104,13 @@ func (s *shipment) scanCompare(ctx context.Context, d *diskShip) error {
 		if side.Off < told || side.Empty() || side.Off%replication.Region != 0 {
 			return fmt.Errorf("compare: the master target told %v after %d", side.Extent, told)
 		}
-		told = side.End
-		for len(asked) > 0 && asked[0].End <= side.Off {
+		for len(asked) > 0 && asked[0].End <= told {
 			asked = asked[1:]
 		}
+		if len(asked) > 0 && max(asked[0].Off, told) < side.Off {
+			return fmt.Errorf("compare: the master target told nothing of %v", replication.Extent{Off: max(asked[0].Off, told), End: min(asked[0].End, side.Off)})
+		}
+		told = side.End
 		for _, run := range asked { // it may tell more than was asked for
 			if run.Off >= side.End {
 				break
