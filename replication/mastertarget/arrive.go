@@ -40,7 +40,7 @@ func (g *group) revoke() {
 	g.engine.told.forget(g.id)
 	g.mu.Lock()
 	lanes := g.lanes
-	g.lanes = nil
+	g.lanes, g.attempts = nil, laneAttempts{}
 	g.mu.Unlock()
 	for a := range lanes {
 		a.end()
@@ -76,6 +76,21 @@ func (e *Engine) enter(ctx context.Context, f link.Fence) (*group, error) {
 	return g, nil
 }
 
+// turnOf waits until a call about a group is one of as many as may be under way. It is not looked at whose it is: it is entered then.
+func (e *Engine) turnOf(ctx context.Context, f link.Fence, of func(*group) chan struct{}) (done func(), err error) {
+	g, err := e.group(f.Group)
+	if err != nil {
+		return nil, err
+	}
+	turns := of(g)
+	select {
+	case turns <- struct{}{}:
+		return func() { <-turns }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 // checkFence refuses a call of another session than the active one (I7). The gate is held.
 func (g *group) checkFence(s replication.Session) error {
 	switch now := g.journal.Generation(); {
@@ -92,8 +107,16 @@ func (g *group) checkFence(s replication.Session) error {
 // toldAtOnce is how many extents of coverage are told at a time.
 const toldAtOnce = 4096
 
+// coverageCalls bounds the calls of a group's that are told at a time: each has the sets of all disks. A process server makes one, and those of broken links end some seconds later.
+const coverageCalls = 8
+
 // Coverage implements link.Authority.
 func (e *Engine) Coverage(ctx context.Context, f link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {
+	done, err := e.turnOf(ctx, f, func(g *group) chan struct{} { return g.covering })
+	if err != nil {
+		return err
+	}
+	defer done()
 	g, err := e.enter(ctx, f)
 	if err != nil {
 		return err
@@ -168,31 +191,28 @@ func (e *Engine) Lane(ctx context.Context, l replication.Lane) (link.Lane, error
 	}
 	defer g.gate.RUnlock()
 	if r := g.repairing; r != nil {
+		if err := g.admit(l, nil); err != nil {
+			return nil, err
+		}
 		return &repairLane{group: g, lane: l, to: r, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}, nil
 	}
 	c := g.journal.OpenCycle()
 	if c == nil || c.Point != l.Point {
 		return nil, fmt.Errorf("lane %v: its point is not open", l)
 	}
-	if err := g.supersede(l); err != nil {
-		return nil, err
-	}
-	if n := g.laneCount(); n >= maxLanes {
-		return nil, &replication.Problem{Code: CodeLanes, Message: fmt.Sprintf("lane %v: %d lanes are open, at most %d", l, n, maxLanes), Remedy: "give the process server fewer by --lanes"}
-	}
 	a := &arrival{group: g, lane: l, base: g.reading, compare: c.Mode == replication.Compare, disks: g.journal.Identity().Disks, raw: make([]byte, block.MaxRaw)}
 	a.through = g.through
+	a.taking.Lock() // a newer attempt waits until it is whole
+	defer a.taking.Unlock()
+	if err := g.admit(l, a); err != nil {
+		return nil, err
+	}
 	if c.Route == replication.Journaled {
 		if a.journal, err = g.journal.Lane(l); err != nil {
+			g.leave(a)
 			return nil, journalProblem(g.id, err)
 		}
 	}
-	g.mu.Lock()
-	if g.lanes == nil {
-		g.lanes = map[*arrival]bool{}
-	}
-	g.lanes[a] = true
-	g.mu.Unlock()
 	return a, nil
 }
 
@@ -203,25 +223,51 @@ const maxLanes = 64
 // CodeLanes is the code of a session that opens too many lanes.
 const CodeLanes = "too-many-lanes"
 
-func (g *group) laneCount() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.lanes)
+// Bounds of a session's lanes over its time. Where a link breaks so often that they are reached, the order fails, and the next one's session goes on.
+const (
+	maxLaneNo   = 1024    // numbers of lanes
+	maxAttempts = 1 << 17 // attempts of all: each may leave a file
+)
+
+// laneAttempts are those of a session's lanes.
+type laneAttempts struct {
+	newest map[uint32]uint64 // by lane; 0 is none
+	n      int
 }
 
-// supersede ends earlier attempts of a lane: their connections may be gone without a word. What arrived of them is kept; nothing more is taken.
-func (g *group) supersede(l replication.Lane) error {
+// admit lets an attempt of a lane in, once, and none that is older than one that was: connections come to life again. It ends earlier ones: theirs may be gone without a word. What arrived of these is kept; nothing more
+// is taken. The gate is held. a is nil where lanes are not kept.
+func (g *group) admit(l replication.Lane, a *arrival) error {
 	g.mu.Lock()
+	newest, seen := g.attempts.newest[l.Lane]
+	open := len(g.lanes)
+	switch {
+	case seen && newest >= l.Attempt:
+		g.mu.Unlock()
+		return &replication.Problem{Code: link.CodeStale, Message: fmt.Sprintf("lane %v: attempt %d of it was there before", l, newest), Remedy: "none needed: the newer attempt goes on"}
+	case open >= maxLanes:
+		g.mu.Unlock()
+		return &replication.Problem{Code: CodeLanes, Message: fmt.Sprintf("lane %v: %d lanes are open, at most %d", l, open, maxLanes), Remedy: "give the process server fewer by --lanes"}
+	case l.Lane >= maxLaneNo || g.attempts.n >= maxAttempts:
+		g.mu.Unlock()
+		return &replication.Problem{Code: CodeLanes, Message: fmt.Sprintf("lane %v: numbers of lanes are below %d, and a session has %d attempts at most", l, maxLaneNo, maxAttempts), Remedy: "none needed: the next order begins a session"}
+	}
+	if g.attempts.newest == nil {
+		g.attempts.newest = map[uint32]uint64{}
+	}
+	g.attempts.newest[l.Lane] = l.Attempt
+	g.attempts.n++
 	var earlier []*arrival
-	for a := range g.lanes {
-		if a.lane.Lane != l.Lane {
-			continue
+	for was := range g.lanes {
+		if was.lane.Lane == l.Lane {
+			earlier = append(earlier, was)
 		}
-		if a.lane.Attempt >= l.Attempt {
-			g.mu.Unlock()
-			return &replication.Problem{Code: link.CodeStale, Message: fmt.Sprintf("lane %v: attempt %d of it was there before", l, a.lane.Attempt), Remedy: "none needed: the newer attempt goes on"}
+	}
+	if a != nil {
+		if g.lanes == nil {
+			g.lanes = map[*arrival]bool{}
 		}
-		earlier = append(earlier, a)
+		g.lanes[a] = true
 	}
 	g.mu.Unlock()
 	for _, a := range earlier {
@@ -399,9 +445,14 @@ func (a *arrival) Flush() (byValue int64, err error) {
 // Close implements link.Lane: what arrived is kept. The lane stays known until then: the next session, which asks at once what is durable, waits for it.
 func (a *arrival) Close() {
 	a.end()
-	a.group.mu.Lock()
-	delete(a.group.lanes, a)
-	a.group.mu.Unlock()
+	a.group.leave(a)
+}
+
+// leave forgets a lane that has ended.
+func (g *group) leave(a *arrival) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.lanes, a)
 }
 
 // end closes the lane's part of the journal, with what arrived. A call that comes second waits for the first.

@@ -35,8 +35,9 @@ func (e *Engine) Compare(ctx context.Context, f link.Fence, disk replication.Dis
 			return nil, fmt.Errorf("compare disk %d of group %s: %v is not whole regions of a disk of %d bytes", disk, g.id, x, size)
 		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	c := &comparison{cancel: cancel, sides: make(chan (<-chan told), compareAhead)}
+	ctx, cancel := context.WithCancelCause(ctx)
+	c := &comparison{ctx: ctx, cancel: cancel, sides: make(chan (<-chan told), compareAhead)}
+	c.leave = g.compareNow(disk, c)
 	keep := e.told.begin(comparedDisk{g.id, disk}, f.Session)
 	mending := g.mending
 	go c.run(ctx, content, extents, mending, keep, func() error { return g.still(f) })
@@ -52,6 +53,11 @@ func (g *group) still(f link.Fence) error {
 
 // Pages implements link.Authority.
 func (e *Engine) Pages(ctx context.Context, f link.Fence, disk replication.DiskNo, off int64) ([]replication.Hash, error) {
+	done, err := e.turnOf(ctx, f, func(g *group) chan struct{} { return g.paging })
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	g, err := e.enter(ctx, f)
 	if err != nil {
 		return nil, err
@@ -143,10 +149,11 @@ func (s standing) Size() int64                                      { return s.d
 func (s standing) NextData(off int64) (start, end int64, err error) { return s.disk.NextData(off) }
 func (s standing) Close() error                                     { return nil }
 
-// Bounds of one comparison: regions read and hashed at a time, and told ahead of who asks.
+// Bounds of one comparison: regions read and hashed at a time, and told ahead of who asks. And of the calls for pages of one group at a time, as many as a process server has workers: each takes a region.
 const (
 	compareWorkers = 2
 	compareAhead   = 32
+	pagesCalls     = 64
 )
 
 var regionBuffers = newBufferPool(replication.Region)
@@ -158,14 +165,45 @@ type told struct {
 
 // comparison reads and hashes ahead; Next takes in order.
 type comparison struct {
-	cancel context.CancelFunc
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	leave  func()
 	sides  chan (<-chan told) // in rising order
 }
 
-func (c *comparison) Close() { c.cancel() }
+// errAnother is what a comparison ends with that another of its disk took the place of.
+var errAnother = &replication.Problem{Code: link.CodeStale, Message: "the disk is compared anew", Remedy: "none needed: the newer comparison goes on"}
+
+// compareNow makes c the comparison of a disk that is under way, and ends the one that was: whoever asked for it has gone, or asks for more than there is.
+func (g *group) compareNow(disk replication.DiskNo, c *comparison) (leave func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if was := g.comparing[disk]; was != nil {
+		was.cancel(errAnother)
+	}
+	if g.comparing == nil {
+		g.comparing = map[replication.DiskNo]*comparison{}
+	}
+	g.comparing[disk] = c
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.comparing[disk] == c {
+			delete(g.comparing, disk)
+		}
+	}
+}
+
+func (c *comparison) Close() {
+	c.cancel(nil)
+	c.leave()
+}
 
 func (c *comparison) Next() (link.Side, error) {
 	one, more := <-c.sides
+	if cause := context.Cause(c.ctx); cause == errAnother {
+		return link.Side{}, cause
+	}
 	if !more {
 		return link.Side{}, io.EOF
 	}

@@ -41,40 +41,44 @@ type group struct {
 	mending   bool                // Compare shows what is damaged as different: the cycle brings it anew
 	repairing *repairing          // what the session repairs; nil: it ships a cycle, or verifies
 
-	moving  sync.Mutex // held while the disks move
-	lent    lent
-	steady  sync.Mutex // held while points are dropped, or a drill of one is noted
-	silence silence
-	broken  sync.Once // the handles can't be used any more: the group is opened anew
-	seen    sight     // sources that are larger than the group has them; of the loop alone
-	spent   spending  // what its lanes spend their time on
-	hush    hushed
-	tried   trial // what attempts to open the group have noted in its journal already
+	moving           sync.Mutex // held while the disks move
+	lent             lent
+	steady           sync.Mutex // held while points are dropped, or a drill of one is noted
+	silence          silence
+	broken           sync.Once     // the handles can't be used any more: the group is opened anew
+	covering, paging chan struct{} // hold one for each such call under way
 
-	mu       sync.Mutex
-	record   groupRecord
-	since    time.Time // in this state
-	state    replication.GroupState
-	problem  *replication.Problem
-	standing *replication.Problem // that keeps it from going on, through all tries; nil: none
-	appTried time.Time            // when an application-consistent point was last cut, or could not be cut at all, by our clock: whatever a process server says, and however often a cut is tried again, machines are not frozen again and again
-	lateWhy  string               // why the point that is due is not made; empty: it is not late
-	waits    string
-	notices  map[string]string // by what they are about
-	ledgers  []replication.Ledger
-	link     *replication.LinkStatus // of the shipment under way, as told last
-	queue    []int                   // likewise, see replication.Progress
-	rates    []rate
-	shipping replication.PointID // that ledgers and spans are of
-	spans    []span              // of its progress, as told, the oldest first
-	views    []string            // by disk, as probed
-	move     *replication.MoveStatus
-	under    *moveRun // the move that is under way
-	claims   int      // operators who have the disks: no move of our own begins
-	lag      lag
-	quiet    time.Time // when the last cycle ended
-	requests requests
-	lanes    map[*arrival]bool // of the active session, that are open
+	seen  sight    // sources that are larger than the group has them; of the loop alone
+	spent spending // what its lanes spend their time on
+	hush  hushed
+	tried trial // what attempts to open the group have noted in its journal already
+
+	mu        sync.Mutex
+	record    groupRecord
+	since     time.Time // in this state
+	state     replication.GroupState
+	problem   *replication.Problem
+	standing  *replication.Problem // that keeps it from going on, through all tries; nil: none
+	appTried  time.Time            // when an application-consistent point was last cut, or could not be cut at all, by our clock: whatever a process server says, and however often a cut is tried again, machines are not frozen again and again
+	lateWhy   string               // why the point that is due is not made; empty: it is not late
+	waits     string
+	notices   map[string]string // by what they are about
+	ledgers   []replication.Ledger
+	link      *replication.LinkStatus // of the shipment under way, as told last
+	queue     []int                   // likewise, see replication.Progress
+	rates     []rate
+	shipping  replication.PointID // that ledgers and spans are of
+	spans     []span              // of its progress, as told, the oldest first
+	views     []string            // by disk, as probed
+	move      *replication.MoveStatus
+	under     *moveRun // the move that is under way
+	claims    int      // operators who have the disks: no move of our own begins
+	lag       lag
+	quiet     time.Time // when the last cycle ended
+	requests  requests
+	lanes     map[*arrival]bool // of the active session, that are open
+	attempts  laneAttempts      // of its lanes
+	comparing map[replication.DiskNo]*comparison
 
 	care      care                     // keeps the journal whole
 	scrubWake chan struct{}            // holds one: a pass is asked for
@@ -114,6 +118,7 @@ func newGroup(e *Engine, p *plan.Plan, r groupRecord) *group {
 	}
 	g.pace = e.paceOf(g.id, r.Created)
 	g.upkeep = &upkeep{g: g}
+	g.covering, g.paging = make(chan struct{}, coverageCalls), make(chan struct{}, pagesCalls)
 	g.care.wake, g.scrubWake = make(chan struct{}, 1), make(chan struct{}, 1)
 	g.ctx, g.end = context.WithCancel(e.ctx)
 	g.requests.wake = make(chan struct{}, 1)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"failback/replication"
@@ -226,6 +227,9 @@ func TestAnEarlierAttemptOfALaneIsFenced(t *testing.T) {
 		}
 		first.Close()
 		second.Close()
+		if _, err := p.master.Lane(ctx, replication.Lane{Session: s, Point: 2, Lane: 1, Attempt: 7}); replication.AsProblem(err).Code != link.CodeStale {
+			t.Errorf("an attempt that is older than one that was there was let in: %v", err)
+		}
 		g.revoke()
 		if err := g.journal.Drop("test"); err != nil {
 			t.Fatal(err)
@@ -279,6 +283,32 @@ func TestLanesOfASessionAreBounded(t *testing.T) {
 	}
 	for _, l := range lanes[1:] {
 		l.Close()
+	}
+	if _, err := open(0); replication.AsProblem(err).Code != link.CodeStale { // its connection comes to life again
+		t.Errorf("an attempt that has ended was let in again: %v", err)
+	}
+	if _, err := open(maxLaneNo); replication.AsProblem(err).Code != CodeLanes {
+		t.Errorf("lane %d: got %v", maxLaneNo, err)
+	}
+	var opening sync.WaitGroup
+	var in atomic.Int32
+	for range 3 * maxLanes { // all at once: one of each attempt is let in, and the newest stays
+		for attempt := uint64(100); attempt < 104; attempt++ {
+			opening.Go(func() {
+				l, err := p.master.Lane(ctx, replication.Lane{Session: s, Point: 2, Lane: 7, Attempt: attempt})
+				switch {
+				case err == nil:
+					in.Add(1)
+					l.Close()
+				case replication.AsProblem(err).Code != link.CodeStale:
+					t.Errorf("attempt %d: %v", attempt, err)
+				}
+			})
+		}
+	}
+	opening.Wait()
+	if n := in.Load(); n < 1 || n > 4 {
+		t.Errorf("%d attempts were let in, of four", n)
 	}
 	g.revoke()
 	if err := g.journal.Drop("test"); err != nil {
