@@ -10,7 +10,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,6 +35,16 @@ type watched struct {
 	sizes []int64
 	again int64 // bytes of content that were sent although they were told
 	came  int64
+
+	r    *rand.Rand
+	late []*lateFrame
+	seen map[string]int // frames that came, by what is in them, and what else happened
+}
+
+// lateFrame is a frame that comes once more, on the lane that it came on first.
+type lateFrame struct {
+	lane  *watchedLane
+	frame *block.Frame
 }
 
 func (w *watched) Coverage(ctx context.Context, f link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {
@@ -74,10 +86,82 @@ type watchedLane struct {
 	link.Lane
 	w     *watched
 	known map[replication.DiskNo]*replication.Pages
+
+	using  sync.Mutex // a frame is given, or none is any more
+	closed bool
+}
+
+func (l *watchedLane) Close() {
+	l.using.Lock()
+	defer l.using.Unlock()
+	l.closed = true
+	l.Lane.Close()
+}
+
+// give gives the lane a frame, unless it has ended.
+func (l *watchedLane) give(f *block.Frame) error {
+	l.using.Lock()
+	defer l.using.Unlock()
+	if l.closed {
+		f.Free()
+		return nil
+	}
+	return l.Lane.Send(f)
+}
+
+// haunt keeps some of the frames that come, to have them come again: at once, or late, when newer ones have come, on this lane and others, and when there is a newer attempt of it. The parts of a stream come once, or their lane ends.
+func (w *watched) haunt(l *watchedLane, f *block.Frame) (now []*lateFrame) {
+	copied := &block.Frame{Blocks: slices.Clone(f.Blocks)}
+	for i := range copied.Blocks {
+		if copied.Blocks[i].Codec == block.Stream {
+			return nil
+		}
+		copied.Blocks[i].Payload = bytes.Clone(copied.Blocks[i].Payload)
+	}
+	switch w.r.IntN(6) {
+	case 0:
+		return []*lateFrame{{l, copied}}
+	case 1, 2, 3:
+		w.late = append(w.late, &lateFrame{l, copied})
+	}
+	for len(w.late) > 20 || len(w.late) > 0 && w.r.IntN(8) == 0 {
+		i := w.r.IntN(len(w.late))
+		now = append(now, w.late[i])
+		w.late = slices.Delete(w.late, i, i+1)
+	}
+	return now
+}
+
+// mislead has some references point astray, as if the disks had changed since.
+func (w *watched) mislead(f *block.Frame) {
+	for i := range f.Blocks {
+		if b := &f.Blocks[i]; b.Kind == block.Repeat && w.r.IntN(8) == 0 {
+			b.Origin.Off = 0
+		}
+	}
+}
+
+// note takes note of what a frame holds.
+func (w *watched) note(f *block.Frame) {
+	for i := range f.Blocks {
+		switch b := &f.Blocks[i]; b.Kind {
+		case block.Data:
+			w.seen[b.Codec.String()]++
+		case block.Zero:
+			w.seen["zero"]++
+		case block.Equal:
+			w.seen["equal"]++
+		case block.Repeat:
+			w.seen["repeat"]++
+		}
+	}
 }
 
 func (l *watchedLane) Send(f *block.Frame) error {
 	l.w.mu.Lock()
+	l.w.note(f)
+	l.w.mislead(f)
+	again := l.w.haunt(l, f)
 	for i := range f.Blocks {
 		b := &f.Blocks[i]
 		known := l.known[b.Disk]
@@ -96,12 +180,21 @@ func (l *watchedLane) Send(f *block.Frame) error {
 		}
 	}
 	l.w.mu.Unlock()
-	return l.Lane.Send(f)
+	err := l.give(f)
+	for _, x := range again {
+		stale := x.lane.give(x.frame) // nobody waits for what becomes of it
+		l.w.mu.Lock()
+		if l.w.seen["again"]++; stale != nil {
+			l.w.seen["again, refused"]++
+		}
+		l.w.mu.Unlock()
+	}
+	return err
 }
 
 // flaps is how often the link fails, and in how many worlds.
 func flaps() (seeds, times int) {
-	seeds, times = 2, 25
+	seeds, times = 2*len(flapLevels), 10
 	if n, err := strconv.Atoi(os.Getenv("FAILBACK_SEEDS")); err == nil {
 		seeds = n
 	}
@@ -111,15 +204,34 @@ func flaps() (seeds, times int) {
 	return seeds, times
 }
 
-// TestFlaps makes points over real gRPC and TLS, in one process and in virtual time, on a link that is cut, stalls, loses its tail, is open at one end only and swallows all, again and again. In
-// the end all points are what the sources were; meanwhile nothing that was told to be durable was sent again. FAILBACK_SEEDS, FAILBACK_FLAPS: more of it.
+// flapLevels are how content is compressed, by seed: as it comes, or pinned, each with and without what repeats.
+var flapLevels = []string{"", "none", "lz4", "s2", "zstd", "zstd-better", "zstd-stream"}
+
+// TestFlaps makes points over real gRPC and TLS, in one process and in virtual time, on a link that is cut, stalls, loses its tail, is open at one end only and swallows all, again and again; frames come twice, and late. Content is sent by
+// every codec, in streams and by reference, over one lane or several; cycles are of changes, or compare. In the end all points are what the sources were; meanwhile nothing that was told to be durable was sent again.
+// FAILBACK_SEEDS, FAILBACK_FLAPS: more of it; FAILBACK_SEED: from that one on.
 func TestFlaps(t *testing.T) {
 	warmCodecs(t)
 	seeds, times := flaps()
-	for seed := range uint64(seeds) {
+	first, _ := strconv.Atoi(os.Getenv("FAILBACK_SEED"))
+	seen := map[string]int{}
+	for seed := first; seed < first+seeds; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { flap(t, seed, times) })
+			synctest.Test(t, func(t *testing.T) {
+				for what, n := range flap(t, uint64(seed), times) {
+					seen[what] += n
+				}
+			})
 		})
+	}
+	t.Log(seen)
+	if seeds < 2*len(flapLevels) || t.Failed() {
+		return
+	}
+	for _, what := range []string{"none", "lz4", "s2", "zstd", "stream", "zero", "equal", "repeat", "again", "again, refused", "cut", "break", "stall", "half-open", "swallow", "compare", "lane broke", "by value"} {
+		if seen[what] == 0 {
+			t.Errorf("%q never was there: this tests less than it says", what)
+		}
 	}
 }
 
@@ -133,6 +245,10 @@ func warmCodecs(t *testing.T) {
 		if _, err := b.Decode(make([]byte, block.MaxRaw)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	b := block.Block{Kind: block.Data, Extents: []replication.Extent{{End: 5000}}, Codec: block.Stream, Raw: 5000, CRC: block.Checksum(text), Payload: block.NewStreamEncoder().Encode(nil, text)}
+	if _, err := block.NewStreamDecoder().Decode(&b, make([]byte, block.MaxRaw)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -167,12 +283,31 @@ func (w *flapping) must(err error) {
 func (w *flapping) source(i int) string { return filepath.Join(w.dir, fmt.Sprintf("src%d", i)) }
 
 func (w *flapping) change() {
+	was := make([][]byte, len(w.live))
+	for i, b := range w.live {
+		was[i] = bytes.Clone(b)
+	}
 	for i, b := range w.live {
 		for range 1 + w.r.IntN(4) {
 			off := w.r.IntN(len(b))
 			n := min(len(b)-off, 1+w.r.IntN(200<<10))
-			for k := range n {
-				b[off+k] = byte(w.r.Uint32())
+			switch w.r.IntN(5) {
+			case 0: // zeros
+				clear(b[off : off+n])
+			case 1, 2: // what is there elsewhere, in whole pages
+				from := was[w.r.IntN(len(was))]
+				at := w.r.IntN(len(from)) &^ (replication.Page - 1)
+				off &^= replication.Page - 1
+				copy(b[off:min(off+n, len(b))], from[at:])
+			case 3: // what compresses, more or less
+				words := 1 + w.r.IntN(200)
+				for k := range n {
+					b[off+k] = byte(w.r.IntN(words)) * byte(k%3)
+				}
+			default: // what does not
+				for k := range n {
+					b[off+k] = byte(w.r.Uint32())
+				}
 			}
 		}
 		w.must(os.WriteFile(w.source(i), b, 0o600))
@@ -200,7 +335,29 @@ func (w *flapping) listed(p replication.PointID) {
 	}
 }
 
-func flap(t *testing.T, seed uint64, times int) {
+// breaks counts the lanes that a process server says broke.
+type breaks struct {
+	slog.Handler
+	w *watched
+}
+
+func (b breaks) Enabled(context.Context, slog.Level) bool { return true }
+func (b breaks) WithAttrs([]slog.Attr) slog.Handler       { return b }
+func (b breaks) WithGroup(string) slog.Handler            { return b }
+func (b breaks) Handle(_ context.Context, r slog.Record) error {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	if strings.HasPrefix(r.Message, "lane broke") {
+		b.w.seen["lane broke"]++
+	}
+	if strings.HasPrefix(r.Message, "repeats are sent by value") {
+		b.w.seen["by value"]++
+	}
+	return nil
+}
+
+// flap runs one world, and tells what was in it.
+func flap(t *testing.T, seed uint64, times int) map[string]int {
 	w := &flapping{t: t, dir: memory(t), r: rand.New(rand.NewPCG(seed, 5)), kept: map[replication.PointID][][]byte{}}
 	log := slog.New(slog.DiscardHandler)
 	quietly := context.Background()
@@ -212,15 +369,23 @@ func flap(t *testing.T, seed uint64, times int) {
 	sizes := []int64{2 << 20, 1<<20 + 512}
 	plan := "group: g\nos: linux\nprocess_server: ps\npolicy: {crash_interval: 24h, app_interval: 24h, retention: 48h, rpo_alert: 48h}\nmachines:\n  - name: a\n    disks:\n"
 	for i, n := range sizes {
-		w.live = append(w.live, make([]byte, n))
+		b := make([]byte, n)
+		for k := range b { // compresses by half, and better when it stands on what came before
+			b[k] = "point"[k%5] ^ byte(w.r.IntN(2+k>>18))
+		}
+		copy(b[n/2:], b[n/4:n/2])
+		if i > 0 {
+			copy(b[n/8:n/4], w.live[0][1<<20:])
+		}
+		w.live = append(w.live, b)
 		plan += fmt.Sprintf("      - {id: d%d, source: 'image:%s', target: %s/ds/%d.raw, snapshot: 'cp $FAILBACK_SOURCE %s/v$1.%d && echo %s/v$1.%d', release: 'rm -f $2'}\n",
 			i, w.source(i), w.dir, i, w.dir, i, w.dir, i)
 	}
 	w.change()
-	w.net = transporttest.New(seed, 1e6, 20*time.Millisecond)
+	w.net = transporttest.New(seed, []float64{3e5, 1e6, 4e6}[seed%3], 20*time.Millisecond)
 	engine, err := mastertarget.Open(mastertarget.Config{State: w.dir + "/mt", Retention: w.dir + "/ret", AllowSharedVolume: true, Log: log})
 	w.must(err)
-	w.master = &watched{Engine: engine, told: map[replication.Session]map[replication.DiskNo]*replication.Pages{}, sizes: sizes}
+	w.master = &watched{Engine: engine, told: map[replication.Session]map[replication.DiskNo]*replication.Pages{}, sizes: sizes, r: rand.New(rand.NewPCG(seed, 7)), seen: map[string]int{}}
 	masterID, err := pki.Open(w.dir+"/pki", pki.MasterTarget, log)
 	w.must(err)
 	server := NewReplicationServer(w.master, masterID, "test", log)
@@ -231,7 +396,16 @@ func flap(t *testing.T, seed uint64, times int) {
 	w.must(err)
 	client, err := newReplicationClient("memory:1", serverID, true, w.net.Dial)
 	w.must(err)
-	worker, err := processserver.New(processserver.Config{Dir: w.dir + "/ps", Lanes: 3, Workers: 2, Log: log}, client)
+	config := processserver.Config{Dir: w.dir + "/ps", Lanes: 1 + int(seed%4), Workers: 2, Log: slog.New(breaks{w: w.master})}
+	if name := flapLevels[seed%uint64(len(flapLevels))]; name != "" {
+		level, err := block.ParseLevel(name)
+		w.must(err)
+		config.Level = &level
+	}
+	if seed/uint64(len(flapLevels))%4 == 3 {
+		config.Repeats = -1
+	}
+	worker, err := processserver.New(config, client)
 	w.must(err)
 	working, leave := context.WithCancel(quietly)
 	left := make(chan bool)
@@ -256,18 +430,32 @@ func flap(t *testing.T, seed uint64, times int) {
 	go func() {
 		defer close(flapped)
 		r := rand.New(rand.NewPCG(seed, 9))
-		for range times {
-			time.Sleep(time.Duration(r.Int64N(int64(6 * time.Second))))
-			switch r.IntN(8) {
+		for i := range times {
+			often := 6 * time.Second
+			if i < times/2 { // while the first copy is under way
+				often = time.Second
+			}
+			time.Sleep(time.Duration(r.Int64N(int64(often))))
+			what := "cut"
+			switch r.IntN(12) {
 			case 0:
+				what = "stall"
 				w.net.Stall(time.Duration(r.Int64N(int64(25 * time.Second))))
 			case 1:
+				what = "half-open"
 				w.net.HalfOpen()
 			case 2:
+				what = "swallow"
 				w.net.Swallow()
+			case 3, 4, 5, 6, 7:
+				what = "break"
+				w.net.Break()
 			default:
 				w.net.Cut(time.Duration(r.Int64N(int64(2 * time.Second))))
 			}
+			w.master.mu.Lock()
+			w.master.seen[what]++
+			w.master.mu.Unlock()
 		}
 	}()
 	w.listed(1)
@@ -279,6 +467,13 @@ func flap(t *testing.T, seed uint64, times int) {
 		default:
 		}
 		w.change()
+		if w.r.IntN(4) == 0 {
+			if _, err := engine.Resync(quietly, replication.ResyncRequest{Group: "g"}); err == nil {
+				w.master.mu.Lock()
+				w.master.seen["compare"]++
+				w.master.mu.Unlock()
+			}
+		}
 		point, err := engine.Cut(quietly, "g", false)
 		for err != nil {
 			time.Sleep(time.Second)
@@ -307,6 +502,7 @@ func flap(t *testing.T, seed uint64, times int) {
 	if w.master.again > 0 {
 		t.Errorf("%d bytes that were told to be durable were sent again", w.master.again)
 	}
+	seen := w.master.seen
 	w.master.mu.Unlock()
 
 	leave()
@@ -319,4 +515,5 @@ func flap(t *testing.T, seed uint64, times int) {
 		t.Error(err)
 	}
 	time.Sleep(time.Minute) // gRPC gives a broken connection some seconds to say farewell
+	return seen
 }

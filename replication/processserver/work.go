@@ -253,10 +253,31 @@ func (w *worker) sendNotZero(d *diskShip, region replication.Extent) error {
 		if len(w.pages) > 0 {
 			pages = w.pages[(e.Off-region.Off)/replication.Page:]
 		}
-		if err := w.send(d, e, w.buf[e.Off-region.Off:e.End-region.Off], pages); err != nil {
+		if err := w.sendMissing(d, region, e, pages); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// sendMissing sends what of extent e of the region, or piece of one, in buf is not durable yet. pages are those from e on; nil: not known.
+func (w *worker) sendMissing(d *diskShip, region, e replication.Extent, pages []replication.Hash) error {
+	missing := []replication.Extent{e}
+	if w.stable { // else what is durable may be of another time
+		missing = d.durable.Missing(nil, e)
+	}
+	kept := e.Len()
+	for _, m := range missing {
+		kept -= m.Len()
+		var hashes []replication.Hash
+		if pages != nil {
+			hashes = pages[(m.Off-e.Off)/replication.Page:]
+		}
+		if err := w.send(d, m, w.buf[m.Off-region.Off:m.End-region.Off], hashes); err != nil {
+			return err
+		}
+	}
+	d.ledger.look(&d.ledger.kept, kept)
 	return nil
 }
 
@@ -306,7 +327,7 @@ func (w *worker) diffHash(ctx context.Context, j job) error {
 			}
 			read = true
 		}
-		if err := w.send(d, e, w.buf[e.Off-j.region.Off:e.End-j.region.Off], w.pages[(e.Off-j.region.Off)/replication.Page:]); err != nil {
+		if err := w.sendMissing(d, j.region, e, w.pages[(e.Off-j.region.Off)/replication.Page:]); err != nil {
 			return err
 		}
 	}

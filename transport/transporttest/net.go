@@ -100,6 +100,18 @@ func (n *Net) Cut(down time.Duration) {
 	n.down = time.Now().Add(down)
 }
 
+// Break resets some of the connections, as Cut does. The others go on, and who dials gets through.
+func (n *Net) Break() {
+	n.each(func(p *pair) {
+		if n.random.IntN(2) == 0 {
+			return
+		}
+		for _, w := range p.ways {
+			w.cut(n.random.Float64())
+		}
+	})
+}
+
 // Stall holds all that is under way, and comes, for a while.
 func (n *Net) Stall(d time.Duration) {
 	n.each(func(p *pair) {
