@@ -36,9 +36,11 @@ type watched struct {
 	again int64 // bytes of content that were sent although they were told
 	came  int64
 
-	r    *rand.Rand
-	late []*lateFrame
-	seen map[string]int // frames that came, by what is in them, and what else happened
+	r     *rand.Rand
+	late  []*lateFrame
+	now   replication.Session // the newest that was let in
+	seen  map[string]int      // frames that came, by what is in them, and what else happened
+	wrong []string            // frames of earlier attempts and sessions that were taken
 }
 
 // lateFrame is a frame that comes once more, on the lane that it came on first.
@@ -79,7 +81,15 @@ func (w *watched) Lane(ctx context.Context, l replication.Lane) (link.Lane, erro
 		}
 		known[d] = c
 	}
-	return &watchedLane{Lane: lane, w: w, known: known}, nil
+	w.now = l.Session
+	var earlier []*lateFrame // connections that were given up come to life again
+	for _, x := range w.late {
+		if x.lane.of.Lane == l.Lane && x.lane.of.Attempt < l.Attempt {
+			earlier = append(earlier, x)
+		}
+	}
+	w.late = slices.DeleteFunc(w.late, func(x *lateFrame) bool { return slices.Contains(earlier, x) })
+	return &watchedLane{Lane: lane, w: w, known: known, of: l, earlier: earlier}, nil
 }
 
 type watchedLane struct {
@@ -87,8 +97,10 @@ type watchedLane struct {
 	w     *watched
 	known map[replication.DiskNo]*replication.Pages
 
-	using  sync.Mutex // a frame is given, or none is any more
-	closed bool
+	of      replication.Lane
+	earlier []*lateFrame // of attempts before this one, which come after its first frame
+	using   sync.Mutex   // a frame is given, or none is any more
+	closed  bool
 }
 
 func (l *watchedLane) Close() {
@@ -99,14 +111,33 @@ func (l *watchedLane) Close() {
 }
 
 // give gives the lane a frame, unless it has ended.
-func (l *watchedLane) give(f *block.Frame) error {
+func (l *watchedLane) give(f *block.Frame) (given bool, err error) {
 	l.using.Lock()
 	defer l.using.Unlock()
 	if l.closed {
 		f.Free()
-		return nil
+		return false, nil
 	}
-	return l.Lane.Send(f)
+	return true, l.Lane.Send(f)
+}
+
+// comes has a late frame come. One of an attempt that has a newer one, or of a session that has ended, is not to be taken.
+func (w *watched) comes(x *lateFrame, stale bool) {
+	w.mu.Lock()
+	stale = stale || x.lane.of.Session != w.now
+	w.mu.Unlock()
+	given, err := x.lane.give(x.frame)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case !given:
+	case err != nil:
+		w.seen["again, refused"]++
+	case stale:
+		w.wrong = append(w.wrong, fmt.Sprintf("a frame of %v, in session %d", x.lane.of, w.now.ID))
+	default:
+		w.seen["again"]++
+	}
 }
 
 // haunt keeps some of the frames that come, to have them come again: at once, or late, when newer ones have come, on this lane and others, and when there is a newer attempt of it. The parts of a stream come once, or their lane ends.
@@ -180,14 +211,13 @@ func (l *watchedLane) Send(f *block.Frame) error {
 		}
 	}
 	l.w.mu.Unlock()
-	err := l.give(f)
+	_, err := l.give(f)
+	for _, x := range l.earlier {
+		l.w.comes(x, true)
+	}
+	l.earlier = nil
 	for _, x := range again {
-		stale := x.lane.give(x.frame) // nobody waits for what becomes of it
-		l.w.mu.Lock()
-		if l.w.seen["again"]++; stale != nil {
-			l.w.seen["again, refused"]++
-		}
-		l.w.mu.Unlock()
+		l.w.comes(x, false)
 	}
 	return err
 }
@@ -228,7 +258,7 @@ func TestFlaps(t *testing.T) {
 	if seeds < 2*len(flapLevels) || t.Failed() {
 		return
 	}
-	for _, what := range []string{"none", "lz4", "s2", "zstd", "stream", "zero", "equal", "repeat", "again", "again, refused", "cut", "break", "stall", "half-open", "swallow", "compare", "lane broke", "by value"} {
+	for _, what := range []string{"none", "lz4", "s2", "zstd", "stream", "zero", "equal", "repeat", "again", "cut", "break", "stall", "half-open", "swallow", "compare", "lane broke", "by value"} {
 		if seen[what] == 0 {
 			t.Errorf("%q never was there: this tests less than it says", what)
 		}
@@ -501,6 +531,9 @@ func flap(t *testing.T, seed uint64, times int) map[string]int {
 	t.Logf("%d points, connected %d times, %d bytes came, %d of them again", len(w.kept), connected, w.master.came, w.master.again)
 	if w.master.again > 0 {
 		t.Errorf("%d bytes that were told to be durable were sent again", w.master.again)
+	}
+	for _, x := range w.master.wrong {
+		t.Errorf("taken: %s", x)
 	}
 	seen := w.master.seen
 	w.master.mu.Unlock()
