@@ -283,7 +283,7 @@ func warmCodecs(t *testing.T) {
 }
 
 // memory returns a directory in memory, where there is one: what is tested is the link, and durability costs time there that is not virtual.
-func memory(t *testing.T) string {
+func memory(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "failback-flaps-")
 	if err != nil {
 		return t.TempDir()

@@ -70,7 +70,7 @@ func open(t *testing.T) []byte {
 	return b
 }
 
-func framed(t *testing.T, f *failbackpb.Frame) []byte {
+func framed(t testing.TB, f *failbackpb.Frame) []byte {
 	t.Helper()
 	b, err := proto.Marshal(f)
 	if err != nil {
