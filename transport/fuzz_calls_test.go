@@ -106,6 +106,7 @@ func (l looking) Connected(p link.Peer, w link.Worker) (func(), error) {
 	}
 	return func() { w.(link.Measured).Figures() }, nil
 }
+func (looking) TurnedAway(string, *replication.Problem)   {}
 func (looking) Redeem(link.Token, string) (string, error) { return "", errLooked }
 func (looking) Coverage(context.Context, link.Fence, func(replication.DiskNo, []replication.Extent) error) error {
 	return errLooked

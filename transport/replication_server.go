@@ -27,6 +27,8 @@ type MasterTarget interface {
 	link.Authority
 	// Connected takes a process server that has said hello; done is called when it has gone. An error refuses it.
 	Connected(p link.Peer, w link.Worker) (done func(), err error)
+	// TurnedAway tells that a process server that came by the name was refused before Connected.
+	TurnedAway(name string, why *replication.Problem)
 	// Redeem takes a token for the key of a process server that enrols, once, and returns the name that it gives.
 	Redeem(t link.Token, key string) (name string, err error)
 }
@@ -79,6 +81,7 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 	}
 	if err := checkHello(hello, who.Name, s.version); err != nil {
 		s.refuse(stream.Context(), hello.GetName(), err)
+		s.master.TurnedAway(hello.GetName(), replication.AsProblem(err))
 		return StatusOf(err)
 	}
 	w := &remoteWorker{stream: stream, version: s.version, key: who.Key, paths: &s.paths, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}

@@ -42,6 +42,8 @@ func (a *authority) Connected(_ link.Peer, w link.Worker) (func(), error) {
 	return func() {}, nil
 }
 
+func (a *authority) TurnedAway(string, *replication.Problem) {}
+
 func (a *authority) Redeem(t link.Token, key string) (string, error) { return a.redeem(t, key) }
 
 func (a *authority) Coverage(_ context.Context, _ link.Fence, tell func(replication.DiskNo, []replication.Extent) error) error {

@@ -163,6 +163,7 @@ func (f *looking) sources(ctx context.Context, unnamed bool) {
 	w, err := f.engine.waitWorker(wait, f.plan.ProcessServer)
 	if err != nil {
 		facts.Seen, facts.Since = f.engine.wasSeen(f.plan.ProcessServer)
+		facts.Refused, facts.Came = f.engine.wasTurnedAway(f.plan.ProcessServer)
 		f.add(preflight.JudgeWorker(facts))
 		return
 	}

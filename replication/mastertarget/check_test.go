@@ -315,6 +315,16 @@ func TestCheckOfAProcessServerThatIsNotThere(t *testing.T) {
 	if got, want := <-got, []string{"error process-server-never-seen ps9", "error datastore a/os"}; !slices.Equal(got, want) {
 		t.Errorf("never seen: got %q, want %q", got, want)
 	}
+	for i := range maxTurnedAway {
+		c.e.TurnedAway(fmt.Sprint("stranger", i), &replication.Problem{Code: "name-bound"})
+	}
+	c.e.TurnedAway("ps1", &replication.Problem{Code: "protocol-version", Message: "it speaks 7.0"})
+	if got, want := c.found(text, replication.PathAsk{Each: time.Second}), []string{"error process-server-refused ps1", "error datastore a/os"}; !slices.Equal(got, want) {
+		t.Errorf("turned away: got %q, want %q", got, want)
+	}
+	if n := len(c.e.turnedAway); n > maxTurnedAway {
+		t.Errorf("%d names are remembered", n)
+	}
 }
 
 // metered is a process server at the other end of a path.

@@ -76,14 +76,15 @@ type Engine struct {
 	observing observing
 	told      toldPages
 
-	mu       sync.Mutex
-	schedule throttle.Schedule
-	groups   map[replication.GroupID]*group
-	workers  map[string]*worker
-	cuttings map[replication.GroupID]*cutting
-	paces    map[replication.GroupID]*pace
-	names    map[string]binding // of process servers, as the catalogue has them
-	news     chan struct{}      // closed, and made anew, when something changed that somebody may wait for
+	mu         sync.Mutex
+	schedule   throttle.Schedule
+	groups     map[replication.GroupID]*group
+	turnedAway map[string]turnedAway // by name
+	workers    map[string]*worker
+	cuttings   map[replication.GroupID]*cutting
+	paces      map[replication.GroupID]*pace
+	names      map[string]binding // of process servers, as the catalogue has them
+	news       chan struct{}      // closed, and made anew, when something changed that somebody may wait for
 }
 
 // worker is a process server that has connected at least once.
@@ -121,7 +122,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 	if err := backup.RemoveLeft(cfg.State, catalogueName); err != nil {
 		cfg.Log.Warn("what a restore has left can't be removed", "err", err)
 	}
-	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, paces: map[replication.GroupID]*pace{}, names: map[string]binding{}, news: make(chan struct{}), began: time.Now()}
+	e := &Engine{cfg: cfg, cat: cat, volumes: volume.New(cfg.Retention, cfg.AllowSharedVolume), groups: map[replication.GroupID]*group{}, workers: map[string]*worker{}, cuttings: map[replication.GroupID]*cutting{}, paces: map[replication.GroupID]*pace{}, names: map[string]binding{}, turnedAway: map[string]turnedAway{}, news: make(chan struct{}), began: time.Now()}
 	if e.self, err = cat.self(); err == nil {
 		err = e.lockVolume()
 	}
@@ -297,6 +298,7 @@ func (e *Engine) group(id replication.GroupID) (*group, error) {
 // of the same name is refused while the first is there: it would be given the orders, with none of the snapshots they are about.
 func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 	if err := e.bind(p); err != nil {
+		e.TurnedAway(p.Name, replication.AsProblem(err))
 		return nil, err
 	}
 	ctx, leave := context.WithCancelCause(e.ctx)
@@ -307,10 +309,13 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 		since := before.since
 		e.mu.Unlock()
 		leave(errGone)
-		return nil, &replication.Problem{Code: "name-in-use",
+		refused := &replication.Problem{Code: "name-in-use",
 			Message: fmt.Sprintf("a process server %s with another state directory is connected since %s", p.Name, since.UTC().Format(time.DateTime)),
 			Remedy:  "give each process server its own --name; if this one takes that one's place, stop that one: this one gets in within a minute"}
+		e.TurnedAway(p.Name, refused)
+		return nil, refused
 	}
+	delete(e.turnedAway, p.Name)
 	e.workers[p.Name] = now
 	e.mu.Unlock()
 	if before != nil {
@@ -349,6 +354,42 @@ func (e *Engine) wasSeen(name string) (seen bool, since time.Time) {
 		return true, w.since
 	}
 	return false, time.Time{}
+}
+
+// turnedAway is a process server that was not let in.
+type turnedAway struct {
+	why  *replication.Problem
+	when time.Time
+}
+
+// maxTurnedAway bounds how many names are remembered of those that were turned away: whoever has a certificate can come by any.
+const maxTurnedAway = 64
+
+// TurnedAway notes that a process server that came by the name was not let in. It implements transport.MasterTarget.
+func (e *Engine) TurnedAway(name string, why *replication.Problem) {
+	if replication.ValidName(name) != nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, again := e.turnedAway[name]; !again && len(e.turnedAway) >= maxTurnedAway {
+		oldest := ""
+		for n, t := range e.turnedAway {
+			if oldest == "" || t.when.Before(e.turnedAway[oldest].when) {
+				oldest = n
+			}
+		}
+		delete(e.turnedAway, oldest)
+	}
+	e.turnedAway[name] = turnedAway{why, time.Now()}
+}
+
+// wasTurnedAway says why the process server of that name was not let in last, and when; nil: it was, or never came.
+func (e *Engine) wasTurnedAway(name string) (*replication.Problem, time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.turnedAway[name]
+	return t.why, t.when
 }
 
 // waitWorker returns the process server of that name, once it is connected.

@@ -120,7 +120,11 @@ func TestEachFaultIsFound(t *testing.T) {
 	}{
 		"Good": {func(*facts) {}, "", nil},
 
-		"ProcessServerNeverCame":   {func(f *facts) { f.worker.Seen, f.worker.Connected = false, false }, "error " + CodeNeverSeen, []string{"ps1", "--name ps1"}},
+		"ProcessServerNeverCame": {func(f *facts) { f.worker.Seen, f.worker.Connected = false, false }, "error " + CodeNeverSeen, []string{"ps1", "--name ps1"}},
+		"ProcessServerRefused": {func(f *facts) {
+			f.worker.Connected, f.worker.Came = false, time.Date(2026, 11, 27, 13, 0, 0, 0, time.UTC)
+			f.worker.Refused = &replication.Problem{Code: "protocol-version", Message: "it speaks 2.0", Remedy: "upgrade it"}
+		}, "error " + CodeTurnedAway, []string{"ps1", "2026-11-27 13:00:00", "it speaks 2.0", "upgrade it"}},
 		"ProcessServerGone":        {func(f *facts) { f.worker.Connected = false }, "error " + CodeAway, []string{"ps1", "2026-11-27 12:00:00"}},
 		"MasterTargetNewer":        {func(f *facts) { f.worker.Ours.Program = "v1.5.0" }, "error " + CodeNewer, []string{"v1.5.0", "v1.4.2"}},
 		"ClockFast":                {func(f *facts) { f.worker.Skew = -61 * time.Second }, "warning " + CodeSkew, []string{"1m1s", "NTP"}},

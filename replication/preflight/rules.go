@@ -22,6 +22,7 @@ type Rule struct {
 const (
 	CodeAway          = "process-server-away"
 	CodeNeverSeen     = "process-server-never-seen"
+	CodeTurnedAway    = "process-server-refused"
 	CodeNewer         = "master-target-newer"
 	CodeSkew          = "clock-skew"
 	CodeCache         = "process-server-space"
@@ -142,6 +143,7 @@ var rules = []Rule{
 	// The process server.
 	{CodeNeverSeen, "95226", refused, "the process server has not connected since the master target was started: it can't reach it, does not run, or has another name", "start it with the plan's name and this master target's address, and see that the VPN lets it through"},
 	{CodeAway, "806", refused, "the process server was connected, and is not any more", "start it again, and see that the VPN lets it through"},
+	{CodeTurnedAway, "", refused, "the process server comes, and the master target turns it away: another major version of the protocol, a name that belongs to another key, or two of one name", "what the finding says; the master target's log has all that were turned away"},
 	{CodeNewer, "", refused, "the master target is newer than its process server: it must not be", "upgrade the process server first: a master target must not be newer than its process servers"},
 	{CodeSkew, "", warning, "the clocks of the two sides are more than a minute apart", "synchronise both with NTP: points are named by the process server's time"},
 	{CodeCache, "", refused, "the volume of the process server's state directory has no room for its tables of hashes, or would have less than 30 % free", "give it more space, or another --state; add no machines to it before"},

@@ -14,7 +14,9 @@ type Worker struct {
 	Name         string
 	Seen         bool // it was connected since the master target was started
 	Connected    bool
-	Since        time.Time // connected, or gone, since then
+	Since        time.Time            // connected, or gone, since then
+	Refused      *replication.Problem // why it was turned away last, since it was there; nil: it was not
+	Came         time.Time            // and when
 	Ours, Theirs link.Version
 	Skew         time.Duration        // its clock less ours
 	Dir          string               // its state directory; "": not told
@@ -34,6 +36,9 @@ func JudgeWorker(w Worker) []replication.Finding {
 	var j judge
 	const remedy = "start it with --name %s and this master target's address, and see that the VPN lets it through"
 	switch {
+	case !w.Connected && w.Refused != nil:
+		j.find(replication.Error, CodeTurnedAway, w.Name, fmt.Sprintf("process server %s comes, and is turned away, last at %s: %s", w.Name, w.Came.UTC().Format(time.DateTime), w.Refused.Error()), w.Refused.Remedy)
+		return j.found
 	case !w.Connected && !w.Seen:
 		j.find(replication.Error, CodeNeverSeen, w.Name, fmt.Sprintf("process server %s is not connected, and was not since this master target was started: it can't reach it, does not run, or has another name", w.Name), fmt.Sprintf(remedy, w.Name))
 		return j.found
