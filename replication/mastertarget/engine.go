@@ -309,7 +309,7 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 		since := before.since
 		e.mu.Unlock()
 		leave(errGone)
-		refused := &replication.Problem{Code: "name-in-use",
+		refused := &replication.Problem{Code: CodeNameInUse,
 			Message: fmt.Sprintf("a process server %s with another state directory is connected since %s", p.Name, since.UTC().Format(time.DateTime)),
 			Remedy:  "give each process server its own --name; if this one takes that one's place, stop that one: this one gets in within a minute"}
 		e.TurnedAway(p.Name, refused)
@@ -319,7 +319,7 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 	e.workers[p.Name] = now
 	e.mu.Unlock()
 	if before != nil {
-		before.leave(errGone)
+		before.displaced()
 	}
 	e.happened(replication.EventProcessServer, replication.Healthy, "", p.Name, "process server %s connected, version %s", p.Name, p.Version)
 	e.cfg.Log.Info("process server connected", "name", p.Name, "version", p.Version, "minor", min(p.Minor, link.ProtocolMinor), "skew", p.Skew)
@@ -329,7 +329,12 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 		leave(errGone)
 		e.mu.Lock()
 		now.since = time.Now()
+		there := e.workers[p.Name] == now
 		e.mu.Unlock()
+		if !there {
+			e.cfg.Log.Info("an earlier connection of a process server ended", "name", p.Name)
+			return
+		}
 		e.cfg.Log.Info("process server gone", "name", p.Name)
 		e.happened(replication.EventProcessServer, replication.Warned, "", p.Name, "process server %s has gone", p.Name)
 		e.changed()
@@ -354,6 +359,15 @@ func (e *Engine) wasSeen(name string) (seen bool, since time.Time) {
 		return true, w.since
 	}
 	return false, time.Time{}
+}
+
+// displaced ends the session of a process server whose place another connection has taken, and tells it, should it be there still: it would wait for orders that nobody gives it, and dials again so.
+func (w *worker) displaced() {
+	w.leave(errGone)
+	if l, ok := w.Worker.(interface{ Leave(error) }); ok {
+		l.Leave(&replication.Problem{Code: CodeNameInUse, Message: fmt.Sprintf("another connection of process server %s has come, with the same key and state directory", w.Name),
+			Remedy: "if its machine was copied, stop one of the two: both have the same snapshots to look after"})
+	}
 }
 
 // turnedAway is a process server that was not let in.

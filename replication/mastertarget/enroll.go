@@ -20,6 +20,7 @@ import (
 // Codes of problems with names and tokens.
 const (
 	CodeNameBound = "name-bound"    // the name belongs to another key
+	CodeNameInUse = "name-in-use"   // another one of the name is there
 	CodeNotYours  = "not-yours"     // a call about a group of another process server
 	CodeToken     = "token-refused" // unknown, used, or too old
 )

@@ -58,6 +58,41 @@ type leaver struct {
 
 func (l leaver) Leave(err error) { l.left <- err }
 
+// TestDisplacedIsTold connects one process server twice, as one whose machine was copied does: the first is told, so that it dials again, and has its place when the second has gone. A connection that ends
+// after another has come is not the process server's going.
+func TestDisplacedIsTold(t *testing.T) {
+	var log bytes.Buffer
+	e := gate(t, t.TempDir(), &log)
+	defer e.Close()
+	connect := func(w leaver) func() {
+		bye, err := e.Connected(link.Peer{Name: "ps1", Minor: link.ProtocolMinor, Home: "h", Key: key(1)}, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bye
+	}
+	first, second := leaver{left: make(chan error, 1)}, leaver{left: make(chan error, 1)}
+	byeFirst := connect(first)
+	byeSecond := connect(second)
+	select {
+	case err := <-first.left:
+		wantCode(t, "displaced", err, CodeNameInUse, "ps1", "copied")
+	default:
+		t.Error("the first waits for orders that nobody gives it")
+	}
+	byeFirst()
+	if w := e.worker("ps1"); w == nil || w.Worker != link.Worker(second) {
+		t.Error("the second is not given orders")
+	}
+	if strings.Contains(log.String(), "process server gone") {
+		t.Errorf("said %s", log.String())
+	}
+	byeSecond()
+	if e.worker("ps1") != nil || len(second.left) > 0 {
+		t.Error("the second has gone")
+	}
+}
+
 func TestNamesAreBoundToKeys(t *testing.T) {
 	dir := t.TempDir()
 	e := gate(t, dir, &bytes.Buffer{})
