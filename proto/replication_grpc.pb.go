@@ -16,7 +16,7 @@
 // Who may call: a process server's certificate, and a group's calls only with the key that is bound to the name of its process server. Health (grpc.health.v1) and reflection are answered to
 // operators too.
 //
-// What ends a stream: Work, either side's going, silence for 17 s, a name that another key or state directory takes over, a revoked certificate. Ship, the half-close (and the
+// What ends a stream: Work, either side's going, silence for 17 s, a name that another key or state directory takes over, a later stream of the same process server, a revoked certificate. Ship, the half-close (and the
 // answer), a frame that is not as Frame and BlockHeader say, a newer attempt of the lane, the end of the session. Coverage and Compare, their end, or the caller's. Path, see there. Work, Ship
 // and Path also end when no first message comes within 10 s.
 //
