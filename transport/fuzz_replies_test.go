@@ -219,6 +219,8 @@ func FuzzUnread(f *testing.F) {
 	fr.WriteWindowUpdate(5, 1<<20)
 	fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 7, BlockFragment: []byte{0x88}, EndStream: true})
 	f.Add(in.Bytes(), out.Bytes(), 7)
+	fr.WriteRawFrame(h2WindowUpdate, 0, 1, []byte{0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0}) // longer than it is
+	f.Add(in.Bytes(), out.Bytes(), 2)
 	f.Fuzz(func(t *testing.T, in, out []byte, size int) {
 		size = 1 + max(size, 0)%(1<<14)
 		var counted []int64

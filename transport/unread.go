@@ -187,6 +187,9 @@ func (c *unread) leaves(b []byte) {
 		}
 		switch {
 		case x.kind == h2WindowUpdate && len(x.payload) > 0:
+			if c.have == len(c.update) { // longer than they are
+				continue
+			}
 			if c.have += copy(c.update[c.have:], x.payload); c.have == len(c.update) {
 				c.takenLocked(x.stream, int64(binary.BigEndian.Uint32(c.update[:])))
 			}
