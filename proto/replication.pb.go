@@ -1197,6 +1197,7 @@ type ShipOrder struct {
 	Streams       []uint32               `protobuf:"varint,144,rep,packed,name=streams,proto3" json:"streams,omitempty"`                        // disks whose content is written through, and may come in streams (codec 5)
 	Joining       []uint32               `protobuf:"varint,110,rep,packed,name=joining,proto3" json:"joining,omitempty"`                        // disks that the base does not have, as they joined later: compared, whatever the mode, with the target disks as they stand
 	LargestFirst  bool                   `protobuf:"varint,220,opt,name=largest_first,json=largestFirst,proto3" json:"largest_first,omitempty"` // disks that are copied or compared whole line up by size; else by number
+	Fresh         bool                   `protobuf:"varint,320,opt,name=fresh,proto3" json:"fresh,omitempty"`                                   // nothing is durable of it yet: the process server need not ask by Coverage
 	Ahead         bool                   `protobuf:"varint,221,opt,name=ahead,proto3" json:"ahead,omitempty"`                                   // none of them lines up: a machine is kept down for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1291,6 +1292,13 @@ func (x *ShipOrder) GetJoining() []uint32 {
 func (x *ShipOrder) GetLargestFirst() bool {
 	if x != nil {
 		return x.LargestFirst
+	}
+	return false
+}
+
+func (x *ShipOrder) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
 	}
 	return false
 }
@@ -4181,7 +4189,7 @@ const file_replication_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
 	"\x04base\x18\x03 \x01(\x04R\x04base\x12#\n" +
-	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\x9f\x02\n" +
+	"\rbase_snapshot\x18\x04 \x01(\tR\fbaseSnapshot\"\xb6\x02\n" +
 	"\tShipOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x14\n" +
 	"\x05point\x18\x02 \x01(\x04R\x05point\x12\x12\n" +
@@ -4192,6 +4200,7 @@ const file_replication_proto_rawDesc = "" +
 	"\astreams\x18\x90\x01 \x03(\rR\astreams\x12\x18\n" +
 	"\ajoining\x18n \x03(\rR\ajoining\x12$\n" +
 	"\rlargest_first\x18\xdc\x01 \x01(\bR\flargestFirst\x12\x15\n" +
+	"\x05fresh\x18\xc0\x02 \x01(\bR\x05fresh\x12\x15\n" +
 	"\x05ahead\x18\xdd\x01 \x01(\bR\x05ahead\"P\n" +
 	"\fReleaseOrder\x12,\n" +
 	"\x05group\x18\x01 \x01(\v2\x16.failback.v1.GroupSpecR\x05group\x12\x12\n" +

@@ -142,7 +142,7 @@ func (d *desk) work(ctx context.Context, o *failbackpb.Order) (*failbackpb.Repor
 			return nil, err
 		}
 		err = d.worker.Ship(ctx, spec, link.Shipment{
-			Point: replication.PointID(v.Ship.Point), Base: replication.PointID(v.Ship.Base), Mode: replication.Mode(v.Ship.Mode), Snapshot: v.Ship.Snapshot, Repeats: v.Ship.Repeats, Streams: disksFromWire(v.Ship.Streams), Joining: disksFromWire(v.Ship.Joining), LargestFirst: v.Ship.LargestFirst, Ahead: v.Ship.Ahead,
+			Point: replication.PointID(v.Ship.Point), Base: replication.PointID(v.Ship.Base), Mode: replication.Mode(v.Ship.Mode), Snapshot: v.Ship.Snapshot, Repeats: v.Ship.Repeats, Streams: disksFromWire(v.Ship.Streams), Joining: disksFromWire(v.Ship.Joining), LargestFirst: v.Ship.LargestFirst, Ahead: v.Ship.Ahead, Fresh: v.Ship.Fresh,
 		}, progress)
 		return &failbackpb.Report{What: &failbackpb.Report_Ship{Ship: &failbackpb.ShipDone{Point: v.Ship.Point}}}, err
 	case *failbackpb.Order_Release:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,11 +30,22 @@ type laneConn struct {
 // takeLane returns a connection that no lane uses.
 func (c *ReplicationClient) takeLane() (*laneConn, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if n := len(c.free); n > 0 {
+		defer c.mu.Unlock()
 		l := c.free[n-1]
 		c.free = c.free[:n-1]
 		return l, nil
+	}
+	c.mu.Unlock()
+	return c.newLane()
+}
+
+// newLane returns a new one. Nothing is sent yet.
+func (c *ReplicationClient) newLane() (*laneConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errors.New("the connections to " + c.address + " are closed")
 	}
 	l := &laneConn{meter: meter{watched: true}}
 	var err error
@@ -42,6 +54,30 @@ func (c *ReplicationClient) takeLane() (*laneConn, error) {
 	}
 	c.lanes[l] = true
 	return l, nil
+}
+
+// Warm implements link.Warmer.
+func (c *ReplicationClient) Warm(n int) {
+	for range n - len(c.unused()) {
+		l, err := c.newLane()
+		if err != nil {
+			return // whoever wants a lane is told
+		}
+		c.giveLane(l, true)
+	}
+	free := c.unused()
+	for _, l := range free[:min(n, len(free))] {
+		l.conn.Connect()
+	}
+}
+
+// unused returns the connections that no lane uses, first those that are taken first.
+func (c *ReplicationClient) unused() []*laneConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	free := slices.Clone(c.free)
+	slices.Reverse(free)
+	return free
 }
 
 // giveLane takes one back. A connection whose lane did not come to its end is not used again: whatever held it may still do so.

@@ -37,7 +37,8 @@ type ReplicationClient struct {
 	mu       sync.Mutex
 	lanes    map[*laneConn]bool // all there are
 	free     []*laneConn        // of these, not in use
-	shakeErr error              // how the last attempt to connect ended
+	closed   bool
+	shakeErr error // how the last attempt to connect ended
 }
 
 // DialReplication prepares connections to the master target at HOST:PORT, which must be a private address unless public ones are allowed. Nothing is sent before the first call.
@@ -142,7 +143,7 @@ func (c *ReplicationClient) Close() {
 		l.conn.Close()
 	}
 	clear(c.lanes)
-	c.free = nil
+	c.free, c.closed = nil, true
 }
 
 // Work says hello and works on orders until the connection ends, which is the error it returns. It returns after all orders under way have.

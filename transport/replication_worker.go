@@ -193,7 +193,7 @@ func (w *remoteWorker) Cut(ctx context.Context, s link.Spec, point replication.P
 
 func (w *remoteWorker) Ship(ctx context.Context, s link.Spec, sh link.Shipment, progress func(replication.Progress)) error {
 	r, err := w.do(ctx, &failbackpb.Order{What: &failbackpb.Order_Ship{Ship: &failbackpb.ShipOrder{
-		Group: specToWire(s), Point: uint64(sh.Point), Base: uint64(sh.Base), Mode: string(sh.Mode), Snapshot: sh.Snapshot, Repeats: sh.Repeats, Streams: disksToWire(sh.Streams), Joining: disksToWire(sh.Joining), LargestFirst: sh.LargestFirst, Ahead: sh.Ahead,
+		Group: specToWire(s), Point: uint64(sh.Point), Base: uint64(sh.Base), Mode: string(sh.Mode), Snapshot: sh.Snapshot, Repeats: sh.Repeats, Streams: disksToWire(sh.Streams), Joining: disksToWire(sh.Joining), LargestFirst: sh.LargestFirst, Ahead: sh.Ahead, Fresh: sh.Fresh,
 	}}}, progress)
 	return answered(r.GetShip() != nil, err)
 }

@@ -73,6 +73,7 @@ type Shipment struct {
 	Snapshot    string               // Cut.Snapshot
 	Repeats     bool                 // the master target resolves references (block.Repeat)
 	Streams     []replication.DiskNo // whose blocks may come as parts of their lanes' streams (block.Stream): what is written through
+	Fresh       bool                 // nothing of it is durable yet: that need not be asked
 	Joining     []replication.DiskNo // that the base does not have: they are compared, whatever the mode, with the target disks as they stand
 
 	// Of the disks of a comparison, which line up at the process server, those of all groups together:
@@ -168,6 +169,12 @@ type Authority interface {
 	Lane(ctx context.Context, l replication.Lane) (Lane, error)
 	// Finish makes the cycle a point.
 	Finish(ctx context.Context, f Fence, totals []replication.Total) (replication.PointID, error)
+}
+
+// Warmer is an authority that can connect lanes before they are wanted.
+type Warmer interface {
+	// Warm has connections of lanes made until n are there that no lane uses. It does not wait for them.
+	Warm(n int)
 }
 
 // Side is a piece of the master target's side of a disk.

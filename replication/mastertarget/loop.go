@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"failback/replication"
@@ -26,6 +27,8 @@ func (g *group) loop() {
 	retry := retryMin
 	released := replication.PointID(0) // the source was told to keep only this one
 	var on *worker
+	var probes sync.WaitGroup
+	defer probes.Wait()
 	for g.ctx.Err() == nil {
 		w := g.engine.worker(g.plan.ProcessServer)
 		if w == nil {
@@ -45,7 +48,7 @@ func (g *group) loop() {
 		}
 		if w != on { // it may have lost its state while it was away: release again, and look at its sources
 			on, released = w, 0
-			g.probe(w)
+			probes.Go(func() { g.probe(w) })
 		}
 		last, _ := g.journal.Last()
 		now := g.situation(last, released)
@@ -256,7 +259,18 @@ func (g *group) isFinal() bool {
 func (g *group) shipment(c replication.Cycle) link.Shipment {
 	return link.Shipment{
 		Point: c.Point, Base: c.Base, Mode: c.Mode, Snapshot: c.Cut.Snapshot, Repeats: true, Streams: g.streams(), Joining: g.joining(), LargestFirst: g.plan.CopyOrder == plan.CopyLargest, Ahead: g.isFinal(),
+		Fresh: g.nothingDurable(),
 	}
+}
+
+// nothingDurable says whether nothing of the open cycle is. No lane of it is open meanwhile: there is no session, or one whose order was not given yet.
+func (g *group) nothingDurable() bool {
+	for _, d := range g.journal.Identity().Disks {
+		if g.journal.Durable(d.No) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // begin cuts at the source and records the open cycle. An open cycle with the same snapshot goes on; with another, it starts over, under the same number.

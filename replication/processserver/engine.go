@@ -238,6 +238,9 @@ func (e *Engine) Cut(ctx context.Context, s link.Spec, point replication.PointID
 		return link.Cut{}, err
 	}
 	defer g.mu.Unlock()
+	if w, ok := e.authority.(link.Warmer); ok { // shaking hands takes round trips, which the orders take too
+		w.Warm(min(lanesFirst, e.cfg.Lanes))
+	}
 	g.still.Lock()
 	c, err := g.images.Cut(ctx, point, base.Point, s.Quiesce...)
 	e.thawLater(s.Session.Group) // what could not be thawed

@@ -154,9 +154,11 @@ func (s *shipment) open(ctx context.Context, disks []link.Source) error {
 	for _, d := range disks {
 		s.disks = append(s.disks, &diskShip{Source: d, compares: s.order.Mode == replication.Compare || slices.Contains(s.order.Joining, d.Disk.No), durable: replication.NewPages(d.Disk.Size), total: replication.NewPages(d.Disk.Size)})
 	}
-	err := s.engine.authority.Coverage(ctx, s.fence, s.cover)
-	if err != nil {
-		return fmt.Errorf("ask what is durable: %w", err)
+	var err error
+	if !s.order.Fresh {
+		if err = s.engine.authority.Coverage(ctx, s.fence, s.cover); err != nil {
+			return fmt.Errorf("ask what is durable: %w", err)
+		}
 	}
 	for _, ds := range s.disks {
 		d := ds.Source
