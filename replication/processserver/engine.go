@@ -201,8 +201,16 @@ func (e *Engine) open(s link.Spec) (*group, error) {
 	return g, nil
 }
 
+// warm has lanes connected that will be wanted soon: shaking hands takes round trips, which orders take too.
+func (e *Engine) warm() {
+	if w, ok := e.authority.(link.Warmer); ok {
+		w.Warm(min(lanesFirst, e.cfg.Lanes))
+	}
+}
+
 // Probe implements link.Worker.
 func (e *Engine) Probe(_ context.Context, s link.Spec) (link.Survey, error) {
+	e.warm() // a cut mostly follows
 	found := link.Survey{Dir: e.cfg.Dir}
 	for _, d := range s.Disks {
 		p := link.Probed{Disk: d.Disk.No}
@@ -238,9 +246,7 @@ func (e *Engine) Cut(ctx context.Context, s link.Spec, point replication.PointID
 		return link.Cut{}, err
 	}
 	defer g.mu.Unlock()
-	if w, ok := e.authority.(link.Warmer); ok { // shaking hands takes round trips, which the orders take too
-		w.Warm(min(lanesFirst, e.cfg.Lanes))
-	}
+	e.warm()
 	g.still.Lock()
 	c, err := g.images.Cut(ctx, point, base.Point, s.Quiesce...)
 	e.thawLater(s.Session.Group) // what could not be thawed
