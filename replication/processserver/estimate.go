@@ -9,11 +9,12 @@ import (
 
 // estimate is what a ladder knows. It has no clock: windows and samples come from outside.
 type estimate struct {
-	samples float64 // weight of the samples so far, in bytes
-	costs   [levels]cost
-	stream  beside  // what LevelStream costs and gives, as seen
-	streams float64 // as plant has it
-	fixed   float64 // as plant has them
+	samples float64      // weight of the samples so far, in bytes
+	costs   [levels]cost // by samples
+	bias    cost         // how many times that is seen
+	stream  beside       // what LevelStream costs and gives, as seen
+	streams float64      // as plant has it
+	fixed   float64      // as plant has them
 	wire    float64
 	link    float64
 	source  float64
@@ -94,7 +95,7 @@ const sourceGrowth = 1.15
 func (e *estimate) begins() bool { return e.left < buffered }
 
 func newEstimate() estimate {
-	return estimate{link: math.Inf(1), source: math.Inf(1)}
+	return estimate{bias: cost{1, 1}, link: math.Inf(1), source: math.Inf(1)}
 }
 
 // beside is LevelStream beside LevelZstd2, on the same blocks: what it comes to depends on all that went before, and is seen only where it is used.
@@ -237,14 +238,16 @@ func (e *estimate) take(w window) (mix, bool) {
 	if empty && w.spare() { // nothing of ours binds: the source can't be read faster
 		e.source = sourceGrowth * w.raw / w.seconds
 	}
+	e.correct(w)
 	if e.begins() && !e.near && !(w.idles() && w.carries() >= w.raw/w.seconds) { // else all could go as it is
 		return e.choose(only(e.begin())), true
 	}
 	e.left = max(e.left, buffered)
+	costs := e.seen()
 	cores := min(w.ours()+e.others.forUs()*sent, w.cores) * (1 - coresLeft)
-	p := plant{costs: e.costs, streams: e.streams, cores: cores, fixed: e.fixed, wire: e.wire + e.others.forUs(), link: e.link, source: e.source}
+	p := plant{costs: costs, streams: e.streams, cores: cores, fixed: e.fixed, wire: e.wire + e.others.forUs(), link: e.link, source: e.source}
 	next := p.best()
-	if stream := only(block.LevelStream); e.streams > 0 && e.costs[block.LevelStream].ratio < streamWorth*next.of(e.costs).ratio && e.stays(p.rate(next)/p.rate(stream)) {
+	if stream := only(block.LevelStream); e.streams > 0 && costs[block.LevelStream].ratio < streamWorth*next.of(costs).ratio && e.stays(p.rate(next)/p.rate(stream)) {
 		next = stream
 	}
 	e.judge(w)
@@ -252,6 +255,44 @@ func (e *estimate) take(w window) (mix, bool) {
 		next = e.try(w, next)
 	}
 	return e.choose(next), true
+}
+
+// What is seen may be mostBias times less, or more, than samples tell, for that to be believed. How much they compress differs from block to block, and what was seen of that is forgotten by biasFades a window; that samples cost more than
+// what is done all the time stays so.
+const (
+	mostBias  = 8
+	biasFades = 0.05
+)
+
+// correct takes what a window tells of samples. They are of few blocks, which may be of another kind than those that came since, and what takes them does so seldom: neither its tables nor its code are in the cores' caches, and twice to
+// four times the CPU time was seen.
+func (e *estimate) correct(w window) {
+	move := func(to *float64, times, by float64) { *to += (min(max(times, 1./mostBias), mostBias) - *to) * by }
+	told := e.now.of(e.costs)
+	if !e.shows(w) || e.now == only(block.Raw) || told.cpu <= 0 || told.ratio <= 0 {
+		move(&e.bias.ratio, 1, biasFades)
+		return
+	}
+	by := .5
+	if e.bias == (cost{1, 1}) { // this is all there is to go by
+		by = 1
+	}
+	move(&e.bias.ratio, w.payload/w.raw/told.ratio, by)
+	if e.now == only(block.LevelStream) && w.streamed > 0 {
+		move(&e.bias.cpu, w.encoding/w.streamed/told.cpu, by)
+	}
+}
+
+// seen returns what levels cost and give, as far as what is seen of one tells it of all. What does not compress stays what it is.
+func (e *estimate) seen() [levels]cost {
+	c := e.costs
+	for l := range c {
+		c[l].cpu *= e.bias.cpu
+		if block.Level(l) != block.Raw {
+			c[l].ratio = min(1, c[l].ratio*e.bias.ratio)
+		}
+	}
+	return c
 }
 
 // choose has a mix from now on.
@@ -299,9 +340,9 @@ func (e *estimate) try(w window, next mix) mix {
 	if _, alone := e.now.level(); alone && !e.shows(w) && w.binds() == bindsCores {
 		return e.now
 	}
-	best, rate, link := trial{}, w.raw/w.seconds, min(e.link, w.carries())
+	best, rate, link, costs := trial{}, w.raw/w.seconds, min(e.link, w.carries()), e.seen()
 	for l := block.Raw; l < block.LevelZstd2; l++ {
-		t, c := e.tried[l], e.costs[l]
+		t, c := e.tried[l], costs[l]
 		if link < max(rate, best.rate)*c.ratio {
 			continue
 		}
@@ -344,7 +385,7 @@ func (e *estimate) other(w window) {
 	if e.now == (mix{}) {
 		e.now = only(e.first())
 	}
-	compression := e.now.of(e.costs).cpu // by the mix that was
+	compression := e.now.of(e.seen()).cpu // by the mix that was
 	e.line.add(w.payload/w.raw, max((w.own-w.sampled)/w.raw-compression, 0), w.raw)
 	e.fixed, e.wire = e.line.fit(wireCost)
 	if w.idle >= 0 {
@@ -371,12 +412,13 @@ func (w window) carries() float64 {
 // mayPay says whether a level could be faster than what is done now, where a raw byte takes so many CPU seconds in all: what compresses more spares at most sendShare of that for each byte that is not sent. A level that
 // another surpasses in both is none.
 func (e *estimate) mayPay(l block.Level, all float64) bool {
-	c, now := e.costs[l], e.now.of(e.costs)
+	costs := e.seen()
+	c, now := costs[l], e.now.of(costs)
 	if c.cpu > now.cpu && c.cpu-now.cpu > (now.ratio-c.ratio)*sendShare*all {
 		return false
 	}
 	for other := block.LevelLZ4; other < block.LevelZstd2; other++ {
-		if o := e.costs[other]; other != l && o.cpu <= c.cpu && o.ratio <= 1.05*c.ratio {
+		if o := costs[other]; other != l && o.cpu <= c.cpu && o.ratio <= 1.05*c.ratio {
 			return false
 		}
 	}

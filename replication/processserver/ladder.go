@@ -41,6 +41,8 @@ type window struct {
 	own          float64 // CPU seconds that this process had
 	worked       float64 // seconds in which lanes encoded, and
 	waited       float64 // sent what they encode; of all lanes
+	streamed     float64 // raw bytes that went into streams, and
+	encoding     float64 // the CPU seconds of that
 	span, held   float64 // seconds of lanes of which it is known how long the network held them, and how long that was
 	sampled      float64 // of these, spent on samples
 	idle         float64 // share of the machine's cores, 0 to 1; below 0: not known
@@ -148,6 +150,7 @@ type left struct {
 	full, empty  bool // it found the lanes' queue full, or empty
 
 	worked, waited float64 // seconds in which its lane encoded and sent it; worked is 0 where it came encoded
+	streamed, cpu  float64 // raw bytes of it that its lane put into a stream, and the CPU seconds of that
 	span, held     float64 // seconds since its lane sent the one before, and how long the network held the lane meanwhile; both 0 where that is not known
 	sent, again    float64 // bytes that its connection has sent since, and those of them that it sent again; both 0 where that is not known
 }
@@ -164,6 +167,7 @@ func (l *ladder) note(f left) {
 	w.raw += float64(f.raw)
 	w.payload += float64(f.payload)
 	w.worked, w.waited = w.worked+f.worked, w.waited+f.waited
+	w.streamed, w.encoding = w.streamed+f.streamed, w.encoding+f.cpu
 	w.span, w.held = w.span+f.span, w.held+f.held
 	w.run++
 	if !f.full {

@@ -291,7 +291,7 @@ func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
 }
 
 func (l *openLane) send(f queued) error {
-	worked := l.encode(f.Frame)
+	encoded := l.encode(f.Frame)
 	begin := time.Now()
 	l.frames.Add(1)
 	defer l.frames.Add(1)
@@ -316,8 +316,9 @@ func (l *openLane) send(f queued) error {
 	err := l.Send(f.Frame)
 	l.divide()
 	if err == nil {
-		if worked > 0 {
-			gone.worked, gone.waited = worked.Seconds(), time.Since(begin).Seconds()
+		if encoded.took > 0 {
+			gone.worked, gone.waited = encoded.took.Seconds(), time.Since(begin).Seconds()
+			gone.streamed, gone.cpu = float64(encoded.streamed), encoded.cpu.Seconds()
 		}
 		l.feel(&gone)
 		l.s.level.note(gone)
@@ -347,10 +348,17 @@ func (l *openLane) feel(gone *left) {
 // streamBuffer is how much a socket takes that is not on the wire yet where one lane has to do what several do else: others may have the cores for tens of milliseconds before it has the next.
 const streamBuffer = 1 << 20
 
-// encode encodes what of a frame goes in a stream, and tells how long that took.
-func (l *openLane) encode(f *block.Frame) time.Duration {
+// encoded is what it took to encode a frame.
+type encoded struct {
+	took     time.Duration
+	streamed int           // raw bytes that went into a stream, and
+	cpu      time.Duration // the CPU time of that
+}
+
+// encode encodes what of a frame goes in a stream.
+func (l *openLane) encode(f *block.Frame) encoded {
 	if !f.Streams() {
-		return 0
+		return encoded{}
 	}
 	streaming := l.s.level.streaming()
 	if streaming && l.stream == nil {
@@ -366,7 +374,7 @@ func (l *openLane) encode(f *block.Frame) time.Duration {
 	if !streaming || l.stream == nil { // what chose them has chosen anew, or there are enough of them
 		begin := time.Now()
 		f.Alone(&l.pick.enc, l.pick.alone)
-		return l.spent(f, begin)
+		return encoded{took: l.spent(f, begin)}
 	}
 	var sampled *block.Block
 	var alone cost
@@ -380,11 +388,12 @@ func (l *openLane) encode(f *block.Frame) time.Duration {
 	defer runtime.UnlockOSThread()
 	begin, cpu := time.Now(), threadCPU()
 	raw := f.Stream(l.stream)
+	cpu = threadCPU() - cpu
 	l.streamed += int64(raw)
 	if sampled != nil && l.streamed > block.StreamWindow { // before, there is little to stand on
-		l.s.level.streamed(sampled.Raw, cost{(threadCPU() - cpu).Seconds() / float64(raw), float64(len(sampled.Payload)) / float64(sampled.Raw)}, alone)
+		l.s.level.streamed(sampled.Raw, cost{cpu.Seconds() / float64(raw), float64(len(sampled.Payload)) / float64(sampled.Raw)}, alone)
 	}
-	return l.spent(f, begin)
+	return encoded{took: l.spent(f, begin), streamed: raw, cpu: cpu}
 }
 
 // spent notes that a frame was compressed since begin.
