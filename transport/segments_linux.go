@@ -50,7 +50,7 @@ func strained(c net.Conn) (s link.Strain, ok bool) {
 	}
 	return link.Strain{
 		Held: time.Duration(info.Busy_time-min(info.Busy_time, info.Rwnd_limited)) * time.Microsecond,
-		Sent: int64(info.Bytes_sent), Again: int64(info.Bytes_retrans),
+		Sent: int64(info.Bytes_sent), Again: int64(info.Bytes_retrans), Acked: int64(info.Bytes_acked),
 	}, true
 }
 

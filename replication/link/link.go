@@ -215,6 +215,7 @@ type Strain struct {
 	Held  time.Duration // how long it, or whoever paces the lane, has held what was sent: not the time in which nothing was under way, nor that in which the other end had no room
 	Sent  int64         // bytes, those sent again included
 	Again int64         // bytes that were sent again
+	Acked int64         // bytes that the other end has said it has
 }
 
 // Distant is a lane that knows how far the other end is.

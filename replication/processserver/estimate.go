@@ -159,8 +159,8 @@ const (
 	streamFlee   = 2
 )
 
-// stays says whether a stream is as good as another mix that seems so many times as fast.
-func (e *estimate) stays(times float64) bool {
+// stays says whether a stream is as good as another mix that seems so many times as fast. sure: the link takes all that the stream gives, and no buffers do.
+func (e *estimate) stays(times float64, sure bool) bool {
 	if times < streamLeave {
 		e.better = 0
 		return true
@@ -169,7 +169,7 @@ func (e *estimate) stays(times float64) bool {
 		return false
 	}
 	e.better++
-	return times < streamFlee && e.better < streamLeaves
+	return !sure && times < streamFlee && e.better < streamLeaves
 }
 
 // streamWindows is for how many windows all goes in a stream before it is thought that the link takes more than one lane makes.
@@ -227,6 +227,8 @@ func (e *estimate) take(w window) (mix, bool) {
 		e.drops, e.dropped = 0, 0
 		if w.idles() {
 			e.link = max(e.link, w.carries())
+		} else if w.keepsUp() { // it may take far more
+			e.link = 2 * max(e.link, sent)
 		} else {
 			e.link = max(e.link, sent) * (1 + linkGrowth*float64(e.grew))
 		}
@@ -239,7 +241,7 @@ func (e *estimate) take(w window) (mix, bool) {
 		e.source = sourceGrowth * w.raw / w.seconds
 	}
 	e.correct(w)
-	if e.begins() && !e.near && !(w.idles() && w.carries() >= w.raw/w.seconds) { // else all could go as it is
+	if e.begins() && !e.near && !w.keepsUp() && !(w.idles() && w.carries() >= w.raw/w.seconds) { // else all could go as it is
 		return e.choose(only(e.begin())), true
 	}
 	e.left = max(e.left, buffered)
@@ -247,7 +249,7 @@ func (e *estimate) take(w window) (mix, bool) {
 	cores := min(w.ours()+e.others.forUs()*sent, w.cores) * (1 - coresLeft)
 	p := plant{costs: costs, streams: e.streams, cores: cores, fixed: e.fixed, wire: e.wire + e.others.forUs(), link: e.link, source: e.source}
 	next := p.best()
-	if stream := only(block.LevelStream); e.streams > 0 && costs[block.LevelStream].ratio < streamWorth*next.of(costs).ratio && e.stays(p.rate(next)/p.rate(stream)) {
+	if stream := only(block.LevelStream); e.streams > 0 && costs[block.LevelStream].ratio < streamWorth*next.of(costs).ratio && e.stays(p.rate(next)/p.rate(stream), w.keepsUp()) {
 		next = stream
 	}
 	e.judge(w)
@@ -427,6 +429,11 @@ func (e *estimate) mayPay(l block.Level, all float64) bool {
 
 // idles says whether it is known that the network often has nothing of ours to carry.
 func (w window) idles() bool { return w.span > 0 && w.held < holdsFor*w.span }
+
+// keepsUp says whether the other end got what lanes encoded as it was encoded, and lanes had it encoded all the time: buffers took nothing of it.
+func (w window) keepsUp() bool {
+	return w.waited < .05*w.worked && w.acked >= .9*w.payload
+}
 
 // spare says whether we use less than we could: cores must be idle. Where others use all that we do not, it can't be told what more we would get.
 func (w window) spare() bool {

@@ -44,6 +44,7 @@ type window struct {
 	streamed     float64 // raw bytes that went into streams, and
 	encoding     float64 // the CPU seconds of that
 	span, held   float64 // seconds of lanes of which it is known how long the network held them, and how long that was
+	acked        float64 // bytes that the other end has got, as far as that is known
 	sampled      float64 // of these, spent on samples
 	idle         float64 // share of the machine's cores, 0 to 1; below 0: not known
 	cores        float64
@@ -152,6 +153,7 @@ type left struct {
 	worked, waited float64 // seconds in which its lane encoded and sent it; worked is 0 where it came encoded
 	streamed, cpu  float64 // raw bytes of it that its lane put into a stream, and the CPU seconds of that
 	span, held     float64 // seconds since its lane sent the one before, and how long the network held the lane meanwhile; both 0 where that is not known
+	acked          float64 // bytes that the other end has got since
 	sent, again    float64 // bytes that its connection has sent since, and those of them that it sent again; both 0 where that is not known
 }
 
@@ -169,6 +171,7 @@ func (l *ladder) note(f left) {
 	w.worked, w.waited = w.worked+f.worked, w.waited+f.waited
 	w.streamed, w.encoding = w.streamed+f.streamed, w.encoding+f.cpu
 	w.span, w.held = w.span+f.span, w.held+f.held
+	w.acked += f.acked
 	w.run++
 	if !f.full {
 		w.run = 0

@@ -340,6 +340,7 @@ func (l *openLane) feel(gone *left) {
 	now, was := time.Now(), l.strain
 	if !l.felt.IsZero() && all.Held >= was.Held && all.Sent >= was.Sent { // else it is another connection
 		gone.span, gone.held = now.Sub(l.felt).Seconds(), (all.Held - was.Held).Seconds()
+		gone.acked = max(0, float64(all.Acked-was.Acked))
 		gone.sent, gone.again = float64(all.Sent-was.Sent), float64(all.Again-was.Again)
 	}
 	l.felt, l.strain = now, all
