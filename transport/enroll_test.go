@@ -290,6 +290,24 @@ func TestWithoutCertificateNothingElseIsServed(t *testing.T) {
 	}
 }
 
+// TestEnrolmentTellsThatItIsBusy: who is not even looked at is told so by name, and the log tells once.
+func TestEnrolmentTellsThatItIsBusy(t *testing.T) {
+	var said bytes.Buffer
+	e := &enrollment{busy: &quiet{log: slog.New(slog.NewTextHandler(&said, nil))}, under: maxEnrolling}
+	for range 2 {
+		ours, theirs := net.Pipe()
+		go e.serve(ours)
+		reply := &failbackpb.EnrollReply{}
+		if err := readMessage(theirs, reply); err != nil || reply.Problem.GetCode() != codeEnrolBusy {
+			t.Errorf("got %v, %v, want %s", reply, err, codeEnrolBusy)
+		}
+		theirs.Close()
+	}
+	if n := strings.Count(said.String(), codeEnrolBusy); n != 1 {
+		t.Errorf("%d lines in the log, want 1: %s", n, said.String())
+	}
+}
+
 func TestEnrolAttemptsAreBounded(t *testing.T) {
 	e := &enrollment{}
 	now := time.Unix(1000, 0)
