@@ -7,7 +7,7 @@
 //     status that says why not (another major version, a name that is not allowed). From then on the master target sends orders, each with an id; the
 //     process server answers each with exactly one final report of the same id (a result or failed), with progress reports before it as it likes. The
 //     stream ends when either side goes; orders under way are then given again on the next stream: all of them may be repeated.
-//  2. A cycle is: cut (a point over all disks; may be repeated), then ship. To ship, the process server asks Coverage for what is already durable, opens
+//  2. A cycle is: cut (a point over all disks; may be repeated), then ship. To ship, the process server asks Coverage for what is already durable (unless the order says that nothing is), opens
 //     lanes (Ship) and, in compare mode, a Compare per disk; sends the rest; half-closes each lane and waits for its end, which means that all it
 //     carried is durable; then calls Finish, whose answer is the listed point.
 //  3. release follows when the point is listed: only then may the source let go of the earlier one.

@@ -100,8 +100,9 @@ func TestPrivateListenerClosesBeforeTheFirstByte(t *testing.T) {
 	}
 }
 
-// TestDialPrivateOnly dials a public address, which must be refused before a packet leaves: 192.0.2.1 is nobody's.
-func TestDialPrivateOnly(t *testing.T) {
+// newIdentity is a process server's, of a new authority.
+func newIdentity(t *testing.T) *pki.Identity {
+	t.Helper()
 	certs := t.TempDir() + "/pki"
 	if _, err := pki.Init(certs); err != nil {
 		t.Fatal(err)
@@ -110,6 +111,12 @@ func TestDialPrivateOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return id
+}
+
+// TestDialPrivateOnly dials a public address, which must be refused before a packet leaves: 192.0.2.1 is nobody's.
+func TestDialPrivateOnly(t *testing.T) {
+	id := newIdentity(t)
 	for _, address := range []string{"192.0.2.1:9443", "[2001:db8::1]:9443", "[::ffff:192.0.2.1]:9443"} {
 		c, err := DialReplication(address, id, false)
 		if err != nil {
@@ -136,14 +143,7 @@ func TestDialPrivateOnly(t *testing.T) {
 
 // TestDialWhatWasGiven has addresses that are none refused before anything is dialled, and the others dialled as they are: with a link-local address' zone.
 func TestDialWhatWasGiven(t *testing.T) {
-	certs := t.TempDir() + "/pki"
-	if _, err := pki.Init(certs); err != nil {
-		t.Fatal(err)
-	}
-	id, err := pki.Open(certs, pki.ProcessServer, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := newIdentity(t)
 	for _, address := range []string{"", "10.1.0.4", "10.1.0.4:", "10.1.0.4:0", "10.1.0.4:99999", ":9443", "fd12::4:9443"} {
 		_, err := DialReplication(address, id, false)
 		if p := replication.AsProblem(err); err == nil || p.Code != "bad-address" || p.Remedy == "" {

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -89,28 +88,10 @@ func TestFramesAreFoundHoweverTheyCome(t *testing.T) {
 	}
 }
 
-// heard is a log that a test reads while it is written.
-type heard struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (h *heard) Write(b []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.Write(b)
-}
-
-func (h *heard) String() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.String()
-}
-
 // served runs a replication service whose log is heard.
-func served(t *testing.T, master MasterTarget, certs string) (address string, log *heard) {
+func served(t *testing.T, master MasterTarget, certs string) (address string, log *syncBuffer) {
 	t.Helper()
-	log = &heard{}
+	log = &syncBuffer{}
 	id, err := pki.Open(certs, pki.MasterTarget, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

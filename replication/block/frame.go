@@ -8,7 +8,7 @@ import (
 // MaxFrameRaw bounds the content of a frame, in raw bytes: one region.
 const MaxFrameRaw = 1 << 20
 
-// FrameRaw is how much content a sender puts into a frame where nothing wants less: what a core's cache holds from its checksum to the socket, and at the other end from there to the checksum.
+// FrameRaw is how much content a sender puts into a frame where nothing wants less: what a core's cache holds from its reading and its checksum to the socket, and at the other end from there to the checksum.
 const FrameRaw = 256 << 10
 
 // MaxFrameBlocks bounds the blocks of a frame.

@@ -22,7 +22,8 @@
 // What is written through to the disks rests nowhere as it came, and may go in streams (block.Stream; link.Shipment.Streams): blocks then wait uncompressed for a lane, which makes them the next parts of its own stream. What
 // a stream gains is what lies near on the disk, so that all goes over one lane as long as more do not give more than they cost (laneCount.streams: of two ext4 images .29 and .32 is left over one lane, .34 and
 // .36 over four, .39 and .43 block by block); where that lane's socket moves nothing, another has its turn (laneUse.feel). A stream takes one core: where the link takes more than that, blocks alone are quicker. What it costs and
-// gives can't be tried on samples: it is seen where it is used, beside the same blocks alone (estimate.streamed), and thought before (think).
+// gives can't be tried on samples: it is seen where it is used, beside the same blocks alone (estimate.streamed), and thought before (think). What all of it
+// took and came to corrects what samples say of every level: they are of few blocks, and taken cold (estimate.correct).
 //
 // Content that the master target holds elsewhere is sent as a reference (repeats.go; block.Repeat): found by the hashes that are made anyway, through an index that forgets
 // (contents.go), and checked against the base's tables, or what this cycle has sent, before it is believed. The unit is a page and runs of two or more of them: files of one template lie at other
@@ -36,7 +37,7 @@
 //
 // What is found grows with the cycle, not with what is under way: as replication.Pages, once for what is durable and once for what the cycle covers.
 //
-// What is already durable on the master target is asked for first and not sent again. When all lanes have been flushed, the totals of what the cycle
+// What is already durable on the master target is asked for first, unless the order says that nothing is, and not sent again. When all lanes have been flushed, the totals of what the cycle
 // covers go to the master target, which lists the point only if exactly that is durable.
 //
 // What the engine needs after a restart is in package source's directories and at the master target. Of its own it keeps one note for each group, in

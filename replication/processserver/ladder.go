@@ -11,7 +11,7 @@ import (
 	"failback/replication/block"
 )
 
-// ladder chooses how much work compression is worth, for all shipments of a process: they share the cores and the link. It knows what each level costs and gives from blocks of the very data that are compressed at all of them; what the
+// ladder chooses how much work compression is worth, for all shipments of a process: they share the cores and the link. It knows what each level costs and gives from blocks of the very data that are compressed at all of them, corrected by what all came to; what the
 // rest of our work costs, from the process's CPU time; how many cores can be had, from how idle they are; what the link takes, from what leaves while frames wait for it. From these follows the mix of levels
 // with the highest rate (plant.best). Every quarter of a second it looks again.
 type ladder struct {
