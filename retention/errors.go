@@ -37,6 +37,8 @@ var (
 	ErrIncomplete = errors.New("cycle is not complete")
 	// ErrNoPoint: there is no such point.
 	ErrNoPoint = errors.New("no such point")
+	// ErrNoFile: the journal has no such file, or not any more: it was rewritten.
+	ErrNoFile = errors.New("no such file in the journal")
 	// ErrNotAtPoint: the disks are at no point: the first baseline is not complete.
 	ErrNotAtPoint = errors.New("disks are at no point")
 	// ErrInUse: a point can't be dropped, or a file not be rewritten, while it is needed as it is.

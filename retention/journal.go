@@ -36,6 +36,9 @@ var fileDirs = [...]string{segmentFile: segDir, saveFile: saveDir, packFile: pac
 // keptContentIDs is how many records of content ids are kept.
 const keptContentIDs = 2
 
+// MoveReserve is how many bytes a move leaves free on the volume: one that would not is refused, whatever else is set.
+const MoveReserve = 16 << 20
+
 // tuning holds the bounds of a journal (I12).
 type tuning struct {
 	writeBytes    int           // buffered before a write, and the most that one read or write of a disk has
@@ -65,7 +68,7 @@ type tuning struct {
 var defaultTuning = tuning{
 	saveLevel:  block.LevelS2, // less than half of the time of lz4 here, and a quarter where 4 KiB do not compress; they come to the same size
 	writeBytes: 1 << 20, spillEntries: 64 << 10, openFiles: 256, readerChunks: 8192, readerBlocks: 512, regionBytes: 48 << 20, regionSpans: 4096, regionTouches: 8, moveBlocks: 512, savesAhead: 8, writesAhead: 4, disksAtOnce: 8,
-	progressBytes: 1 << 30, reserve: 16 << 20, setAside: 16 << 20, originalBytes: originalBytes, logBytes: 4 << 20, trust: 24 * time.Hour,
+	progressBytes: 1 << 30, reserve: MoveReserve, setAside: 16 << 20, originalBytes: originalBytes, logBytes: 4 << 20, trust: 24 * time.Hour,
 	batch: 32 << 20, batchTime: 500 * time.Millisecond,
 }
 

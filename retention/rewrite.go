@@ -30,7 +30,7 @@ type RewriteOptions struct {
 // Rewrite replaces files of the journal, named as Use names them, by a pack that has only what listed points still need of them, or by nothing. Several files at once must have the same First and
 // Last, equal: then their content is of one class. It returns by how much the files became smaller. Files that readers or a move still use are removed when these are done.
 //
-// Readers, arrivals and moves go on meanwhile. Where a move began before the end of a rewriting that drops spares, nothing is changed (ErrInUse); it may be tried again. A crash leaves either
+// Readers, arrivals and moves go on meanwhile. Where a move began before the end of a rewriting that drops spares, nothing is changed (ErrInUse); it may be tried again. A file that is not there any more, as it was rewritten, is ErrNoFile. A crash leaves either
 // the old files or the new one.
 func (j *Journal) Rewrite(ctx context.Context, names []string, opt RewriteOptions) (freed int64, err error) {
 	j.packing.Lock()
@@ -86,8 +86,11 @@ func (c *catalog) pick(dir string, names []string) (files []*sealed, err error) 
 	for _, n := range names {
 		path := filepath.Join(dir, filepath.FromSlash(n))
 		i := slices.IndexFunc(c.files, func(s *sealed) bool { return s.name == path })
-		if i < 0 || slices.Contains(files, c.files[i]) {
-			return nil, fmt.Errorf("rewrite: the journal has no file %q, or it is named twice", n)
+		if i < 0 {
+			return nil, fmt.Errorf("rewrite %s: %w", n, ErrNoFile)
+		}
+		if slices.Contains(files, c.files[i]) {
+			return nil, fmt.Errorf("rewrite: %s is named twice", n)
 		}
 		files = append(files, c.files[i])
 	}

@@ -3,7 +3,6 @@ package mastertarget
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -98,7 +97,7 @@ func (g *group) spaceFor(beyond int64) (free, reserve int64, bound string, err e
 		return 0, 0, "", err
 	}
 	limits := g.limitsOn(v)
-	reserve = max(limits.Reserve.Of(v.Total), v.Limits.Reserve.Of(v.Total))
+	reserve = max(limits.Reserve.Of(v.Total), v.Limits.Reserve.Of(v.Total), retention.MoveReserve)
 	free = v.Free
 	if hard := limits.Hard.Of(v.Total); hard > 0 {
 		may := hard
@@ -133,7 +132,7 @@ func (g *group) makeRoom(ctx context.Context, r *replication.MoveRequest, beyond
 		return nil
 	}
 	defer g.tellMove(nil)
-	for steps := 0; ; steps++ {
+	for steps, vain := 0, 0; ; steps++ {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -151,10 +150,11 @@ func (g *group) makeRoom(ctx context.Context, r *replication.MoveRequest, beyond
 		g.tellMove(&replication.MoveStatus{From: p.From, To: to, Phase: phaseRoom, Done: min(p.Free, p.Need), Total: p.Need})
 		err = g.giveWay(ctx, &x)
 		switch {
-		case errors.Is(err, retention.ErrInUse) && steps < maxRoomSteps: // it has changed meanwhile: another look will tell
+		case changedMeanwhile(err) && vain < maxRoomSteps: // another look will tell
+			vain++
 		case err != nil:
 			return journalProblem(g.id, err)
-		case steps >= maxRoomSteps+4*len(x.files)+len(p.GiveUp):
+		case steps >= 2*maxRoomSteps+4*len(x.files)+len(p.GiveUp):
 			return &replication.Problem{Code: replication.CodeMoveSpace, Message: "there is still no space for the move, although what can be given up was: " + p.Why, Remedy: "make the retention volume larger, or try again"}
 		}
 	}

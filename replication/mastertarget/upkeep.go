@@ -52,7 +52,7 @@ func (g *group) keepUp() {
 				return
 			}
 			switch {
-			case errors.Is(err, retention.ErrInUse): // the disks moved meanwhile, or a point came into use: another look will tell
+			case changedMeanwhile(err): // another look will tell
 			case err != nil:
 				g.mend(err)
 				g.journal.Suspect(err)
@@ -77,10 +77,19 @@ func (g *group) keepUp() {
 	}
 }
 
+// changedMeanwhile says whether something could not be done to the journal as it is not any more as it was looked at: the disks moved, a point came into use or went, or a file was rewritten.
+func changedMeanwhile(err error) bool {
+	return errors.Is(err, retention.ErrInUse) || errors.Is(err, retention.ErrNoFile) || errors.Is(err, retention.ErrNoPoint)
+}
+
 // once does what is to be done next, and says whether there may be more.
 func (k *upkeep) once(ctx context.Context) (more bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.onceLocked(ctx)
+}
+
+func (k *upkeep) onceLocked(ctx context.Context) (more bool, err error) {
 	now, g := time.Now(), k.g
 	if err := g.journal.StillOurs(); err != nil { // a group at rest is to find out, too
 		return false, err
@@ -107,6 +116,10 @@ func (k *upkeep) once(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	a, p := policy.Next(s, now, k.pressure)
+	if (a.Do == policy.Give || a.Do == policy.Hold) && k.seen != g.journal.Changes() { // not by what was there some time ago
+		k.seen = 0
+		return true, nil
+	}
 	k.pressure = p
 	k.tell(s, a, now)
 	if err := k.do(ctx, a); err != nil {
@@ -131,6 +144,10 @@ func (k *upkeep) do(ctx context.Context, a policy.Action) error {
 			opt.Spares = retention.DropSpares
 		}
 		freed, err := g.journal.Rewrite(ctx, []string{a.File}, opt)
+		if errors.Is(err, retention.ErrNoFile) { // a move that makes room has rewritten it since
+			k.seen = 0
+			return nil
+		}
 		if err != nil {
 			return err
 		}
