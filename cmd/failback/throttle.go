@@ -23,7 +23,7 @@ func (t *tool) throttleCommand() *cobra.Command {
 
 A limit is of bytes on the wire of all groups of the master target together, TLS included, kept by process servers within a tenth of a second. Groups share it by their
 priorities (1 to 100; 10 is the default, or what the plan says): of two that send, one with 30 has three times as much as one with 10. What a group does not use is the
-others'. Orders, questions and hashes on their way to Azure are not counted: they are few.`,
+others'. None that sends has less than 64 Kbps, or half of an equal share where that is less. Orders, questions and hashes on their way to Azure are not counted: they are few.`,
 		Example: `  failback throttle
   failback throttle set "20Mbps mon-fri 08:00-18:00; 200Mbps; in Europe/Berlin"
   failback throttle set none

@@ -129,7 +129,7 @@ func (e *Engine) limits(now time.Time) map[*worker]throttle.Limits {
 	}
 	e.mu.Unlock()
 	out := map[*worker]throttle.Limits{}
-	demand := make([]throttle.Demand, len(workers))
+	sends := make([]sending, len(workers))
 	for i, w := range workers {
 		l := throttle.Limits{Rate: rate, Groups: map[string]throttle.Share{}}
 		for _, g := range groups {
@@ -139,30 +139,51 @@ func (e *Engine) limits(now time.Time) map[*worker]throttle.Limits {
 			g.mu.Lock()
 			share := g.sharingLocked(now)
 			if g.link != nil && !share.Pass {
-				demand[i].Weight += share.Weight
+				sends[i].groups++
+				sends[i].weight += share.Weight
 			}
 			g.mu.Unlock()
 			l.Groups[string(g.id)] = share
-		}
-		demand[i].Want = -1
-		if demand[i].Weight == 0 { // at rest: what it has is enough to begin with, until it is seen to send
-			demand[i].Want = float64(rate) / restShare
 		}
 		out[w] = l
 	}
 	if rate == 0 || len(workers) < 2 {
 		return out
 	}
-	for i, part := range throttle.Divide(float64(rate), demand) {
+	for i, part := range partsOf(rate, sends) {
 		l := out[workers[i]]
-		l.Rate = max(throttle.Rate(part), 1)
+		l.Rate = part
 		out[workers[i]] = l
 	}
 	return out
 }
 
+// sending is what a process server sends: shipments of so many groups, and their weights together.
+type sending struct{ groups, weight int }
+
 // restShare is the part of a limit that process servers have that send nothing: one in so many.
 const restShare = 50
+
+// partsOf divides a limit between process servers by what they send. Each has the least that its groups have; one at rest has enough to begin with, until it is seen to send.
+func partsOf(rate throttle.Rate, sends []sending) []throttle.Rate {
+	groups := 0
+	for _, s := range sends {
+		groups += max(s.groups, 1)
+	}
+	var demand []throttle.Demand
+	for _, s := range sends {
+		d := throttle.Demand{Weight: s.weight, Least: throttle.Least(rate, groups) * float64(max(s.groups, 1)), Want: -1}
+		if s.groups == 0 {
+			d.Want = float64(rate) / restShare
+		}
+		demand = append(demand, d)
+	}
+	var parts []throttle.Rate
+	for _, part := range throttle.Divide(float64(rate), demand) {
+		parts = append(parts, max(throttle.Rate(part), 1))
+	}
+	return parts
+}
 
 // Throttle implements transport.Operations.
 func (e *Engine) Throttle(_ context.Context, c replication.ThrottleChange) (replication.ThrottleStatus, error) {

@@ -2,6 +2,7 @@ package mastertarget
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -127,4 +128,23 @@ func TestShipmentsKeepToTheLimit(t *testing.T) {
 	p.keep(1)
 	p.contents("throttled")
 	p.close()
+}
+
+func TestPartsOfALimit(t *testing.T) {
+	for name, c := range map[string]struct {
+		rate  throttle.Rate
+		sends []sending
+		want  []throttle.Rate
+	}{
+		"ByWeight":               {1e6, []sending{{1, 10}, {2, 30}}, []throttle.Rate{250e3, 750e3}},
+		"OneRests":               {1e6, []sending{{1, 10}, {}}, []throttle.Rate{980e3, 20e3}},
+		"OneIsOfLittlePriority":  {64e3, []sending{{1, 1}, {1, 100}}, []throttle.Rate{8e3, 56e3}},
+		"ItHasTwoGroups":         {64e3, []sending{{2, 2}, {1, 100}}, []throttle.Rate{16e3, 48e3}},
+		"TheLeastLimitOfAll":     {8e3, []sending{{1, 1}, {1, 100}, {}}, []throttle.Rate{1333, 6506, 160}},
+		"OneRestsBesideTheFirst": {64e3, []sending{{1, 100}, {}}, []throttle.Rate{62720, 1280}},
+	} {
+		if got := partsOf(c.rate, c.sends); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %v want %v", name, got, c.want)
+		}
+	}
 }

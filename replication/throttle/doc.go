@@ -11,5 +11,5 @@
 // without a unit is bits; MB/s and MiB/s are bytes.
 //
 // The master target is the authority: it divides what the calendar allows between process servers (Divide) and hands the parts out; a process server's Valve keeps to its part, and
-// divides it between its groups by their priorities. A share that is not used is the others'.
+// divides it between its groups by their priorities. A share that is not used is the others', and nobody's is so small that nothing gets on (Least).
 package throttle

@@ -134,11 +134,17 @@ func TestDivide(t *testing.T) {
 		all  []Demand
 		want []float64
 	}{
-		"ByWeight":          {100, []Demand{{1, -1}, {3, -1}}, []float64{25, 75}},
-		"UnusedIsTheOthers": {100, []Demand{{1, -1}, {3, 10}, {1, -1}}, []float64{45, 10, 45}},
-		"NobodyWantsAll":    {100, []Demand{{1, 10}, {3, 20}}, []float64{10, 20}},
-		"InSteps":           {100, []Demand{{1, 40}, {1, 30}, {1, -1}, {1, 1}}, []float64{34.5, 30, 34.5, 1}},
-		"None":              {100, nil, []float64{}},
+		"ByWeight":                  {100, []Demand{{1, 0, -1}, {3, 0, -1}}, []float64{25, 75}},
+		"UnusedIsTheOthers":         {100, []Demand{{1, 0, -1}, {3, 0, 10}, {1, 0, -1}}, []float64{45, 10, 45}},
+		"NobodyWantsAll":            {100, []Demand{{1, 0, 10}, {3, 0, 20}}, []float64{10, 20}},
+		"InSteps":                   {100, []Demand{{1, 0, 40}, {1, 0, 30}, {1, 0, -1}, {1, 0, 1}}, []float64{34.5, 30, 34.5, 1}},
+		"None":                      {100, nil, []float64{}},
+		"NothingToDivide":           {0, []Demand{{1, 0, -1}, {1, 5, 3}}, []float64{0, 0}},
+		"NobodyHasLessThanHisLeast": {100, []Demand{{1, 10, -1}, {100, 10, -1}, {50, 10, -1}}, []float64{10, 60, 30}},
+		"LeastThatIsNotWanted":      {100, []Demand{{1, 10, 2}, {99, 10, -1}}, []float64{2, 98}},
+		"LeastAndWantTogether":      {100, []Demand{{1, 20, -1}, {10, 0, 30}, {1, 0, -1}}, []float64{35, 30, 35}},
+		"LeastFromWhatIsNotWanted":  {100, []Demand{{1, 20, -1}, {4, 0, 85}, {1, 0, -1}}, []float64{20, 64, 16}},
+		"LeastIsMoreThanThereIs":    {100, []Demand{{1, 80, -1}, {100, 80, -1}, {1, 40, -1}}, []float64{40, 40, 20}},
 	} {
 		got := Divide(c.rate, c.all)
 		for i := range c.want {

@@ -22,11 +22,17 @@ type Share struct {
 // burst is how much may go at once after a pause: smooth within a tenth of a second.
 const burst = 25 * time.Millisecond
 
+// catchUp is how much of what went by while somebody waited may go at once: on a machine that is busy those who wait are woken late, and what they did not take meanwhile is theirs.
+const catchUp = 100 * time.Millisecond
+
 // Bounds of what goes at once, in bytes: not less than a packet, not more than the sockets gather.
 const (
 	leastAtOnce = 1460
 	mostAtOnce  = 256 << 10
 )
+
+// stepFor is how long a packet may take to come together: of a share that is smaller, less goes at once. Who gets nothing for long takes the connection for dead.
+const stepFor = 5 * time.Second
 
 // activeFor is how long a group that asked for something has its share.
 const activeFor = 300 * time.Millisecond
@@ -35,7 +41,10 @@ const activeFor = 300 * time.Millisecond
 type bucket struct {
 	tokens float64
 	asked  time.Time
+	waits  int // who was told to wait, and has not come back
 }
+
+func (b *bucket) active(now time.Time) bool { return b.waits > 0 || now.Sub(b.asked) < activeFor }
 
 // core is a Valve without its waiting: it is told the time.
 type core struct {
@@ -44,49 +53,62 @@ type core struct {
 	buckets map[string]*bucket
 }
 
-// weights returns the weight of a group and that of all that are active.
-func (c *core) weights(now time.Time, group string) (one, all float64) {
+func (c *core) weight(group string) int { return max(c.limits.Groups[group].Weight, 1) }
+
+// divide divides a rate between groups, or what of it comes in a while.
+func (c *core) divide(all []Demand, seconds float64) []float64 {
+	for i := range all {
+		all[i].Least = Least(c.limits.Rate, len(all)) * seconds
+	}
+	return Divide(float64(c.limits.Rate)*seconds, all)
+}
+
+// share returns what a group may send a second beside all that are active.
+func (c *core) share(now time.Time, group string) float64 {
+	all := []Demand{{Weight: c.weight(group), Want: -1}}
 	for name, b := range c.buckets {
-		w := float64(max(c.limits.Groups[name].Weight, 1))
-		if now.Sub(b.asked) < activeFor || name == group {
-			all += w
-		}
-		if name == group {
-			one = w
+		if name != group && b.active(now) {
+			all = append(all, Demand{Weight: c.weight(name), Want: -1})
 		}
 	}
-	return one, all
+	return c.divide(all, 1)[0]
 }
 
 // fill gives active groups what has come since, each no more than it can keep; what one can't keep is the others'.
 func (c *core) fill(now time.Time) {
-	passed := now.Sub(c.at)
+	passed := min(now.Sub(c.at), activeFor).Seconds()
 	c.at = now
 	if passed <= 0 {
 		return
 	}
+	var active []*bucket
+	var all []Demand
 	for name, b := range c.buckets {
-		if now.Sub(b.asked) >= activeFor {
+		if !b.active(now) {
 			delete(c.buckets, name)
+			continue
 		}
+		active = append(active, b)
+		all = append(all, Demand{Weight: c.weight(name), Want: -1})
 	}
-	rate := float64(c.limits.Rate)
-	var names []string
-	var room []Demand
-	for name, b := range c.buckets {
-		w := max(c.limits.Groups[name].Weight, 1)
-		names = append(names, name)
-		keep := max(rate*burst.Seconds(), leastAtOnce) // all of it, where others are at rest
-		room = append(room, Demand{Weight: w, Want: max(0, keep-b.tokens)})
+	for i, share := range c.divide(all, 1) {
+		keep := max(float64(c.limits.Rate)*burst.Seconds(), leastAtOnce) // all of it, where others are at rest
+		if active[i].waits > 0 {
+			keep = max(keep, share*catchUp.Seconds())
+		}
+		all[i].Want = max(0, keep-active[i].tokens)
 	}
-	for i, part := range Divide(rate*min(passed, activeFor).Seconds(), room) {
-		c.buckets[names[i]].tokens += part
+	for i, part := range c.divide(all, passed) {
+		active[i].tokens += part
 	}
 }
 
-// take says how many of n bytes of a group may go now, or how long to wait before it asks again.
-func (c *core) take(now time.Time, group string, n int) (granted int, wait time.Duration) {
+// take says how many of n bytes of a group may go now, or how long to wait before it asks again: waited then says so.
+func (c *core) take(now time.Time, group string, n int, waited bool) (granted int, wait time.Duration) {
 	if c.limits.Rate <= 0 || c.limits.Groups[group].Pass {
+		if waited {
+			c.leave(group)
+		}
 		return n, 0
 	}
 	b := c.buckets[group]
@@ -97,16 +119,22 @@ func (c *core) take(now time.Time, group string, n int) (granted int, wait time.
 	c.fill(now)
 	c.buckets[group] = b // it may have rested for long
 	b.asked = now
-	one, all := c.weights(now, group)
-	share := float64(c.limits.Rate) * one / all
-	step := min(float64(n), mostAtOnce, max(share*burst.Seconds()/2, leastAtOnce))
+	if waited {
+		b.waits--
+	}
+	share := c.share(now, group)
+	step := min(float64(n), mostAtOnce, max(share*burst.Seconds()/2, min(leastAtOnce, share*stepFor.Seconds())))
 	if b.tokens >= step {
 		granted = min(n, int(min(b.tokens, mostAtOnce)))
 		b.tokens -= float64(granted)
 		return max(granted, 1), 0
 	}
+	b.waits++
 	return 0, time.Duration(math.Ceil((step-b.tokens)/share*1e9)) + time.Microsecond
 }
+
+// leave says that one of a group waits no more.
+func (c *core) leave(group string) { c.buckets[group].waits-- }
 
 // Valve keeps groups to their limits. It is safe for concurrent use.
 type Valve struct {
@@ -132,9 +160,9 @@ const lookAgain = 50 * time.Millisecond
 
 // Allow waits until some of n bytes of a group may go, and returns how many: 1 to n. When ctx has ended it waits no more.
 func (v *Valve) Allow(ctx context.Context, group string, n int) int {
-	for {
+	for waited := false; ; waited = true {
 		v.mu.Lock()
-		granted, wait := v.core.take(time.Now(), group, n)
+		granted, wait := v.core.take(time.Now(), group, n, waited)
 		v.mu.Unlock()
 		if granted > 0 {
 			return granted
@@ -144,6 +172,9 @@ func (v *Valve) Allow(ctx context.Context, group string, n int) int {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.core.leave(group)
 			return n
 		}
 	}
@@ -157,11 +188,5 @@ func (v *Valve) Limit(group string) Rate {
 	if c.limits.Rate <= 0 || c.limits.Groups[group].Pass {
 		return 0
 	}
-	now := time.Now()
-	one, all := c.weights(now, group)
-	if one == 0 { // at rest: what it would have
-		one = float64(max(c.limits.Groups[group].Weight, 1))
-		all += one
-	}
-	return Rate(float64(c.limits.Rate) * one / all)
+	return Rate(c.share(time.Now(), group))
 }
