@@ -34,11 +34,11 @@ const shakeWithin = 10 * time.Second
 // ServerCredentials returns what makes a server speak TLS as id, end connections whose peer's certificate gets revoked, and tell log why a peer was turned away: the peer itself
 // only learns that it was.
 func ServerCredentials(id *pki.Identity, log *slog.Logger) []grpc.ServerOption {
-	return serverOptions(serverCredentials{TransportCredentials: credentials.NewTLS(id.Server()), id: id, log: &quiet{log: log}})
+	return serverOptions(serverCredentials{TransportCredentials: credentials.NewTLS(id.Server()), id: id, log: &quiet{log: log}}, false)
 }
 
-func serverOptions(c serverCredentials) []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.Creds(gatherCredentials{c, newUnreads(c.log.log)}), grpc.ConnectionTimeout(shakeWithin), grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeaders)}
+func serverOptions(c serverCredentials, watched bool) []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.Creds(gatherCredentials{c, newUnreads(c.log.log), watched}), grpc.ConnectionTimeout(shakeWithin), grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeaders)}
 }
 
 type serverCredentials struct {

@@ -28,6 +28,9 @@ type gated struct {
 	authority
 	gates map[uint32]chan struct{} // one receive for each frame; nil: as they come
 
+	net   *transporttest.Net // set by over
+	ended chan struct{}      // closed when a lane has ended; nil: nobody asks
+
 	mu    sync.Mutex
 	taken map[uint32]int
 }
@@ -54,6 +57,12 @@ func (l *gatedLane) Send(f *block.Frame) error {
 
 func (l *gatedLane) Flush() (int64, error) { return 0, nil }
 
+func (l *gatedLane) Close() {
+	if l.ended != nil {
+		close(l.ended)
+	}
+}
+
 // over runs a master target, and a client of it, on a network in memory. What it returns ends both.
 func (g *gated) over(t *testing.T) (*ReplicationClient, func()) {
 	t.Helper()
@@ -69,6 +78,7 @@ func (g *gated) over(t *testing.T) (*ReplicationClient, func()) {
 		}
 	}
 	n := transporttest.New(1, 1e9, time.Millisecond)
+	g.net = n
 	server := NewReplicationServer(g, ids[0], "test", log)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(n) }()

@@ -17,6 +17,7 @@ import (
 type gatherCredentials struct {
 	credentials.TransportCredentials
 	unreads *unreads // of a server
+	watched bool     // a server's connections are given up as vigil says, not as gRPC does
 }
 
 func (c gatherCredentials) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -48,11 +49,14 @@ func (c gatherCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		who = fmt.Sprintf("the %s with the key %s", p.Role, p.Key)
 		info = backlogInfo{i, behind}
 	}
+	if c.watched {
+		under.vigil = keepVigil(raw)
+	}
 	return &gatherTLS{Conn: conn, under: under, behind: behind, unread: c.unreads.add(raw, who, behind)}, info, nil
 }
 
 func (c gatherCredentials) Clone() credentials.TransportCredentials {
-	return gatherCredentials{c.TransportCredentials.Clone(), c.unreads}
+	return gatherCredentials{c.TransportCredentials.Clone(), c.unreads, c.watched}
 }
 
 // gatherBuffer is what socketBuffer bytes are at most as records: 16 KiB and 22 bytes each, the first ones of a connection far shorter. Where it were less, each write would leave a short rest, and that
@@ -105,7 +109,8 @@ func (c *gatherTLS) Write(b []byte) (int, error) {
 // gatherConn is the socket below TLS. Outside of a gathered write it writes at once: handshakes, alerts and key updates wait for nothing.
 type gatherConn struct {
 	net.Conn
-	in *bufio.Reader
+	in    *bufio.Reader
+	vigil *vigil // hears of each byte that comes; nil: none
 
 	turn      chan struct{} // holds one while somebody writes, which takes as long as the socket does: no mutex, so that virtual time passes meanwhile
 	out       *bufio.Writer
@@ -113,10 +118,26 @@ type gatherConn struct {
 }
 
 func newGatherConn(c net.Conn) *gatherConn {
-	return &gatherConn{Conn: c, turn: make(chan struct{}, 1), in: bufio.NewReaderSize(c, socketBuffer), out: bufio.NewWriterSize(c, gatherBuffer)}
+	g := &gatherConn{Conn: c, turn: make(chan struct{}, 1), out: bufio.NewWriterSize(c, gatherBuffer)}
+	g.in = bufio.NewReaderSize(heard{g}, socketBuffer)
+	return g
 }
 
 func (c *gatherConn) Read(b []byte) (int, error) { return c.in.Read(b) }
+
+// Close implements net.Conn.
+func (c *gatherConn) Close() error {
+	c.vigil.end()
+	return c.Conn.Close()
+}
+
+// heard reads the socket.
+type heard struct{ c *gatherConn }
+
+func (h heard) Read(b []byte) (int, error) {
+	n, err := h.c.Conn.Read(b)
+	return n, h.c.vigil.came(n, err)
+}
 
 func (c *gatherConn) Write(b []byte) (int, error) {
 	c.turn <- struct{}{}

@@ -37,13 +37,13 @@ type MasterTarget interface {
 func NewReplicationServer(m MasterTarget, id *pki.Identity, version string, log *slog.Logger) *grpc.Server {
 	enroll := &enrollment{id: id, redeem: m.Redeem, log: log, busy: &quiet{log: log}}
 	creds := serverCredentials{TransportCredentials: credentials.NewTLS(enroll.config()), id: id, log: &quiet{log: log}, enroll: enroll}
-	options := append(append(RequireRoles(pki.ProcessServer), serverOptions(creds)...),
+	options := append(append(RequireRoles(pki.ProcessServer), serverOptions(creds, true)...),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(laneWindow), grpc.InitialConnWindowSize(laneWindow),
 		grpc.ReadBufferSize(0), grpc.WriteBufferSize(socketBuffer), experimental.BufferPool(received), // gatherCredentials buffer what is read
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveWait}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveEvery / 2, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: vigilWait}),           // vigil is the one that gives up
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: -1, PermitWithoutStream: true}), // none is too early: those that a limit has held back come together; unread bounds them
 		grpc.WaitForHandlers(true), // Stop returns when no call touches m any more: it may be closed then
 	)
 	s := grpc.NewServer(options...)

@@ -26,7 +26,7 @@ const (
 )
 
 // A peer that is silent for keepaliveEvery is asked for a sign of life, and given up when none comes within keepaliveWait; so is one that does not acknowledge what
-// it was sent (TCP_USER_TIMEOUT). Where a limit may hold back what is asked with, gRPC is not the one that gives up (vigil). With gRPC's own delays a dead peer is found within 20 s whatever the network does with our packets.
+// it was sent (TCP_USER_TIMEOUT). Where a limit may hold back what is asked with, or the answer, gRPC is not the one that gives up (vigil). With gRPC's own delays a dead peer is found within 20 s whatever the network does with our packets.
 // 10 s is the least that gRPC lets a client ask.
 const (
 	keepaliveEvery = 10 * time.Second

@@ -21,8 +21,9 @@ const (
 
 	maxHeaders = 8 << 10 // bytes of a call's headers, as RFC 9113 counts them; gRPC's take some hundred
 
-	idleBurst = 1000 // frames in a row that carry nothing: calls that are taken back, settings, empty ones
-	idleRate  = 100  // and so many more a second
+	idleBurst = 1000 // frames in a row that carry nothing: calls that are taken back, settings, empty ones, pings, and what is told of windows
+	idleRate  = 100  // and so many more a second, and
+	idleOwed  = 4    // for each of ours with content: a client tells of a stream's window and of the connection's, and by a ping measures how long content takes
 )
 
 // Codes of connections that are ended because of what they carry.
@@ -55,9 +56,9 @@ type unread struct {
 	mu      sync.Mutex
 	in, out h2Frames
 	streams map[uint32]*untaken
-	last    uint32 // stream that has begun
-	header  int    // bytes of the header block that comes
-	idle    float64
+	last    uint32  // stream that has begun
+	header  int     // bytes of the header block that comes
+	idle    float64 // frames that carry nothing, and may come now
 	then    time.Time
 	update  [4]byte // the payload of a WINDOW_UPDATE that leaves, and
 	have    int     // how much of it is known
@@ -153,8 +154,6 @@ func (c *unread) beginsLocked(x h2Piece) *replication.Problem {
 			c.bytes.Add(s.cost() - was)
 		}
 		return nil
-	case x.kind == h2WindowUpdate || x.kind == h2Ping: // a client's answers to what it gets; of pings that are none, gRPC takes three
-		return nil
 	case x.kind == h2Data && x.flags&h2EndStream != 0:
 		return nil
 	case x.kind == h2Reset:
@@ -195,6 +194,8 @@ func (c *unread) leaves(b []byte) {
 			}
 		case x.kind == h2WindowUpdate:
 			c.have = 0
+		case len(x.payload) == 0 && x.kind == h2Data && x.length > 0:
+			c.idle = min(idleBurst, c.idle+idleOwed)
 		case len(x.payload) == 0 && (x.kind == h2Reset || x.kind == h2Headers && x.flags&h2EndStream != 0):
 			c.endLocked(x.stream)
 		}

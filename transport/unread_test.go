@@ -199,6 +199,15 @@ func TestFloodsAreRefusedByName(t *testing.T) {
 			}
 			return many(r, func(f *http2.Framer) error { return f.WriteData(s, false, nil) })
 		}},
+		"Pings": {CodeFlood, func(r *transporttest.Raw) error {
+			return many(r, func(f *http2.Framer) error { return f.WritePing(false, [8]byte{}) })
+		}},
+		"AnswersToPingsThatWereNotAsked": {CodeFlood, func(r *transporttest.Raw) error {
+			return many(r, func(f *http2.Framer) error { return f.WritePing(true, [8]byte{}) })
+		}},
+		"Windows": {CodeFlood, func(r *transporttest.Raw) error {
+			return many(r, func(f *http2.Framer) error { return f.WriteWindowUpdate(0, 1) })
+		}},
 		"FramesOfNoKind": {CodeFlood, func(r *transporttest.Raw) error {
 			return many(r, func(f *http2.Framer) error { return f.WriteRawFrame(0x77, 0, 0, nil) })
 		}},
@@ -334,5 +343,34 @@ func TestALaneOfSmallFramesIsNotEnded(t *testing.T) {
 	c.endLocked(1)
 	if got := c.bytes.Load(); got != 0 {
 		t.Errorf("%d bytes are left of a stream that has ended", got)
+	}
+}
+
+// TestWhatAnswersContentIsNoFlood has a client answer each frame with content by as much as one of gRPC's may, and then by more.
+func TestWhatAnswersContentIsNoFlood(t *testing.T) {
+	c := newUnreads(slog.New(slog.DiscardHandler)).add(nil, "the one", newBacklog())
+	var content bytes.Buffer
+	if err := http2.NewFramer(&content, nil).WriteData(1, false, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	answer := func() *replication.Problem {
+		return c.beginsLocked(h2Piece{kind: h2WindowUpdate, length: 4})
+	}
+	for range 10 * idleBurst {
+		c.leaves(content.Bytes())
+		for range idleOwed {
+			if p := answer(); p != nil {
+				t.Fatal(p)
+			}
+		}
+	}
+	for begin := time.Now(); ; {
+		p := answer()
+		if p != nil && p.Code == CodeFlood {
+			return
+		}
+		if p != nil || time.Since(begin) > time.Minute {
+			t.Fatalf("answers to nothing: got %v", p)
+		}
 	}
 }

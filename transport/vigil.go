@@ -13,9 +13,10 @@ const silentFor = keepaliveEvery + keepaliveWait
 // vigilWait is how long gRPC is to wait for an answer where a vigil looks after the connection: it shall not be the one that ends it.
 const vigilWait = time.Hour
 
-// vigil ends a connection of which nothing has come for silentFor. gRPC asks for signs of life, and would end it as well; but it counts the time in which a limit holds back what is
-// written, and its question waits behind that: lanes that have a small part of a limit would be ended, one after another, with nothing wrong with them. Here that time does not count. A network that
-// swallows packets is found meanwhile by TCP, which gives up what is not acknowledged (tune).
+// vigil ends a connection of which nothing has come for silentFor. gRPC asks for signs of life, and would end it as well; but it knows of whole frames only, and counts the time in which a limit holds
+// back what is written, behind which questions and answers wait: lanes that have a small part of a limit would be ended, one after another, by either side, with nothing wrong with them. Here each byte
+// is a sign of life, also one of a TLS record that is not whole for long; and where a process server holds back by a limit itself, that time does not count. A network that swallows packets is found
+// meanwhile by TCP, which gives up what is not acknowledged (tune).
 //
 // A nil vigil does nothing. It is safe for concurrent use.
 type vigil struct {
@@ -31,7 +32,7 @@ type vigil struct {
 
 func keepVigil(conn net.Conn) *vigil {
 	v := &vigil{conn: conn, heard: time.Now()}
-	v.mu.Lock()
+	v.mu.Lock() // look reads the timer
 	defer v.mu.Unlock()
 	v.timer = time.AfterFunc(silentFor, v.look)
 	return v

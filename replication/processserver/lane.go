@@ -264,6 +264,7 @@ type openLane struct {
 	share wireShare
 
 	frames atomic.Uint64        // twice those sent; odd while one is
+	held   atomic.Bool          // by the valve, now
 	stream *block.StreamEncoder // nil: none yet, or there are enough
 	pick   pick                 // compresses without one, and samples
 
@@ -285,7 +286,11 @@ func (s *shipment) openLane(ctx context.Context, no uint32) (*openLane, error) {
 	}
 	if p, ok := l.(link.Paced); ok {
 		o.paced = true
-		p.Pace(func(n int) int { return s.engine.valve.Allow(ctx, string(s.fence.Group), n) })
+		p.Pace(func(n int) int {
+			o.held.Store(true)
+			defer o.held.Store(false)
+			return s.engine.valve.Allow(ctx, string(s.fence.Group), n)
+		})
 	}
 	return o, nil
 }

@@ -145,6 +145,15 @@ func TestAnotherLaneHasTheTurnOfOneThatIsStuck(t *testing.T) {
 	if got := takes(); got != [3]bool{true, false, false} {
 		t.Errorf("its next attempt: %v", got)
 	}
+	l = &openLane{no: 0}
+	u.opens(l)
+	l.frames.Add(1)
+	l.held.Store(true)
+	u.feel()
+	u.feel()
+	if got := takes(); got != [3]bool{true, false, false} {
+		t.Errorf("a limit holds it back: %v", got)
+	}
 }
 
 // TestLanesThatLoseToEachOtherAreFewer: where many of them send the same again and again, and fewer carry as much.

@@ -40,7 +40,7 @@ func (u *laneUse) closes(l *openLane) {
 	}
 }
 
-// feel looks at the lanes' pulses, every stuckAfter, and notes which are stuck.
+// feel looks at the lanes' pulses, every stuckAfter, and notes which are stuck: not those that a limit holds back, as it would the next one.
 func (u *laneUse) feel() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -49,7 +49,7 @@ func (u *laneUse) feel() {
 	for no, l := range u.open {
 		now := l.pulse()
 		u.seen[no] = now
-		if stuck := now.frames%2 == 1 && now == before[no]; stuck != u.stuck[no] {
+		if stuck := now.frames%2 == 1 && now == before[no] && !l.held.Load(); stuck != u.stuck[no] {
 			delete(u.stuck, no)
 			if stuck {
 				u.stuck[no] = true
