@@ -246,7 +246,7 @@ func flaps() (seeds, times int) {
 }
 
 // flapLevels are how content is compressed, by seed: as it comes, or pinned, each with and without what repeats.
-var flapLevels = []string{"", "none", "lz4", "s2", "zstd", "zstd-better", "zstd-stream"}
+var flapLevels = []string{"", "none", "lz4", "s2", "zstd", "zstd-better", "zstd-stream", "zstd-stream-best"}
 
 // TestFlaps makes points over real gRPC and TLS, in one process and in virtual time, on a link that is cut, stalls, loses its tail, is open at one end only and swallows all, again and again; frames come twice, and late. Content is sent by
 // every codec, in streams and by reference, over one lane or several; cycles are of changes, or compare. In the end all points are what the sources were; meanwhile nothing that was told to be durable was sent again.

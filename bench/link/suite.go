@@ -82,7 +82,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.IntVar(&c.lanes, "lanes", 0, "link: pin the process server's lanes; 0: its own choice, eight with stall")
 	f.StringSliceVar(&c.psFlags, "ps-flag", nil, "link: one more flag of the process server, such as --ps-flag=--workers=4")
 	f.StringSliceVar(&c.mtFlags, "mt-flag", nil, "link: one more flag of the master target")
-	f.StringSliceVar(&c.codecs, "codecs", []string{"auto", "none", "lz4", "s2", "zstd", "zstd-better", "zstd-stream"}, "link: values of --compression in compress; the first is held against the others")
+	f.StringSliceVar(&c.codecs, "codecs", []string{"auto", "none", "lz4", "s2", "zstd", "zstd-better", "zstd-stream", "zstd-stream-best"}, "link: values of --compression in compress; the first is held against the others")
 }
 
 func (c *config) check() error {

@@ -63,7 +63,7 @@ with a certificate of the same "failback pki init" can give them. Machines that 
 	f.StringVar(&c.pki, "pki", "", "directory with ca.crt, process-server.crt and process-server.key")
 	f.BoolVar(&c.allowPublic, "allow-public", false, "dial a master target at a public address too")
 	f.StringVar(&c.metrics, "metrics", "", "HOST:PORT of metrics, health and profiles over plain HTTP; loopback is best (default: none)")
-	f.StringVar(&c.compression, "compression", "auto", "auto: as link and cores take most; or pinned: none, lz4, s2, zstd, zstd-better, zstd-stream (first copies only; else zstd-better)")
+	f.StringVar(&c.compression, "compression", "auto", "auto: as link and cores take most; or pinned: none, lz4, s2, zstd, zstd-better, zstd-stream, zstd-stream-best (these two in first copies only; else zstd-better)")
 	f.IntVar(&c.lanes, "lanes", 8, "connections that a cycle uses at most; how many it uses follows what helps")
 	f.IntVar(&c.workers, "workers", 0, "goroutines that read, hash and compress (default: twice the cores)")
 	f.IntVar(&c.disks, "disks", processserver.DefaultDisks, "disks of all groups that are copied or compared whole at a time, in first cycles and resyncs; the others wait in a queue (failback status); 0: no limit")

@@ -84,18 +84,18 @@ func (f *Frame) room() {
 }
 
 // Add encodes raw and appends it as a data block; it takes over b's Disk and Extents and fills in the rest. Where raw lies in owner (which may be nil) and does
-// not compress, it is not copied: the frame points at it, and holds owner. At LevelStream nothing is encoded yet: Stream has to be called.
+// not compress, it is not copied: the frame points at it, and holds owner. At a level of streams nothing is encoded yet: Stream has to be called.
 func (f *Frame) Add(e *Encoder, b Block, raw []byte, level Level, owner *Buffer) {
 	b.Kind, b.Raw, b.CRC = Data, len(raw), Checksum(raw)
 	codec := None
-	if level != Raw && level != LevelStream || owner == nil {
+	if level != Raw && !level.Streams() || owner == nil {
 		f.room()
 	}
 	start := len(f.buf)
-	if level != LevelStream {
+	if !level.Streams() {
 		f.buf, codec = e.compress(f.buf, raw, level)
 	}
-	if b.Codec = codec; level == LevelStream {
+	if b.Codec = codec; level.Streams() {
 		b.Codec, f.streams = Stream, true
 	}
 	if codec == None && owner != nil {
@@ -138,15 +138,15 @@ func (f *Frame) addPart(p []byte) {
 	f.parts = append(f.parts, p)
 }
 
-// Streams says whether blocks were added at LevelStream, which Stream or Alone has to encode before the frame is sent.
+// Streams says whether blocks were added at a level of streams, which Stream or Alone has to encode before the frame is sent.
 func (f *Frame) Streams() bool { return f.streams }
 
-// Stream encodes the blocks that were added at LevelStream, in their order, as the next parts of a lane's stream, and tells how many bytes they have.
+// Stream encodes the blocks that were added at a level of streams, in their order, as the next parts of a lane's stream, and tells how many bytes they have.
 func (f *Frame) Stream(s *StreamEncoder) (raw int) {
 	return f.encodeStreamed(func(dst, raw []byte) ([]byte, Codec) { return s.Encode(dst, raw), Stream })
 }
 
-// Alone encodes them each on its own, at the level that is given for its content, which is not LevelStream: for a lane that has no stream.
+// Alone encodes them each on its own, at the level that is given for its content, which is none of streams: for a lane that has no stream.
 func (f *Frame) Alone(e *Encoder, level func(raw []byte) Level) (raw int) {
 	return f.encodeStreamed(func(dst, raw []byte) ([]byte, Codec) { return e.compress(dst, raw, level(raw)) })
 }

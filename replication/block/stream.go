@@ -3,39 +3,74 @@ package block
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 )
 
-// StreamWindow is how far back in a stream content may stand on what came before it, in raw bytes. An encoder takes three times that and a little (its window twice, and tables), a decoder that and half a MiB.
+// StreamWindow is how far back in a stream content may stand on what came before it, in raw bytes. An encoder takes three times that and a little (its window twice, and tables); at
+// LevelStreamBest, 34 MiB of tables more. A decoder takes that and half a MiB.
 const StreamWindow = 4 << 20
 
 // StreamEncoder makes blocks the parts of one zstd stream: each stands on those before it, and ends where its block does. It is not safe for concurrent use.
 type StreamEncoder struct {
-	z    *zstd.Encoder
-	into []byte
+	z     *zstd.Encoder
+	level Level
+	into  []byte
+	end   []byte // of the zstd frame at another level, not in a part yet
 }
 
-// NewStreamEncoder returns an encoder at the begin of a stream.
+// NewStreamEncoder returns an encoder at the begin of a stream, at LevelStream.
 func NewStreamEncoder() *StreamEncoder {
-	s := &StreamEncoder{}
-	var err error
-	s.z, err = zstd.NewWriter((*streamOut)(s), zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderCRC(false), zstd.WithWindowSize(StreamWindow), zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		panic(err) // constant options
-	}
+	s := &StreamEncoder{level: LevelStream}
+	s.begin(zstd.SpeedBetterCompression)
 	return s
 }
 
+// begin begins a zstd frame: nothing in it stands on what was before.
+func (s *StreamEncoder) begin(speed zstd.EncoderLevel) {
+	var err error
+	s.z, err = zstd.NewWriter((*streamOut)(s), zstd.WithEncoderLevel(speed), zstd.WithEncoderCRC(false), zstd.WithWindowSize(StreamWindow), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		panic(err) // constant options
+	}
+}
+
+// Level returns the level of the next part.
+func (s *StreamEncoder) Level() Level { return s.level }
+
+// SetLevel has the next parts encoded at another level of streams. The next one stands on nothing then: that costs about what a window saves.
+func (s *StreamEncoder) SetLevel(level Level) {
+	if level == s.level {
+		return
+	}
+	speed := zstd.SpeedBetterCompression
+	if level == LevelStreamBest {
+		speed = zstd.SpeedBestCompression
+	}
+	s.into = s.end
+	if err := s.z.Close(); err != nil {
+		panic(fmt.Sprintf("block: end a stream in memory: %v", err))
+	}
+	s.end, s.into, s.level = s.into, nil, level
+	s.begin(speed)
+}
+
+// streamStep is for how much content a stream has tables of its own: of files' content, a quarter of a percent is saved by having them twice a block.
+const streamStep = 32 << 10
+
 // Encode appends the stream's next part, which is raw, to dst. What does not compress grows by a few bytes.
 func (s *StreamEncoder) Encode(dst, raw []byte) []byte {
-	s.into = dst
-	_, err := s.z.Write(raw)
-	if err == nil {
-		err = s.z.Flush()
-	}
-	if err != nil {
-		panic(fmt.Sprintf("block: encode in memory: %v", err))
+	s.into = append(dst, s.end...)
+	s.end = s.end[:0]
+	for step := range slices.Chunk(raw, streamStep) {
+		_, err := s.z.Write(step)
+		if err == nil {
+			err = s.z.Flush()
+		}
+		if err != nil {
+			panic(fmt.Sprintf("block: encode in memory: %v", err))
+		}
 	}
 	dst, s.into = s.into, nil
 	return dst

@@ -41,6 +41,9 @@ const DefaultDisks = 3
 // maxStreams is how many lanes of all shipments have streams at a time: each takes three times block.StreamWindow. What other lanes have to send in streams, they compress block by block.
 const maxStreams = 4
 
+// maxBest is how many of them are at block.LevelStreamBest.
+const maxBest = 2
+
 // DefaultRepeats is the memory for finding repeats: pages of 16 GiB, or every 64th page of a TiB.
 const DefaultRepeats = 64 << 20
 
@@ -80,6 +83,7 @@ type Engine struct {
 	valve     *throttle.Valve
 	gauges    gauges
 	streams   chan struct{} // holds one for each stream that a lane has
+	best      chan struct{} // the same of those at block.LevelStreamBest
 	level     *ladder
 
 	mu     sync.Mutex
@@ -109,7 +113,7 @@ func New(cfg Config, authority link.Authority) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, authority: authority, queue: queue{most: cfg.Disks}, contents: newContents(cfg.Repeats), groups: map[replication.GroupID]*group{}, frozen: map[replication.GroupID][]string{},
-		valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams), level: newLadder(cfg.Level), closing: make(chan struct{}),
+		valve: throttle.NewValve(), streams: make(chan struct{}, maxStreams), best: make(chan struct{}, maxBest), level: newLadder(cfg.Level), closing: make(chan struct{}),
 	}
 	e.thawFirst()
 	return e, nil

@@ -109,7 +109,7 @@ func (l *ladder) stream() {
 		}
 	}
 	l.est.streams = float64(min(n, maxStreams))
-	if now := *l.now.Load(); !l.pinned && (l.est.windows == 0 || n == 0 && now[block.LevelStream] > 0) {
+	if now := *l.now.Load(); !l.pinned && (l.est.windows == 0 || n == 0 && now.streams() > 0) {
 		l.est.now = only(l.est.first())
 		l.choose(l.est.now)
 		return
@@ -140,7 +140,7 @@ func (l *ladder) choose(m mix) {
 	l.now.Store(&m)
 	for u, streams := range l.users {
 		if streams {
-			u.stream(m[block.LevelStream] > 0)
+			u.stream(m.streams() > 0)
 		}
 	}
 }
@@ -255,8 +255,14 @@ func (l *ladder) linkBinds() bool {
 	return !math.IsInf(l.est.link, 1)
 }
 
-// streaming says whether blocks that may go in streams do.
-func (l *ladder) streaming() bool { return l.now.Load()[block.LevelStream] > 0 }
+// streaming says whether blocks that may go in streams do, and at which level.
+func (l *ladder) streaming() (block.Level, bool) {
+	now := l.now.Load()
+	if now[block.LevelStreamBest] > 0 {
+		return block.LevelStreamBest, true
+	}
+	return block.LevelStream, now[block.LevelStream] > 0
+}
 
 // due says whether a block of so many bytes should be compressed at all levels.
 func (l *ladder) due(raw int) bool {
@@ -268,14 +274,14 @@ func (l *ladder) due(raw int) bool {
 	return l.sampled < l.budget
 }
 
-// streamed notes what a sampled block came to in a stream.
-func (l *ladder) streamed(raw int, stream, alone cost) {
+// streamed notes what a sampled block came to in a stream at a level.
+func (l *ladder) streamed(level block.Level, raw int, stream, alone cost) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.est.streamed(raw, stream, alone)
+	l.est.streamed(level, raw, stream, alone)
 }
 
-// sample notes what a block came to at all levels but LevelStream, by CPU time.
+// sample notes what a block came to at all levels but those of streams, by CPU time.
 func (l *ladder) sample(raw int, took [levels]time.Duration, payload [levels]int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -296,7 +302,7 @@ type pick struct {
 // level returns the level for a block.
 func (p *pick) level(raw []byte) block.Level {
 	now := p.ladder.now.Load()
-	if now[block.LevelStream] == 0 && p.ladder.due(len(raw)) { // else lanes measure, beside what their streams make of it
+	if now.streams() == 0 && p.ladder.due(len(raw)) { // else lanes measure, beside what their streams make of it
 		p.measure(raw)
 	}
 	best := -1
@@ -315,13 +321,13 @@ func (p *pick) level(raw []byte) block.Level {
 
 // alone returns the level for a block that is not part of a stream.
 func (p *pick) alone(raw []byte) block.Level {
-	if level := p.level(raw); level != block.LevelStream {
+	if level := p.level(raw); !level.Streams() {
 		return level
 	}
 	return block.LevelZstd2
 }
 
-// measure compresses a block at all levels but LevelStream, to see, and tells what it came to at LevelZstd2.
+// measure compresses a block at all levels but those of streams, to see, and tells what it came to at LevelZstd2.
 func (p *pick) measure(raw []byte) cost {
 	var took [levels]time.Duration
 	var payload [levels]int

@@ -48,9 +48,9 @@ func (w world) pass(m mix, r *rand.Rand, seconds float64) (window, float64) {
 	if w.feels {
 		v.span, v.held = 4*seconds, 4*seconds*min(1, rate*c.ratio/w.link*off())
 	}
-	v.streamed = v.raw * m[block.LevelStream]
-	v.encoding = v.streamed * w.costs[block.LevelStream].cpu
-	v.worked, v.waited = v.encoding, max(0, seconds*m[block.LevelStream]-v.encoding) // by the one lane
+	v.streamed = v.raw * m.streams()
+	v.encoding = v.raw * (m[block.LevelStream]*w.costs[block.LevelStream].cpu + m[block.LevelStreamBest]*w.costs[block.LevelStreamBest].cpu)
+	v.worked, v.waited = v.encoding, max(0, seconds*m.streams()-v.encoding) // by the one lane
 	if rate >= .999*w.link/c.ratio || v.streamed > 0 && v.worked >= .999*seconds {
 		v.full = frames
 	} else {
@@ -305,6 +305,7 @@ func TestLadderStreamsWhereTheLinkIsSlow(t *testing.T) {
 		e.streams = 1
 		m := only(e.first())
 		c.costs[block.LevelStream] = c.stream
+		c.costs[block.LevelStreamBest] = cost{bestCPU * c.stream.cpu, math.Pow(c.stream.ratio, bestPower)}
 		w := world{plant: plant{c.costs, 2, 2e-9, c.mbits * 1e6 / 8, math.Inf(1), wireCost, 1}, noise: .03}
 		streams, late, rate := 0.0, 0.0, 0.0
 		for i := range 80 {
@@ -321,15 +322,15 @@ func TestLadderStreamsWhereTheLinkIsSlow(t *testing.T) {
 			}
 			e.sample(block.MaxRaw, took, payload)
 			for range 4 * int(m[block.LevelStream]) {
-				e.streamed(block.MaxRaw, sampled(c.stream), sampled(c.costs[block.LevelZstd2]))
+				e.streamed(block.LevelStream, block.MaxRaw, sampled(c.stream), sampled(c.costs[block.LevelZstd2]))
 			}
 			v, now := w.pass(m, r, .25)
 			if next, ok := e.take(v); ok {
 				m = next
 			}
-			streams += m[block.LevelStream] / 80
+			streams += m.streams() / 80
 			if i >= 40 {
-				late, rate = late+m[block.LevelStream]/40, rate+now/40
+				late, rate = late+m.streams()/40, rate+now/40
 			}
 		}
 		if c.want && streams < .9 || !c.want && late > .1 {
@@ -337,6 +338,78 @@ func TestLadderStreamsWhereTheLinkIsSlow(t *testing.T) {
 		}
 		if level, best := w.bestFixed(); rate < .9*best {
 			t.Errorf("%s: %.1f MB/s, level %d alone has %.1f", name, rate/1e6, level, best/1e6)
+		}
+	}
+}
+
+// TestStreamsGoDeeperWhereTheLinkLeavesTime: at six times the work, a sixteenth less is sent. It is not known beforehand what it costs, nor what it gives, of this very data.
+func TestStreamsGoDeeperWhereTheLinkLeavesTime(t *testing.T) {
+	stream, best := cost{10e-9, .295}, cost{60e-9, .275}
+	for name, c := range map[string]struct {
+		best      cost
+		mbits     float64
+		cores     float64
+		strangers float64
+		hiccups   float64
+		until     int // the window from which the link has 1 Gbit/s; 0: none
+		want      bool
+	}{
+		"At5":             {best, 5, 2, 0, 0, 0, true},
+		"At20":            {best, 20, 2, 0, 0, 0, true},
+		"At20OneCore":     {best, 20, 1, 0, 0, 0, true},
+		"At20Hiccups":     {best, 20, 2, 0, .1, 0, true},
+		"At20Strangers":   {best, 20, 4, 6, 0, 0, true},
+		"At50":            {best, 50, 2, 0, 0, 0, false},
+		"At100":           {best, 100, 2, 0, 0, 0, false},
+		"At20Slower":      {cost{200e-9, .275}, 20, 2, 0, 0, 0, false},
+		"At20GivesLittle": {cost{60e-9, .294}, 20, 2, 0, 0, 0, true}, // and costs nothing: the core is idle
+		"At20Then1000":    {best, 20, 2, 0, 0, 200, false},
+	} {
+		r := rand.New(rand.NewPCG(1, 2))
+		e := newEstimate()
+		e.streams = 1
+		m := only(e.first())
+		costs := programs
+		costs[block.LevelStream], costs[block.LevelStreamBest] = stream, c.best
+		w := world{plant: plant{costs, c.cores, 2e-9, c.mbits * 1e6 / 8, math.Inf(1), wireCost, 1}, strangers: c.strangers, hiccups: c.hiccups, noise: .03}
+		late, rate, changes := 0.0, 0.0, 0
+		for i := range 400 {
+			if i == c.until && i > 0 {
+				w.link = 1000e6 / 8
+			}
+			var took [levels]time.Duration
+			var payload [levels]int
+			for l, k := range costs[:alone] {
+				took[l], payload[l] = time.Duration(k.cpu*block.MaxRaw*1e9), int(k.ratio*block.MaxRaw)
+			}
+			e.sample(block.MaxRaw, took, payload)
+			if level := block.LevelStream; m.streams() > 0 {
+				if m[block.LevelStreamBest] > 0 {
+					level = block.LevelStreamBest
+				}
+				e.streamed(level, block.MaxRaw, costs[level], costs[block.LevelZstd2])
+			}
+			v, now := w.pass(m, r, .25)
+			if next, ok := e.take(v); ok {
+				if next[block.LevelStreamBest] != m[block.LevelStreamBest] {
+					changes++
+				}
+				m = next
+			}
+			if i >= 300 {
+				late, rate = late+m[block.LevelStreamBest]/100, rate+now/100
+			}
+		}
+		if c.want && late < .9 || !c.want && late > .1 {
+			t.Errorf("%s: %.0f %% of the end so deep, want it %v", name, 100*late, c.want)
+		}
+		if changes > 12 {
+			t.Errorf("%s: changed %d times", name, changes)
+		}
+		if c.until == 0 {
+			if most := max(w.rate(only(block.LevelStream)), w.rate(only(block.LevelStreamBest))); rate < .95*most*(1-c.hiccups/2) {
+				t.Errorf("%s: %.1f MB/s, a level of streams alone has %.1f", name, rate/1e6, most/1e6)
+			}
 		}
 	}
 }

@@ -268,7 +268,7 @@ type openLane struct {
 	stream *block.StreamEncoder // nil: none yet, or there are enough
 	pick   pick                 // compresses without one, and samples
 
-	streamed int64 // raw bytes
+	streamed int64 // raw bytes since it began at its level
 
 	felt   time.Time   // when feel was asked last, and
 	strain link.Strain // what the lane told then
@@ -366,7 +366,7 @@ func (l *openLane) encode(f *block.Frame) encoded {
 	if !f.Streams() {
 		return encoded{}
 	}
-	streaming := l.s.level.streaming()
+	level, streaming := l.s.level.streaming()
 	if streaming && l.stream == nil {
 		select {
 		case l.s.engine.streams <- struct{}{}:
@@ -382,6 +382,7 @@ func (l *openLane) encode(f *block.Frame) encoded {
 		f.Alone(&l.pick.enc, l.pick.alone)
 		return encoded{took: l.spent(f, begin)}
 	}
+	l.deepen(level)
 	var sampled *block.Block
 	var alone cost
 	for i := range f.Blocks {
@@ -397,9 +398,27 @@ func (l *openLane) encode(f *block.Frame) encoded {
 	cpu = threadCPU() - cpu
 	l.streamed += int64(raw)
 	if sampled != nil && l.streamed > block.StreamWindow { // before, there is little to stand on
-		l.s.level.streamed(sampled.Raw, cost{cpu.Seconds() / float64(raw), float64(len(sampled.Payload)) / float64(sampled.Raw)}, alone)
+		l.s.level.streamed(l.stream.Level(), sampled.Raw, cost{cpu.Seconds() / float64(raw), float64(len(sampled.Payload)) / float64(sampled.Raw)}, alone)
 	}
 	return encoded{took: l.spent(f, begin), streamed: raw, cpu: cpu}
+}
+
+// deepen has the lane's stream encoded at a level; at block.LevelStream where enough have the tables of the other one.
+func (l *openLane) deepen(level block.Level) {
+	if level == l.stream.Level() {
+		return
+	}
+	if level == block.LevelStreamBest {
+		select {
+		case l.s.engine.best <- struct{}{}:
+		default:
+			return
+		}
+	} else {
+		<-l.s.engine.best
+	}
+	l.stream.SetLevel(level)
+	l.streamed = 0
 }
 
 // spent notes that a frame was compressed since begin.
@@ -421,6 +440,9 @@ func (l *openLane) Close() {
 	l.s.used.closes(l)
 	l.Lane.Close()
 	if l.stream != nil {
+		if l.stream.Level() == block.LevelStreamBest {
+			<-l.s.engine.best
+		}
 		l.stream = nil
 		<-l.s.engine.streams
 	}

@@ -23,10 +23,12 @@ const (
 	laneKeeps = 0.97
 )
 
-// streamGain is laneGain where each lane more costs compression, and streamRest for how many looks a stream is left alone at first.
+// streamGain is laneGain where each lane more costs compression, which what a trial sends pays in any case. A stream is left alone for laneRest looks at first; sooner by streamHaste for each in which it sent more than
+// streamAgain of what it sent again: a connection that loses is held back by that, and one that does not seldom is.
 const (
-	streamGain = 1.2
-	streamRest = 2
+	streamGain  = 1.2
+	streamAgain = 0.002
+	streamHaste = 3
 )
 
 // laneBytes is the least that a lane is to carry in a second where a limit says how much all may: a lane that gets less can't answer the other side's signs of life in time.
@@ -66,7 +68,7 @@ func (l *laneCount) stream(on bool) {
 	}
 	*l = laneCount{streams: on, most: l.most, penalty: laneRest}
 	if l.now = l.first(); on {
-		l.rest = streamRest
+		l.rest = laneRest
 	}
 }
 
@@ -104,7 +106,9 @@ func (l *laneCount) look(w totals, limit int64) int {
 		l.lossy = false
 		l.back()
 	case l.rest > 0:
-		l.rest--
+		if l.rest--; l.streams && w.again > streamAgain*w.sent {
+			l.rest = max(0, l.rest-streamHaste)
+		}
 	case fewer && !l.begun:
 		l.begun = true
 	case fewer:

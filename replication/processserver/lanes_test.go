@@ -88,7 +88,7 @@ func TestAStreamKeepsToOneLane(t *testing.T) {
 	if l.stream(true); l.now != 1 {
 		t.Fatalf("%d lanes", l.now)
 	}
-	if peak := l.settle(streamRest, each(8), 0); peak != 1 {
+	if peak := l.settle(laneRest, each(8), 0); peak != 1 {
 		t.Errorf("%d lanes at once", peak)
 	}
 	if l.settle(40, each(1.15), 0); l.now != 1 && l.trying == 0 {

@@ -6,10 +6,10 @@ import (
 	"failback/replication/block"
 )
 
-// levels are all there are: those whose blocks decode alone, cheapest first, block.Raw to block.LevelZstd2; and block.LevelStream.
+// levels are all there are: those whose blocks decode alone, cheapest first, block.Raw to block.LevelZstd2; and those of streams, block.LevelStream and block.LevelStreamBest.
 const (
 	alone  = int(block.LevelZstd2) + 1
-	levels = int(block.LevelStream) + 1
+	levels = int(block.LevelStreamBest) + 1
 )
 
 // cost is what a level costs and what it gives, measured on blocks of the very data.
@@ -23,7 +23,18 @@ type mix [levels]float64
 
 func only(l block.Level) (m mix) { m[l] = 1; return m }
 
-// level returns the level of all, if it is one.
+// uses says which levels are in the mix.
+func (m mix) uses() (used [levels]bool) {
+	for l, share := range m {
+		used[l] = share > 0
+	}
+	return used
+}
+
+// streams returns the share that goes in streams.
+func (m mix) streams() float64 { return m[block.LevelStream] + m[block.LevelStreamBest] }
+
+// level returns the level of all, if it is one of those whose blocks decode alone.
 func (m mix) level() (block.Level, bool) {
 	for l := range alone {
 		if m[l] == 1 {
@@ -51,22 +62,24 @@ type plant struct {
 	source float64 // raw bytes a second
 	wire   float64 // CPU seconds a payload byte: TLS, the socket, and whatever this machine does further on
 
-	streams float64 // lanes that compress at LevelStream at a time, each on one core; 0: it can't be chosen
+	streams float64 // lanes that have streams at a time, each on one core; 0: they can't be chosen
 }
 
 // rate returns how many raw bytes a second pass with a mix.
 func (p plant) rate(m mix) float64 {
 	c := m.of(p.costs)
 	cpu := p.cores / (p.fixed + c.cpu + p.wire*c.ratio)
-	if share := m[block.LevelStream]; share > 0 {
-		cpu = min(cpu, p.streams/(share*p.costs[block.LevelStream].cpu))
+	for l := alone; l < levels; l++ {
+		if m[l] > 0 {
+			cpu = min(cpu, p.streams/(m[l]*p.costs[l].cpu))
+		}
 	}
 	return min(cpu, p.link/c.ratio, p.source)
 }
 
 // best returns the mix with the highest rate: where compression and the link are both busy all the time, or, where one of them can't be, what spares the other. Of
 // mixes that are as fast, the one that sends least. With two things that bind, no mix of more than two levels is better than all of two.
-// LevelStream is in none, as a part of a stream gains by all that comes before it.
+// LevelStream is in none, as a part of a stream gains by all that comes before it. What goes at it may go at LevelStreamBest: estimate.deepen says.
 // What is not compressed is in none: it gains little by the reckoning, and where others on this machine, such as the other end, pay for what is sent and strangers hide that, it loses a fifth.
 func (p plant) best() mix {
 	var found mix

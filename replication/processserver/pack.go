@@ -146,7 +146,7 @@ func (p *packer) add(b block.Block, raw []byte, owner *block.Buffer) error {
 		p.frame.Blocks = append(p.frame.Blocks, b)
 	} else {
 		level, begin := p.level(raw), time.Now()
-		if level == block.LevelStream && (p.streams == nil || !p.streams(b.Disk)) {
+		if level.Streams() && (p.streams == nil || !p.streams(b.Disk)) {
 			level = block.LevelZstd2
 		}
 		p.frame.Add(&p.enc, b, raw, level, owner)
