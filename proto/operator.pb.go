@@ -1062,6 +1062,7 @@ type WorkerStatus struct {
 	Alerts           []*Alert               `protobuf:"bytes,161,rep,name=alerts,proto3" json:"alerts,omitempty"`
 	Figures          *Figures               `protobuf:"bytes,162,opt,name=figures,proto3" json:"figures,omitempty"`                                              // as it told them last; absent: it did not
 	FiguresUnixNanos int64                  `protobuf:"varint,163,opt,name=figures_unix_nanos,json=figuresUnixNanos,proto3" json:"figures_unix_nanos,omitempty"` // when that was
+	NoClock          bool                   `protobuf:"varint,321,opt,name=no_clock,json=noClock,proto3" json:"no_clock,omitempty"`                              // it told none: clock_skew_nanos is 0
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1157,6 +1158,13 @@ func (x *WorkerStatus) GetFiguresUnixNanos() int64 {
 		return x.FiguresUnixNanos
 	}
 	return 0
+}
+
+func (x *WorkerStatus) GetNoClock() bool {
+	if x != nil {
+		return x.NoClock
+	}
+	return false
 }
 
 // Something that is wrong for long enough to be told. Rule, group and subject name it.
@@ -6256,6 +6264,94 @@ func (x *RebindReply) GetWas() string {
 	return ""
 }
 
+type ForgetServerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,322,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetServerRequest) Reset() {
+	*x = ForgetServerRequest{}
+	mi := &file_operator_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetServerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetServerRequest) ProtoMessage() {}
+
+func (x *ForgetServerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetServerRequest.ProtoReflect.Descriptor instead.
+func (*ForgetServerRequest) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *ForgetServerRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ForgetServerReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,323,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetServerReply) Reset() {
+	*x = ForgetServerReply{}
+	mi := &file_operator_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetServerReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetServerReply) ProtoMessage() {}
+
+func (x *ForgetServerReply) ProtoReflect() protoreflect.Message {
+	mi := &file_operator_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetServerReply.ProtoReflect.Descriptor instead.
+func (*ForgetServerReply) Descriptor() ([]byte, []int) {
+	return file_operator_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *ForgetServerReply) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
 type ThrottleRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Set           bool                   `protobuf:"varint,80,opt,name=set,proto3" json:"set,omitempty"`                              // the schedule
@@ -6270,7 +6366,7 @@ type ThrottleRequest struct {
 
 func (x *ThrottleRequest) Reset() {
 	*x = ThrottleRequest{}
-	mi := &file_operator_proto_msgTypes[85]
+	mi := &file_operator_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6282,7 +6378,7 @@ func (x *ThrottleRequest) String() string {
 func (*ThrottleRequest) ProtoMessage() {}
 
 func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[85]
+	mi := &file_operator_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6295,7 +6391,7 @@ func (x *ThrottleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleRequest.ProtoReflect.Descriptor instead.
 func (*ThrottleRequest) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{85}
+	return file_operator_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ThrottleRequest) GetSet() bool {
@@ -6353,7 +6449,7 @@ type ThrottleReply struct {
 
 func (x *ThrottleReply) Reset() {
 	*x = ThrottleReply{}
-	mi := &file_operator_proto_msgTypes[86]
+	mi := &file_operator_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6365,7 +6461,7 @@ func (x *ThrottleReply) String() string {
 func (*ThrottleReply) ProtoMessage() {}
 
 func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[86]
+	mi := &file_operator_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6378,7 +6474,7 @@ func (x *ThrottleReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThrottleReply.ProtoReflect.Descriptor instead.
 func (*ThrottleReply) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{86}
+	return file_operator_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ThrottleReply) GetSchedule() string {
@@ -6429,7 +6525,7 @@ type GroupThrottle struct {
 
 func (x *GroupThrottle) Reset() {
 	*x = GroupThrottle{}
-	mi := &file_operator_proto_msgTypes[87]
+	mi := &file_operator_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6441,7 +6537,7 @@ func (x *GroupThrottle) String() string {
 func (*GroupThrottle) ProtoMessage() {}
 
 func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
-	mi := &file_operator_proto_msgTypes[87]
+	mi := &file_operator_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6454,7 +6550,7 @@ func (x *GroupThrottle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupThrottle.ProtoReflect.Descriptor instead.
 func (*GroupThrottle) Descriptor() ([]byte, []int) {
-	return file_operator_proto_rawDescGZIP(), []int{87}
+	return file_operator_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GroupThrottle) GetGroup() string {
@@ -6589,7 +6685,7 @@ const file_operator_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\tR\x05group\"t\n" +
 	"\vStatusReply\x120\n" +
 	"\x06groups\x18\x01 \x03(\v2\x18.failback.v1.GroupStatusR\x06groups\x123\n" +
-	"\aworkers\x18\x02 \x03(\v2\x19.failback.v1.WorkerStatusR\aworkers\"\xd4\x02\n" +
+	"\aworkers\x18\x02 \x03(\v2\x19.failback.v1.WorkerStatusR\aworkers\"\xf0\x02\n" +
 	"\fWorkerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x18\n" +
@@ -6599,7 +6695,8 @@ const file_operator_proto_rawDesc = "" +
 	"\x06health\x18\xa0\x01 \x01(\tR\x06health\x12+\n" +
 	"\x06alerts\x18\xa1\x01 \x03(\v2\x12.failback.v1.AlertR\x06alerts\x12/\n" +
 	"\afigures\x18\xa2\x01 \x01(\v2\x14.failback.v1.FiguresR\afigures\x12-\n" +
-	"\x12figures_unix_nanos\x18\xa3\x01 \x01(\x03R\x10figuresUnixNanos\"\xdb\x01\n" +
+	"\x12figures_unix_nanos\x18\xa3\x01 \x01(\x03R\x10figuresUnixNanos\x12\x1a\n" +
+	"\bno_clock\x18\xc1\x02 \x01(\bR\anoClock\"\xdb\x01\n" +
 	"\x05Alert\x12\x13\n" +
 	"\x04rule\x18\xa0\x01 \x01(\tR\x04rule\x12\x13\n" +
 	"\x04code\x18\xa1\x01 \x01(\tR\x04code\x12\x15\n" +
@@ -7033,7 +7130,11 @@ const file_operator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\x1f\n" +
 	"\vRebindReply\x12\x10\n" +
-	"\x03was\x18\x01 \x01(\tR\x03was\"\xa2\x01\n" +
+	"\x03was\x18\x01 \x01(\tR\x03was\"*\n" +
+	"\x13ForgetServerRequest\x12\x13\n" +
+	"\x04name\x18\xc2\x02 \x01(\tR\x04name\"&\n" +
+	"\x11ForgetServerReply\x12\x11\n" +
+	"\x03key\x18\xc3\x02 \x01(\tR\x03key\"\xa2\x01\n" +
 	"\x0fThrottleRequest\x12\x10\n" +
 	"\x03set\x18P \x01(\bR\x03set\x12\x1a\n" +
 	"\bschedule\x18Q \x01(\tR\bschedule\x12\x14\n" +
@@ -7053,7 +7154,7 @@ const file_operator_proto_rawDesc = "" +
 	"\bpriority\x18Q \x01(\rR\bpriority\x121\n" +
 	"\x15pass_until_unix_nanos\x18R \x01(\x03R\x12passUntilUnixNanos\x12\x14\n" +
 	"\x05limit\x18S \x01(\x03R\x05limit\x12\x10\n" +
-	"\x03use\x18T \x01(\x01R\x03use2\xfc\x10\n" +
+	"\x03use\x18T \x01(\x01R\x03use2\xce\x11\n" +
 	"\bOperator\x12:\n" +
 	"\x05Check\x12\x18.failback.v1.PlanRequest\x1a\x17.failback.v1.CheckReply\x12B\n" +
 	"\tReprotect\x12\x18.failback.v1.PlanRequest\x1a\x1b.failback.v1.ReprotectReply\x12;\n" +
@@ -7088,7 +7189,8 @@ const file_operator_proto_rawDesc = "" +
 	"\aVolumes\x12\x1b.failback.v1.VolumesRequest\x1a\x19.failback.v1.VolumesReply\x12;\n" +
 	"\x05Token\x12\x19.failback.v1.TokenRequest\x1a\x17.failback.v1.TokenReply\x12D\n" +
 	"\bThrottle\x12\x1c.failback.v1.ThrottleRequest\x1a\x1a.failback.v1.ThrottleReply\x12>\n" +
-	"\x06Rebind\x12\x1a.failback.v1.RebindRequest\x1a\x18.failback.v1.RebindReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
+	"\x06Rebind\x12\x1a.failback.v1.RebindRequest\x1a\x18.failback.v1.RebindReply\x12P\n" +
+	"\fForgetServer\x12 .failback.v1.ForgetServerRequest\x1a\x1e.failback.v1.ForgetServerReplyB\x1bZ\x19failback/proto;failbackpbb\x06proto3"
 
 var (
 	file_operator_proto_rawDescOnce sync.Once
@@ -7102,7 +7204,7 @@ func file_operator_proto_rawDescGZIP() []byte {
 	return file_operator_proto_rawDescData
 }
 
-var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
+var file_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
 var file_operator_proto_goTypes = []any{
 	(*PlanRequest)(nil),          // 0: failback.v1.PlanRequest
 	(*CheckReply)(nil),           // 1: failback.v1.CheckReply
@@ -7189,21 +7291,23 @@ var file_operator_proto_goTypes = []any{
 	(*TokenReply)(nil),           // 82: failback.v1.TokenReply
 	(*RebindRequest)(nil),        // 83: failback.v1.RebindRequest
 	(*RebindReply)(nil),          // 84: failback.v1.RebindReply
-	(*ThrottleRequest)(nil),      // 85: failback.v1.ThrottleRequest
-	(*ThrottleReply)(nil),        // 86: failback.v1.ThrottleReply
-	(*GroupThrottle)(nil),        // 87: failback.v1.GroupThrottle
-	nil,                          // 88: failback.v1.AdoptRequest.DisksEntry
-	(*PathDone)(nil),             // 89: failback.v1.PathDone
-	(*Figures)(nil),              // 90: failback.v1.Figures
-	(*Problem)(nil),              // 91: failback.v1.Problem
-	(*LinkStatus)(nil),           // 92: failback.v1.LinkStatus
-	(*DiskLedger)(nil),           // 93: failback.v1.DiskLedger
-	(*Progress)(nil),             // 94: failback.v1.Progress
+	(*ForgetServerRequest)(nil),  // 85: failback.v1.ForgetServerRequest
+	(*ForgetServerReply)(nil),    // 86: failback.v1.ForgetServerReply
+	(*ThrottleRequest)(nil),      // 87: failback.v1.ThrottleRequest
+	(*ThrottleReply)(nil),        // 88: failback.v1.ThrottleReply
+	(*GroupThrottle)(nil),        // 89: failback.v1.GroupThrottle
+	nil,                          // 90: failback.v1.AdoptRequest.DisksEntry
+	(*PathDone)(nil),             // 91: failback.v1.PathDone
+	(*Figures)(nil),              // 92: failback.v1.Figures
+	(*Problem)(nil),              // 93: failback.v1.Problem
+	(*LinkStatus)(nil),           // 94: failback.v1.LinkStatus
+	(*DiskLedger)(nil),           // 95: failback.v1.DiskLedger
+	(*Progress)(nil),             // 96: failback.v1.Progress
 }
 var file_operator_proto_depIdxs = []int32{
 	2,  // 0: failback.v1.CheckReply.findings:type_name -> failback.v1.Finding
-	89, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
-	88, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
+	91, // 1: failback.v1.CheckReply.path:type_name -> failback.v1.PathDone
+	90, // 2: failback.v1.AdoptRequest.disks:type_name -> failback.v1.AdoptRequest.DisksEntry
 	40, // 3: failback.v1.AdoptReply.points:type_name -> failback.v1.Point
 	6,  // 4: failback.v1.AdoptReply.disks:type_name -> failback.v1.AdoptedDisk
 	2,  // 5: failback.v1.AdoptReply.findings:type_name -> failback.v1.Finding
@@ -7212,16 +7316,16 @@ var file_operator_proto_depIdxs = []int32{
 	23, // 8: failback.v1.StatusReply.groups:type_name -> failback.v1.GroupStatus
 	14, // 9: failback.v1.StatusReply.workers:type_name -> failback.v1.WorkerStatus
 	15, // 10: failback.v1.WorkerStatus.alerts:type_name -> failback.v1.Alert
-	90, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
+	92, // 11: failback.v1.WorkerStatus.figures:type_name -> failback.v1.Figures
 	22, // 12: failback.v1.EventsReply.event:type_name -> failback.v1.Event
-	91, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
+	93, // 13: failback.v1.GroupStatus.problem:type_name -> failback.v1.Problem
 	33, // 14: failback.v1.GroupStatus.disks:type_name -> failback.v1.DiskStatus
 	35, // 15: failback.v1.GroupStatus.move:type_name -> failback.v1.MoveStatus
 	32, // 16: failback.v1.GroupStatus.space:type_name -> failback.v1.SpaceStatus
 	69, // 17: failback.v1.GroupStatus.drills:type_name -> failback.v1.DrillStatus
 	29, // 18: failback.v1.GroupStatus.scrub:type_name -> failback.v1.ScrubStatus
 	41, // 19: failback.v1.GroupStatus.pins:type_name -> failback.v1.Pin
-	92, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
+	94, // 20: failback.v1.GroupStatus.link:type_name -> failback.v1.LinkStatus
 	28, // 21: failback.v1.GroupStatus.original:type_name -> failback.v1.OriginalStatus
 	62, // 22: failback.v1.GroupStatus.cutover:type_name -> failback.v1.CutoverStatus
 	15, // 23: failback.v1.GroupStatus.alerts:type_name -> failback.v1.Alert
@@ -7229,7 +7333,7 @@ var file_operator_proto_depIdxs = []int32{
 	11, // 25: failback.v1.GroupStatus.departed:type_name -> failback.v1.DepartedDisk
 	24, // 26: failback.v1.ResyncReply.resync:type_name -> failback.v1.ResyncStatus
 	29, // 27: failback.v1.ScrubReply.scrub:type_name -> failback.v1.ScrubStatus
-	93, // 28: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
+	95, // 28: failback.v1.DiskStatus.ledger:type_name -> failback.v1.DiskLedger
 	34, // 29: failback.v1.DiskStatus.stages:type_name -> failback.v1.StageShare
 	40, // 30: failback.v1.PointsReply.points:type_name -> failback.v1.Point
 	45, // 31: failback.v1.Point.verified:type_name -> failback.v1.Verified
@@ -7240,9 +7344,9 @@ var file_operator_proto_depIdxs = []int32{
 	35, // 36: failback.v1.MoveReply.progress:type_name -> failback.v1.MoveStatus
 	52, // 37: failback.v1.CutoverForecast.parts:type_name -> failback.v1.ForecastPart
 	57, // 38: failback.v1.JobsReply.jobs:type_name -> failback.v1.Job
-	91, // 39: failback.v1.Job.problem:type_name -> failback.v1.Problem
+	93, // 39: failback.v1.Job.problem:type_name -> failback.v1.Problem
 	62, // 40: failback.v1.CutoverReply.progress:type_name -> failback.v1.CutoverStatus
-	94, // 41: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
+	96, // 41: failback.v1.VerifyReply.progress:type_name -> failback.v1.Progress
 	45, // 42: failback.v1.VerifyReply.result:type_name -> failback.v1.Verified
 	69, // 43: failback.v1.DrillReply.drill:type_name -> failback.v1.DrillStatus
 	70, // 44: failback.v1.DrillStatus.files:type_name -> failback.v1.DrillFile
@@ -7252,7 +7356,7 @@ var file_operator_proto_depIdxs = []int32{
 	75, // 48: failback.v1.RecordDrillReply.drilled:type_name -> failback.v1.Drilled
 	80, // 49: failback.v1.VolumesReply.volumes:type_name -> failback.v1.Volume
 	2,  // 50: failback.v1.Volume.findings:type_name -> failback.v1.Finding
-	87, // 51: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
+	89, // 51: failback.v1.ThrottleReply.groups:type_name -> failback.v1.GroupThrottle
 	0,  // 52: failback.v1.Operator.Check:input_type -> failback.v1.PlanRequest
 	0,  // 53: failback.v1.Operator.Reprotect:input_type -> failback.v1.PlanRequest
 	4,  // 54: failback.v1.Operator.Adopt:input_type -> failback.v1.AdoptRequest
@@ -7284,43 +7388,45 @@ var file_operator_proto_depIdxs = []int32{
 	76, // 80: failback.v1.Operator.Unprotect:input_type -> failback.v1.UnprotectRequest
 	78, // 81: failback.v1.Operator.Volumes:input_type -> failback.v1.VolumesRequest
 	81, // 82: failback.v1.Operator.Token:input_type -> failback.v1.TokenRequest
-	85, // 83: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
+	87, // 83: failback.v1.Operator.Throttle:input_type -> failback.v1.ThrottleRequest
 	83, // 84: failback.v1.Operator.Rebind:input_type -> failback.v1.RebindRequest
-	1,  // 85: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
-	3,  // 86: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
-	5,  // 87: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
-	8,  // 88: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
-	13, // 89: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
-	21, // 90: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
-	20, // 91: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
-	19, // 92: failback.v1.Operator.Backup:output_type -> failback.v1.BackupPiece
-	37, // 93: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
-	39, // 94: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
-	49, // 95: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
-	47, // 96: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
-	49, // 97: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
-	64, // 98: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
-	66, // 99: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
-	68, // 100: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
-	72, // 101: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
-	74, // 102: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
-	44, // 103: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
-	44, // 104: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
-	27, // 105: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
-	31, // 106: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
-	59, // 107: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
-	51, // 108: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
-	59, // 109: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
-	61, // 110: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
-	54, // 111: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
-	56, // 112: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
-	77, // 113: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
-	79, // 114: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
-	82, // 115: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
-	86, // 116: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
-	84, // 117: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
-	85, // [85:118] is the sub-list for method output_type
-	52, // [52:85] is the sub-list for method input_type
+	85, // 85: failback.v1.Operator.ForgetServer:input_type -> failback.v1.ForgetServerRequest
+	1,  // 86: failback.v1.Operator.Check:output_type -> failback.v1.CheckReply
+	3,  // 87: failback.v1.Operator.Reprotect:output_type -> failback.v1.ReprotectReply
+	5,  // 88: failback.v1.Operator.Adopt:output_type -> failback.v1.AdoptReply
+	8,  // 89: failback.v1.Operator.Apply:output_type -> failback.v1.ApplyReply
+	13, // 90: failback.v1.Operator.Status:output_type -> failback.v1.StatusReply
+	21, // 91: failback.v1.Operator.Events:output_type -> failback.v1.EventsReply
+	20, // 92: failback.v1.Operator.Support:output_type -> failback.v1.SupportFile
+	19, // 93: failback.v1.Operator.Backup:output_type -> failback.v1.BackupPiece
+	37, // 94: failback.v1.Operator.Cut:output_type -> failback.v1.CutReply
+	39, // 95: failback.v1.Operator.Points:output_type -> failback.v1.PointsReply
+	49, // 96: failback.v1.Operator.Move:output_type -> failback.v1.MoveReply
+	47, // 97: failback.v1.Operator.PlanMove:output_type -> failback.v1.MovePlan
+	49, // 98: failback.v1.Operator.CancelMove:output_type -> failback.v1.MoveReply
+	64, // 99: failback.v1.Operator.Verify:output_type -> failback.v1.VerifyReply
+	66, // 100: failback.v1.Operator.Export:output_type -> failback.v1.ExportReply
+	68, // 101: failback.v1.Operator.Drill:output_type -> failback.v1.DrillReply
+	72, // 102: failback.v1.Operator.EndDrill:output_type -> failback.v1.EndDrillReply
+	74, // 103: failback.v1.Operator.RecordDrill:output_type -> failback.v1.RecordDrillReply
+	44, // 104: failback.v1.Operator.Pin:output_type -> failback.v1.PinReply
+	44, // 105: failback.v1.Operator.Unpin:output_type -> failback.v1.PinReply
+	27, // 106: failback.v1.Operator.Resync:output_type -> failback.v1.ResyncReply
+	31, // 107: failback.v1.Operator.Scrub:output_type -> failback.v1.ScrubReply
+	59, // 108: failback.v1.Operator.Commit:output_type -> failback.v1.CutoverReply
+	51, // 109: failback.v1.Operator.Forecast:output_type -> failback.v1.CutoverForecast
+	59, // 110: failback.v1.Operator.Undo:output_type -> failback.v1.CutoverReply
+	61, // 111: failback.v1.Operator.FinishCutover:output_type -> failback.v1.FinishCutoverReply
+	54, // 112: failback.v1.Operator.Jobs:output_type -> failback.v1.JobsReply
+	56, // 113: failback.v1.Operator.CancelJob:output_type -> failback.v1.CancelJobReply
+	77, // 114: failback.v1.Operator.Unprotect:output_type -> failback.v1.UnprotectReply
+	79, // 115: failback.v1.Operator.Volumes:output_type -> failback.v1.VolumesReply
+	82, // 116: failback.v1.Operator.Token:output_type -> failback.v1.TokenReply
+	88, // 117: failback.v1.Operator.Throttle:output_type -> failback.v1.ThrottleReply
+	84, // 118: failback.v1.Operator.Rebind:output_type -> failback.v1.RebindReply
+	86, // 119: failback.v1.Operator.ForgetServer:output_type -> failback.v1.ForgetServerReply
+	86, // [86:120] is the sub-list for method output_type
+	52, // [52:86] is the sub-list for method input_type
 	52, // [52:52] is the sub-list for extension type_name
 	52, // [52:52] is the sub-list for extension extendee
 	0,  // [0:52] is the sub-list for field type_name
@@ -7338,7 +7444,7 @@ func file_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_operator_proto_rawDesc), len(file_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   89,
+			NumMessages:   91,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

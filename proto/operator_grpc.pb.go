@@ -56,6 +56,7 @@ const (
 	Operator_Token_FullMethodName         = "/failback.v1.Operator/Token"
 	Operator_Throttle_FullMethodName      = "/failback.v1.Operator/Throttle"
 	Operator_Rebind_FullMethodName        = "/failback.v1.Operator/Rebind"
+	Operator_ForgetServer_FullMethodName  = "/failback.v1.Operator/ForgetServer"
 )
 
 // OperatorClient is the client API for Operator service.
@@ -123,6 +124,8 @@ type OperatorClient interface {
 	Throttle(ctx context.Context, in *ThrottleRequest, opts ...grpc.CallOption) (*ThrottleReply, error)
 	// Lets another key register by the name of a process server, in the place of the one that is bound to it. A process server with that one is sent away.
 	Rebind(ctx context.Context, in *RebindRequest, opts ...grpc.CallOption) (*RebindReply, error)
+	// Takes a process server that is not connected, and that no group needs, off the status, and its name off its key. It may come again, as any other may by that name.
+	ForgetServer(ctx context.Context, in *ForgetServerRequest, opts ...grpc.CallOption) (*ForgetServerReply, error)
 }
 
 type operatorClient struct {
@@ -562,6 +565,16 @@ func (c *operatorClient) Rebind(ctx context.Context, in *RebindRequest, opts ...
 	return out, nil
 }
 
+func (c *operatorClient) ForgetServer(ctx context.Context, in *ForgetServerRequest, opts ...grpc.CallOption) (*ForgetServerReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ForgetServerReply)
+	err := c.cc.Invoke(ctx, Operator_ForgetServer_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OperatorServer is the server API for Operator service.
 // All implementations must embed UnimplementedOperatorServer
 // for forward compatibility.
@@ -627,6 +640,8 @@ type OperatorServer interface {
 	Throttle(context.Context, *ThrottleRequest) (*ThrottleReply, error)
 	// Lets another key register by the name of a process server, in the place of the one that is bound to it. A process server with that one is sent away.
 	Rebind(context.Context, *RebindRequest) (*RebindReply, error)
+	// Takes a process server that is not connected, and that no group needs, off the status, and its name off its key. It may come again, as any other may by that name.
+	ForgetServer(context.Context, *ForgetServerRequest) (*ForgetServerReply, error)
 	mustEmbedUnimplementedOperatorServer()
 }
 
@@ -735,6 +750,9 @@ func (UnimplementedOperatorServer) Throttle(context.Context, *ThrottleRequest) (
 }
 func (UnimplementedOperatorServer) Rebind(context.Context, *RebindRequest) (*RebindReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Rebind not implemented")
+}
+func (UnimplementedOperatorServer) ForgetServer(context.Context, *ForgetServerRequest) (*ForgetServerReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ForgetServer not implemented")
 }
 func (UnimplementedOperatorServer) mustEmbedUnimplementedOperatorServer() {}
 func (UnimplementedOperatorServer) testEmbeddedByValue()                  {}
@@ -1274,6 +1292,24 @@ func _Operator_Rebind_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Operator_ForgetServer_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ForgetServerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServer).ForgetServer(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Operator_ForgetServer_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServer).ForgetServer(ctx, req.(*ForgetServerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Operator_ServiceDesc is the grpc.ServiceDesc for Operator service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1368,6 +1404,10 @@ var Operator_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Rebind",
 			Handler:    _Operator_Rebind_Handler,
+		},
+		{
+			MethodName: "ForgetServer",
+			Handler:    _Operator_ForgetServer_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

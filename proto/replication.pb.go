@@ -64,7 +64,7 @@ type Hello struct {
 	Major         uint32                 `protobuf:"varint,2,opt,name=major,proto3" json:"major,omitempty"`
 	Minor         uint32                 `protobuf:"varint,3,opt,name=minor,proto3" json:"minor,omitempty"`
 	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`                       // of the program, for people
-	UnixNanos     int64                  `protobuf:"varint,5,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"` // its clock
+	UnixNanos     int64                  `protobuf:"varint,5,opt,name=unix_nanos,json=unixNanos,proto3" json:"unix_nanos,omitempty"` // its clock; 0: not told
 	Home          string                 `protobuf:"bytes,6,opt,name=home,proto3" json:"home,omitempty"`                             // random name of its state directory, by which two of one name are told apart; empty: not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

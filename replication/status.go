@@ -36,6 +36,7 @@ type WorkerStatus struct {
 	Version   string        `json:"version"`
 	Since     time.Time     `json:"since,omitzero"`   // connected, or gone, since then
 	ClockSkew time.Duration `json:"clock_skew_nanos"` // its clock less ours
+	NoClock   bool          `json:"no_clock"`         // it told none: ClockSkew is 0
 	Health    Level         `json:"health"`           // the worst of its alerts
 	Alerts    []Alert       `json:"alerts"`           //
 	Figures   *Figures      `json:"figures"`          // as it told them last; nil: it did not

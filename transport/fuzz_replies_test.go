@@ -149,6 +149,7 @@ func FuzzOperatorReplies(f *testing.F) {
 		_, _, _ = c.Token(ctx, "n", 0, false)
 		_, _ = c.Throttle(ctx, replication.ThrottleChange{})
 		_, _ = c.Rebind(ctx, "n", "k")
+		_, _ = c.ForgetServer(ctx, "n")
 	})
 }
 

@@ -81,4 +81,6 @@ type Operations interface {
 	Throttle(ctx context.Context, c replication.ThrottleChange) (replication.ThrottleStatus, error)
 	// Rebind gives the name of a process server to another key, and returns the one that had it, or "".
 	Rebind(ctx context.Context, name, key string) (was string, err error)
+	// ForgetServer takes a process server that is not connected, and that no group needs, off the status, and its name off its key, which it returns; "": it was bound to none.
+	ForgetServer(ctx context.Context, name string) (key string, err error)
 }

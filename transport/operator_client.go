@@ -392,3 +392,9 @@ func (c *OperatorClient) Rebind(ctx context.Context, name, key string) (was stri
 	r, err := c.rpc.Rebind(ctx, &failbackpb.RebindRequest{Name: name, Key: key})
 	return r.GetWas(), c.problem(err)
 }
+
+// ForgetServer takes a process server that is not connected, and that no group needs, off the status, and its name off its key, which it returns.
+func (c *OperatorClient) ForgetServer(ctx context.Context, name string) (key string, err error) {
+	r, err := c.rpc.ForgetServer(ctx, &failbackpb.ForgetServerRequest{Name: name})
+	return r.GetKey(), c.problem(err)
+}

@@ -289,3 +289,11 @@ func (s *operatorServer) Rebind(ctx context.Context, r *failbackpb.RebindRequest
 	}
 	return &failbackpb.RebindReply{Was: was}, nil
 }
+
+func (s *operatorServer) ForgetServer(ctx context.Context, r *failbackpb.ForgetServerRequest) (*failbackpb.ForgetServerReply, error) {
+	key, err := s.ops.ForgetServer(ctx, r.Name)
+	if err != nil {
+		return nil, StatusOf(err)
+	}
+	return &failbackpb.ForgetServerReply{Key: key}, nil
+}

@@ -110,7 +110,7 @@ func TestOperatorStatusArrivesWhole(t *testing.T) {
 			Cutover:  &cuttingOver,
 			Health:   replication.Critical, Alerts: []replication.Alert{alert}, Bottleneck: "hash", Because: "it is", SilentSince: noon,
 		}},
-		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second, Health: replication.Warned, Alerts: []replication.Alert{alert},
+		Workers: []replication.WorkerStatus{{Name: "ps1", Connected: true, Version: "v1", Since: noon, ClockSkew: -time.Second, NoClock: true, Health: replication.Warned, Alerts: []replication.Alert{alert},
 			Figures: &replication.Figures{Time: noon, CPU: 0.5, Memory: -1, StateFree: 1, StateTotal: 2, Shipping: 3, Frozen: []string{"erp/db"}, Clock: noon}}},
 	}
 	everyFieldSet(t, reflect.ValueOf(want), "status")

@@ -41,7 +41,7 @@ func statusToWire(s replication.Status) *failbackpb.StatusReply {
 	}
 	for _, w := range s.Workers {
 		r.Workers = append(r.Workers, &failbackpb.WorkerStatus{
-			Name: w.Name, Connected: w.Connected, Version: w.Version, SinceUnixNanos: nanos(w.Since), ClockSkewNanos: int64(w.ClockSkew),
+			Name: w.Name, Connected: w.Connected, Version: w.Version, SinceUnixNanos: nanos(w.Since), ClockSkewNanos: int64(w.ClockSkew), NoClock: w.NoClock,
 			Health: string(w.Health), Alerts: alertsToWire(w.Alerts), Figures: toldFigures(w.Figures), FiguresUnixNanos: toldWhen(w.Figures),
 		})
 	}
@@ -55,7 +55,7 @@ func statusFromWire(r *failbackpb.StatusReply) replication.Status {
 	}
 	for _, w := range r.Workers {
 		s.Workers = append(s.Workers, replication.WorkerStatus{
-			Name: w.Name, Connected: w.Connected, Version: w.Version, Since: timeOf(w.SinceUnixNanos), ClockSkew: time.Duration(w.ClockSkewNanos),
+			Name: w.Name, Connected: w.Connected, Version: w.Version, Since: timeOf(w.SinceUnixNanos), ClockSkew: time.Duration(w.ClockSkewNanos), NoClock: w.NoClock,
 			Health: replication.Level(w.Health), Alerts: alertsFromWire(w.Alerts),
 		})
 		if w.Figures != nil {

@@ -171,7 +171,8 @@ func (c *ReplicationClient) Work(ctx context.Context, name, home, version string
 	if _, err := link.Ours(version).Speak("master target "+c.address, link.Version{Major: w.Major, Minor: w.Minor, Program: w.Version}); err != nil {
 		return err
 	}
-	welcomed(w.Version, time.Duration(w.UnixNanos-time.Now().UnixNano()))
+	skew, _ := skewOf(w.UnixNanos)
+	welcomed(w.Version, skew)
 
 	d := &desk{stream: stream, worker: worker, client: c, cancels: map[uint64]context.CancelFunc{}}
 	defer d.wait()

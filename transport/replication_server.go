@@ -85,7 +85,8 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return StatusOf(err)
 	}
 	w := &remoteWorker{stream: stream, version: s.version, key: who.Key, paths: &s.paths, calls: map[uint64]*call{}, gone: make(chan struct{}), left: make(chan error, 1)}
-	come := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: told(hello.Version, maxWord), Minor: hello.Minor, Skew: time.Duration(hello.UnixNanos - time.Now().UnixNano()), Certificates: who.Certificates}
+	come := link.Peer{Name: hello.Name, Home: hello.Home, Key: who.Key, Version: told(hello.Version, maxWord), Minor: hello.Minor, Certificates: who.Certificates}
+	come.Skew, come.NoClock = skewOf(hello.UnixNanos)
 	done, err := s.master.Connected(come, w)
 	if err != nil {
 		s.refuse(stream.Context(), come.Name, err)
@@ -109,6 +110,14 @@ func (s *replicationServer) Work(stream failbackpb.Replication_WorkServer) error
 		return nil
 	}
 	return err
+}
+
+// skewOf returns the clock that the other side tells less ours.
+func skewOf(unixNanos int64) (skew time.Duration, none bool) {
+	if unixNanos <= 0 {
+		return 0, true
+	}
+	return time.Duration(unixNanos - time.Now().UnixNano()), false
 }
 
 // refuse tells that a process server was turned away.

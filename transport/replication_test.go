@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"reflect"
 	"strings"
@@ -27,6 +28,7 @@ import (
 type authority struct {
 	link.Authority
 	connected chan link.Worker
+	peer      link.Peer // who connected last; read after connected
 	coverage  map[replication.DiskNo]*replication.Set
 	sides     []link.Side
 	laneErr   error
@@ -37,7 +39,8 @@ type authority struct {
 	totals []replication.Total
 }
 
-func (a *authority) Connected(_ link.Peer, w link.Worker) (func(), error) {
+func (a *authority) Connected(p link.Peer, w link.Worker) (func(), error) {
+	a.peer = p
 	a.connected <- w
 	return func() {}, nil
 }
@@ -341,6 +344,28 @@ func TestAnotherMajorVersionIsRefused(t *testing.T) {
 	_, err = stream.Recv()
 	if p := ProblemOf(err); p == nil || p.Code != "protocol-version" || !strings.Contains(p.Message, "9.9") || p.Remedy == "" {
 		t.Errorf("got %v want protocol-version", err)
+	}
+}
+
+// TestHelloTellsTheClock or does not: what is not told is not 56 years behind.
+func TestHelloTellsTheClock(t *testing.T) {
+	a := &authority{}
+	address, certs := serve(t, a)
+	for clock, want := range map[int64]bool{0: true, -1: true, math.MinInt64: true, time.Now().Add(-time.Hour).UnixNano(): false, math.MaxInt64: false} {
+		ctx, cancel := context.WithCancel(t.Context())
+		stream, err := dial(t, address, certs, pki.ProcessServer).client.Work(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hello := &failbackpb.Hello{Name: "ps1", Major: ProtocolMajor, Minor: ProtocolMinor, UnixNanos: clock}
+		if err := stream.Send(&failbackpb.Report{What: &failbackpb.Report_Hello{Hello: hello}}); err != nil {
+			t.Fatal(err)
+		}
+		<-a.connected
+		if got := a.peer; got.NoClock != want || want == (got.Skew != 0) || clock < math.MaxInt64 && got.Skew.Abs() > 2*time.Hour {
+			t.Errorf("%d: got %v, none: %v", clock, got.Skew, got.NoClock)
+		}
+		cancel()
 	}
 }
 

@@ -55,6 +55,7 @@ var callers = map[string]pki.Role{
 	failbackpb.Operator_Volumes_FullMethodName:       pki.Operator,
 	failbackpb.Operator_Token_FullMethodName:         pki.Operator,
 	failbackpb.Operator_Rebind_FullMethodName:        pki.Operator,
+	failbackpb.Operator_ForgetServer_FullMethodName:  pki.Operator,
 	failbackpb.Operator_Throttle_FullMethodName:      pki.Operator,
 }
 

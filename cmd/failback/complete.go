@@ -16,7 +16,7 @@ import (
 // completeWithin is how long a shell waits for words that the master target knows.
 const completeWithin = 2 * time.Second
 
-// completes has shells complete the arguments that a command's usage names, and those of the commands below it: groups, points and disks as the master target tells, files where files are meant.
+// completes has shells complete the arguments that a command's usage names, and those of the commands below it: groups, points, disks and process servers as the master target tells, files where files are meant.
 func (t *tool) completes(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		t.completes(sub)
@@ -38,7 +38,7 @@ func (t *tool) completes(c *cobra.Command) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		switch word := strings.Trim(words[len(args)], "[]."); word {
-		case "GROUP", "POINT", "DISK":
+		case "GROUP", "POINT", "DISK", "PROCESS-SERVER":
 			group := ""
 			if len(args) > 0 && words[0] != "DIR" {
 				group = args[0]
@@ -51,7 +51,7 @@ func (t *tool) completes(c *cobra.Command) {
 	}
 }
 
-// known returns the groups, or the points or disks of one, with what tells them apart; none where the master target does not answer.
+// known returns the groups, the process servers that are away, or the points or disks of a group, with what tells them apart; none where the master target does not answer.
 func (t *tool) known(c *cobra.Command, word string, group replication.GroupID) (found []string) {
 	ctx, cancel := context.WithTimeout(c.Context(), completeWithin)
 	defer cancel()
@@ -73,6 +73,14 @@ func (t *tool) known(c *cobra.Command, word string, group replication.GroupID) (
 			return err
 		}
 		s, err := m.Status(ctx, group)
+		if word == "PROCESS-SERVER" {
+			for _, p := range s.Workers {
+				if !p.Connected {
+					found = append(found, p.Name+"\taway")
+				}
+			}
+			return err
+		}
 		for _, g := range s.Groups {
 			if word == "GROUP" {
 				found = append(found, fmt.Sprintf("%s\t%s", g.Group, g.State))

@@ -152,6 +152,8 @@ func printStatus(w io.Writer, s replication.Status, now time.Time) {
 			state = "away"
 		}
 		switch d := p.ClockSkew; {
+		case p.NoClock:
+			skew = "not told"
 		case d > time.Second:
 			skew = age(d) + " ahead"
 		case d < -time.Second:

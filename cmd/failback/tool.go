@@ -119,7 +119,7 @@ operator's certificate (--operator HOST:PORT --pki DIR). Work goes on when this 
 	add("protect", t.checkCommand(), t.reprotectCommand(), t.applyCommand(), t.statusCommand(), t.explainCommand(), t.eventsCommand(), t.jobsCommand(), t.resyncCommand(), t.unprotectCommand(), t.adoptCommand())
 	add("points", t.pointsCommand(), t.cutCommand(), t.pinCommand(), t.unpinCommand(), t.rewindCommand(), t.advanceCommand(), t.moveCommand(), t.verifyCommand(), t.scrubCommand(), t.drillCommand(), t.exportCommand())
 	add("cutover", t.commitCommand(), t.undoCommand(), t.finishCommand())
-	add("tool", t.backupCommand(), t.restoreCommand(), t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.throttleCommand(), t.supportCommand(), t.manCommand(), t.versionCommand())
+	add("tool", t.backupCommand(), t.restoreCommand(), t.volumesCommand(), t.journalCommand(), t.diskCommand(), t.pkiCommand(), t.rebindCommand(), t.forgetCommand(), t.throttleCommand(), t.supportCommand(), t.manCommand(), t.versionCommand())
 	t.completes(root)
 	root.SetHelpCommandGroupID("tool")
 	root.SetCompletionCommandGroupID("tool")

@@ -507,7 +507,7 @@ func TestPrintStatus(t *testing.T) {
 	g.Notices = []string{"db/os: no stable view"}
 	g.NextCut = noon.Add(2*time.Hour + 3*time.Minute)
 	var b bytes.Buffer
-	printStatus(&b, replication.Status{Groups: []replication.GroupStatus{g}, Workers: []replication.WorkerStatus{{Name: "ps1", Version: "v1", Since: noon, ClockSkew: 90 * time.Second}}}, noon.Add(2*time.Hour))
+	printStatus(&b, replication.Status{Groups: []replication.GroupStatus{g}, Workers: []replication.WorkerStatus{{Name: "ps1", Version: "v1", Since: noon, ClockSkew: 90 * time.Second}, {Name: "ps2", Version: "v0", Since: noon, NoClock: true}}}, noon.Add(2*time.Hour))
 	want := `erp: error for 2h00m, disks held at point 3, last point 3 of 2026-03-01 12:00:00, making point 4, next point in 3m00s
   moving from point 3 to point 1: write 25 % of 4.0 GiB
   Problem: the journal is full
@@ -519,6 +519,7 @@ db/data  1.0 TiB   waiting   -         -            0 B      0 B       1m15s  ps
 
 PROCESS SERVER  STATE  SINCE                VERSION  CLOCK
 ps1             away   2026-03-01 12:00:00  v1       1m30s ahead
+ps2             away   2026-03-01 12:00:00  v0       not told
 `
 	if got := b.String(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -710,6 +711,32 @@ func TestPointsByName(t *testing.T) {
 	}
 	points = points[2:]
 	if got := failback(t.Context(), "", "rewind", "erp", "latest-app", "--operator", address); got.code != 1 || !strings.Contains(got.err, "no application-consistent point that is sound") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestForget(t *testing.T) {
+	f := staged()
+	f.OnStatus = func(replication.GroupID) (replication.Status, error) {
+		return replication.Status{Workers: []replication.WorkerStatus{{Name: "ps1"}, {Name: "ps2", Connected: true}}}, nil
+	}
+	f.OnForget = func(name string) (string, error) {
+		if name != "ps1" {
+			return "", &replication.Problem{Code: "process-server-connected", Message: "process server " + name + " is connected", Remedy: "stop it first"}
+		}
+		return "5f2a", nil
+	}
+	address := operatortest.Serve(t, f)
+	if got := failback(t.Context(), "", "__complete", "--operator", address, "forget", ""); !strings.HasPrefix(got.out, "ps1\taway\n:") {
+		t.Errorf("a shell is told %+v", got)
+	}
+	if got := failback(t.Context(), "", "forget", "ps1", "--operator", address); got.code != 0 || !strings.Contains(got.out, "process server ps1 is forgotten; its key was 5f2a\n") || !strings.Contains(got.out, "failback pki revoke") {
+		t.Errorf("got %+v", got)
+	}
+	if got := failback(t.Context(), "", "forget", "ps1", "--json", "--operator", address); got.code != 0 || got.out != "{\"name\":\"ps1\",\"key\":\"5f2a\"}\n" {
+		t.Errorf("got %+v", got)
+	}
+	if got := failback(t.Context(), "", "forget", "ps2", "--operator", address); got.code != 1 || !strings.Contains(got.err, "ps2 is connected") {
 		t.Errorf("got %+v", got)
 	}
 }

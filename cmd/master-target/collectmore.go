@@ -68,7 +68,9 @@ func (c *collector) collectMore(ch chan<- prometheus.Metric, s replication.Statu
 	gauge("mastertarget_throttle_limit_bytes", float64(c.engine.Throttled().Limit))
 	for _, w := range s.Workers {
 		gauge("mastertarget_process_server_health", float64(w.Health.Rank()), w.Name)
-		gauge("mastertarget_process_server_clock_skew_seconds", w.ClockSkew.Seconds(), w.Name)
+		if !w.NoClock {
+			gauge("mastertarget_process_server_clock_skew_seconds", w.ClockSkew.Seconds(), w.Name)
+		}
 		if f := w.Figures; f != nil {
 			if f.CPU >= 0 {
 				gauge("mastertarget_process_server_cpu_share", f.CPU, w.Name)

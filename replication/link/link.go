@@ -244,6 +244,7 @@ type Peer struct {
 	Version string        // release of its program
 	Minor   uint32        // of the protocol that it speaks
 	Skew    time.Duration // its clock less ours, one network delay included
+	NoClock bool          // it told none, and Skew is 0
 
 	Certificates []replication.Certificate // that it showed when it connected: its own, and those that this one hangs on
 }

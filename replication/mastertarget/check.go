@@ -168,7 +168,8 @@ func (f *looking) sources(ctx context.Context, unnamed bool) {
 		return
 	}
 	f.worker = w
-	facts.Connected, facts.Since, facts.Skew, facts.Figures = true, w.since, w.skew(), w.figures()
+	facts.Connected, facts.Since, facts.Figures = true, w.since, w.figures()
+	facts.Skew, _ = w.skew()
 	facts.Ours, facts.Theirs = link.Ours(f.engine.cfg.Version), link.Version{Major: link.ProtocolMajor, Minor: w.Minor, Program: w.Version}
 	var all []preflight.Source
 	if !unnamed {

@@ -70,6 +70,7 @@ type Engine struct {
 
 	turns     groupTurns // of groups that come, go or change; before admin
 	admin     sync.Mutex // held while a group comes or goes, but not while its storage is waited for
+	admitting sync.Mutex // held while a process server comes, or is forgotten; before accessing
 	accessing sync.Mutex // held while names and tokens change
 	drills    drills
 	events    *events.Log
@@ -297,32 +298,19 @@ func (e *Engine) group(id replication.GroupID) (*group, error) {
 // Connected takes a process server. One that comes again takes its own place: it has lost its connection, and this side does not know it yet. Another
 // of the same name is refused while the first is there: it would be given the orders, with none of the snapshots they are about.
 func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
-	if err := e.bind(p); err != nil {
+	ctx, leave := context.WithCancelCause(e.ctx)
+	now := &worker{Peer: p, Worker: w, since: time.Now(), ctx: ctx, leave: leave}
+	before, err := e.admit(now)
+	if err != nil {
+		leave(errGone)
 		e.TurnedAway(p.Name, replication.AsProblem(err))
 		return nil, err
 	}
-	ctx, leave := context.WithCancelCause(e.ctx)
-	now := &worker{Peer: p, Worker: w, since: time.Now(), ctx: ctx, leave: leave}
-	e.mu.Lock()
-	before := e.workers[p.Name]
-	if before != nil && before.connected() && before.Home != "" && p.Home != "" && before.Home != p.Home {
-		since := before.since
-		e.mu.Unlock()
-		leave(errGone)
-		refused := &replication.Problem{Code: CodeNameInUse,
-			Message: fmt.Sprintf("a process server %s with another state directory is connected since %s", p.Name, since.UTC().Format(time.DateTime)),
-			Remedy:  "give each process server its own --name; if this one takes that one's place, stop that one: this one gets in within a minute"}
-		e.TurnedAway(p.Name, refused)
-		return nil, refused
-	}
-	delete(e.turnedAway, p.Name)
-	e.workers[p.Name] = now
-	e.mu.Unlock()
 	if before != nil {
 		before.displaced()
 	}
 	e.happened(replication.EventProcessServer, replication.Healthy, "", p.Name, "process server %s connected, version %s", p.Name, p.Version)
-	e.cfg.Log.Info("process server connected", "name", p.Name, "version", p.Version, "minor", min(p.Minor, link.ProtocolMinor), "skew", p.Skew)
+	e.cfg.Log.Info("process server connected", "name", p.Name, "version", p.Version, "minor", min(p.Minor, link.ProtocolMinor), "skew", p.Skew, "no_clock", p.NoClock)
 	e.changed()
 	e.wg.Go(func() { e.sayFarewell(now) })
 	return func() {
@@ -339,6 +327,26 @@ func (e *Engine) Connected(p link.Peer, w link.Worker) (func(), error) {
 		e.happened(replication.EventProcessServer, replication.Warned, "", p.Name, "process server %s has gone", p.Name)
 		e.changed()
 	}, nil
+}
+
+// admit gives a process server its name and its place, and returns who had that, or nil.
+func (e *Engine) admit(now *worker) (before *worker, err error) {
+	e.admitting.Lock()
+	defer e.admitting.Unlock()
+	if err := e.bind(now.Peer); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before = e.workers[now.Name]
+	if before != nil && before.connected() && before.Home != "" && now.Home != "" && before.Home != now.Home {
+		return nil, &replication.Problem{Code: CodeNameInUse,
+			Message: fmt.Sprintf("a process server %s with another state directory is connected since %s", now.Name, before.since.UTC().Format(time.DateTime)),
+			Remedy:  "give each process server its own --name; if this one takes that one's place, stop that one: this one gets in within a minute"}
+	}
+	delete(e.turnedAway, now.Name)
+	e.workers[now.Name] = now
+	return before, nil
 }
 
 // worker returns the process server of that name if it is connected.

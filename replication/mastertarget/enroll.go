@@ -79,7 +79,7 @@ func (e *Engine) bind(p link.Peer) error {
 	})
 }
 
-// access changes names and tokens, durably, or not at all when f fails.
+// access changes names and tokens, durably, or not at all when f fails. Of the names that f returns, those without a key are no more.
 func (e *Engine) access(f func(tx *bbolt.Tx) (map[string]binding, error)) error {
 	e.accessing.Lock()
 	defer e.accessing.Unlock()
@@ -94,7 +94,9 @@ func (e *Engine) access(f func(tx *bbolt.Tx) (map[string]binding, error)) error 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for name, b := range changed {
-		e.names[name] = b
+		if e.names[name] = b; b.Key == "" {
+			delete(e.names, name)
+		}
 	}
 	return nil
 }

@@ -84,7 +84,8 @@ func (e *Engine) facts(now time.Time) health.Facts {
 	groups := maps.Clone(e.groups)
 	servers := map[string]*health.Server{}
 	for name, w := range e.workers {
-		servers[name] = &health.Server{Name: name, Connected: w.connected(), Since: w.since, Skew: w.skew(), Figures: w.figures()}
+		skew, _ := w.skew()
+		servers[name] = &health.Server{Name: name, Connected: w.connected(), Since: w.since, Skew: skew, Figures: w.figures()}
 	}
 	e.mu.Unlock()
 	e.observing.forget(groups)
@@ -124,12 +125,12 @@ func (w *worker) figures() *replication.Figures {
 	return &n
 }
 
-// skew is how far its clock is off ours: by the last figures it told, else as it was when it connected.
-func (w *worker) skew() time.Duration {
+// skew is how far its clock is off ours: by the last figures it told, else as it was when it connected; not told: 0.
+func (w *worker) skew() (skew time.Duration, told bool) {
 	if n := w.figures(); n != nil && !n.Clock.IsZero() {
-		return n.Clock.Sub(n.Time)
+		return n.Clock.Sub(n.Time), true
 	}
-	return w.Skew
+	return w.Skew, !w.NoClock
 }
 
 func (g *group) facts(now time.Time) health.Group {

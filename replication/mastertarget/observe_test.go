@@ -179,8 +179,12 @@ func TestClockIsJudgedByTheNewestFigures(t *testing.T) {
 		{replication.Figures{Time: now, Clock: now.Add(-2 * time.Minute)}, -2 * time.Minute},
 	} {
 		w := &worker{Peer: link.Peer{Skew: time.Hour}, Worker: telling{figures: c.f}, ctx: context.Background()}
-		if got := w.skew(); got != c.want {
-			t.Errorf("%+v: got %s, want %s", c.f, got, c.want)
+		if got, told := w.skew(); got != c.want || !told {
+			t.Errorf("%+v: got %s, told %v, want %s", c.f, got, told, c.want)
+		}
+		w = &worker{Peer: link.Peer{NoClock: true}, Worker: telling{figures: c.f}, ctx: context.Background()}
+		if _, told := w.skew(); told == c.f.Clock.IsZero() {
+			t.Errorf("%+v of one that told no clock when it came: told %v", c.f, told)
 		}
 	}
 }

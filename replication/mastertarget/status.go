@@ -28,7 +28,8 @@ func (e *Engine) Status(_ context.Context, id replication.GroupID) (replication.
 	e.mu.Lock()
 	for _, name := range slices.Sorted(maps.Keys(e.workers)) {
 		w := e.workers[name]
-		s.Workers = append(s.Workers, replication.WorkerStatus{Name: name, Connected: w.connected(), Version: w.Version, Since: w.since, ClockSkew: w.skew(), Figures: w.figures()})
+		skew, told := w.skew()
+		s.Workers = append(s.Workers, replication.WorkerStatus{Name: name, Connected: w.connected(), Version: w.Version, Since: w.since, ClockSkew: skew, NoClock: !told, Figures: w.figures()})
 	}
 	e.mu.Unlock()
 	e.judged(&s)

@@ -50,6 +50,7 @@ type Fake struct {
 	OnToken       func(name string, life time.Duration, replace bool) (link.Token, time.Time, error)
 	OnThrottle    func(replication.ThrottleChange) (replication.ThrottleStatus, error)
 	OnRebind      func(name, key string) (string, error)
+	OnForget      func(name string) (string, error)
 }
 
 var errNotStaged = &replication.Problem{Code: "not-staged", Message: "the test does not expect this call", Remedy: "stage it"}
@@ -379,4 +380,12 @@ func (f *Fake) Rebind(_ context.Context, name, key string) (string, error) {
 		return "", errNotStaged
 	}
 	return f.OnRebind(name, key)
+}
+
+// ForgetServer calls OnForget.
+func (f *Fake) ForgetServer(_ context.Context, name string) (string, error) {
+	if f.OnForget == nil {
+		return "", errNotStaged
+	}
+	return f.OnForget(name)
 }
