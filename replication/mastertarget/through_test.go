@@ -97,3 +97,45 @@ func TestWhatIsWrittenThroughIsNotedThoughItHasNoBytes(t *testing.T) {
 		t.Errorf("got %d bytes noted want %d", got, want)
 	}
 }
+
+// midst is zeroed, and calls something in the midst of a sync.
+type midst struct {
+	zeroed
+	sync func()
+}
+
+func (m midst) Sync() error { m.sync(); return nil }
+
+// TestWhatIsWrittenDuringASyncIsNotNotedByIt: it may not be part of what that made durable.
+func TestWhatIsWrittenDuringASyncIsNotNotedByIt(t *testing.T) {
+	const size = 1 << 20
+	j, err := retention.Create(t.TempDir()+"/g", retention.Identity{Group: "g", Disks: []replication.Disk{{ID: "a/one", Size: size}}, Targets: []string{"x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := j.Begin(replication.Cycle{Point: 1, Route: replication.Through, Mode: replication.Compare, Cut: replication.Cut{Sizes: []int64{size}}}); err != nil {
+		t.Fatal(err)
+	}
+	var c *throughCycle
+	zero := func(off int64) {
+		if err := c.write(&block.Block{Kind: block.Zero, Extents: []replication.Extent{{Off: off, End: off + 4096}}}, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	syncs := 0
+	c = newThroughCycle(j, []blockio.Target{midst{zeroed{size: size}, func() {
+		if syncs++; syncs == 1 {
+			zero(8192)
+		}
+	}}}, nil)
+	zero(0)
+	for want := int64(4096); want <= 8192; want += 4096 {
+		if err := c.sync(); err != nil {
+			t.Fatal(err)
+		}
+		if got := j.Durable(0); got != want {
+			t.Errorf("after %d syncs %d bytes are noted, want %d", syncs, got, want)
+		}
+	}
+}
