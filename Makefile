@@ -40,8 +40,8 @@ check: check-generated ## formatting, vet, staticcheck, generated code, import r
 	go run $(STATICCHECK) ./...
 	go test -count=1 -run '^TestImports' ./replication
 
-mutations: ## leave out each rule that the journal stands on: its tests must find that out (minutes)
-	go test -tags mutation -count=1 -timeout 30m -run '^TestMutations' -v ./retention
+mutations: ## leave out each rule that the journal stands on, and plant faults in the link: tests must find that out (minutes)
+	go test -tags mutation -count=1 -timeout 30m -run '^TestMutations' -v ./retention ./transport
 
 demo: build ## bring two machines home, and prove every step (KEEP=1, DISKS="a.raw b.raw", DIR=/where/there/is/space)
 	@scripts/need $(NEED_DEMO)

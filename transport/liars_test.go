@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -221,5 +222,53 @@ func TestSpecsThatCanNotBeAreRefused(t *testing.T) {
 		if _, err := specFromWire(&m); err == nil {
 			t.Errorf("%s: taken", name)
 		}
+	}
+}
+
+// shortLane is a master target that acknowledges a frame less than came.
+type shortLane struct {
+	failbackpb.UnimplementedReplicationServer
+}
+
+func (shortLane) Ship(s failbackpb.Replication_ShipServer) error {
+	for n := uint64(0); ; n++ {
+		if _, err := s.Recv(); err == io.EOF {
+			return s.SendAndClose(&failbackpb.LaneAck{Frames: n - 2}) // the first opens the lane
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// TestALaneThatLacksFramesIsNotDurable: what is acknowledged is what was sent, or it is an error.
+func TestALaneThatLacksFramesIsNotDurable(t *testing.T) {
+	certs := t.TempDir() + "/pki"
+	if _, err := pki.Init(certs); err != nil {
+		t.Fatal(err)
+	}
+	id, err := pki.Open(certs, pki.MasterTarget, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer(append(ServerCredentials(id, slog.New(slog.DiscardHandler)), grpc.MaxRecvMsgSize(maxMessage))...)
+	failbackpb.RegisterReplicationServer(s, shortLane{})
+	go s.Serve(l)
+	defer s.Stop()
+	lane, err := dial(t, l.Addr().String(), certs, pki.ProcessServer).Lane(t.Context(), replication.Lane{Lane: 1, Attempt: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lane.Close()
+	for range 3 {
+		if err := lane.Send(sample()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := lane.Flush(); err == nil || !strings.Contains(err.Error(), "has 2 frames of a lane, 3 were sent") {
+		t.Errorf("2 of 3 frames were acknowledged: got %v", err)
 	}
 }

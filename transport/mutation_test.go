@@ -69,14 +69,14 @@ var mutations = []mutation{
 	// What the sender takes for there.
 	{"LostForgotten", laneFile, []edit{{"\ts.used.breaks(no, fmt.Errorf(\"lane %d: %w\", no, err))", ""}}, linkTests, "TestFlaps"},
 	{"SentIsDurable", laneFile, []edit{{"\terr := l.Send(f.Frame)\n", "\tof := map[replication.DiskNo][]replication.Extent{}\n\tfor i := range f.Blocks {\n\t\tof[f.Blocks[i].Disk] = append(of[f.Blocks[i].Disk], f.Blocks[i].Extents...)\n\t}\n\terr := l.Send(f.Frame)\n\tfor d, x := range of {\n\t\tl.s.disks[d].mu.Lock()\n\t\tfor _, e := range x {\n\t\t\tl.s.disks[d].durable.Add(e)\n\t\t}\n\t\tl.s.disks[d].mu.Unlock()\n\t}\n"}}, linkTests, "TestFlaps"},
-	{"FramesNotCounted", "transport/lane.go", []edit{{"if ack.Frames != l.frames {", "if false {"}}, linkTests, "Test"},
+	{"FramesNotCounted", "transport/lane.go", []edit{{"if ack.Frames != l.frames {", "if false {"}}, linkTests, "TestALaneThatLacks"},
 
 	// What stands for content.
 	{"RepeatBelieved", repeatsFile, []edit{{"return replication.HashRegion(replication.HashPages(pages[:0], raw)) == o.Hash", "_ = pages\n\treturn true"}}, linkTests, "TestFlaps"},
 	{"ByValueForgotten", repeatsFile, []edit{{"a.byValue += int64(b.Raw)", ""}}, linkTests, "TestFlaps"},
 	{"PayloadsMisplaced", "transport/frame.go", []edit{{"if n > len(rest) {", "if i > 0 && n > 0 && n <= len(payload) {\n\t\t\tf.Blocks[i].Payload, rest = payload[:n:n], rest[min(n, len(rest)):]\n\t\t\tcontinue\n\t\t}\n\t\tif n > len(rest) {"}}, linkTests, "TestFrame|TestLane"},
 	{"GivenBackEarly", "transport/frame.go", []edit{{"return append(wire, mem.NewBuffer(&last, framePool{f.frame})), nil // written last: with it, all is", "f.frame.Free()\n\treturn append(wire, mem.SliceBuffer(last)), nil"}}, linkTests, "TestFlaps"},
-	{"TakenAfterFree", arriveFile, []edit{{"\tdefer f.Free()\n\tdefer func() { a.group.mend(err) }()", "\tf.Free()\n\tdefer func() { a.group.mend(err) }()"}}, linkTests, "TestFlaps"},
+	{"TakenAfterFree", arriveFile, []edit{{"\tdefer f.Free()\n\tdefer func() { a.group.mend(err) }()", "\tf.Free()\n\tdefer func() { a.group.mend(err) }()"}}, masterTests, "TestAFramesMemory"},
 }
 
 // TestMutations plants one fault after the other, and has the tests find each.

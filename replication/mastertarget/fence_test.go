@@ -262,3 +262,25 @@ func TestCallsOfEarlierSessionsAreRefused(t *testing.T) {
 	}
 	now.done <- errCut
 }
+
+// TestAFramesMemoryIsNotUsedAfterItWasGivenBack overwrites a frame's memory when it is given back, as the next frame does.
+func TestAFramesMemoryIsNotUsedAfterItWasGivenBack(t *testing.T) {
+	e, p := stage(t)
+	baseline(t, e, p)
+	s := cut(t, e, p)
+	lane, err := e.Lane(context.Background(), laneOf(s, attempts()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := data(0, 0, bytes.Repeat([]byte{7}, replication.Page))
+	payload, given := f.Blocks[0].Payload, 0
+	f.Done = func() { given++; clear(payload) }
+	if err := lane.Send(f); err != nil || given != 1 {
+		t.Errorf("got %v, and the memory back %d times", err, given)
+	}
+	if _, err := lane.Flush(); err != nil {
+		t.Error(err)
+	}
+	lane.Close()
+	s.done <- errCut
+}
