@@ -16,6 +16,7 @@ import (
 const (
 	unreadMost   = 64 << 20  // bytes of memory of one connection: a lane's window, in buffers of which half is not used, and what small frames take besides
 	unreadOthers = 512 << 20 // of all together on which no lane is open: a process server's orders take up to 4 MiB, as windows are told late
+	unreadLanes  = 2 << 30   // of all together on which one is: as many as one process server may have, each with a window of ours that nobody takes
 	unreadStep   = 1 << 20   // after which these are looked at
 	frameCost    = 128       // bytes that a DATA frame takes beside its buffer
 
@@ -36,14 +37,15 @@ const (
 
 // unreads are the connections of a server.
 type unreads struct {
-	log *quiet
+	log   *quiet
+	lanes int64 // unreadLanes
 
 	mu  sync.Mutex
 	all map[*unread]struct{}
 }
 
 func newUnreads(log *slog.Logger) *unreads {
-	return &unreads{log: &quiet{log: log}, all: map[*unread]struct{}{}}
+	return &unreads{log: &quiet{log: log}, lanes: unreadLanes, all: map[*unread]struct{}{}}
 }
 
 // unread is what the peer of one connection has sent that nobody has taken. It sees the frames of HTTP/2 both ways: content that comes counts until the peer is told that it was taken, or until its stream ends.
@@ -65,6 +67,7 @@ type unread struct {
 
 	bytes  atomic.Int64 // of memory
 	looked int64        // bytes when all were looked at last
+	laned  atomic.Bool  // it had a lane when
 	ended  atomic.Bool  // others needed what it had
 }
 
@@ -113,16 +116,20 @@ func (c *unread) received(b []byte) (content int, err error) {
 		p = &replication.Problem{Code: CodeUnread, Message: fmt.Sprintf("a connection holds more than %d MiB that nobody has taken", unreadMost>>20), Remedy: "no process server does that: see what runs there, and take its certificate away by failback pki revoke"}
 	}
 	if p == nil && c.ended.Load() {
-		p = &replication.Problem{Code: CodeUnread, Message: fmt.Sprintf("connections without a lane hold more than %d MiB that nobody has taken, and this one most of it", unreadOthers>>20), Remedy: "see what runs there; failback pki revoke takes its certificate away"}
+		kind, bound := "without a lane", int64(unreadOthers)
+		if c.laned.Load() {
+			kind, bound = "with a lane", c.of.lanes
+		}
+		p = &replication.Problem{Code: CodeUnread, Message: fmt.Sprintf("connections %s hold more than %d MiB that nobody has taken, and this one most of it", kind, bound>>20), Remedy: "see what runs there; failback pki revoke takes its certificate away"}
 	}
 	if p != nil {
 		p.Message += ", of " + c.who
 		c.of.log.refused(c.conn.RemoteAddr(), p)
 		return content, p
 	}
-	if n := c.bytes.Load(); n-c.looked >= unreadStep && !c.backlog.lane.Load() {
+	if n := c.bytes.Load(); n-c.looked >= unreadStep {
 		c.looked = n
-		c.of.look()
+		c.of.look(c.backlog.lane.Load())
 	} else if n < c.looked {
 		c.looked = n
 	}
@@ -217,13 +224,16 @@ func (c *unread) takenLocked(stream uint32, n int64) {
 	c.bytes.Add(s.cost() - was)
 }
 
-// look ends the connection without a lane that holds most, where all such hold too much.
-func (u *unreads) look() {
+// look ends the connection that holds most of those with a lane, or of those without, where all such hold too much.
+func (u *unreads) look(lanes bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	sum, most := int64(0), (*unread)(nil)
+	sum, most, bound := int64(0), (*unread)(nil), int64(unreadOthers)
+	if lanes {
+		bound = u.lanes
+	}
 	for c := range u.all {
-		if c.backlog.lane.Load() || c.ended.Load() {
+		if c.backlog.lane.Load() != lanes || c.ended.Load() {
 			continue
 		}
 		n := c.bytes.Load()
@@ -231,9 +241,10 @@ func (u *unreads) look() {
 			most = c
 		}
 	}
-	if sum <= unreadOthers {
+	if sum <= bound {
 		return
 	}
+	most.laned.Store(lanes)
 	most.ended.Store(true)
 	go most.conn.Close() // wakes who reads it, who says why
 }

@@ -14,7 +14,11 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+
+	"google.golang.org/protobuf/proto"
 
 	failbackpb "failback/proto"
 	"failback/replication"
@@ -269,6 +273,84 @@ func many(r *transporttest.Raw, frame func(*http2.Framer) error) error {
 	return nil
 }
 
+// TestWhatLanesHoldIsBoundedForAllTogether has raw peers fill lanes of a master target that takes nothing, past what all may hold: they are ended, by name, and what is left is within the bound.
+func TestWhatLanesHoldIsBoundedForAllTogether(t *testing.T) {
+	certs := t.TempDir() + "/pki"
+	if _, err := pki.Init(certs); err != nil {
+		t.Fatal(err)
+	}
+	log := &syncBuffer{}
+	told := slog.New(slog.NewTextHandler(log, nil))
+	id, err := pki.Open(certs, pki.MasterTarget, told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := pki.Open(certs, pki.ProcessServer, told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := newUnreads(told)
+	u.lanes = 24 << 20
+	s := grpc.NewServer(grpc.Creds(gatherCredentials{serverCredentials{TransportCredentials: credentials.NewTLS(id.Server()), id: id, log: u.log}, u, false}), grpc.ForceServerCodecV2(newCodec()),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.InitialWindowSize(laneWindow), grpc.InitialConnWindowSize(laneWindow), grpc.ReadBufferSize(0))
+	gate := make(chan struct{})
+	RegisterReplication(s, &gated{taken: map[uint32]int{}, gates: map[uint32]chan struct{}{1: gate}}, "test", told)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Serve(BoundedListener(l, told))
+	defer s.Stop()
+	defer close(gate)
+	open, err := proto.Marshal(&failbackpb.Frame{Open: &failbackpb.LaneOpen{Fence: &failbackpb.Fence{Group: "g", Generation: 1, Session: 1, Point: 1}, Lane: 1, Attempt: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := (&wireFrame{frame: noise()}).marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := enclosed(content.Materialize())
+	ended := 0
+	for range 5 { // of which each sends as much as its window lets through
+		r, err := transporttest.DialRaw(l.Addr().String(), peer.Client(pki.MasterTarget))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		stream, err := r.Call(failbackpb.Replication_Ship_FullMethodName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Send(stream, enclosed(open), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		for sent := 0; sent < 15<<20; {
+			n, err := r.Send(stream, frame, time.Minute)
+			if sent += n; err != nil || n < len(frame) {
+				ended++
+				break
+			}
+		}
+	}
+	for begin := time.Now(); !strings.Contains(log.String(), "connections with a lane hold more than 24 MiB"); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			t.Fatalf("%d connections were seen to end; the log says %q", ended, log.String())
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	sum := int64(0)
+	for c := range u.all {
+		if !c.ended.Load() {
+			sum += c.bytes.Load()
+		}
+	}
+	if sum > u.lanes+5*unreadStep {
+		t.Errorf("%d bytes are held, at most %d", sum, u.lanes)
+	}
+}
+
 // TestWhatNobodyTakesIsBoundedForAllTogether has connections hold what each may: those with a lane are let alone, and of the others the one goes that has most.
 func TestWhatNobodyTakesIsBoundedForAllTogether(t *testing.T) {
 	u := newUnreads(slog.New(slog.DiscardHandler))
@@ -312,7 +394,7 @@ func TestWhatNobodyTakesIsBoundedForAllTogether(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	most.close()
-	if u.look(); len(u.all) != len(conns)-1 {
+	if u.look(false); len(u.all) != len(conns)-1 {
 		t.Errorf("%d are left of %d", len(u.all), len(conns))
 	}
 }
