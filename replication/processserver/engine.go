@@ -214,7 +214,9 @@ func (e *Engine) warm() {
 
 // Probe implements link.Worker.
 func (e *Engine) Probe(_ context.Context, s link.Spec) (link.Survey, error) {
-	e.warm() // a cut mostly follows
+	if s.Session.Generation > 0 { // of a group, not of a plan that is checked: a cut mostly follows
+		e.warm()
+	}
 	found := link.Survey{Dir: e.cfg.Dir}
 	for _, d := range s.Disks {
 		p := link.Probed{Disk: d.Disk.No}

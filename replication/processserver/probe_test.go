@@ -39,3 +39,29 @@ func TestProbeTellsThatNoSnapshotsAreMade(t *testing.T) {
 		t.Errorf("left behind: %v", names)
 	}
 }
+
+// warmed counts how often its lanes are connected ahead.
+type warmed struct {
+	link.Authority
+	times int
+}
+
+func (w *warmed) Warm(int) { w.times++ }
+
+// TestProbeConnectsLanesWhereACutFollows: not for a plan that is only checked.
+func TestProbeConnectsLanesWhereACutFollows(t *testing.T) {
+	w := &warmed{}
+	e, err := New(Config{Dir: t.TempDir()}, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	for generation, want := range []int{0, 1} {
+		if _, err := e.Probe(t.Context(), link.Spec{Session: replication.Session{Group: "g", Generation: replication.Generation(generation)}}); err != nil {
+			t.Fatal(err)
+		}
+		if w.times != want {
+			t.Errorf("generation %d: lanes were connected %d times, want %d", generation, w.times, want)
+		}
+	}
+}
