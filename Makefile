@@ -28,9 +28,10 @@ man: build ## the manual pages, into bin/man/man1/
 	@bin/failback man bin/man/man1
 	@for d in process-server master-target; do bin/$$d man > bin/man/man1/$$d.1; done
 
-test: ## everything, with the race detector
+test: ## everything, with the race detector, and more seeds of models without
 	@scripts/need $(NEED_TEST)
 	CGO_ENABLED=1 go test -race -timeout 14m ./...
+	go test -timeout 5m -run '^(TestModel|TestFlaps)$$' ./retention ./transport
 
 check: check-generated ## formatting, vet, staticcheck, generated code, import rules
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt -w:" $$unformatted; exit 1; }

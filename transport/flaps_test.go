@@ -254,7 +254,7 @@ func codeOf(err error) string {
 
 // flaps is how often the link fails, and in how many worlds.
 func flaps() (seeds, times int) {
-	seeds, times = len(flapLevels), 6
+	seeds, times = len(flapLevels)*moreSeeds, 6
 	if n, err := strconv.Atoi(os.Getenv("FAILBACK_SEEDS")); err == nil {
 		seeds = n
 	}

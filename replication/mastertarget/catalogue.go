@@ -25,7 +25,7 @@ type catalogue struct {
 	lock io.Closer // of the state directory; nil: it is not a running master target's
 
 	// For tests: called as a change begins, and no other one is under way; nil: there is none.
-	begins func()
+	begins func() error
 }
 
 // groupRecord is what the catalogue knows of a group. Points, head and generation are in its journal.
@@ -140,7 +140,9 @@ func (c *catalogue) close() error {
 func (c *catalogue) update(f func(*bbolt.Tx) error) error {
 	return c.db.Update(func(tx *bbolt.Tx) error {
 		if c.begins != nil {
-			c.begins()
+			if err := c.begins(); err != nil {
+				return err
+			}
 		}
 		return f(tx)
 	})

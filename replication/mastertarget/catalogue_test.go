@@ -40,7 +40,7 @@ func TestCatalogueUnderCrash(t *testing.T) {
 	p = newPair(t, 5)
 	p.close()
 	path = filepath.Join(p.dir, "mt", catalogueName)
-	p.config.changing = take
+	p.config.changing = func() error { take(); return nil }
 	p.open()
 	ctx := context.Background()
 	must := func(what string, err error) {

@@ -51,8 +51,8 @@ type Config struct {
 	health         *health.Thresholds
 	// reached is told how far a cutover has come: it goes on when that returns.
 	reached func(step string)
-	// changing is called as each change of the catalogue begins, whose file is as the one before left it.
-	changing func()
+	// changing is called as each change of the catalogue begins, whose file is as the one before left it. It may fail the change.
+	changing func() error
 	// notes may fail the noting of a step in the journal; nil: there is none.
 	notes func(*retention.Cutover) error
 }

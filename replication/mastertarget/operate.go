@@ -184,7 +184,8 @@ func (e *Engine) Unprotect(_ context.Context, id replication.GroupID, keepJourna
 	e.closed(g)
 	bye := farewell{Worker: g.plan.ProcessServer, Spec: specOf(g.plan, disks, replication.Session{Group: id})}
 	if err := e.cat.change(change{bucketFarewells, farewellKey(id, bye.Worker), bye}, change{bucketGroups, id, nil}); err != nil {
-		return 0, "", err
+		e.reopenLocked(g) // it is protected as before
+		return 0, "", fmt.Errorf("unprotect group %s: %w", id, err)
 	}
 	e.mu.Lock()
 	delete(e.groups, id)
@@ -305,7 +306,8 @@ func (e *Engine) takenFromUs(g *group) bool {
 func (e *Engine) forgetTaken(g *group) (replication.PointID, string, error) {
 	e.closed(g)
 	if err := e.cat.remove(bucketGroups, g.id); err != nil {
-		return 0, "", err
+		e.reopenLocked(g)
+		return 0, "", fmt.Errorf("unprotect group %s: %w", g.id, err)
 	}
 	e.mu.Lock()
 	delete(e.groups, g.id)
