@@ -38,7 +38,7 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	}
 	g, err := e.group(p.Group)
 	if err == nil {
-		err = g.waitReady(ctx)
+		err = g.wayOut(g.waitReady(ctx), p)
 	} else {
 		err = &replication.Problem{Code: "no-such-group", Message: fmt.Sprintf("group %s is not protected", p.Group), Remedy: "failback reprotect starts to protect it by this plan"}
 	}
@@ -87,6 +87,22 @@ func (e *Engine) Apply(ctx context.Context, r replication.ApplyRequest) (replica
 	}
 	a.report.Applied = true
 	return a.report, a.opened(ctx)
+}
+
+// wayOut adds to why a group can't be opened how a plan without some of its disks comes into force nevertheless: a target that is lost for good keeps all from being opened.
+func (g *group) wayOut(err error, p *plan.Plan) error {
+	if err == nil || len(plan.Leaving(g.plan, p)) == 0 {
+		return err
+	}
+	x := *replication.AsProblem(err)
+	if x.Code == codeStarting {
+		return err
+	}
+	if x.Remedy != "" {
+		x.Remedy += "; "
+	}
+	x.Remedy += fmt.Sprintf("or, if what is lacking is lost for good: failback unprotect %s --keep-journal, move %s aside, take from it by failback journal extract what you need of earlier points, since the disks are written to from then on, and failback reprotect by the plan without that disk: the others are compared whole", g.id, g.engine.journalDir(g.id))
+	return &x
 }
 
 // awaitMove returns when a move that has just been stopped has let go of the disks.
