@@ -13,6 +13,7 @@ import (
 
 // job is a piece of one disk for a worker.
 type job struct {
+	no      uint64 // they are given in this order
 	disk    *diskShip
 	region  replication.Extent   // one region, or a run of regions where all is known to be zero (hole and sideZero)
 	side    *link.Side           // compare mode: the master target's side of it; nil: covered already, only the table wants it
@@ -40,6 +41,7 @@ func (s *shipment) scan(ctx context.Context, d *diskShip) error {
 }
 
 func (s *shipment) give(ctx context.Context, j job) error {
+	j.no = s.given.Add(1)
 	select {
 	case s.jobs <- j:
 		return nil

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"failback/replication"
-	"failback/replication/block"
 	"failback/replication/link"
 	"failback/source"
 )
@@ -41,7 +40,9 @@ type shipment struct {
 	byValue atomic.Int64 // bytes of references that the master target could not resolve
 
 	jobs   chan job
-	frames chan queued
+	given  atomic.Uint64 // jobs so far
+	made   chan queued   // frames, as workers make them, and
+	frames chan queued   // as lanes take them
 	level  *ladder
 	used   *laneUse
 	passed passed
@@ -290,12 +291,9 @@ func (s *shipment) scanDisks(ctx context.Context) error {
 	return scans.Wait()
 }
 
-// framesAhead is how many frames wait for lanes at most: enough that none waits for them, and no more, as the link may have changed when they go.
-const framesAhead = 2 * block.MaxFrameRaw / block.FrameRaw
-
 // pass moves the jobs that scan makes through the stages, and returns when all lanes are flushed. Lanes that broke are in s.used.
 func (s *shipment) pass(ctx context.Context, scan func(context.Context) error) error {
-	s.jobs, s.frames = make(chan job), make(chan queued, framesAhead)
+	s.jobs, s.made, s.frames = make(chan job), make(chan queued), make(chan queued)
 	stages, ctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	for i := range s.lanes {
@@ -304,6 +302,10 @@ func (s *shipment) pass(ctx context.Context, scan func(context.Context) error) e
 	stages.Go(func() error { s.adapt(ctx, ended); return nil })
 	stages.Go(func() error {
 		defer close(ended)
+		return inOrder(ctx, s.made, s.frames)
+	})
+	stages.Go(func() error {
+		defer close(s.made)
 		workers, ctx := errgroup.WithContext(ctx)
 		for range s.workers {
 			workers.Go(func() error { return s.work(ctx) })

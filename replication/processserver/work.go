@@ -28,13 +28,15 @@ type worker struct {
 	pages  []replication.Hash
 	base   []replication.Hash
 	pack   packer
+	job    uint64 // that is done
+	begun  uint64 // in which the frame that pack has was begun
 }
 
 // work does jobs until there are none left, then sends what is packed.
 func (s *shipment) work(ctx context.Context) error {
 	w := &worker{shipment: s, pages: make([]replication.Hash, 0, pagesPerRegion), base: make([]replication.Hash, 0, pagesPerRegion)}
 	levels := &pick{ladder: s.level}
-	w.pack = packer{out: func(f *block.Frame) error { return s.emit(ctx, f) }, level: levels.level, streams: s.streams, most: s.frameMost, took: func(disk replication.DiskNo, begin time.Time) { since(&s.disks[disk].ledger.spent.compress, begin) }}
+	w.pack = packer{out: w.emit(ctx), level: levels.level, streams: s.streams, most: s.frameMost, took: func(disk replication.DiskNo, begin time.Time) { since(&s.disks[disk].ledger.spent.compress, begin) }}
 	w.fresh()
 	defer func() { w.region.Release() }()
 	for {
@@ -43,8 +45,16 @@ func (s *shipment) work(ctx context.Context) error {
 			if !more {
 				return w.pack.flush()
 			}
+			if w.job = j.no; w.pack.frame == nil {
+				w.begun = w.job
+			}
 			if err := w.do(ctx, j); err != nil {
 				return fmt.Errorf("disk %s at %d: %w", j.disk.Disk.ID, j.region.Off, err)
+			}
+			if _, streaming := s.level.streaming(); streaming && s.streams(j.disk.Disk.No) { // what is left over would go with another job's, far from what it stands beside
+				if err := w.pack.flush(); err != nil {
+					return err
+				}
 			}
 			for x, late := w.repeats.overdue(); late; x, late = w.repeats.overdue() {
 				if err := w.sendRun(x); err != nil {
@@ -58,6 +68,18 @@ func (s *shipment) work(ctx context.Context) error {
 	}
 }
 
+// emit returns what puts frames before the lanes.
+func (w *worker) emit(ctx context.Context) func(*block.Frame) error {
+	taken := make(chan struct{}, 1)
+	return func(f *block.Frame) error {
+		first := &w.disks[f.Blocks[0].Disk].ledger // a frame may be of several disks, and most are not
+		defer since(&first.spent.send, time.Now())
+		job := w.begun
+		w.begun = w.job
+		return w.shipment.emit(ctx, f, job, taken)
+	}
+}
+
 // fresh makes buf one that no frame points at.
 func (w *worker) fresh() {
 	if w.region != nil {
@@ -68,27 +90,6 @@ func (w *worker) fresh() {
 	}
 	w.region = block.NewBuffer()
 	w.buf, w.pack.region = w.region.Bytes, w.region
-}
-
-// queued is a frame that waits for a lane.
-type queued struct {
-	*block.Frame
-	full, empty bool // what it found the queue like
-}
-
-// emit puts a frame before the lanes, and notes whether they were waiting for it or it for them.
-func (s *shipment) emit(ctx context.Context, f *block.Frame) error {
-	n := len(s.frames)
-	first := f.Blocks[0].Disk // a frame may be of several disks, and most are not
-	begin := time.Now()
-	select {
-	case s.frames <- queued{f, n == cap(s.frames), n == 0}:
-		since(&s.disks[first].ledger.spent.send, begin)
-		return nil
-	case <-ctx.Done():
-		f.Free()
-		return context.Cause(ctx)
-	}
 }
 
 func (w *worker) do(ctx context.Context, j job) error {
