@@ -140,6 +140,28 @@ func (l *lord) Work(s failbackpb.Replication_WorkServer) error {
 	}
 }
 
+// ledTo returns a client of a master target with a good certificate that answers as it likes.
+func ledTo(t *testing.T, liar failbackpb.ReplicationServer) *ReplicationClient {
+	t.Helper()
+	certs := t.TempDir() + "/pki"
+	if _, err := pki.Init(certs); err != nil {
+		t.Fatal(err)
+	}
+	id, err := pki.Open(certs, pki.MasterTarget, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer(append(ServerCredentials(id, slog.New(slog.DiscardHandler)), grpc.MaxRecvMsgSize(maxMessage))...)
+	failbackpb.RegisterReplicationServer(s, liar)
+	go s.Serve(l)
+	t.Cleanup(s.Stop)
+	return dial(t, l.Addr().String(), certs, pki.ProcessServer)
+}
+
 // busyWorker works on its first order until it is told to stop.
 type busyWorker struct {
 	link.Worker
@@ -154,14 +176,6 @@ func (b *busyWorker) Probe(ctx context.Context, _ link.Spec) (link.Survey, error
 
 // TestAMasterTargetThatGivesOrdersWithoutEndIsLeft: a process server works on so many orders at a time, of so many bytes, and no more.
 func TestAMasterTargetThatGivesOrdersWithoutEndIsLeft(t *testing.T) {
-	certs := t.TempDir() + "/pki"
-	if _, err := pki.Init(certs); err != nil {
-		t.Fatal(err)
-	}
-	id, err := pki.Open(certs, pki.MasterTarget, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
 	probe := func(id uint64, path string) *failbackpb.Order {
 		return &failbackpb.Order{Id: id, What: &failbackpb.Order_Probe{Probe: &failbackpb.ProbeOrder{Group: &failbackpb.GroupSpec{Group: "g", Disks: []*failbackpb.SourceDisk{{Id: "m/d", Path: path}}}}}}
 	}
@@ -175,19 +189,11 @@ func TestAMasterTargetThatGivesOrdersWithoutEndIsLeft(t *testing.T) {
 		"OneId": {func(uint64) *failbackpb.Order { return probe(7, "/p") }, maxOrders},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := grpc.NewServer(append(ServerCredentials(id, slog.New(slog.DiscardHandler)), grpc.MaxRecvMsgSize(maxMessage))...)
-			failbackpb.RegisterReplicationServer(s, &lord{order: x.order})
-			go s.Serve(l)
-			defer s.Stop()
-			c := dial(t, l.Addr().String(), certs, pki.ProcessServer)
+			c := ledTo(t, &lord{order: x.order})
 			w := &busyWorker{}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			err = c.Work(ctx, "ps", "home", "test", w, func(string, time.Duration) {})
+			err := c.Work(ctx, "ps", "home", "test", w, func(string, time.Duration) {})
 			var p *replication.Problem
 			if !errors.As(err, &p) || p.Code != CodeOrders {
 				t.Errorf("got %v, want %s", err, CodeOrders)
@@ -242,23 +248,7 @@ func (shortLane) Ship(s failbackpb.Replication_ShipServer) error {
 
 // TestALaneThatLacksFramesIsNotDurable: what is acknowledged is what was sent, or it is an error.
 func TestALaneThatLacksFramesIsNotDurable(t *testing.T) {
-	certs := t.TempDir() + "/pki"
-	if _, err := pki.Init(certs); err != nil {
-		t.Fatal(err)
-	}
-	id, err := pki.Open(certs, pki.MasterTarget, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := grpc.NewServer(append(ServerCredentials(id, slog.New(slog.DiscardHandler)), grpc.MaxRecvMsgSize(maxMessage))...)
-	failbackpb.RegisterReplicationServer(s, shortLane{})
-	go s.Serve(l)
-	defer s.Stop()
-	lane, err := dial(t, l.Addr().String(), certs, pki.ProcessServer).Lane(t.Context(), replication.Lane{Lane: 1, Attempt: 1})
+	lane, err := ledTo(t, shortLane{}).Lane(t.Context(), replication.Lane{Lane: 1, Attempt: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -130,13 +130,7 @@ func TestCallsThatComeTwiceAndLate(t *testing.T) {
 		p.listed(1)
 		p.keep(1)
 		for range 6 {
-			p.change()
-			id, err := p.master.Cut(ctx, "g", false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.keep(id)
-			p.listed(id)
+			p.another()
 		}
 		group, err := p.master.group("g")
 		if err != nil {

@@ -2,7 +2,7 @@ package processserver
 
 import "failback/replication/block"
 
-// Where a stream waits for the link, its core may as well do more for less to send: LevelStreamBest is worth it on links of up to some 30 Mbit/s, for as much as such work takes of a core. What changes levels
+// Where a stream waits for the link, its core may as well do more for less to send: LevelStreamBest is worth it where a core has the time: at 20 Mbit/s with a core that does 17 MB/s of it, at 40 not. What changes levels
 // begins a new stream, so this is done with patience: where it was worth bestGain in bestAfter windows more than it was not, until lanes did not wait for the link in bestLeaves of them. Then not again for bestRest
 // windows; twice as many each further time, up to bestRestMax.
 const (
@@ -59,6 +59,7 @@ func (e *estimate) deepen(w window, p plant, next mix) mix {
 	return best
 }
 
+// leave notes that LevelStreamBest is left.
 func (d *deep) leave() {
 	next := min(max(bestRest, 2*d.next), bestRestMax)
 	*d = deep{rest: next, next: next}

@@ -6,6 +6,8 @@
 //	  what may differ, region by region: told by the master target's hashes (compare), or by the source (changes)
 //	→ workers (Config.Workers)
 //	  read, hash, decide, compress into frames
+//	→ the line (inOrder)
+//	  frames of earlier jobs first, whatever the number of workers: in the order of the disk, which streams live on
 //	→ lanes (at most Config.Lanes)
 //	  one connection each; a lane takes the next frame when it has sent its last: one that stalls holds only what it carries
 //
@@ -20,8 +22,8 @@
 // does not compress.
 //
 // What is written through to the disks rests nowhere as it came, and may go in streams (block.Stream; link.Shipment.Streams): blocks then wait uncompressed for a lane, which makes them the next parts of its own stream. What
-// a stream gains is what lies near on the disk, so that all goes over one lane as long as more do not give more than they cost (laneCount.streams: of two ext4 images .29 and .32 is left over one lane, .34 and
-// .36 over four, .39 and .43 block by block); where that lane's socket moves nothing, another has its turn (laneUse.feel). A stream takes one core: where the link takes more than that, blocks alone are quicker. What it costs and
+// a stream gains is what lies near on the disk, so that all goes over one lane as long as more do not give more than they cost (laneCount.streams: by an earlier revision, of two ext4 images .29 and .32 is left over one lane, .34 and
+// .36 over four, .39 and .43 block by block); where that lane's socket moves nothing, another has its turn (laneUse.feel). A stream takes one core: where the link takes more than that, blocks alone are quicker; where it waits for the link, six times the work leaves a sixteenth less (estimate.deepen). What it costs and
 // gives can't be tried on samples: it is seen where it is used, beside the same blocks alone (estimate.streamed), and thought before (think). What all of it
 // took and came to corrects what samples say of every level: they are of few blocks, and taken cold (estimate.correct).
 //

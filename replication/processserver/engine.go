@@ -29,7 +29,7 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Bounds of a Config. A worker holds 2 MiB and a frame, a lane one frame and its send buffers, and up to maxStreams of them a stream.
+// Bounds of a Config. A worker holds 2 MiB and the frames of a job, a MiB; a lane one frame and its send buffers, and up to maxStreams of them a stream.
 const (
 	MaxLanes   = 32
 	MaxWorkers = 64
